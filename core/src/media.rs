@@ -1,0 +1,95 @@
+//! What a broadcaster announced: tracks, their codecs, and the description that viewers get.
+//!
+//! Owns: [`Stream`], the one value that chunks carry and that workers answer DESCRIBE from.
+//! Not here: SDP as text (`slotcast-rtsp`), finding key frames (`keyframe`).
+
+use std::num::NonZeroU32;
+
+use crate::words::ProgramId;
+
+/// Most tracks of one stream.
+pub const TRACKS_MAX: usize = 4;
+
+/// What kind of media a track carries, from the SDP `m=` line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MediaKind {
+    /// `m=video`
+    Video,
+    /// `m=audio`
+    Audio,
+    /// Anything else, e.g. `m=application`.
+    Application,
+}
+
+/// The codec of a track, as far as slotcast looks into it, from the SDP `rtpmap`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// RFC 6184.
+    H264,
+    /// RFC 7798.
+    H265,
+    /// RFC 7741.
+    Vp8,
+    /// RFC 9628.
+    Vp9,
+    /// The AV1 RTP payload format 1.0.
+    Av1,
+    /// Audio of any kind: every packet is a place to start.
+    Audio,
+    /// Anything else: passes through, every packet is a place to start.
+    Other,
+}
+
+impl Codec {
+    /// Whether a viewer must start at a key frame.
+    pub const fn has_key_frames(self) -> bool {
+        !matches!(self, Self::Audio | Self::Other)
+    }
+}
+
+/// One track of a stream, in the order of the SDP's media sections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Track {
+    /// Video, audio or other.
+    pub kind: MediaKind,
+    /// What the packets hold.
+    pub codec: Codec,
+    /// RTP payload types that the SDP lists, 0..=127; others are ignored and counted.
+    pub payload_types: Vec<u8>,
+    /// RTP ticks per second (Hz).
+    pub clock_rate: NonZeroU32,
+}
+
+/// The SDP that viewers get, in pieces: each media section is followed by its `a=control:` line,
+/// which depends on the viewer's URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// Session-level lines, each ending in CRLF, without `a=control:`.
+    pub session: String,
+    /// One per track: its lines, each ending in CRLF, without `a=control:`.
+    pub media: Vec<String>,
+}
+
+/// What names one continuous stream: it changes when a returning broadcaster's tracks differ from before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u64);
+
+/// What a program's broadcaster sends. Every chunk carries it, so that a worker needs no other word.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    /// Same as before: viewers go on. Another: viewers of the old one are told goodbye.
+    pub id: StreamId,
+    /// The program that it belongs to.
+    pub program: ProgramId,
+    /// 1 to [`TRACKS_MAX`] tracks.
+    pub tracks: Vec<Track>,
+    /// For DESCRIBE; may gain parameter sets while the stream runs.
+    pub description: Description,
+}
+
+impl Stream {
+    /// Whether viewers of `self` can go on with `tracks`: as many, of the same codecs, clocks and payload types.
+    pub fn continues_with(&self, tracks: &[Track]) -> bool {
+        self.tracks == tracks
+    }
+}
