@@ -2,6 +2,18 @@
 //!
 //! Nothing here does I/O, reads a clock or waits: `now` is always an argument.
 
+pub mod bucket;
+pub mod chunk;
+pub mod feed;
+pub mod keyframe;
+pub mod log;
 pub mod media;
+pub mod reception;
+pub mod rtcp;
+pub mod rtp;
+pub mod runs;
+pub mod sender_clock;
+pub mod splice;
 pub mod time;
+pub mod timers;
 pub mod words;

@@ -6,6 +6,7 @@
 use std::{
     fmt,
     str::FromStr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -92,6 +93,9 @@ impl Now {
         self.mono.checked_add(ahead).unwrap_or(self.mono + Duration::from_secs(86_400))
     }
 }
+
+/// Reads both clocks. Made at the edge and handed down, so that a test can step either.
+pub type Clock = Arc<dyn Fn() -> Now + Send + Sync>;
 
 #[cfg(test)]
 mod tests {
