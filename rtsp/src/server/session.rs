@@ -1,0 +1,110 @@
+//! The one session of a connection: its id, its state and its tracks.
+//!
+//! Holds: at most one per connection; all its tracks share one lower transport; no two tracks share a port or channel.
+
+use std::fmt;
+
+use crate::headers::transport::LowerTransport;
+
+use super::random::Random;
+
+/// 128 random bits as 32 letters and digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SessionId(Box<str>);
+
+impl SessionId {
+    /// The next one.
+    pub(super) fn new(random: &mut Random) -> Self {
+        Self(random.hex128().into())
+    }
+
+    /// As in the `Session` header.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// RFC 2326 A.2; a connection without a session is in `Init`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SessionState {
+    /// Set up, or paused.
+    Ready,
+    /// Media goes to the viewer.
+    Playing,
+    /// Media comes from the broadcaster.
+    Recording,
+}
+
+/// What one SETUP fixed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrackSetup {
+    /// Index of the track in the stream.
+    pub track: u8,
+    /// Where its packets go, or come from.
+    pub transport: TrackTransport,
+    /// The SETUP request's URL as sent: what `RTP-Info` names the track by.
+    pub url: String,
+}
+
+/// Where a track's packets go to (viewer) or come from (broadcaster).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TrackTransport {
+    /// Datagrams, to and from the address of the control connection only.
+    Udp {
+        /// The peer's RTP port.
+        client_rtp: u16,
+        /// The peer's RTCP port.
+        client_rtcp: u16,
+    },
+    /// `$` frames on the control connection.
+    Tcp {
+        /// The channel number that the peer knows RTP by.
+        rtp: u8,
+        /// The channel number that the peer knows RTCP by.
+        rtcp: u8,
+    },
+}
+
+/// One session.
+#[derive(Clone, Debug)]
+pub struct Session {
+    pub(super) id: SessionId,
+    pub(super) state: SessionState,
+    pub(super) path: String,
+    pub(super) lower: LowerTransport,
+    pub(super) stream_tracks: u8,
+    pub(super) tracks: Vec<TrackSetup>,
+}
+
+impl Session {
+    /// Its id.
+    pub fn id(&self) -> &SessionId {
+        &self.id
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> SessionState {
+        self.state
+    }
+
+    /// The path that it was set up on: the channel's name.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// UDP or TCP, for all tracks.
+    pub fn lower(&self) -> LowerTransport {
+        self.lower
+    }
+
+    /// What is set up, in the order of SETUP; at least one.
+    pub fn tracks(&self) -> &[TrackSetup] {
+        &self.tracks
+    }
+}
