@@ -1,1 +1,327 @@
-//! (being built)
+//! The unit of publishing: what one flush of the ingest side hands to every worker.
+//!
+//! Owns: the packet table, the framed bytes behind it, and when a chunk is flushed.
+//! Not here: what the packets mean (`keyframe`), how they are grouped for sending (`runs`), who keeps them (`log`).
+//! Holds: every packet stands behind its 4-byte `$` header on its canonical channel (track k: RTP 2k, RTCP 2k+1),
+//! and the packets follow each other without gaps, so a TCP viewer of all tracks is served by one write.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::{
+    media::{Stream, TRACKS_MAX},
+    rtp::{RtpTimestamp, SequenceNumber},
+    runs::{self, Runs},
+};
+
+/// Bytes of the `$` header in front of every packet (RFC 2326 §10.12).
+pub const FRAME_HEADER_BYTES: usize = 4;
+/// Largest packet that still fits a UDP datagram over IPv4.
+pub const PACKET_BYTES_MAX: usize = 65_507;
+/// A chunk is flushed at this many packets: they fit one run of segments.
+pub const CHUNK_PACKETS_MAX: usize = 44;
+/// A chunk takes no packet that would bring it above this, unless it is the first.
+pub const CHUNK_BYTES_MAX: usize = 60_000;
+/// How long the first packet of a chunk may wait for the marker of its frame.
+pub const CHUNK_DELAY_MAX: Duration = Duration::from_millis(2);
+/// Chunks are cut from blocks of this size.
+const BLOCK_BYTES: usize = 64 * 1024;
+
+/// What the send path and the log need to know of a packet, as bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PacketFlags(u8);
+
+impl PacketFlags {
+    /// None.
+    pub const EMPTY: Self = Self(0);
+    /// The RTP marker: last packet of a video frame.
+    pub const MARKER: Self = Self(1);
+    /// Belongs to a frame at which a viewer may start.
+    pub const KEY: Self = Self(2);
+    /// Holds parameter sets.
+    pub const PARAMETER_SETS: Self = Self(4);
+    /// RTCP, not RTP.
+    pub const RTCP: Self = Self(8);
+
+    /// Whether all bits of `other` are set.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The bits of both.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// Where one packet stands in its chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PacketEntry {
+    /// Of the packet's first byte, behind the `$` header.
+    pub offset: u32,
+    /// Of the packet, without the `$` header.
+    pub length: u16,
+    /// Index of the track in the stream.
+    pub track: u8,
+    /// What it is.
+    pub flags: PacketFlags,
+}
+
+impl PacketEntry {
+    /// Offset of the `$` header.
+    pub const fn frame_start(&self) -> usize {
+        self.offset as usize - FRAME_HEADER_BYTES
+    }
+
+    /// Offset of the first byte after the packet.
+    pub const fn end(&self) -> usize {
+        self.offset as usize + self.length as usize
+    }
+
+    /// Whether it is RTP rather than RTCP.
+    pub const fn is_rtp(&self) -> bool {
+        !self.flags.contains(PacketFlags::RTCP)
+    }
+}
+
+/// Framed packets of one stream, published together and shared by all workers.
+#[derive(Debug)]
+pub struct Chunk {
+    stream: Arc<Stream>,
+    index: u64,
+    arrival: Instant,
+    bytes: Bytes,
+    packets: Box<[PacketEntry]>,
+    runs: Runs,
+}
+
+impl Chunk {
+    /// The stream that the packets belong to.
+    pub const fn stream(&self) -> &Arc<Stream> {
+        &self.stream
+    }
+
+    /// Counts the chunks of a program from 0 without gaps, over returns of its broadcaster.
+    pub const fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// When the first packet came from the socket.
+    pub const fn arrival(&self) -> Instant {
+        self.arrival
+    }
+
+    /// All packets with their `$` headers: what a TCP viewer of all tracks on canonical channels is sent.
+    pub const fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The packets in their order.
+    pub const fn packets(&self) -> &[PacketEntry] {
+        &self.packets
+    }
+
+    /// The packets grouped for segmented sends.
+    pub const fn runs(&self) -> &Runs {
+        &self.runs
+    }
+
+    /// The packet's own bytes, without the `$` header.
+    pub fn packet(&self, entry: &PacketEntry) -> &[u8] {
+        &self.bytes[entry.offset as usize..entry.end()]
+    }
+
+    /// The sequence number of an RTP packet (RFC 3550 §5.1); `None` for RTCP.
+    pub fn sequence_number(&self, entry: &PacketEntry) -> Option<SequenceNumber> {
+        let field = self.packet(entry).get(2..4)?.try_into().ok()?;
+        entry.is_rtp().then(|| SequenceNumber(u16::from_be_bytes(field)))
+    }
+
+    /// The timestamp of an RTP packet (RFC 3550 §5.1); `None` for RTCP.
+    pub fn timestamp(&self, entry: &PacketEntry) -> Option<RtpTimestamp> {
+        let field = self.packet(entry).get(4..8)?.try_into().ok()?;
+        entry.is_rtp().then(|| RtpTimestamp(u32::from_be_bytes(field)))
+    }
+}
+
+/// Gathers packets until they are flushed as a chunk: at the marker of a frame, 2 ms after the first packet, or when full.
+///
+/// The one copy on a packet's way: from the socket's buffer into the chunk. Nothing behind it copies again.
+#[derive(Debug, Default)]
+pub struct ChunkBuilder {
+    bytes: BytesMut,
+    packets: Vec<PacketEntry>,
+    first_arrival: Option<Instant>,
+}
+
+impl ChunkBuilder {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether a packet of `length` bytes still fits; if not, flush first.
+    pub fn fits(&self, length: usize) -> bool {
+        self.packets.is_empty()
+            || (self.packets.len() < CHUNK_PACKETS_MAX
+                && self.bytes.len() + FRAME_HEADER_BYTES + length <= CHUNK_BYTES_MAX)
+    }
+
+    /// Appends an RTP packet of `track` that came at `now`.
+    ///
+    /// Returns the copy, so that SSRC, sequence number and timestamp may be rewritten in place; `None`, and nothing
+    /// is taken, when the packet is empty, above [`PACKET_BYTES_MAX`], or the track above [`TRACKS_MAX`].
+    pub fn push(&mut self, now: Instant, track: u8, flags: PacketFlags, packet: &[u8]) -> Option<&mut [u8]> {
+        self.append(now, track, 2 * track, flags, packet)
+    }
+
+    /// Appends an RTCP packet of `track`, for the viewers. Limits as for [`push`](Self::push).
+    pub fn push_rtcp(&mut self, now: Instant, track: u8, packet: &[u8]) -> Option<&mut [u8]> {
+        self.append(now, track, 2 * track + 1, PacketFlags::RTCP, packet)
+    }
+
+    fn append(
+        &mut self,
+        now: Instant,
+        track: u8,
+        channel: u8,
+        flags: PacketFlags,
+        packet: &[u8],
+    ) -> Option<&mut [u8]> {
+        let length = u16::try_from(packet.len()).ok()?;
+        if packet.is_empty() || packet.len() > PACKET_BYTES_MAX || usize::from(track) >= TRACKS_MAX {
+            return None;
+        }
+        let framed = FRAME_HEADER_BYTES + packet.len();
+        if self.bytes.capacity() - self.bytes.len() < framed {
+            self.bytes.reserve(framed.max(BLOCK_BYTES));
+        }
+        self.bytes.put_u8(b'$');
+        self.bytes.put_u8(channel);
+        self.bytes.put_u16(length);
+        let offset = self.bytes.len();
+        self.bytes.put_slice(packet);
+        self.packets.push(PacketEntry { offset: u32::try_from(offset).ok()?, length, track, flags });
+        self.first_arrival.get_or_insert(now);
+        self.bytes.get_mut(offset..)
+    }
+
+    /// When what is there must be flushed; `None` when nothing is there.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.first_arrival.map(|arrival| arrival + CHUNK_DELAY_MAX)
+    }
+
+    /// Whether nothing is there.
+    pub fn is_empty(&self) -> bool {
+        self.packets.is_empty()
+    }
+
+    /// Takes what is there as the chunk number `index`; `None` when nothing is there.
+    pub fn flush(&mut self, stream: &Arc<Stream>, index: u64) -> Option<Arc<Chunk>> {
+        let arrival = self.first_arrival.take()?;
+        let packets = std::mem::take(&mut self.packets).into_boxed_slice();
+        let runs = runs::group(&packets);
+        Some(Arc::new(Chunk {
+            stream: Arc::clone(stream),
+            index,
+            arrival,
+            bytes: self.bytes.split().freeze(),
+            packets,
+            runs,
+        }))
+    }
+
+    /// Forgets what is there.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.packets.clear();
+        self.first_arrival = None;
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::{
+        media::{Codec, Description, MediaKind, StreamId, Track},
+        words::ProgramId,
+    };
+
+    /// A stream of one H.264 track and one audio track.
+    pub(crate) fn stream(id: u64) -> Arc<Stream> {
+        let track = |kind, codec, pt, rate| Track {
+            kind,
+            codec,
+            payload_types: vec![pt],
+            clock_rate: NonZeroU32::new(rate).unwrap(),
+        };
+        Arc::new(Stream {
+            id: StreamId(id),
+            program: ProgramId(1),
+            tracks: vec![
+                track(MediaKind::Video, Codec::H264, 96, 90_000),
+                track(MediaKind::Audio, Codec::Audio, 97, 16_000),
+            ],
+            description: Description { session: String::new(), media: vec![String::new(), String::new()] },
+        })
+    }
+
+    /// An RTP packet with `payload_bytes` zeros behind its header.
+    pub(crate) fn rtp(sequence_number: u16, timestamp: u32, payload_bytes: usize) -> Vec<u8> {
+        let mut packet = vec![0x80, 96];
+        packet.extend(sequence_number.to_be_bytes());
+        packet.extend(timestamp.to_be_bytes());
+        packet.extend([0, 0, 0, 7]);
+        packet.resize(12 + payload_bytes, 0);
+        packet
+    }
+
+    #[test]
+    fn packets_stand_framed_and_without_gaps() {
+        let now = Instant::now();
+        let mut builder = ChunkBuilder::new();
+        builder.push(now, 0, PacketFlags::KEY, &rtp(1, 10, 3)).unwrap()[12] = 9;
+        builder.push_rtcp(now, 1, &[0x80, 200, 0, 0]).unwrap();
+        assert_eq!(builder.deadline(), Some(now + CHUNK_DELAY_MAX));
+        let chunk = builder.flush(&stream(1), 5).unwrap();
+        assert_eq!((chunk.index(), chunk.packets().len()), (5, 2));
+        assert_eq!(&chunk.bytes()[..4], &[b'$', 0, 0, 15]);
+        assert_eq!(&chunk.bytes()[19..23], &[b'$', 3, 0, 4]);
+        let [rtp, rtcp] = chunk.packets() else { panic!() };
+        assert_eq!(chunk.packet(rtp)[12], 9);
+        assert_eq!(chunk.sequence_number(rtp), Some(SequenceNumber(1)));
+        assert_eq!(chunk.timestamp(rtp), Some(RtpTimestamp(10)));
+        assert_eq!(chunk.sequence_number(rtcp), None);
+        assert!(builder.is_empty() && builder.flush(&stream(1), 6).is_none());
+    }
+
+    #[test]
+    fn a_full_builder_asks_for_a_flush() {
+        let now = Instant::now();
+        let mut builder = ChunkBuilder::new();
+        for _ in 0..CHUNK_PACKETS_MAX {
+            assert!(builder.fits(1200));
+            builder.push(now, 0, PacketFlags::EMPTY, &rtp(0, 0, 1188)).unwrap();
+        }
+        assert!(!builder.fits(1200));
+        builder.clear();
+        assert!(builder.fits(PACKET_BYTES_MAX), "the first packet always fits");
+    }
+
+    #[test]
+    fn what_no_datagram_can_carry_is_not_taken() {
+        let mut builder = ChunkBuilder::new();
+        let now = Instant::now();
+        assert!(builder.push(now, 0, PacketFlags::EMPTY, &vec![0; PACKET_BYTES_MAX + 1]).is_none());
+        assert!(builder.push(now, 0, PacketFlags::EMPTY, &[]).is_none());
+        assert!(builder.push(now, 4, PacketFlags::EMPTY, &rtp(0, 0, 0)).is_none());
+        assert!(builder.is_empty());
+    }
+}

@@ -1,1 +1,401 @@
-//! (being built)
+//! A worker's copy of a channel log: the recent chunks of one program, and where a new viewer starts.
+//!
+//! Owns: which chunks are kept (at least from the newest key frame on, within named bounds), the newest join
+//! point, and what each track sent last.
+//! Not here: who reads it; a viewer is a [`Position`] of its own.
+//! Holds: the chunks kept are consecutive; a join point lies on the first packet of its frame.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    chunk::{Chunk, PacketEntry, PacketFlags},
+    media::{Stream, TRACKS_MAX},
+    rtp::{RtpTimestamp, SequenceNumber},
+};
+
+/// How much a log keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct LogLimits {
+    /// Never more bytes than this, even if the newest key frame goes with them.
+    pub bytes_max: usize,
+    /// Nothing older than this, even if the newest key frame goes with it.
+    pub age_max: Duration,
+    /// Nothing younger than this is dropped while the other bounds allow: slow viewers read it.
+    pub age_min: Duration,
+}
+
+impl Default for LogLimits {
+    /// 16 MiB, 20 s, 2 s.
+    fn default() -> Self {
+        Self { bytes_max: 16 << 20, age_max: Duration::from_secs(20), age_min: Duration::from_secs(2) }
+    }
+}
+
+/// A place between two packets of the log: the next one to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// [`Chunk::index`].
+    pub chunk: u64,
+    /// Place in the chunk's packet table.
+    pub packet: u16,
+}
+
+impl Position {
+    /// Before the first packet of the chunk `index`.
+    pub const fn at_chunk(index: u64) -> Self {
+        Self { chunk: index, packet: 0 }
+    }
+}
+
+/// What a chunk meant to the log that took it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// It follows the one before.
+    Next,
+    /// Chunks were lost on the way to this worker: the log starts anew with this one.
+    Gap,
+    /// It belongs to another stream than the one before: the log starts anew, viewers of the old stream must go.
+    NewStream,
+    /// It is older than what is there: not taken.
+    Stale,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Tail {
+    sequence_number: SequenceNumber,
+    timestamp: RtpTimestamp,
+    arrival: Instant,
+}
+
+/// The recent chunks of one program.
+#[derive(Debug)]
+pub struct ChannelLog {
+    limits: LogLimits,
+    chunks: VecDeque<Arc<Chunk>>,
+    bytes: usize,
+    join: Option<Position>,
+    tails: [Option<Tail>; TRACKS_MAX],
+    reports: [Option<Position>; TRACKS_MAX],
+}
+
+impl ChannelLog {
+    /// An empty one.
+    pub fn new(limits: LogLimits) -> Self {
+        Self {
+            limits,
+            chunks: VecDeque::new(),
+            bytes: 0,
+            join: None,
+            tails: [None; TRACKS_MAX],
+            reports: [None; TRACKS_MAX],
+        }
+    }
+
+    /// Takes the next chunk, and drops what the bounds no longer allow.
+    pub fn push(&mut self, chunk: Arc<Chunk>) -> Pushed {
+        let pushed = match self.chunks.back() {
+            None => Pushed::Next,
+            Some(last) if chunk.index() <= last.index() => return Pushed::Stale,
+            Some(last) if last.stream().id != chunk.stream().id => Pushed::NewStream,
+            Some(last) if last.index() + 1 != chunk.index() => Pushed::Gap,
+            Some(_) => Pushed::Next,
+        };
+        if pushed != Pushed::Next {
+            self.clear();
+        }
+        self.bytes += chunk.bytes().len();
+        self.chunks.push_back(Arc::clone(&chunk));
+        self.read(&chunk);
+        self.trim(chunk.arrival());
+        pushed
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.chunks.clear();
+        self.bytes = 0;
+        self.join = None;
+        self.tails = [None; TRACKS_MAX];
+        self.reports = [None; TRACKS_MAX];
+    }
+
+    fn read(&mut self, chunk: &Chunk) {
+        let key_track = key_track(chunk.stream());
+        for (place, entry) in (0u16..).zip(chunk.packets()) {
+            let track = usize::from(entry.track);
+            match (chunk.sequence_number(entry), chunk.timestamp(entry)) {
+                (Some(sequence_number), Some(timestamp)) => {
+                    let first_of_key = entry.flags.contains(PacketFlags::KEY)
+                        && key_track.is_none_or(|key| key == track)
+                        && !self.is_of_join_frame(chunk, entry, timestamp);
+                    self.tails[track] = Some(Tail { sequence_number, timestamp, arrival: chunk.arrival() });
+                    if first_of_key {
+                        let position = Position { chunk: chunk.index(), packet: place };
+                        self.join = Some(self.frame_start(position, entry, timestamp));
+                    }
+                }
+                _ => self.reports[track] = Some(Position { chunk: chunk.index(), packet: place }),
+            }
+        }
+    }
+
+    /// Whether the packet belongs to the frame that the join point already stands on.
+    fn is_of_join_frame(&self, chunk: &Chunk, entry: &PacketEntry, timestamp: RtpTimestamp) -> bool {
+        key_track(chunk.stream()).is_some()
+            && self.join.and_then(|join| self.entry(join)).is_some_and(|(join_chunk, join_entry)| {
+                join_entry.track == entry.track && join_chunk.timestamp(join_entry) == Some(timestamp)
+            })
+    }
+
+    /// The first packet of the track that has the same timestamp: where the access unit of a key frame begins,
+    /// with its delimiter and parameter sets (RFC 6184 §5.1: one timestamp per access unit).
+    fn frame_start(&self, found: Position, entry: &PacketEntry, timestamp: RtpTimestamp) -> Position {
+        let mut start = found;
+        for chunk in self.chunks.iter().rev() {
+            for (place, earlier) in chunk.packets().iter().enumerate().rev() {
+                let position = Position { chunk: chunk.index(), packet: place as u16 };
+                if position >= found || earlier.track != entry.track || !earlier.is_rtp() {
+                    continue;
+                }
+                if chunk.timestamp(earlier) != Some(timestamp) {
+                    return start;
+                }
+                start = position;
+            }
+        }
+        start
+    }
+
+    fn trim(&mut self, now: Instant) {
+        while let Some(oldest) = self.chunks.front() {
+            let age = now.saturating_duration_since(oldest.arrival());
+            let too_much = self.bytes > self.limits.bytes_max || age > self.limits.age_max;
+            let needed =
+                self.join.is_some_and(|join| join.chunk <= oldest.index()) || age <= self.limits.age_min;
+            if self.chunks.len() <= 1 || (needed && !too_much) {
+                break;
+            }
+            if self.join.is_some_and(|join| join.chunk <= oldest.index()) {
+                self.join = None;
+            }
+            self.bytes -= oldest.bytes().len();
+            self.chunks.pop_front();
+        }
+    }
+
+    /// The chunk numbered `index`; `None` when it is no longer or not yet there.
+    pub fn chunk(&self, index: u64) -> Option<&Arc<Chunk>> {
+        let first = self.chunks.front()?.index();
+        self.chunks.get(usize::try_from(index.checked_sub(first)?).ok()?)
+    }
+
+    fn entry(&self, position: Position) -> Option<(&Arc<Chunk>, &PacketEntry)> {
+        let chunk = self.chunk(position.chunk)?;
+        Some((chunk, chunk.packets().get(usize::from(position.packet))?))
+    }
+
+    /// The oldest chunk that is kept.
+    pub fn oldest(&self) -> Option<&Arc<Chunk>> {
+        self.chunks.front()
+    }
+
+    /// The newest chunk.
+    pub fn newest(&self) -> Option<&Arc<Chunk>> {
+        self.chunks.back()
+    }
+
+    /// What the newest chunk belongs to.
+    pub fn stream(&self) -> Option<&Arc<Stream>> {
+        self.newest().map(|chunk| chunk.stream())
+    }
+
+    /// The position behind the newest chunk: where live viewers stand.
+    pub fn head(&self) -> Position {
+        Position::at_chunk(self.newest().map_or(0, |chunk| chunk.index() + 1))
+    }
+
+    /// Where a new viewer starts: the newest key frame, or the newest chunk of a stream without key frames.
+    /// `None` when no key frame is at hand.
+    pub const fn join_point(&self) -> Option<Position> {
+        self.join
+    }
+
+    /// Bytes that are kept.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Sequence number and timestamp of the first RTP packet of `track` at or after `from` (RFC 2326 §12.33).
+    ///
+    /// Where the log ends before it, the next packet's are foretold from the last one's. `None` when the track has
+    /// sent nothing yet.
+    pub fn rtp_info(
+        &self,
+        from: Position,
+        track: u8,
+        now: Instant,
+    ) -> Option<(SequenceNumber, RtpTimestamp)> {
+        let first = self.chunks.front()?.index();
+        let skip = usize::try_from(from.chunk.saturating_sub(first)).ok()?;
+        for chunk in self.chunks.iter().skip(skip) {
+            let skip = if chunk.index() == from.chunk { usize::from(from.packet) } else { 0 };
+            let found = chunk.packets().iter().skip(skip).find(|e| e.track == track && e.is_rtp());
+            if let Some(entry) = found {
+                return Some((chunk.sequence_number(entry)?, chunk.timestamp(entry)?));
+            }
+        }
+        let tail = (*self.tails.get(usize::from(track))?)?;
+        let clock_rate = u64::from(self.stream()?.tracks.get(usize::from(track))?.clock_rate.get());
+        let ticks = now.saturating_duration_since(tail.arrival).as_micros() as u64 * clock_rate / 1_000_000;
+        Some((
+            SequenceNumber(tail.sequence_number.0.wrapping_add(1)),
+            RtpTimestamp(tail.timestamp.0.wrapping_add(ticks as u32)),
+        ))
+    }
+
+    /// The newest RTCP packet of `track` that is kept: the broadcaster side's sender report.
+    pub fn last_report(&self, track: u8) -> Option<&[u8]> {
+        let (chunk, entry) = self.entry((*self.reports.get(usize::from(track))?)?)?;
+        Some(chunk.packet(entry))
+    }
+
+    /// The newest RTP packet of `track` that is kept.
+    pub fn last_packet(&self, track: u8) -> Option<&[u8]> {
+        self.chunks.iter().rev().find_map(|chunk| {
+            let entry = chunk.packets().iter().rev().find(|e| e.track == track && e.is_rtp())?;
+            Some(chunk.packet(entry))
+        })
+    }
+}
+
+/// The track whose key frames decide where viewers start; `None` when no track has any.
+fn key_track(stream: &Stream) -> Option<usize> {
+    stream.tracks.iter().position(|track| track.codec.has_key_frames())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk::{
+        ChunkBuilder,
+        tests::{rtp, stream},
+    };
+
+    const KEY: PacketFlags = PacketFlags::KEY;
+    const NONE: PacketFlags = PacketFlags::EMPTY;
+
+    struct Feeder {
+        log: ChannelLog,
+        now: Instant,
+        index: u64,
+        sequence_number: u16,
+    }
+
+    impl Feeder {
+        fn new(limits: LogLimits) -> Self {
+            Self { log: ChannelLog::new(limits), now: Instant::now(), index: 0, sequence_number: 0 }
+        }
+
+        /// One chunk of `(track, flags, timestamp)` packets, `after_ms` after the last.
+        fn push(&mut self, after_ms: u64, packets: &[(u8, PacketFlags, u32)]) -> Pushed {
+            self.now += Duration::from_millis(after_ms);
+            let mut builder = ChunkBuilder::new();
+            for &(track, flags, timestamp) in packets {
+                builder.push(self.now, track, flags, &rtp(self.sequence_number, timestamp, 100)).unwrap();
+                self.sequence_number += 1;
+            }
+            let chunk = builder.flush(&stream(1), self.index).unwrap();
+            self.index += 1;
+            self.log.push(chunk)
+        }
+
+        #[track_caller]
+        fn joins_at(&self, chunk: u64, packet: u16) {
+            assert_eq!(self.log.join_point(), Some(Position { chunk, packet }));
+        }
+    }
+
+    #[test]
+    fn a_viewer_starts_at_the_first_packet_of_the_newest_key_frame() {
+        let mut feeder = Feeder::new(LogLimits::default());
+        feeder.push(0, &[(0, NONE, 1)]);
+        assert_eq!(feeder.log.join_point(), None);
+        feeder.push(40, &[(0, NONE, 2), (0, NONE, 3), (0, KEY, 3), (0, KEY, 3)]);
+        feeder.joins_at(1, 1);
+        feeder.push(40, &[(1, KEY, 9)]);
+        feeder.push(1, &[(0, KEY, 3), (0, NONE, 4)]);
+        feeder.joins_at(1, 1);
+        feeder.push(40, &[(0, KEY, 5)]);
+        feeder.joins_at(4, 0);
+    }
+
+    #[test]
+    fn parameter_sets_flushed_before_their_key_frame_belong_to_it() {
+        let mut feeder = Feeder::new(LogLimits::default());
+        feeder.push(0, &[(0, NONE, 1), (0, NONE, 2)]);
+        feeder.push(3, &[(1, KEY, 7)]);
+        feeder.push(3, &[(0, KEY, 2)]);
+        feeder.joins_at(0, 1);
+    }
+
+    #[test]
+    fn keeps_from_the_newest_key_frame_on_and_what_slow_viewers_read() {
+        let mut feeder = Feeder::new(LogLimits::default());
+        feeder.push(0, &[(0, KEY, 0)]);
+        for i in 1..100 {
+            feeder.push(100, &[(0, NONE, i)]);
+        }
+        assert_eq!(feeder.log.oldest().unwrap().index(), 0);
+        feeder.push(100, &[(0, KEY, 100)]);
+        assert_eq!(feeder.log.oldest().unwrap().index(), 80, "2 s stay");
+        for i in 101..400 {
+            feeder.push(100, &[(0, NONE, i)]);
+        }
+        assert_eq!(feeder.log.join_point(), None, "a key frame older than 20 s is let go");
+        assert!(feeder.log.chunks.len() <= 201);
+    }
+
+    #[test]
+    fn never_more_bytes_than_the_bound() {
+        let mut feeder = Feeder::new(LogLimits { bytes_max: 1000, ..LogLimits::default() });
+        feeder.push(0, &[(0, KEY, 0)]);
+        for i in 1..50 {
+            feeder.push(1, &[(0, NONE, i)]);
+            assert!(feeder.log.bytes() <= 1000);
+        }
+        assert_eq!(feeder.log.join_point(), None);
+    }
+
+    #[test]
+    fn rtp_info_names_the_first_packet_or_foretells_it() {
+        let mut feeder = Feeder::new(LogLimits::default());
+        feeder.push(0, &[(1, KEY, 1000)]);
+        feeder.push(0, &[(0, NONE, 1), (0, KEY, 2)]);
+        let join = feeder.log.join_point().unwrap();
+        let now = feeder.now + Duration::from_millis(500);
+        let info = |track| feeder.log.rtp_info(join, track, now);
+        assert_eq!(info(0), Some((SequenceNumber(2), RtpTimestamp(2))));
+        assert_eq!(info(1), Some((SequenceNumber(1), RtpTimestamp(1000 + 8000))), "16 kHz for 500 ms");
+        assert_eq!(info(2), None);
+    }
+
+    #[test]
+    fn gaps_new_streams_and_old_chunks_are_told_apart() {
+        let mut feeder = Feeder::new(LogLimits::default());
+        assert_eq!(feeder.push(0, &[(0, KEY, 0)]), Pushed::Next);
+        assert_eq!(feeder.push(1, &[(0, NONE, 1)]), Pushed::Next);
+        feeder.index = 7;
+        assert_eq!(feeder.push(1, &[(0, NONE, 1)]), Pushed::Gap);
+        assert_eq!((feeder.log.head(), feeder.log.join_point()), (Position::at_chunk(8), None));
+        feeder.index = 3;
+        assert_eq!(feeder.push(1, &[(0, NONE, 1)]), Pushed::Stale);
+        let mut builder = ChunkBuilder::new();
+        builder.push(feeder.now, 0, KEY, &rtp(0, 0, 0)).unwrap();
+        assert_eq!(feeder.log.push(builder.flush(&stream(2), 8).unwrap()), Pushed::NewStream);
+        assert_eq!(feeder.log.join_point(), Some(Position::at_chunk(8)));
+    }
+}

@@ -1,0 +1,66 @@
+//! Every bound of the viewers' side, by name.
+
+use std::time::Duration;
+
+/// Chunks that may wait for a worker: about half a second of 100 channels.
+pub(crate) const FEED_CHUNKS_MAX: usize = 4096;
+/// Chunks a worker takes before it looks at its sockets again.
+pub(crate) const CHUNKS_PER_TURN_MAX: usize = 256;
+/// Connections a worker accepts before it looks at media again.
+pub(crate) const ACCEPTS_PER_TURN_MAX: usize = 64;
+/// Bytes a worker reads from one connection in a turn.
+pub(crate) const READ_BYTES_PER_TURN_MAX: usize = 64 * 1024;
+/// Datagrams a worker reads from one UDP socket in a turn.
+pub(crate) const DATAGRAMS_PER_TURN_MAX: usize = 64;
+/// Datagrams handed on to sibling workers in 100 ms: the rest is dropped, a flood must not multiply.
+pub(crate) const FORWARDS_PER_TICK_MAX: u32 = 256;
+/// Messages that may wait in a worker's mailbox.
+pub(crate) const MAILBOX_MAX: usize = 4096;
+/// RTSP bytes that may wait for a peer that does not read them; then its connection is closed.
+pub(crate) const CONTROL_BYTES_MAX: usize = 256 * 1024;
+/// Buffers given to one writev.
+pub(crate) const WRITE_PARTS_MAX: usize = 16;
+/// Media bytes one TCP viewer that catches up is given in one go.
+pub(crate) const PUMP_BYTES_MAX: usize = 64 * 1024;
+/// Send buffer asked of the kernel for a viewer's connection (it doubles this): what waits, waits in the log.
+pub(crate) const SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// Unsent bytes in the kernel above which writes wait.
+pub(crate) const UNSENT_BYTES_MAX: i32 = 32 * 1024;
+/// Send and receive buffer asked for a UDP socket.
+pub(crate) const UDP_BUFFER_BYTES: usize = 4 << 20;
+/// Segments of one datagram train to a viewer that catches up.
+pub(crate) const JOIN_SEGMENTS_MAX: usize = 16;
+/// Bytes that a viewer who joins is given at once, before the pace below holds.
+pub(crate) const JOIN_BURST_BYTES: u64 = 24 * 1024;
+/// A viewer catches up at this many times the bandwidth class.
+pub(crate) const JOIN_SPEED: u64 = 4;
+/// How long a viewer may catch up before it counts as slow.
+pub(crate) const JOIN_TIME_MAX: Duration = Duration::from_secs(10);
+/// How often viewers who catch up are served.
+pub(crate) const JOIN_TURN: Duration = Duration::from_millis(2);
+/// How long PLAY waits for the first packets of a stream that has just begun.
+pub(crate) const PARK_TIME_MAX: Duration = Duration::from_secs(8);
+/// A viewer further behind than this jumps to the newest key frame.
+pub(crate) const BEHIND_MAX: Duration = Duration::from_secs(1);
+/// So many jumps within [`SKIP_WINDOW`] end the viewer's session.
+pub(crate) const SKIPS_MAX: usize = 3;
+/// See [`SKIPS_MAX`].
+pub(crate) const SKIP_WINDOW: Duration = Duration::from_secs(30);
+/// A viewer who takes no byte for this long is cut.
+pub(crate) const STALL_MAX: Duration = Duration::from_secs(10);
+/// How long a TCP viewer may take to drain after the end, before its connection is reset.
+pub(crate) const DRAIN_AFTER_END: Duration = Duration::from_millis(200);
+/// How long any other connection may take to drain before it is closed.
+pub(crate) const DRAIN_BEFORE_CLOSE: Duration = Duration::from_secs(2);
+/// Viewers told of the end before media of other programs is served again.
+pub(crate) const GOODBYES_PER_TURN_MAX: usize = 128;
+/// Longest wait of a worker: deadlines, slow viewers and the wall clock are looked at this often.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+/// Within this time of the end, the clock is read before every send.
+pub(crate) const END_IS_NEAR: Duration = Duration::from_secs(2);
+/// A stream that has been silent for this long is not offered to new viewers.
+pub(crate) const STREAM_SILENT_MAX: Duration = Duration::from_secs(10);
+/// ICMP "unreachable" answers, at least [`UNREACHABLE_SPACING`] apart, that end a UDP viewer.
+pub(crate) const UNREACHABLE_MAX: u8 = 3;
+/// See [`UNREACHABLE_MAX`].
+pub(crate) const UNREACHABLE_SPACING: Duration = Duration::from_millis(300);

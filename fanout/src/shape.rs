@@ -1,0 +1,182 @@
+//! How a TCP viewer's frames look: which tracks, on which interleaved channels.
+//!
+//! Owns: re-framed copies of chunks, made once per worker and shape, not per viewer.
+//! Holds: viewers of all tracks on the canonical channels read the chunks themselves, nothing is copied for them.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use slotcast_core::{
+    chunk::{Chunk, FRAME_HEADER_BYTES, PacketEntry},
+    log::{ChannelLog, Position},
+    media::TRACKS_MAX,
+};
+
+/// Interleaved channels (RTP, RTCP) per track; `None` for tracks that the viewer did not set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape(pub(crate) [Option<(u8, u8)>; TRACKS_MAX]);
+
+impl Shape {
+    /// Whether a chunk of a stream of `tracks` tracks can be sent as it is.
+    fn is_canonical(self, tracks: usize) -> bool {
+        self.0.iter().enumerate().all(|(track, channels)| {
+            *channels == (track < tracks).then_some((2 * track as u8, 2 * track as u8 + 1))
+        })
+    }
+}
+
+/// Names a shape within one program on one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ShapeId {
+    /// Chunks as they are.
+    Canonical,
+    /// The re-framed views at this place.
+    Reframed(usize),
+}
+
+/// A chunk as a viewer of some shape sees it.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) bytes: &'a Bytes,
+    pub(crate) packets: &'a [PacketEntry],
+}
+
+#[derive(Debug)]
+struct Reframed {
+    bytes: Bytes,
+    packets: Vec<PacketEntry>,
+    /// Places in the chunk of the packets above.
+    origins: Vec<u16>,
+}
+
+impl Reframed {
+    fn of(chunk: &Chunk, shape: Shape) -> Self {
+        let mut bytes = BytesMut::with_capacity(chunk.bytes().len());
+        let (mut packets, mut origins) = (Vec::new(), Vec::new());
+        for (place, entry) in (0u16..).zip(chunk.packets()) {
+            let Some((rtp, rtcp)) = shape.0[usize::from(entry.track)] else { continue };
+            bytes.put_u8(b'$');
+            bytes.put_u8(if entry.is_rtp() { rtp } else { rtcp });
+            bytes.put_u16(entry.length);
+            packets.push(PacketEntry { offset: bytes.len() as u32, ..*entry });
+            origins.push(place);
+            bytes.put_slice(chunk.packet(entry));
+        }
+        Self { bytes: bytes.freeze(), packets, origins }
+    }
+}
+
+#[derive(Debug)]
+struct Views {
+    shape: Shape,
+    viewers: usize,
+    first: u64,
+    views: VecDeque<Reframed>,
+}
+
+impl Views {
+    fn new(shape: Shape, log: &ChannelLog) -> Self {
+        let first = log.oldest().map_or(0, |chunk| chunk.index());
+        let mut views = Self { shape, viewers: 0, first, views: VecDeque::new() };
+        let mut index = first;
+        while let Some(chunk) = log.chunk(index) {
+            views.push(chunk);
+            index += 1;
+        }
+        views
+    }
+
+    fn push(&mut self, chunk: &Chunk) {
+        if self.first + self.views.len() as u64 != chunk.index() {
+            self.views.clear();
+            self.first = chunk.index();
+        }
+        self.views.push_back(Reframed::of(chunk, self.shape));
+    }
+
+    fn trim(&mut self, oldest: u64) {
+        while self.first < oldest && self.views.pop_front().is_some() {
+            self.first += 1;
+        }
+    }
+
+    fn view(&self, index: u64) -> Option<&Reframed> {
+        self.views.get(usize::try_from(index.checked_sub(self.first)?).ok()?)
+    }
+}
+
+/// The shapes in use by the viewers of one program on this worker.
+#[derive(Debug, Default)]
+pub(crate) struct Shapes(Vec<Views>);
+
+impl Shapes {
+    /// Counts one more viewer of `shape`; its views of what the log holds are made if nobody had them.
+    pub(crate) fn enter(&mut self, shape: Shape, tracks: usize, log: &ChannelLog) -> ShapeId {
+        if shape.is_canonical(tracks) {
+            return ShapeId::Canonical;
+        }
+        let known = self.0.iter().position(|views| views.viewers > 0 && views.shape == shape);
+        let place = known.unwrap_or_else(|| {
+            let views = Views::new(shape, log);
+            match self.0.iter().position(|views| views.viewers == 0) {
+                Some(free) => {
+                    self.0[free] = views;
+                    free
+                }
+                None => {
+                    self.0.push(views);
+                    self.0.len() - 1
+                }
+            }
+        });
+        self.0[place].viewers += 1;
+        ShapeId::Reframed(place)
+    }
+
+    /// Counts one viewer less.
+    pub(crate) fn leave(&mut self, id: ShapeId) {
+        if let ShapeId::Reframed(place) = id
+            && let Some(views) = self.0.get_mut(place)
+        {
+            views.viewers = views.viewers.saturating_sub(1);
+            if views.viewers == 0 {
+                views.views.clear();
+            }
+        }
+    }
+
+    /// Follows the log, which has just taken `chunk`.
+    pub(crate) fn push(&mut self, chunk: &Arc<Chunk>, log: &ChannelLog) {
+        let oldest = log.oldest().map_or(0, |chunk| chunk.index());
+        for views in self.0.iter_mut().filter(|views| views.viewers > 0) {
+            views.push(chunk);
+            views.trim(oldest);
+        }
+    }
+
+    /// The chunk `index` as viewers of `id` see it; `None` when the log no longer or not yet has it.
+    pub(crate) fn view<'a>(&'a self, id: ShapeId, log: &'a ChannelLog, index: u64) -> Option<View<'a>> {
+        match id {
+            ShapeId::Canonical => {
+                log.chunk(index).map(|chunk| View { bytes: chunk.bytes(), packets: chunk.packets() })
+            }
+            ShapeId::Reframed(place) => {
+                let view = self.0.get(place)?.view(index)?;
+                Some(View { bytes: &view.bytes, packets: &view.packets })
+            }
+        }
+    }
+
+    /// A position in the log as a position in the views of `id`.
+    pub(crate) fn translate(&self, id: ShapeId, position: Position) -> Position {
+        let ShapeId::Reframed(place) = id else { return position };
+        let view = self.0.get(place).and_then(|views| views.view(position.chunk));
+        let packet = view.map_or(0, |view| view.origins.partition_point(|&o| o < position.packet) as u16);
+        Position { chunk: position.chunk, packet }
+    }
+}
+
+/// Where the frame of the packet at `place` begins; the end of the view when there is none.
+pub(crate) fn frame_start(view: View<'_>, place: u16) -> usize {
+    view.packets.get(usize::from(place)).map_or(view.bytes.len(), |p| p.offset as usize - FRAME_HEADER_BYTES)
+}

@@ -1,0 +1,217 @@
+//! What the workers count: each its own, without a shared write on the send path.
+//!
+//! Holds: a counter has one writer, its worker, so it is a plain load and store; totals are made by the reader.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use slotcast_core::words::ChannelNumber;
+
+/// A counter with one writer and any number of readers.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Only the owning worker calls this.
+    pub(crate) fn add(&self, count: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+    }
+
+    /// Only the owning worker calls this.
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The count so far.
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How media reaches a viewer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// RTP over UDP.
+    Udp,
+    /// RTP interleaved with RTSP on one TCP connection.
+    Tcp,
+}
+
+impl Protocol {
+    /// For metrics and logs.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+/// Why a send did not go through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendErrorKind {
+    /// The kernel had no buffer: the packet is lost (`ENOBUFS`).
+    NoBuffers,
+    /// No route, or a rule forbids it (`ENETUNREACH`, `EHOSTUNREACH`, `EPERM`, `EACCES`).
+    Unreachable,
+    /// Nobody listens on the viewer's port (ICMP).
+    Refused,
+    /// Larger than any datagram may be on this path (`EMSGSIZE`).
+    TooLarge,
+    /// The connection broke.
+    Broken,
+    /// Anything else.
+    Other,
+}
+
+impl SendErrorKind {
+    /// All kinds, each at its own place.
+    pub const ALL: [Self; 6] =
+        [Self::NoBuffers, Self::Unreachable, Self::Refused, Self::TooLarge, Self::Broken, Self::Other];
+
+    /// For metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::NoBuffers => "no_buffers",
+            Self::Unreachable => "unreachable",
+            Self::Refused => "refused",
+            Self::TooLarge => "too_large",
+            Self::Broken => "broken",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// What one worker counted.
+#[derive(Debug, Default)]
+pub struct WorkerStats {
+    /// Chunks taken from the ingest side.
+    pub chunks: Counter,
+    /// Chunks that found this worker's queue full.
+    pub chunks_dropped: Counter,
+    /// Chunks times the viewers they were sent to: the frames delivered.
+    pub viewer_frames: Counter,
+    /// Send calls made for media, UDP and TCP.
+    pub send_calls: Counter,
+    /// Media packets handed to the kernel.
+    pub packets_sent: Counter,
+    /// Media bytes handed to the kernel, RTP and RTCP without other headers.
+    pub bytes_sent: Counter,
+    /// Sends that the kernel cut into datagrams.
+    pub segmented_sends: Counter,
+    /// Times that a full socket made UDP sends wait.
+    pub udp_waits: Counter,
+    /// Frames that slow viewers did not get.
+    pub frames_skipped: Counter,
+    /// Jumps of slow viewers to a newer key frame.
+    pub skips: Counter,
+    /// Datagrams from addresses that belong to no viewer.
+    pub foreign_datagrams: Counter,
+    /// Errors of media sends by [`SendErrorKind`].
+    pub send_errors: [Counter; SendErrorKind::ALL.len()],
+    /// Open RTSP connections.
+    pub connections: Counter,
+    /// Whether segmentation was given up because the kernel or device refused it.
+    pub segmentation_refused: AtomicBool,
+    audience: Mutex<BTreeMap<(ChannelNumber, Protocol), u32>>,
+}
+
+impl WorkerStats {
+    pub(crate) fn send_error(&self, kind: SendErrorKind) {
+        self.send_errors[kind as usize].add(1);
+    }
+
+    pub(crate) fn set_audience(&self, audience: BTreeMap<(ChannelNumber, Protocol), u32>) {
+        *self.audience.lock() = audience;
+    }
+}
+
+/// When the last cut-offs closed, seen from the wall clock's end of the window.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CutoffStats {
+    /// Programs that ended, counted once per worker that had them.
+    pub count: u64,
+    /// From the end to the closing of the gate: the latest, and the worst so far.
+    pub gate_delay: (Duration, Duration),
+    /// From the end until the worker's last viewer was told and closed: the latest, and the worst so far.
+    pub closed_delay: (Duration, Duration),
+}
+
+/// What all workers counted.
+#[derive(Debug)]
+pub struct FanoutStats {
+    workers: Vec<Arc<WorkerStats>>,
+    decisions: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
+    cutoffs: Mutex<CutoffStats>,
+    /// Whether segmentation is in use at all.
+    segmentation: bool,
+}
+
+impl FanoutStats {
+    pub(crate) fn new(workers: Vec<Arc<WorkerStats>>, segmentation: bool) -> Self {
+        Self { workers, decisions: Mutex::default(), cutoffs: Mutex::default(), segmentation }
+    }
+
+    /// Each worker's own counters.
+    pub fn workers(&self) -> &[Arc<WorkerStats>] {
+        &self.workers
+    }
+
+    /// The sum of one counter over all workers.
+    pub fn sum(&self, counter: impl Fn(&WorkerStats) -> &Counter) -> u64 {
+        self.workers.iter().map(|worker| counter(worker).value()).sum()
+    }
+
+    /// Errors of media sends of one kind.
+    pub fn send_errors(&self, kind: SendErrorKind) -> u64 {
+        self.sum(|worker| &worker.send_errors[kind as usize])
+    }
+
+    /// Viewers who play, by channel and protocol, at most 100 ms old.
+    pub fn viewers(&self) -> BTreeMap<(ChannelNumber, Protocol), u32> {
+        let mut all = BTreeMap::new();
+        for worker in &self.workers {
+            for (key, count) in worker.audience.lock().iter() {
+                *all.entry(*key).or_insert(0) += count;
+            }
+        }
+        all
+    }
+
+    /// Whether UDP sends are segmented by the kernel now.
+    pub fn segmentation_in_use(&self) -> bool {
+        self.segmentation && !self.workers.iter().any(|w| w.segmentation_refused.load(Ordering::Relaxed))
+    }
+
+    /// Admission decisions so far by (result, reason): `("admitted", "seat")`, `("refused", "full")`.
+    pub fn decisions(&self) -> BTreeMap<(&'static str, &'static str), u64> {
+        self.decisions.lock().clone()
+    }
+
+    /// See [`CutoffStats`].
+    pub fn cutoffs(&self) -> CutoffStats {
+        *self.cutoffs.lock()
+    }
+
+    pub(crate) fn decided(&self, result: &'static str, reason: &'static str) {
+        *self.decisions.lock().entry((result, reason)).or_insert(0) += 1;
+    }
+
+    pub(crate) fn gate_closed(&self, delay: Duration) {
+        let mut cutoffs = self.cutoffs.lock();
+        cutoffs.count += 1;
+        cutoffs.gate_delay = (delay, cutoffs.gate_delay.1.max(delay));
+    }
+
+    pub(crate) fn all_closed(&self, delay: Duration) {
+        let mut cutoffs = self.cutoffs.lock();
+        cutoffs.closed_delay = (delay, cutoffs.closed_delay.1.max(delay));
+    }
+}

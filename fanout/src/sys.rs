@@ -1,0 +1,218 @@
+//! The system calls that no safe wrapper offers: the only `unsafe` of the project.
+//!
+//! Owns: one datagram send with scattered buffers and UDP segmentation, the socket's error queue, four socket options.
+//! Holds: every pointer given to the kernel points into a value borrowed for the length of the call.
+#![expect(unsafe_code, reason = "sendmsg with UDP_SEGMENT and recvmsg with MSG_ERRQUEUE have no safe wrapper that does not allocate")]
+
+use std::{
+    io::{self, IoSlice},
+    mem,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::{AsRawFd, BorrowedFd},
+    ptr,
+};
+
+/// Where a datagram goes, in the kernel's own form.
+#[derive(Clone, Copy)]
+pub enum Destination {
+    /// IPv4.
+    V4(libc::sockaddr_in),
+    /// IPv6.
+    V6(libc::sockaddr_in6),
+}
+
+impl From<SocketAddr> for Destination {
+    fn from(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(v4) => Self::V4(libc::sockaddr_in {
+                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_port: v4.port().to_be(),
+                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
+                sin_zero: [0; 8],
+            }),
+            SocketAddr::V6(v6) => Self::V6(libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                sin6_port: v6.port().to_be(),
+                sin6_flowinfo: v6.flowinfo(),
+                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
+                sin6_scope_id: v6.scope_id(),
+            }),
+        }
+    }
+}
+
+impl Destination {
+    fn as_name(&self) -> (*const libc::c_void, libc::socklen_t) {
+        match self {
+            Self::V4(v4) => (ptr::from_ref(v4).cast(), mem::size_of_val(v4) as libc::socklen_t),
+            Self::V6(v6) => (ptr::from_ref(v6).cast(), mem::size_of_val(v6) as libc::socklen_t),
+        }
+    }
+}
+
+/// A `UDP_SEGMENT` control message as `CMSG_FIRSTHDR` lays it out: header, the size, padding.
+#[repr(C)]
+struct SegmentControl {
+    header: libc::cmsghdr,
+    segment_bytes: u16,
+    padding: [u8; 6],
+}
+
+const _: () = {
+    // SAFETY: both only compute from their argument.
+    let space = unsafe { libc::CMSG_SPACE(2) } as usize;
+    assert!(mem::size_of::<SegmentControl>() == space, "the layout is the kernel's");
+};
+
+/// Sends the bytes of `parts`, in order, to `to` with one call.
+///
+/// - `segment_bytes`: cut them into datagrams of this size, the last may be shorter; `None`: one datagram.
+///
+/// # Errors
+/// As sendmsg(2). `WouldBlock`: nothing was sent, wait for the socket. `EINVAL`, `EMSGSIZE`: this size is not to be
+/// segmented here. `EIO`, `EOPNOTSUPP`: the device cannot segment.
+pub fn send_datagrams(
+    socket: BorrowedFd<'_>,
+    to: &Destination,
+    parts: &[IoSlice<'_>],
+    segment_bytes: Option<u16>,
+) -> io::Result<()> {
+    let mut control = SegmentControl {
+        header: libc::cmsghdr {
+            // SAFETY: only computes from its argument.
+            cmsg_len: unsafe { libc::CMSG_LEN(2) } as _,
+            cmsg_level: libc::SOL_UDP,
+            cmsg_type: libc::UDP_SEGMENT,
+        },
+        segment_bytes: segment_bytes.unwrap_or(0),
+        padding: [0; 6],
+    };
+    let (name, name_bytes) = to.as_name();
+    // SAFETY: an all-zero msghdr is a valid one: null pointers with zero lengths.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_name = name.cast_mut();
+    message.msg_namelen = name_bytes;
+    // `IoSlice` is an iovec by its documentation; sendmsg does not write through it.
+    message.msg_iov = parts.as_ptr().cast_mut().cast();
+    message.msg_iovlen = parts.len() as _;
+    if segment_bytes.is_some() {
+        message.msg_control = ptr::from_mut(&mut control).cast();
+        message.msg_controllen = mem::size_of::<SegmentControl>() as _;
+    }
+    // SAFETY: `message` points to `to`, `parts` and `control`, which outlive the call; the descriptor is borrowed.
+    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Takes one entry of the socket's error queue: the address of a datagram that could not be delivered.
+///
+/// Returns `None` when the queue is empty. An entry without a readable address comes as `0.0.0.0:0`.
+pub fn pop_undelivered(socket: BorrowedFd<'_>) -> Option<SocketAddr> {
+    // SAFETY: all-zero is a valid sockaddr_storage and a valid msghdr.
+    let (mut name, mut message): (libc::sockaddr_storage, libc::msghdr) = unsafe { (mem::zeroed(), mem::zeroed()) };
+    let mut control = [0u64; 64];
+    message.msg_name = ptr::from_mut(&mut name).cast();
+    message.msg_namelen = mem::size_of_val(&name) as libc::socklen_t;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = mem::size_of_val(&control) as _;
+    // SAFETY: `message` points to `name` and `control`, writable and alive for the call, with their true lengths.
+    let got = unsafe { libc::recvmsg(socket.as_raw_fd(), &mut message, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) };
+    (got >= 0).then(|| read_name(&name))
+}
+
+fn read_name(name: &libc::sockaddr_storage) -> SocketAddr {
+    match i32::from(name.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says what is stored; sockaddr_storage is large and aligned enough for it.
+            let v4 = unsafe { &*ptr::from_ref(name).cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(v4.sin_addr.s_addr.to_ne_bytes());
+            SocketAddr::new(IpAddr::V4(ip), u16::from_be(v4.sin_port))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above.
+            let v6 = unsafe { &*ptr::from_ref(name).cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            SocketAddr::new(IpAddr::V6(ip), u16::from_be(v6.sin6_port))
+        }
+        _ => SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+    }
+}
+
+fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
+    let bytes = mem::size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the pointer and the length are those of `value`, which outlives the call.
+    let done = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, name, ptr::from_ref(&value).cast(), bytes)
+    };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Whether this kernel segments datagrams (UDP_SEGMENT, Linux 4.18 and later); leaves the socket as it was.
+pub fn can_segment(socket: BorrowedFd<'_>) -> bool {
+    set_option(socket, libc::SOL_UDP, libc::UDP_SEGMENT, 1200).is_ok()
+        && set_option(socket, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok()
+}
+
+/// Lets the socket queue the ICMP errors that come back (`IP_RECVERR`, `IPV6_RECVERR`).
+pub fn queue_errors(socket: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
+    if v6 {
+        set_option(socket, libc::SOL_IPV6, libc::IPV6_RECVERR, 1)
+    } else {
+        set_option(socket, libc::SOL_IP, libc::IP_RECVERR, 1)
+    }
+}
+
+/// Lets writes fail with `WouldBlock` while `bytes` wait unsent in the kernel (`TCP_NOTSENT_LOWAT`).
+pub fn set_unsent_limit(socket: BorrowedFd<'_>, bytes: i32) -> io::Result<()> {
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::UdpSocket, os::fd::AsFd, time::Duration};
+
+    use super::*;
+
+    fn pair() -> (UdpSocket, UdpSocket, Destination) {
+        let (from, to) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        to.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let destination = to.local_addr().unwrap().into();
+        (from, to, destination)
+    }
+
+    #[test]
+    fn one_call_sends_many_datagrams() {
+        let (from, to, destination) = pair();
+        assert!(can_segment(from.as_fd()));
+        let parts = [IoSlice::new(&[1; 100]), IoSlice::new(&[2; 100]), IoSlice::new(&[3; 40])];
+        send_datagrams(from.as_fd(), &destination, &parts, Some(100)).unwrap();
+        let mut buffer = [0; 1500];
+        for (value, length) in [(1, 100), (2, 100), (3, 40)] {
+            assert_eq!(to.recv(&mut buffer).unwrap(), length);
+            assert!(buffer[..length].iter().all(|&b| b == value));
+        }
+    }
+
+    #[test]
+    fn without_a_segment_size_the_parts_are_one_datagram() {
+        let (from, to, destination) = pair();
+        send_datagrams(from.as_fd(), &destination, &[IoSlice::new(b"ab"), IoSlice::new(b"c")], None).unwrap();
+        let mut buffer = [0; 16];
+        assert_eq!(to.recv(&mut buffer).unwrap(), 3);
+    }
+
+    #[test]
+    fn what_nobody_listens_for_comes_back() {
+        let (from, to, destination) = pair();
+        queue_errors(from.as_fd(), false).unwrap();
+        let gone = to.local_addr().unwrap();
+        drop(to);
+        send_datagrams(from.as_fd(), &destination, &[IoSlice::new(b"x")], None).unwrap();
+        let undelivered = (0..1000).find_map(|_| {
+            std::thread::yield_now();
+            pop_undelivered(from.as_fd())
+        });
+        assert_eq!(undelivered, Some(gone));
+        assert_eq!(pop_undelivered(from.as_fd()), None);
+    }
+}

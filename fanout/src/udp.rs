@@ -1,0 +1,313 @@
+//! RTP and RTCP over UDP: the worker's two sockets, and one program's audience behind them.
+//!
+//! Owns: one send per run and viewer, where it stopped when the socket was full, and the fallbacks where the kernel
+//! or the device cannot segment.
+//! Holds: all viewers of a run share its buffers; nothing is allocated, copied or locked per viewer.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+    net::SocketAddr,
+    os::fd::AsFd,
+    sync::{Arc, atomic::Ordering},
+};
+
+use mio::net::UdpSocket;
+use slotcast_core::{
+    chunk::Chunk,
+    media::TRACKS_MAX,
+    runs::{Run, SEGMENTS_MAX},
+};
+use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
+
+use crate::{
+    config::SegmentationPolicy,
+    limits,
+    stats::{SendErrorKind, WorkerStats},
+    sys::{self, Destination},
+};
+
+/// Ports of one viewer and track: RTP and RTCP share the kernel form of their address.
+pub(crate) type PortIndex = usize;
+
+/// The place of a track's RTP or RTCP port among a viewer's ports.
+pub(crate) const fn port_index(track: u8, rtcp: bool) -> PortIndex {
+    2 * track as usize + rtcp as usize
+}
+
+/// The worker's UDP sockets, on the advertised server ports.
+pub(crate) struct UdpPorts {
+    pub(crate) rtp: UdpSocket,
+    pub(crate) rtcp: UdpSocket,
+    segmentation: bool,
+}
+
+impl UdpPorts {
+    /// Binds both, shared with the other workers by SO_REUSEPORT.
+    pub(crate) fn bind(addresses: [SocketAddr; 2], policy: SegmentationPolicy) -> io::Result<Self> {
+        let [rtp, rtcp] = [bind(addresses[0])?, bind(addresses[1])?];
+        let segmentation = policy == SegmentationPolicy::Auto && sys::can_segment(rtp.as_fd());
+        Ok(Self { rtp, rtcp, segmentation })
+    }
+
+    pub(crate) const fn segmentation(&self) -> bool {
+        self.segmentation
+    }
+
+    const fn socket(&self, rtcp: bool) -> &UdpSocket {
+        if rtcp { &self.rtcp } else { &self.rtp }
+    }
+
+    /// Sends `parts` to `to`: one call where they can be segmented, else one call per packet.
+    ///
+    /// - `done`: packets of `parts` that an earlier, interrupted call sent; brought up to date.
+    ///
+    /// Returns `WouldBlock` alone as an error; all other errors are counted and cost this viewer these packets.
+    pub(crate) fn send_run(
+        &mut self,
+        to: &Destination,
+        run: &Run,
+        parts: &[IoSlice<'_>],
+        done: &mut usize,
+        stats: &WorkerStats,
+    ) -> io::Result<()> {
+        if self.segmentation && parts.len() > 1 && *done == 0 {
+            match self.send(to, run.rtcp, parts, Some(run.segment_bytes), stats) {
+                Ok(()) => {
+                    stats.segmented_sends.add(1);
+                    self.count_sent(parts, stats);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+                Err(error) => match error.raw_os_error() {
+                    // The path's MTU is smaller than a segment: single packets may be fragmented.
+                    Some(libc::EINVAL | libc::EMSGSIZE) => {}
+                    Some(libc::EIO | libc::EOPNOTSUPP | libc::ENOPROTOOPT) => {
+                        self.segmentation = false;
+                        stats.segmentation_refused.store(true, Ordering::Relaxed);
+                        tracing::warn!(%error, "the device cannot segment UDP: one send per packet from now on");
+                    }
+                    _ => {
+                        stats.send_error(kind_of(&error));
+                        return Ok(());
+                    }
+                },
+            }
+        }
+        while let Some(part) = parts.get(*done) {
+            match self.send(to, run.rtcp, std::slice::from_ref(part), None, stats) {
+                Ok(()) => self.count_sent(std::slice::from_ref(part), stats),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+                Err(error) => stats.send_error(kind_of(&error)),
+            }
+            *done += 1;
+        }
+        Ok(())
+    }
+
+    fn send(
+        &self,
+        to: &Destination,
+        rtcp: bool,
+        parts: &[IoSlice<'_>],
+        segment_bytes: Option<u16>,
+        stats: &WorkerStats,
+    ) -> io::Result<()> {
+        let socket = self.socket(rtcp).as_fd();
+        stats.send_calls.add(1);
+        match sys::send_datagrams(socket, to, parts, segment_bytes) {
+            // The error of an earlier datagram to somebody else: it is told once, this one was not sent.
+            Err(error) if error.raw_os_error() == Some(libc::ECONNREFUSED) => {
+                stats.send_calls.add(1);
+                sys::send_datagrams(socket, to, parts, segment_bytes)
+            }
+            sent => sent,
+        }
+    }
+
+    fn count_sent(&self, parts: &[IoSlice<'_>], stats: &WorkerStats) {
+        stats.packets_sent.add(parts.len() as u64);
+        stats.bytes_sent.add(parts.iter().map(|part| part.len() as u64).sum());
+    }
+
+    /// Sends one RTCP packet that is no part of the stream, such as a BYE. Lost if the socket is full.
+    pub(crate) fn send_rtcp(&self, to: &Destination, packet: &[u8], stats: &WorkerStats) {
+        if let Err(error) = self.send(to, true, &[IoSlice::new(packet)], None, stats) {
+            stats.send_error(kind_of(&error));
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(SocketProtocol::UDP))?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    // The kernel gives what it allows; less is no error.
+    let _ = socket.set_send_buffer_size(limits::UDP_BUFFER_BYTES);
+    let _ = socket.set_recv_buffer_size(limits::UDP_BUFFER_BYTES);
+    socket.bind(&address.into())?;
+    sys::queue_errors(socket.as_fd(), address.is_ipv6())?;
+    Ok(UdpSocket::from_std(socket.into()))
+}
+
+fn kind_of(error: &io::Error) -> SendErrorKind {
+    match error.raw_os_error() {
+        Some(libc::ENOBUFS | libc::ENOMEM) => SendErrorKind::NoBuffers,
+        Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EPERM | libc::EACCES) => SendErrorKind::Unreachable,
+        Some(libc::ECONNREFUSED) => SendErrorKind::Refused,
+        Some(libc::EMSGSIZE | libc::EINVAL) => SendErrorKind::TooLarge,
+        _ => SendErrorKind::Other,
+    }
+}
+
+/// The addresses that one UDP viewer is sent to, by [`port_index`]; `None` for tracks it did not set up.
+pub(crate) type ViewerPorts = [Option<Destination>; 2 * TRACKS_MAX];
+
+struct Target {
+    to: Destination,
+    viewer: usize,
+}
+
+/// A chunk that is on its way to the audience; stands still while the socket is full.
+struct Pass {
+    chunk: Arc<Chunk>,
+    run: usize,
+    /// Place of the next target of the run, and of the first that is not served (it joined later).
+    next: usize,
+    upto: Option<usize>,
+    /// Packets that the next target has got.
+    done: usize,
+}
+
+/// The UDP viewers of one program on this worker who have caught up, and what is on its way to them.
+#[derive(Default)]
+pub(crate) struct UdpAudience {
+    targets: [Vec<Target>; 2 * TRACKS_MAX],
+    viewers: usize,
+    passes: VecDeque<Pass>,
+}
+
+/// How a turn of sending ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Served {
+    /// All that was there has left.
+    All,
+    /// The socket is full: go on when it is writable.
+    Waiting,
+    /// The gate closed meanwhile: nothing more may leave.
+    Closed,
+}
+
+impl UdpAudience {
+    pub(crate) const fn viewers(&self) -> usize {
+        self.viewers
+    }
+
+    /// Whether a chunk is still on its way: nobody may join before it has left.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.passes.is_empty()
+    }
+
+    /// Adds a viewer who has been sent everything up to the newest chunk.
+    pub(crate) fn enter(&mut self, viewer: usize, ports: &ViewerPorts) {
+        for (targets, to) in self.targets.iter_mut().zip(ports) {
+            if let Some(to) = *to {
+                targets.push(Target { to, viewer });
+            }
+        }
+        self.viewers += 1;
+    }
+
+    /// Takes a viewer out; nothing more is sent to it. No effect when it is not there.
+    pub(crate) fn leave(&mut self, viewer: usize) {
+        let mut was_there = false;
+        for (port, targets) in self.targets.iter_mut().enumerate() {
+            let Some(place) = targets.iter().position(|target| target.viewer == viewer) else { continue };
+            targets.remove(place);
+            was_there = true;
+            for pass in &mut self.passes {
+                let run = pass.chunk.runs().all().get(pass.run);
+                if run.is_some_and(|run| port_index(run.track, run.rtcp) == port) {
+                    if place < pass.next {
+                        pass.next -= 1;
+                    } else if place == pass.next {
+                        pass.done = 0;
+                    }
+                    pass.upto = pass.upto.map(|upto| if place < upto { upto - 1 } else { upto });
+                }
+            }
+        }
+        self.viewers -= usize::from(was_there);
+    }
+
+    /// Forgets what is on its way; returns how many chunks that were.
+    pub(crate) fn drop_waiting(&mut self) -> usize {
+        let count = self.passes.len();
+        self.passes.clear();
+        count
+    }
+
+    /// Lets `chunk` follow what is on its way.
+    pub(crate) fn push(&mut self, chunk: Arc<Chunk>) {
+        if self.viewers > 0 {
+            self.passes.push_back(Pass { chunk, run: 0, next: 0, upto: None, done: 0 });
+        }
+    }
+
+    /// When the oldest waiting chunk came.
+    pub(crate) fn waiting_since(&self) -> Option<std::time::Instant> {
+        self.passes.front().map(|pass| pass.chunk.arrival())
+    }
+
+    /// Sends what is on its way.
+    ///
+    /// - `may_send`: asked before every send; `false` ends the turn with [`Served::Closed`].
+    ///
+    /// Cost: one call per viewer and run.
+    pub(crate) fn serve(
+        &mut self,
+        ports: &mut UdpPorts,
+        stats: &WorkerStats,
+        mut may_send: impl FnMut() -> bool,
+    ) -> Served {
+        while let Some(pass) = self.passes.front_mut() {
+            while let Some(run) = pass.chunk.runs().all().get(pass.run) {
+                let targets = &self.targets[port_index(run.track, run.rtcp)];
+                let upto = *pass.upto.get_or_insert(targets.len());
+                let mut parts = [IoSlice::new(&[]); SEGMENTS_MAX];
+                let parts = gather(&pass.chunk, run, 0, &mut parts);
+                while let Some(target) = targets.get(pass.next).filter(|_| pass.next < upto) {
+                    if !may_send() {
+                        return Served::Closed;
+                    }
+                    if ports.send_run(&target.to, run, parts, &mut pass.done, stats).is_err() {
+                        stats.udp_waits.add(1);
+                        return Served::Waiting;
+                    }
+                    pass.next += 1;
+                    pass.done = 0;
+                }
+                (pass.run, pass.next, pass.upto) = (pass.run + 1, 0, None);
+            }
+            stats.viewer_frames.add(self.viewers as u64);
+            self.passes.pop_front();
+        }
+        Served::All
+    }
+}
+
+/// The buffers of the packets of `run` that stand at `from` or later in the chunk.
+pub(crate) fn gather<'p, 'c>(
+    chunk: &'c Chunk,
+    run: &Run,
+    from: u16,
+    parts: &'p mut [IoSlice<'c>; SEGMENTS_MAX],
+) -> &'p [IoSlice<'c>] {
+    let packets = chunk.packets();
+    let mut count = 0;
+    for &place in chunk.runs().packets(run).iter().filter(|&&place| place >= from) {
+        parts[count] = IoSlice::new(chunk.packet(&packets[usize::from(place)]));
+        count += 1;
+    }
+    &parts[..count]
+}
