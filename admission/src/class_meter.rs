@@ -1,0 +1,192 @@
+//! The bandwidth class on ingest: what is over it is dropped and counted, and for too long closes the link.
+//!
+//! Owns: [`ClassMeter`], a token bucket of the class's rate and a burst, and the spell of being over it.
+//! Holds: what passed in any span of time is at most the class's rate over it plus the burst.
+//!
+//! A spell begins with a drop and lasts as long as no whole second ([`CLASS_PAUSE`]) goes by without another. So one
+//! big key frame is no spell worth a name, and an encoder that is steadily over cannot hide between its drops.
+
+use std::time::{Duration, Instant};
+
+use slotcast_core::{bucket::TokenBucket, words::BitRate};
+
+use crate::{limits::CLASS_PAUSE, reason::Reason};
+
+/// What to do with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MeterVerdict {
+    /// Pass it on.
+    Pass,
+    /// Drop it; it is counted.
+    Drop,
+    /// Drop it and close the link: the spell has lasted as long as it may. Said from then on while the spell lasts.
+    Close,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Spell {
+    began: Instant,
+    last_drop: Instant,
+}
+
+/// One program's meter. Kept over a broadcaster's reconnection, so that a new link brings no new burst.
+#[derive(Debug)]
+pub struct ClassMeter {
+    class: BitRate,
+    burst: Duration,
+    exceeded_max: Duration,
+    bucket: TokenBucket,
+    spell: Option<Spell>,
+    dropped_packets: u64,
+    dropped_bytes: u64,
+}
+
+impl ClassMeter {
+    /// A meter with a full burst.
+    ///
+    /// - `burst`: what may come at once, as time of the class's rate.
+    /// - `exceeded_max`: how long a spell of drops may last.
+    pub fn new(class: BitRate, burst: Duration, exceeded_max: Duration, now: Instant) -> Self {
+        Self {
+            class,
+            burst,
+            exceeded_max,
+            bucket: TokenBucket::new(class, burst, now),
+            spell: None,
+            dropped_packets: 0,
+            dropped_bytes: 0,
+        }
+    }
+
+    /// Decides about one packet of `bytes`. Constant time; on the packet path.
+    pub fn take(&mut self, now: Instant, bytes: usize) -> MeterVerdict {
+        let bytes = bytes as u64;
+        if self.bucket.try_take(now, bytes) {
+            return MeterVerdict::Pass;
+        }
+        self.dropped_packets += 1;
+        self.dropped_bytes = self.dropped_bytes.saturating_add(bytes);
+        let began = self.running(now).map_or(now, |spell| spell.began);
+        self.spell = Some(Spell { began, last_drop: now });
+        if self.is_exceeded(now) { MeterVerdict::Close } else { MeterVerdict::Drop }
+    }
+
+    /// How long the spell has lasted that still runs at `now`, from its first to its newest drop; zero when none does.
+    pub fn exceeded_for(&self, now: Instant) -> Duration {
+        self.running(now)
+            .map_or(Duration::ZERO, |spell| spell.last_drop.saturating_duration_since(spell.began))
+    }
+
+    /// Whether the link is to be closed, with [`Self::reason`].
+    pub fn is_exceeded(&self, now: Instant) -> bool {
+        self.exceeded_for(now) >= self.exceeded_max
+    }
+
+    /// What the broadcaster is told when the link is closed.
+    pub const fn reason(&self) -> Reason {
+        Reason::ClassExceeded { class: self.class }
+    }
+
+    /// Packets and bytes dropped so far.
+    pub const fn dropped(&self) -> (u64, u64) {
+        (self.dropped_packets, self.dropped_bytes)
+    }
+
+    /// The class that it holds to.
+    pub const fn class(&self) -> BitRate {
+        self.class
+    }
+
+    /// Holds to another class from `now` on, with that class's burst. The same class changes nothing.
+    pub fn set_class(&mut self, class: BitRate, now: Instant) {
+        if class != self.class {
+            self.class = class;
+            self.bucket = TokenBucket::new(class, self.burst, now);
+            self.spell = None;
+        }
+    }
+
+    fn running(&self, now: Instant) -> Option<Spell> {
+        self.spell.filter(|spell| now.saturating_duration_since(spell.last_drop) < CLASS_PAUSE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACKET: usize = 800; // 100 ms of 64 kbit/s
+
+    fn start() -> Instant {
+        #[expect(clippy::disallowed_methods, reason = "a test has no edge that reads the clock for it")]
+        Instant::now()
+    }
+
+    fn meter(start: Instant) -> ClassMeter {
+        let class = "64kbit/s".parse().unwrap();
+        ClassMeter::new(class, Duration::from_secs(1), Duration::from_secs(10), start)
+    }
+
+    /// Sends a packet every `every_ms` until `until_s` and says when it was first told to close.
+    fn closes_at(meter: &mut ClassMeter, start: Instant, every_ms: u64, until_s: u64) -> Option<Duration> {
+        (0..until_s * 1000)
+            .step_by(every_ms as usize)
+            .map(Duration::from_millis)
+            .find(|at| meter.take(start + *at, PACKET) == MeterVerdict::Close)
+    }
+
+    #[test]
+    fn a_stream_at_the_class_passes_whole() {
+        let start = start();
+        let mut meter = meter(start);
+        assert_eq!(closes_at(&mut meter, start, 100, 600), None);
+        assert_eq!(meter.dropped(), (0, 0));
+    }
+
+    #[test]
+    fn over_the_class_is_dropped_and_counted() {
+        let start = start();
+        let mut meter = meter(start);
+        let verdicts: Vec<_> = (0..12).map(|_| meter.take(start, PACKET)).collect();
+        assert_eq!(verdicts.iter().filter(|v| **v == MeterVerdict::Pass).count(), 10);
+        assert_eq!(meter.dropped(), (2, 2 * PACKET as u64));
+    }
+
+    #[test]
+    fn ten_seconds_over_the_class_close_the_link() {
+        let start = start();
+        let mut meter = meter(start);
+        let closed = closes_at(&mut meter, start, 50, 60).unwrap();
+        // The burst of 1 s lasts 1 s at twice the class; then the spell begins.
+        assert!((10_500..12_500).contains(&closed.as_millis()), "{closed:?}");
+        assert!(meter.is_exceeded(start + closed));
+        assert!(meter.reason().text().contains("64kbit/s"));
+    }
+
+    #[test]
+    fn a_second_without_drops_ends_the_spell() {
+        let start = start();
+        let mut meter = meter(start);
+        assert_eq!(closes_at(&mut meter, start, 50, 9), None);
+        assert!(!meter.exceeded_for(start + Duration::from_secs(9)).is_zero());
+        let later = start + Duration::from_secs(11);
+        assert!(meter.exceeded_for(later).is_zero());
+        assert_eq!(closes_at(&mut meter, later, 50, 9), None);
+    }
+
+    #[test]
+    fn a_little_over_the_class_does_not_hide() {
+        let start = start();
+        let mut meter = meter(start);
+        assert!(closes_at(&mut meter, start, 80, 120).is_some());
+    }
+
+    #[test]
+    fn another_class_counts_at_once() {
+        let start = start();
+        let mut meter = meter(start);
+        while meter.take(start, PACKET) == MeterVerdict::Pass {}
+        meter.set_class("2Mbit/s".parse().unwrap(), start);
+        assert_eq!(meter.take(start, PACKET), MeterVerdict::Pass);
+    }
+}

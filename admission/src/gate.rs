@@ -1,0 +1,176 @@
+//! The gate of one program: its seats, its end, and why it was closed.
+//!
+//! Owns: [`Gate`], shared by every worker and kept over reloads, and [`Seat`], the place of one viewer session.
+//! Not here: which program is on air (`timetable`), whether a password is right (`viewer`).
+//! Holds: a dropped [`Seat`] is given back exactly once; a closed gate seats nobody.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU8, Ordering},
+    },
+};
+
+use slotcast_core::{time::WallTime, words::Seats};
+
+use crate::seats::{Generation, SeatRefusal, SeatWord};
+
+/// Why a gate was closed. The first reason stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// The window's end came.
+    Ended,
+    /// The broadcaster or the operator ended the program early.
+    Stopped,
+    /// The program is not in the timetable any more.
+    Withdrawn,
+}
+
+impl Cut {
+    const NONE: u8 = 0;
+
+    const fn code(self) -> u8 {
+        match self {
+            Self::Ended => 1,
+            Self::Stopped => 2,
+            Self::Withdrawn => 3,
+        }
+    }
+
+    const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            1 => Some(Self::Ended),
+            2 => Some(Self::Stopped),
+            3 => Some(Self::Withdrawn),
+            _ => None,
+        }
+    }
+}
+
+/// What stands between a program and its viewers. Cheap to ask: each question is one or two atomic loads.
+pub struct Gate {
+    word: SeatWord,
+    end: AtomicI64,
+    cut: AtomicU8,
+}
+
+impl Gate {
+    /// An open, empty gate.
+    pub fn new(seats: Seats, end: WallTime) -> Self {
+        Self {
+            word: SeatWord::new(seats),
+            end: AtomicI64::new(end.as_micros()),
+            cut: AtomicU8::new(Cut::NONE),
+        }
+    }
+
+    /// Takes a seat for one session. Never more than the seats, whatever the concurrency.
+    pub fn enter(self: &Arc<Self>) -> Result<Seat, SeatRefusal> {
+        let generation = self.word.enter()?;
+        Ok(Seat { gate: Arc::clone(self), generation })
+    }
+
+    /// How many seats are taken.
+    pub fn viewers(&self) -> u32 {
+        self.word.load().count()
+    }
+
+    /// How many seats there are.
+    pub fn seats(&self) -> u32 {
+        self.word.load().limit()
+    }
+
+    /// Whether anyone may enter. One load; for the check before each send use [`Seat::holds`].
+    pub fn is_open(&self) -> bool {
+        self.word.load().is_open()
+    }
+
+    /// Whether media may flow at `at`: open, and the end has not come.
+    pub fn lets_through(&self, at: WallTime) -> bool {
+        self.is_open() && at < self.end()
+    }
+
+    /// The first moment at which no media may leave.
+    pub fn end(&self) -> WallTime {
+        WallTime::from_micros(self.end.load(Ordering::Acquire))
+    }
+
+    /// Moves the end. Workers see it at their next check.
+    pub fn set_end(&self, end: WallTime) {
+        self.end.store(end.as_micros(), Ordering::Release);
+    }
+
+    /// Changes the number of seats at once. Nobody is sent away when it shrinks.
+    pub fn resize(&self, seats: Seats) {
+        self.word.resize(seats);
+    }
+
+    /// Closes as [`Cut::Ended`]. Every worker stops before its next send.
+    pub fn close(&self) {
+        self.close_as(Cut::Ended);
+    }
+
+    /// Closes and remembers why. Returns whether it was open until now; the caller that sees `true` is the one that
+    /// reports the cut-off.
+    pub fn close_as(&self, cut: Cut) -> bool {
+        // The reason is written first, so that whoever sees the gate closed sees it too.
+        let _first_stands =
+            self.cut.compare_exchange(Cut::NONE, cut.code(), Ordering::AcqRel, Ordering::Acquire);
+        self.word.close()
+    }
+
+    /// Why it is closed; `None` while it is open.
+    pub fn cut(&self) -> Option<Cut> {
+        if self.is_open() { None } else { Cut::from_code(self.cut.load(Ordering::Acquire)) }
+    }
+
+    /// Opens a closed gate again, empty, until `end`; seats of before are worth nothing. An open one stays as it is.
+    /// Returns whether it was closed. Only one caller at a time: the timetable, under its publish lock.
+    pub fn reopen(&self, end: WallTime) -> bool {
+        if self.is_open() {
+            return false;
+        }
+        self.set_end(end);
+        self.cut.store(Cut::NONE, Ordering::Release);
+        self.word.reopen()
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate")
+            .field("word", &self.word)
+            .field("end", &self.end())
+            .field("cut", &self.cut())
+            .finish()
+    }
+}
+
+/// One viewer session's place. Dropping it gives it back; one of an older generation has nothing to give back.
+#[derive(Debug)]
+#[must_use = "a dropped seat is given back at once"]
+pub struct Seat {
+    gate: Arc<Gate>,
+    generation: Generation,
+}
+
+impl Seat {
+    /// Whether this seat still counts: the gate is open, in the generation that gave the seat. One load; the check
+    /// before each send.
+    pub fn holds(&self) -> bool {
+        let word = self.gate.word.load();
+        word.is_open() && word.generation() == self.generation
+    }
+
+    /// The gate that gave it.
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.gate.word.leave(self.generation);
+    }
+}

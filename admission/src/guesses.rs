@@ -1,0 +1,224 @@
+//! Budgets of wrong passwords and reservation IDs, per address and per program.
+//!
+//! Owns: [`Guesses`], two tables of a fixed size with sliding counts.
+//! Refuses: an address over its budget, before anything that it shows is looked at.
+//! Holds: memory does not grow with guessers; nobody's guesses lock out the right password from an address that has
+//! not guessed. A program under attack from many addresses leaves each of them [`STRAINED_PER_ADDRESS`] guesses.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+
+use crate::{
+    limits::{GUESS_ADDRESS_SETS, GUESS_TARGET_SETS, GUESS_WAYS, Limits},
+    lines::party,
+};
+
+/// What each address keeps of its budget at a program that is over its own: one typing error.
+pub const STRAINED_PER_ADDRESS: u32 = 2;
+
+/// Wrong guesses of one address within the window after which its connection is closed each time.
+pub const CLOSE_AFTER: u32 = 3;
+
+const DELAY_MIN: Duration = Duration::from_millis(200);
+const DELAY_SPREAD_MS: u64 = 800;
+
+/// How many wrong guesses count, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuessLimits {
+    /// Of one address.
+    pub per_address: u32,
+    /// At one program, from anywhere.
+    pub per_target: u32,
+    /// How far back a guess counts.
+    pub window: Duration,
+}
+
+impl Default for GuessLimits {
+    fn default() -> Self {
+        Self::from(Limits::default())
+    }
+}
+
+impl From<Limits> for GuessLimits {
+    fn from(limits: Limits) -> Self {
+        Self {
+            per_address: limits.guesses_per_address,
+            per_target: limits.guesses_per_target,
+            window: limits.guess_window,
+        }
+    }
+}
+
+/// How an address stands with a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// What it shows is checked.
+    Free,
+    /// It is refused unchecked, whatever it shows.
+    Spent,
+}
+
+/// What follows a wrong guess.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrongGuess {
+    /// How many wrong guesses of this address count now, this one included.
+    pub count: u32,
+    /// Answer no sooner than this: at random, so that the answer's time tells nothing.
+    pub delay: Duration,
+}
+
+/// What is guessed at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GuessTarget<'a> {
+    /// The password of the program on a channel.
+    Viewing(&'a str),
+    /// A reservation ID, for a channel that may not exist.
+    Sending(&'a str),
+}
+
+/// Who guessed wrong lately. Shared by every worker; touched only where a program is protected.
+pub struct Guesses {
+    limits: GuessLimits,
+    hasher: RandomState,
+    tables: Mutex<Tables>,
+}
+
+struct Tables {
+    addresses: Table,
+    targets: Table,
+    delays_drawn: u64,
+}
+
+impl Guesses {
+    /// Empty, with these limits.
+    pub fn new(limits: GuessLimits) -> Self {
+        let tables = Tables {
+            addresses: Table::new(GUESS_ADDRESS_SETS),
+            targets: Table::new(GUESS_TARGET_SETS),
+            delays_drawn: 0,
+        };
+        Self { limits, hasher: RandomState::new(), tables: Mutex::new(tables) }
+    }
+
+    /// Whether what `address` shows for `target` may be looked at.
+    pub fn standing(&self, now: Instant, address: IpAddr, target: GuessTarget<'_>) -> Standing {
+        let (address, target) = self.keys(address, target);
+        let tables = self.tables.lock();
+        let strained = tables.targets.count(target, now, self.limits.window) >= self.limits.per_target;
+        let budget = match strained {
+            true => self.limits.per_address.min(STRAINED_PER_ADDRESS),
+            false => self.limits.per_address,
+        };
+        match tables.addresses.count(address, now, self.limits.window) < budget {
+            true => Standing::Free,
+            false => Standing::Spent,
+        }
+    }
+
+    /// Counts a wrong guess and says what follows.
+    pub fn wrong(&self, now: Instant, address: IpAddr, target: GuessTarget<'_>) -> WrongGuess {
+        let (address, target) = self.keys(address, target);
+        let mut tables = self.tables.lock();
+        tables.targets.add(target, now, self.limits.window);
+        let count = tables.addresses.add(address, now, self.limits.window);
+        WrongGuess { count, delay: self.draw_delay(&mut tables) }
+    }
+
+    /// A random delay for an answer that tells of a guess.
+    pub fn delay(&self) -> Duration {
+        self.draw_delay(&mut self.tables.lock())
+    }
+
+    fn draw_delay(&self, tables: &mut Tables) -> Duration {
+        tables.delays_drawn = tables.delays_drawn.wrapping_add(1);
+        DELAY_MIN + Duration::from_millis(self.hasher.hash_one(tables.delays_drawn) % DELAY_SPREAD_MS)
+    }
+
+    fn keys(&self, address: IpAddr, target: GuessTarget<'_>) -> (u64, u64) {
+        (self.hasher.hash_one(party(address)), self.hasher.hash_one(target))
+    }
+}
+
+impl Default for Guesses {
+    fn default() -> Self {
+        Self::new(GuessLimits::default())
+    }
+}
+
+impl std::fmt::Debug for Guesses {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guesses").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// A count over a sliding window: this half and the one before, the older weighed by how much of it still counts.
+#[derive(Clone, Copy)]
+struct Entry {
+    key: u64,
+    began: Instant,
+    before: u32,
+    current: u32,
+}
+
+impl Entry {
+    /// The entry as it stands at `now`, moved on by whole windows.
+    fn at(self, now: Instant, window: Duration) -> Self {
+        let age = now.saturating_duration_since(self.began);
+        if age < window {
+            self
+        } else if age < window * 2 {
+            Self { began: self.began + window, before: self.current, current: 0, ..self }
+        } else {
+            Self { began: now, before: 0, current: 0, ..self }
+        }
+    }
+
+    /// Guesses that count at `now`; the older window's share is rounded up, so it never counts too little.
+    fn count(self, now: Instant, window: Duration) -> u32 {
+        let entry = self.at(now, window);
+        let left = window.saturating_sub(now.saturating_duration_since(entry.began)).as_micros();
+        let older = (u128::from(entry.before) * left).div_ceil(window.as_micros().max(1));
+        entry.current.saturating_add(u32::try_from(older).unwrap_or(u32::MAX))
+    }
+}
+
+/// A set-associative table: a key lives in one of [`GUESS_WAYS`] places, and the entry that counts least gives way.
+struct Table {
+    sets: Vec<[Option<Entry>; GUESS_WAYS]>,
+}
+
+impl Table {
+    fn new(sets: usize) -> Self {
+        Self { sets: vec![[None; GUESS_WAYS]; sets] }
+    }
+
+    fn set_of(&self, key: u64) -> usize {
+        (key % self.sets.len() as u64) as usize
+    }
+
+    fn count(&self, key: u64, now: Instant, window: Duration) -> u32 {
+        let set = self.sets.get(self.set_of(key)).into_iter().flatten().flatten();
+        set.filter(|entry| entry.key == key).map(|entry| entry.count(now, window)).sum()
+    }
+
+    fn add(&mut self, key: u64, now: Instant, window: Duration) -> u32 {
+        let set_of = self.set_of(key);
+        let Some(set) = self.sets.get_mut(set_of) else { return 0 };
+        let fresh = Entry { key, began: now, before: 0, current: 0 };
+        let weight = |way: &Option<Entry>| match way {
+            Some(entry) if entry.key == key => (0, 0),
+            None => (1, 0),
+            Some(entry) => (2, entry.count(now, window)),
+        };
+        let Some(way) = set.iter_mut().min_by_key(|way| weight(way)) else { return 0 };
+        let mut entry = way.filter(|entry| entry.key == key).unwrap_or(fresh).at(now, window);
+        entry.current = entry.current.saturating_add(1);
+        *way = Some(entry);
+        entry.count(now, window)
+    }
+}

@@ -1,0 +1,175 @@
+//! Lines: how many links may be open at once, in all and per address.
+//!
+//! Owns: [`Lines`] and [`Line`], the place of one connection. Make two: a short-lived one for those who have shown
+//! nothing yet, and one for those who have, so that the first never fill the second.
+//! Refuses: one too many, at once, without waiting.
+//! Holds: a dropped [`Line`] is free again; the table never holds more addresses than there are lines.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+
+use crate::reason::Reason;
+
+/// Why no line was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineRefusal {
+    /// Every line is taken.
+    Full,
+    /// This address has all that one address may have.
+    PerAddress,
+}
+
+impl LineRefusal {
+    /// For the answer and the metrics.
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::Full => Reason::LinesTaken,
+            Self::PerAddress => Reason::LinesPerAddress,
+        }
+    }
+}
+
+impl fmt::Display for LineRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason().fmt(f)
+    }
+}
+
+impl std::error::Error for LineRefusal {}
+
+/// The part of an address that counts as one party: all of IPv4, the first 64 bits of IPv6.
+pub fn party(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+    }
+}
+
+#[derive(Default)]
+struct Open {
+    total: u32,
+    by_party: HashMap<IpAddr, u32>,
+}
+
+/// A counted pool of lines.
+pub struct Lines {
+    lines_max: u32,
+    per_address_max: u32,
+    open: Mutex<Open>,
+}
+
+impl Lines {
+    /// At most `lines_max` at once, and `per_address_max` of one address.
+    pub fn new(lines_max: u32, per_address_max: u32) -> Arc<Self> {
+        Arc::new(Self { lines_max, per_address_max, open: Mutex::default() })
+    }
+
+    /// Takes a line for a connection from `address`.
+    pub fn open(self: &Arc<Self>, address: IpAddr) -> Result<Line, LineRefusal> {
+        let party = party(address);
+        let mut open = self.open.lock();
+        if open.total >= self.lines_max {
+            return Err(LineRefusal::Full);
+        }
+        let total = open.total + 1;
+        let held = open.by_party.get(&party).copied().unwrap_or(0);
+        if held >= self.per_address_max {
+            return Err(LineRefusal::PerAddress);
+        }
+        open.by_party.insert(party, held + 1);
+        open.total = total;
+        Ok(Line { lines: Arc::clone(self), party })
+    }
+
+    /// How many are taken.
+    pub fn count(&self) -> u32 {
+        self.open.lock().total
+    }
+
+    /// How many there are.
+    pub const fn lines(&self) -> u32 {
+        self.lines_max
+    }
+
+    fn close(&self, party: IpAddr) {
+        let mut open = self.open.lock();
+        open.total = open.total.saturating_sub(1);
+        if let Some(held) = open.by_party.get_mut(&party) {
+            *held = held.saturating_sub(1);
+            if *held == 0 {
+                open.by_party.remove(&party);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Lines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} lines", self.count(), self.lines_max)
+    }
+}
+
+/// One connection's line; dropping it frees it.
+#[derive(Debug)]
+#[must_use = "a dropped line is free at once"]
+pub struct Line {
+    lines: Arc<Lines>,
+    party: IpAddr,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.lines.close(self.party);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn one_line_too_many_is_refused_and_a_dropped_one_is_free() {
+        let lines = Lines::new(2, 2);
+        let first = lines.open(ip("10.0.0.1")).unwrap();
+        let _second = lines.open(ip("10.0.0.2")).unwrap();
+        assert_eq!(lines.open(ip("10.0.0.3")).unwrap_err(), LineRefusal::Full);
+        drop(first);
+        assert!(lines.open(ip("10.0.0.3")).is_ok());
+        assert_eq!(lines.count(), 1);
+    }
+
+    #[test]
+    fn one_address_cannot_take_every_line() {
+        let lines = Lines::new(10, 2);
+        let _held = [lines.open(ip("10.0.0.1")).unwrap(), lines.open(ip("::ffff:10.0.0.1")).unwrap()];
+        assert_eq!(lines.open(ip("10.0.0.1")).unwrap_err(), LineRefusal::PerAddress);
+        assert!(lines.open(ip("10.0.0.2")).is_ok());
+    }
+
+    #[test]
+    fn an_ipv6_network_counts_as_one_address() {
+        let lines = Lines::new(10, 1);
+        let _held = lines.open(ip("2001:db8::1")).unwrap();
+        assert_eq!(lines.open(ip("2001:db8::2")).unwrap_err(), LineRefusal::PerAddress);
+        assert!(lines.open(ip("2001:db8:0:1::1")).is_ok());
+    }
+
+    #[test]
+    fn closed_lines_leave_nothing_behind() {
+        let lines = Lines::new(100, 100);
+        let held: Vec<_> = (0..100u8).map(|n| lines.open(IpAddr::from([10, 0, 0, n])).unwrap()).collect();
+        drop(held);
+        assert_eq!(lines.count(), 0);
+        assert!(lines.open.lock().by_party.is_empty());
+    }
+}
