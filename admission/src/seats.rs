@@ -181,3 +181,272 @@ impl fmt::Debug for SeatWord {
         f.write_str(if word.is_open() { "open" } else { "closed" })
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn seats(count: u32) -> Seats {
+        Seats::new(count).unwrap()
+    }
+
+    /// What one thread of the model does, in order.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    enum Act {
+        Enter,
+        Leave,
+        Close,
+        Reopen,
+        Resize(u32),
+    }
+
+    /// A thread between two steps: each act is a load and then a swap that may fail and load anew.
+    #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+    struct Thread {
+        acts: Vec<Act>,
+        done: usize,
+        seen: Option<Word>,
+        held: Option<u32>,
+    }
+
+    #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+    struct State {
+        word: Word,
+        threads: Vec<Thread>,
+        full_answers: u32,
+    }
+
+    /// Seats of the word's own generation that are held: what the count must be.
+    fn held(state: &State) -> u32 {
+        let now = state.word.generation().0;
+        state.threads.iter().filter(|thread| thread.held == Some(now)).count() as u32
+    }
+
+    /// One atomic step of one thread, exactly as `SeatWord::update` takes it.
+    fn step(state: &State, index: usize) -> Option<State> {
+        let mut next = state.clone();
+        let thread = &mut next.threads[index];
+        let act = *thread.acts.get(thread.done)?;
+        let Some(seen) = thread.seen else {
+            thread.seen = Some(state.word);
+            return Some(next);
+        };
+        let wanted = match act {
+            Act::Enter => seen.enter().ok(),
+            Act::Leave => thread.held.and_then(|held| seen.leave(Generation(held))),
+            Act::Close => seen.is_open().then(|| seen.close()),
+            Act::Reopen => (!seen.is_open()).then(|| seen.reopen()),
+            Act::Resize(count) => Some(seen.resize(seats(count))),
+        };
+        match wanted {
+            Some(_) if state.word != seen => thread.seen = Some(state.word),
+            Some(word) => {
+                match act {
+                    Act::Enter => thread.held = Some(word.generation().0),
+                    Act::Leave => thread.held = None,
+                    _ => {}
+                }
+                (thread.seen, thread.done) = (None, thread.done + 1);
+                next.word = word;
+            }
+            None => {
+                next.full_answers += u32::from(act == Act::Enter && seen.is_open());
+                if act == Act::Leave {
+                    thread.held = None;
+                }
+                (thread.seen, thread.done) = (None, thread.done + 1);
+            }
+        }
+        Some(next)
+    }
+
+    /// Walks every interleaving; `check` sees every state, and gets told whether all threads are through.
+    fn every_interleaving(seats_now: u32, threads: &[&[Act]], mut check: impl FnMut(&State, bool)) -> usize {
+        let threads = threads
+            .iter()
+            .map(|acts| Thread { acts: acts.to_vec(), done: 0, seen: None, held: None })
+            .collect();
+        let first = State { word: Word::new(seats(seats_now)), threads, full_answers: 0 };
+        let mut met = HashSet::from([first.clone()]);
+        let mut open = vec![first];
+        while let Some(state) = open.pop() {
+            let following: Vec<_> =
+                (0..state.threads.len()).filter_map(|index| step(&state, index)).collect();
+            assert_eq!(state.word.count(), held(&state), "a seat was lost or made up: {state:?}");
+            check(&state, following.is_empty());
+            for next in following {
+                if met.insert(next.clone()) {
+                    open.push(next);
+                }
+            }
+            assert!(met.len() < 5_000_000, "the model is too large to walk");
+        }
+        met.len()
+    }
+
+    const COME_AND_GO: &[Act] = &[Act::Enter, Act::Leave];
+
+    #[test]
+    fn no_interleaving_seats_one_too_many() {
+        let states = every_interleaving(2, &[COME_AND_GO; 4], |state, through| {
+            assert!(held(state) <= 2, "{state:?}");
+            assert!(!through || state.word.count() == 0, "{state:?}");
+        });
+        assert!(states > 1_000, "only {states} states");
+    }
+
+    #[test]
+    fn no_interleaving_refuses_while_a_seat_is_free_for_good() {
+        let stay: &[Act] = &[Act::Enter];
+        every_interleaving(2, &[stay; 3], |state, through| {
+            assert!(!through || (held(state) == 2 && state.full_answers == 1), "{state:?}");
+        });
+    }
+
+    #[test]
+    fn no_interleaving_of_close_and_reopen_loses_or_doubles_a_seat() {
+        let operator: &[Act] = &[Act::Close, Act::Reopen, Act::Close, Act::Reopen];
+        every_interleaving(1, &[COME_AND_GO, COME_AND_GO, operator], |state, through| {
+            assert!(held(state) <= 1, "{state:?}");
+            assert!(!through || (state.word.is_open() && state.word.count() == 0), "{state:?}");
+        });
+    }
+
+    #[test]
+    fn no_interleaving_of_a_resize_seats_beyond_the_larger_number() {
+        let operator: &[Act] = &[Act::Resize(1), Act::Resize(2)];
+        every_interleaving(2, &[COME_AND_GO, COME_AND_GO, COME_AND_GO, operator], |state, through| {
+            assert!(held(state) <= 2, "{state:?}");
+            assert!(!through || state.word.limit() == 2, "{state:?}");
+        });
+    }
+
+    #[test]
+    fn a_closed_word_seats_nobody_and_takes_seats_back() {
+        let word = SeatWord::new(seats(1));
+        let generation = word.enter().unwrap();
+        assert_eq!(word.enter(), Err(SeatRefusal::Full { seats: 1 }));
+        assert!(word.close() && !word.close());
+        assert_eq!(word.enter(), Err(SeatRefusal::Closed));
+        word.leave(generation);
+        assert_eq!(word.load().count(), 0);
+    }
+
+    #[test]
+    fn the_largest_number_of_seats_fits_beside_the_last_generation() {
+        let mut word = Word(u64::MAX).close();
+        assert_eq!((word.count(), word.limit()), (Seats::MAX, Seats::MAX));
+        word = word.reopen();
+        assert_eq!((word.generation(), word.count(), word.limit()), (Generation(0), 0, Seats::MAX));
+        assert!(word.is_open());
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Op {
+        Enter,
+        Leave(usize),
+        Resize(u32),
+        Close,
+        Reopen,
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            6 => Just(Op::Enter),
+            5 => (0usize..32).prop_map(Op::Leave),
+            1 => (1u32..12).prop_map(Op::Resize),
+            1 => Just(Op::Close),
+            1 => Just(Op::Reopen),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_like_a_list_of_guests(first in 1u32..12, ops in proptest::collection::vec(op(), 0..200)) {
+            let word = SeatWord::new(seats(first));
+            let (mut limit, mut open, mut opened) = (first, true, 0);
+            let mut guests: Vec<(Generation, u32)> = Vec::new();
+            for op in ops {
+                let present = guests.iter().filter(|(_, of)| *of == opened).count() as u32;
+                match op {
+                    Op::Enter => match word.enter() {
+                        Ok(generation) => {
+                            prop_assert!(open && present < limit);
+                            guests.push((generation, opened));
+                        }
+                        Err(SeatRefusal::Closed) => prop_assert!(!open),
+                        Err(SeatRefusal::Full { seats }) => prop_assert!(present >= limit && seats == limit),
+                    },
+                    Op::Leave(at) if at < guests.len() => word.leave(guests.swap_remove(at).0),
+                    Op::Leave(_) => {}
+                    Op::Resize(count) => {
+                        word.resize(seats(count));
+                        limit = count;
+                    }
+                    Op::Close => open &= !word.close(),
+                    Op::Reopen => {
+                        let reopened = word.reopen();
+                        prop_assert_eq!(reopened, !open);
+                        opened += u32::from(reopened);
+                        open = true;
+                    }
+                }
+                let present = guests.iter().filter(|(_, of)| *of == opened).count() as u32;
+                let now = word.load();
+                prop_assert_eq!((now.count(), now.limit(), now.is_open()), (present, limit, open));
+            }
+        }
+    }
+}
+
+#[cfg(all(test, loom))]
+mod tests {
+    use loom::{sync::Arc, thread};
+
+    use super::*;
+
+    fn word(seats: u32) -> Arc<SeatWord> {
+        Arc::new(SeatWord::new(Seats::new(seats).unwrap()))
+    }
+
+    #[test]
+    fn three_viewers_on_two_seats() {
+        loom::model(|| {
+            let word = word(2);
+            let others: Vec<_> = (0..2)
+                .map(|_| {
+                    let word = Arc::clone(&word);
+                    thread::spawn(move || word.enter())
+                })
+                .collect();
+            let mut answers = vec![word.enter()];
+            answers.extend(others.into_iter().map(|other| other.join().unwrap()));
+            assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 2);
+            assert_eq!(word.load().count(), 2);
+        });
+    }
+
+    #[test]
+    fn leaving_while_the_gate_closes_and_reopens() {
+        loom::model(|| {
+            let word = word(1);
+            let old = word.enter().unwrap();
+            let leaver = {
+                let word = Arc::clone(&word);
+                thread::spawn(move || word.leave(old))
+            };
+            let closer = {
+                let word = Arc::clone(&word);
+                thread::spawn(move || (word.close(), word.reopen()))
+            };
+            leaver.join().unwrap();
+            assert_eq!(closer.join().unwrap(), (true, true));
+            assert_eq!((word.load().count(), word.load().is_open()), (0, true));
+            assert!(word.enter().is_ok());
+        });
+    }
+}
