@@ -1,0 +1,438 @@
+//! Reads what a peer sends as RTCP (RFC 3550 §6, A.2).
+//!
+//! Refuses: what is not version 2, or longer than the datagram. Of what does fit, one bad packet does not spoil those
+//! behind it.
+//! Tolerates: compounds that begin with something else than a report (RFC 5506), padding on any packet, unknown
+//! types, items and profile extensions.
+//! Holds: a compound yields at most [`PACKETS_MAX`] packets, each at least 4 bytes further on.
+
+use std::fmt;
+
+use super::{
+    CNAME, GOODBYE, HEADER_BYTES, NtpTime, RECEIVER_REPORT, REPORT_BLOCK_BYTES, ReportBlock,
+    SENDER_INFO_BYTES, SENDER_REPORT, SOURCE_DESCRIPTION, SenderInfo,
+};
+use crate::rtp::{RtpTimestamp, Ssrc};
+
+/// Of one compound, this many packets are read.
+const PACKETS_MAX: usize = 64;
+
+/// Why bytes are not RTCP. Count it and go on; a peer is not ended for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RtcpError {
+    /// The compound breaks off inside a packet; nothing can be read behind it.
+    Truncated {
+        /// Offset of the packet in the compound.
+        at_byte: usize,
+        /// Bytes that the packet has, its header included.
+        expected_bytes: usize,
+        /// Bytes that are left.
+        got_bytes: usize,
+    },
+    /// A packet does not say version 2; nothing can be read behind it.
+    Version {
+        /// Offset of the packet in the compound.
+        at_byte: usize,
+        /// The version that it says, 0 to 3.
+        got: u8,
+    },
+    /// The count in a packet's last byte is zero or more than the packet holds.
+    Padding {
+        /// Offset of the count in the compound.
+        at_byte: usize,
+        /// The count.
+        got_bytes: u8,
+    },
+    /// A packet is too short for the blocks or sources that it counts.
+    Body {
+        /// Offset of the packet in the compound.
+        at_byte: usize,
+        /// Bytes that its count needs behind the header.
+        expected_bytes: usize,
+        /// Bytes that it has there.
+        got_bytes: usize,
+    },
+}
+
+impl fmt::Display for RtcpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Truncated { at_byte, expected_bytes, got_bytes } => {
+                write!(
+                    f,
+                    "expected an RTCP packet of {expected_bytes} bytes at byte {at_byte}, got {got_bytes}"
+                )
+            }
+            Self::Version { at_byte, got } => {
+                write!(f, "expected RTCP version 2 at byte {at_byte}, got {got}")
+            }
+            Self::Padding { at_byte, got_bytes } => {
+                write!(f, "expected padding inside the packet, got {got_bytes} bytes at byte {at_byte}")
+            }
+            Self::Body { at_byte, expected_bytes, got_bytes } => {
+                write!(
+                    f,
+                    "expected {expected_bytes} bytes in the RTCP packet at byte {at_byte}, got {got_bytes}"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for RtcpError {}
+
+/// One packet of a compound; copies nothing.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum RtcpPacket<'a> {
+    /// SR, RFC 3550 §6.4.1.
+    SenderReport {
+        /// What the source says of itself.
+        info: SenderInfo,
+        /// What it received of others.
+        reports: ReportBlocks<'a>,
+    },
+    /// RR, RFC 3550 §6.4.2.
+    ReceiverReport {
+        /// Who reports.
+        ssrc: Ssrc,
+        /// What it received.
+        reports: ReportBlocks<'a>,
+    },
+    /// SDES, RFC 3550 §6.5.
+    Sdes(Sdes<'a>),
+    /// BYE, RFC 3550 §6.6.
+    Bye(Bye<'a>),
+    /// APP, feedback, extended reports and what is not known.
+    Other {
+        /// Byte 1 of the packet.
+        packet_type: u8,
+    },
+}
+
+/// The packets of `bytes`, one whole datagram or `$` frame.
+///
+/// Ends after an error that leaves no next packet to be found, and after 64 packets.
+pub fn packets(bytes: &[u8]) -> Packets<'_> {
+    Packets { rest: bytes, at_byte: 0, left: PACKETS_MAX }
+}
+
+/// Walks through a compound; see [`packets`].
+#[derive(Clone, Debug)]
+pub struct Packets<'a> {
+    rest: &'a [u8],
+    at_byte: usize,
+    left: usize,
+}
+
+impl<'a> Iterator for Packets<'a> {
+    type Item = Result<RtcpPacket<'a>, RtcpError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() || self.left == 0 {
+            return None;
+        }
+        self.left -= 1;
+        let at_byte = self.at_byte;
+        match split_packet(self.rest, at_byte) {
+            Ok((packet, rest)) => {
+                self.at_byte += self.rest.len() - rest.len();
+                self.rest = rest;
+                Some(parse(packet, at_byte))
+            }
+            Err(error) => {
+                self.rest = &[];
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+/// One packet, whole, and what stands behind it.
+fn split_packet(bytes: &[u8], at_byte: usize) -> Result<(&[u8], &[u8]), RtcpError> {
+    let truncated = |expected_bytes| RtcpError::Truncated { at_byte, expected_bytes, got_bytes: bytes.len() };
+    let header = bytes.first_chunk::<HEADER_BYTES>().ok_or_else(|| truncated(HEADER_BYTES))?;
+    if header[0] >> 6 != 2 {
+        return Err(RtcpError::Version { at_byte, got: header[0] >> 6 });
+    }
+    let packet_bytes = HEADER_BYTES + 4 * usize::from(u16::from_be_bytes([header[2], header[3]]));
+    bytes.split_at_checked(packet_bytes).ok_or_else(|| truncated(packet_bytes))
+}
+
+/// - `packet`: as [`split_packet`] found it.
+fn parse(packet: &[u8], at_byte: usize) -> Result<RtcpPacket<'_>, RtcpError> {
+    let Some(([first, packet_type, ..], body)) = packet.split_first_chunk::<HEADER_BYTES>() else {
+        return Err(RtcpError::Truncated { at_byte, expected_bytes: HEADER_BYTES, got_bytes: packet.len() });
+    };
+    let body = if first & 0x20 != 0 { without_padding(body, at_byte)? } else { body };
+    let count = usize::from(first & 0x1f);
+    let short = |expected_bytes| RtcpError::Body { at_byte, expected_bytes, got_bytes: body.len() };
+    Ok(match *packet_type {
+        SENDER_REPORT => {
+            let (info, rest) = sender_info(body).ok_or_else(|| short(4 + SENDER_INFO_BYTES))?;
+            let expected_bytes = 4 + SENDER_INFO_BYTES + count * REPORT_BLOCK_BYTES;
+            RtcpPacket::SenderReport {
+                info,
+                reports: report_blocks(rest, count).ok_or_else(|| short(expected_bytes))?,
+            }
+        }
+        RECEIVER_REPORT => {
+            let (ssrc, rest) = split_u32(body).ok_or_else(|| short(4))?;
+            let reports = report_blocks(rest, count).ok_or_else(|| short(4 + count * REPORT_BLOCK_BYTES))?;
+            RtcpPacket::ReceiverReport { ssrc: Ssrc(ssrc), reports }
+        }
+        SOURCE_DESCRIPTION => RtcpPacket::Sdes(Sdes { chunks: body, count }),
+        GOODBYE => {
+            let (sources, text) = body.split_at_checked(4 * count).ok_or_else(|| short(4 * count))?;
+            RtcpPacket::Bye(Bye { sources, text })
+        }
+        packet_type => RtcpPacket::Other { packet_type },
+    })
+}
+
+fn without_padding(body: &[u8], at_byte: usize) -> Result<&[u8], RtcpError> {
+    let count = body.last().copied().unwrap_or(0);
+    match body.len().checked_sub(usize::from(count)) {
+        Some(kept) if count > 0 => Ok(&body[..kept]),
+        _ => Err(RtcpError::Padding { at_byte: at_byte + HEADER_BYTES + body.len() - 1, got_bytes: count }),
+    }
+}
+
+fn split_u32(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let (word, rest) = bytes.split_first_chunk()?;
+    Some((u32::from_be_bytes(*word), rest))
+}
+
+fn sender_info(body: &[u8]) -> Option<(SenderInfo, &[u8])> {
+    let (ssrc, rest) = split_u32(body)?;
+    let (ntp, rest) = rest.split_first_chunk()?;
+    let (rtp, rest) = split_u32(rest)?;
+    let (packets, rest) = split_u32(rest)?;
+    let (octets, rest) = split_u32(rest)?;
+    let ntp = NtpTime(u64::from_be_bytes(*ntp));
+    Some((SenderInfo { ssrc: Ssrc(ssrc), ntp, rtp: RtpTimestamp(rtp), packets, octets }, rest))
+}
+
+fn report_blocks(rest: &[u8], count: usize) -> Option<ReportBlocks<'_>> {
+    Some(ReportBlocks { bytes: rest.get(..count * REPORT_BLOCK_BYTES)? })
+}
+
+/// The report blocks of one report, 0 to 31.
+#[derive(Clone, Copy, Debug)]
+pub struct ReportBlocks<'a> {
+    bytes: &'a [u8],
+}
+
+impl Iterator for ReportBlocks<'_> {
+    type Item = ReportBlock;
+
+    fn next(&mut self) -> Option<ReportBlock> {
+        let (ssrc, rest) = split_u32(self.bytes)?;
+        let (lost, rest) = split_u32(rest)?;
+        let (highest, rest) = split_u32(rest)?;
+        let (jitter, rest) = split_u32(rest)?;
+        let (last_sender_report, rest) = split_u32(rest)?;
+        let (delay_since_last_sender_report, rest) = split_u32(rest)?;
+        self.bytes = rest;
+        Some(ReportBlock {
+            ssrc: Ssrc(ssrc),
+            fraction_lost: (lost >> 24) as u8,
+            // The upper 8 bits go, and the sign comes down with the rest.
+            cumulative_lost: (lost << 8).cast_signed() >> 8,
+            highest,
+            jitter,
+            last_sender_report,
+            delay_since_last_sender_report,
+        })
+    }
+}
+
+/// Names of sources.
+#[derive(Clone, Copy, Debug)]
+pub struct Sdes<'a> {
+    chunks: &'a [u8],
+    count: usize,
+}
+
+impl<'a> Sdes<'a> {
+    /// The first source that has a name, and the name as bytes: a peer may send anything, 0 to 255 bytes.
+    /// `None` when there is no name, or the packet breaks off before it.
+    pub fn cname(&self) -> Option<(Ssrc, &'a [u8])> {
+        let mut rest = self.chunks;
+        for _ in 0..self.count {
+            let (ssrc, mut items) = split_u32(rest)?;
+            // Ends at the chunk's closing zero; each item takes at least 2 bytes.
+            while let [item, length, behind @ ..] = items
+                && *item != 0
+            {
+                let (text, behind) = behind.split_at_checked(usize::from(*length))?;
+                if *item == CNAME {
+                    return Some((Ssrc(ssrc), text));
+                }
+                items = behind;
+            }
+            // The closing zeros fill the word, one at least.
+            let chunk_bytes = (rest.len() - items.len() + 1).next_multiple_of(4);
+            rest = rest.get(chunk_bytes..)?;
+        }
+        None
+    }
+}
+
+/// Sources that end.
+#[derive(Clone, Copy, Debug)]
+pub struct Bye<'a> {
+    sources: &'a [u8],
+    text: &'a [u8],
+}
+
+impl<'a> Bye<'a> {
+    /// Who ends, 0 to 31 sources.
+    pub fn sources(&self) -> impl Iterator<Item = Ssrc> + use<'a> {
+        self.sources.chunks_exact(4).filter_map(split_u32).map(|(ssrc, _)| Ssrc(ssrc))
+    }
+
+    /// Why, as bytes: a peer may send anything. `None` when no reason was given, or it breaks off.
+    pub fn reason(&self) -> Option<&'a [u8]> {
+        let (length, text) = self.text.split_first()?;
+        text.get(..usize::from(*length))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    #[track_caller]
+    fn one(bytes: &[u8]) -> Result<RtcpPacket<'_>, RtcpError> {
+        let mut packets = packets(bytes);
+        let first = packets.next().unwrap();
+        assert!(packets.next().is_none());
+        first
+    }
+
+    #[test]
+    fn compounds_are_walked_whatever_they_begin_with() {
+        let bytes = b"\x80\xcc\0\x02....name\x81\xcb\0\x01\0\0\0\x07\x80\xc9\0\x01\0\0\0\x08";
+        let read: Vec<_> = packets(bytes).collect::<Result<_, _>>().unwrap();
+        assert!(matches!(
+            read[..],
+            [
+                RtcpPacket::Other { packet_type: 204 },
+                RtcpPacket::Bye(_),
+                RtcpPacket::ReceiverReport { ssrc: Ssrc(8), .. }
+            ]
+        ));
+    }
+
+    #[test]
+    fn what_does_not_fit_ends_the_walk() {
+        let truncated =
+            |at_byte, expected_bytes, got_bytes| RtcpError::Truncated { at_byte, expected_bytes, got_bytes };
+        assert_eq!(one(b"\x80\xc8\0").unwrap_err(), truncated(0, 4, 3));
+        assert_eq!(one(b"\x80\xc8\0\x06\0\0\0\0").unwrap_err(), truncated(0, 28, 8));
+        assert_eq!(one(b"\x00\xc8\0\0").unwrap_err(), RtcpError::Version { at_byte: 0, got: 0 });
+        let read: Vec<_> = packets(b"\x80\xc9\0\x01\0\0\0\x08\xff\xff").collect();
+        assert!(matches!(
+            read[..],
+            [Ok(_), Err(RtcpError::Truncated { at_byte: 8, expected_bytes: 4, got_bytes: 2 })]
+        ));
+    }
+
+    #[test]
+    fn one_bad_packet_does_not_spoil_the_next() {
+        let read: Vec<_> = packets(b"\x82\xc9\0\x01\0\0\0\x08\x81\xcb\0\x01\0\0\0\x07").collect();
+        assert!(matches!(
+            read[..],
+            [Err(RtcpError::Body { at_byte: 0, expected_bytes: 52, got_bytes: 4 }), Ok(RtcpPacket::Bye(_))]
+        ));
+        assert!(matches!(
+            one(b"\x80\xc8\0\0"),
+            Err(RtcpError::Body { expected_bytes: 24, got_bytes: 0, .. })
+        ));
+        assert!(matches!(one(b"\x82\xcb\0\x01\0\0\0\0"), Err(RtcpError::Body { expected_bytes: 8, .. })));
+    }
+
+    #[test]
+    fn padding_is_cut_off() {
+        assert!(matches!(
+            one(b"\xa0\xc9\0\x02\0\0\0\x08\0\0\0\x04"),
+            Ok(RtcpPacket::ReceiverReport { ssrc: Ssrc(8), .. })
+        ));
+        assert_eq!(one(b"\xa0\xc9\0\0").unwrap_err(), RtcpError::Padding { at_byte: 3, got_bytes: 0 });
+        assert_eq!(
+            one(b"\xa0\xc9\0\x01\0\0\0\x05").unwrap_err(),
+            RtcpError::Padding { at_byte: 7, got_bytes: 5 }
+        );
+    }
+
+    #[test]
+    fn loss_is_signed() {
+        let bytes =
+            b"\x81\xc9\0\x07\0\0\0\x01\0\0\0\x05\x40\xff\xff\xfe\0\x01\0\x02\0\0\0\x03\0\0\0\x04\0\x01\0\0";
+        let Ok(RtcpPacket::ReceiverReport { mut reports, .. }) = one(bytes) else { panic!() };
+        let block = reports.next().unwrap();
+        assert_eq!((block.fraction_lost, block.cumulative_lost, block.highest), (64, -2, 0x0001_0002));
+        assert_eq!(reports.next(), None);
+    }
+
+    #[track_caller]
+    fn cname(body: &[u8], count: u8, expected: Option<(u32, &[u8])>) {
+        let length = u8::try_from(body.len() / 4).unwrap();
+        let bytes = [&[0x80 | count, 202, 0, length], body].concat();
+        let Ok(RtcpPacket::Sdes(sdes)) = one(&bytes) else { panic!() };
+        assert_eq!(sdes.cname(), expected.map(|(ssrc, name)| (Ssrc(ssrc), name)));
+    }
+
+    #[test]
+    fn the_name_is_found_behind_other_items_and_sources() {
+        cname(b"\0\0\0\x07\x01\x02ab\0\0\0\0", 1, Some((7, b"ab")));
+        cname(b"\0\0\0\x07\x06\x01t\x01\x01n\0\0", 1, Some((7, b"n")));
+        cname(b"\0\0\0\x07\x06\x01t\0\0\0\0\x08\x01\x01n\0", 2, Some((8, b"n")));
+        cname(b"\0\0\0\x07\0\0\0\0\0\0\0\x08\x01\x01n\0", 2, Some((8, b"n")));
+        cname(b"\0\0\0\x07\x01\x02ab", 1, Some((7, b"ab")));
+        cname(b"\0\0\0\x07\x01\x09ab", 1, None);
+        cname(b"\0\0\0\x07\x01\x02ab", 0, None);
+        cname(b"", 31, None);
+    }
+
+    #[test]
+    fn a_goodbye_may_have_a_reason() {
+        let Ok(RtcpPacket::Bye(bye)) = one(b"\x82\xcb\0\x03\0\0\0\x01\0\0\0\x02\x03end") else { panic!() };
+        assert_eq!(bye.sources().collect::<Vec<_>>(), [Ssrc(1), Ssrc(2)]);
+        assert_eq!(bye.reason(), Some(&b"end"[..]));
+        let Ok(RtcpPacket::Bye(bye)) = one(b"\x80\xcb\0\x01\x04end") else { panic!() };
+        assert_eq!((bye.sources().count(), bye.reason()), (0, None));
+    }
+
+    #[test]
+    fn a_flood_of_empty_packets_is_cut() {
+        let flood = b"\x80\xcc\0\0".repeat(16_000);
+        assert_eq!(packets(&flood).count(), PACKETS_MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn reading_never_panics(parts in vec((any::<u8>(), 198..206u8, vec(any::<u8>(), 0..70), any::<bool>()), 0..6)) {
+            let mut bytes = Vec::new();
+            for (first, packet_type, body, fits) in parts {
+                let words = if fits { body.len() / 4 } else { body.len() };
+                bytes.extend_from_slice(&[first & 0x3f | 0x80, packet_type, 0, words as u8]);
+                bytes.extend_from_slice(if fits { &body[..words * 4] } else { &body });
+            }
+            for packet in packets(&bytes).flatten() {
+                match packet {
+                    RtcpPacket::SenderReport { reports, .. } | RtcpPacket::ReceiverReport { reports, .. } => {
+                        prop_assert!(reports.count() <= 31);
+                    }
+                    RtcpPacket::Sdes(sdes) => drop(sdes.cname()),
+                    RtcpPacket::Bye(bye) => prop_assert!(bye.sources().count() <= 31 && bye.reason().is_none_or(|r| r.len() <= 255)),
+                    RtcpPacket::Other { .. } => {}
+                }
+            }
+        }
+    }
+}
