@@ -222,3 +222,82 @@ impl Table {
         entry.count(now, window)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOOR: GuessTarget<'static> = GuessTarget::Viewing("channel4");
+    const OTHER_DOOR: GuessTarget<'static> = GuessTarget::Viewing("channel5");
+    const LIMITS: GuessLimits =
+        GuessLimits { per_address: 3, per_target: 20, window: Duration::from_secs(60) };
+
+    fn start() -> Instant {
+        #[expect(clippy::disallowed_methods, reason = "a test has no edge that reads the clock for it")]
+        Instant::now()
+    }
+
+    fn ip(n: u32) -> IpAddr {
+        IpAddr::V4((0x0a00_0000 + n).into())
+    }
+
+    #[test]
+    fn an_address_over_its_budget_is_spent_everywhere_and_others_are_free() {
+        let (guesses, now) = (Guesses::new(LIMITS), start());
+        for count in 1..=3 {
+            assert_eq!(guesses.standing(now, ip(1), DOOR), Standing::Free);
+            assert_eq!(guesses.wrong(now, ip(1), DOOR).count, count);
+        }
+        assert_eq!(guesses.standing(now, ip(1), DOOR), Standing::Spent);
+        assert_eq!(guesses.standing(now, ip(1), OTHER_DOOR), Standing::Spent);
+        assert_eq!(guesses.standing(now, ip(2), DOOR), Standing::Free);
+    }
+
+    #[test]
+    fn guesses_are_forgotten_after_two_windows_at_most() {
+        let (guesses, now) = (Guesses::new(LIMITS), start());
+        for _ in 0..3 {
+            guesses.wrong(now, ip(1), DOOR);
+        }
+        let at = |seconds| guesses.standing(now + Duration::from_secs(seconds), ip(1), DOOR);
+        assert_eq!(at(59), Standing::Spent);
+        assert_eq!(at(119), Standing::Free);
+        assert_eq!(guesses.wrong(now + Duration::from_secs(119), ip(1), DOOR).count, 2);
+        assert_eq!(guesses.wrong(now + Duration::from_secs(600), ip(1), DOOR).count, 1);
+    }
+
+    #[test]
+    fn a_program_under_attack_still_takes_the_right_password_from_elsewhere() {
+        let (guesses, now) = (Guesses::new(LIMITS), start());
+        for n in 0..20 {
+            guesses.wrong(now, ip(n), DOOR);
+        }
+        assert_eq!(guesses.standing(now, ip(500), DOOR), Standing::Free);
+        guesses.wrong(now, ip(500), DOOR);
+        assert_eq!(guesses.standing(now, ip(500), DOOR), Standing::Free, "one typing error");
+        guesses.wrong(now, ip(500), DOOR);
+        assert_eq!(guesses.standing(now, ip(500), DOOR), Standing::Spent);
+        assert_eq!(guesses.standing(now, ip(500), OTHER_DOOR), Standing::Free);
+    }
+
+    #[test]
+    fn a_flood_of_addresses_neither_grows_the_table_nor_frees_the_worst() {
+        let (guesses, now) = (Guesses::new(LIMITS), start());
+        for _ in 0..3 {
+            guesses.wrong(now, ip(0), DOOR);
+        }
+        for n in 1..100_000 {
+            guesses.wrong(now, ip(n), DOOR);
+        }
+        assert_eq!(guesses.tables.lock().addresses.sets.len(), GUESS_ADDRESS_SETS);
+        assert_eq!(guesses.standing(now, ip(0), OTHER_DOOR), Standing::Spent);
+    }
+
+    #[test]
+    fn delays_are_between_a_fifth_of_a_second_and_one() {
+        let guesses = Guesses::default();
+        let drawn: Vec<_> = (0..100).map(|_| guesses.delay()).collect();
+        assert!(drawn.iter().all(|delay| (200..1_000).contains(&delay.as_millis())));
+        assert!(drawn.iter().any(|delay| *delay != drawn[0]));
+    }
+}
