@@ -1,0 +1,216 @@
+//! ffmpeg, ffprobe and GStreamer as publishers and viewers, and what their output says about the frames.
+
+use std::process::Command;
+use std::time::Duration;
+
+use super::process::{Finished, Process};
+
+/// Frames a second of all test pictures; a key frame comes each second.
+pub(crate) const FRAME_RATE: u32 = 25;
+
+/// How media travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lower {
+    Udp,
+    Tcp,
+}
+
+impl Lower {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+/// What a viewer saw before it ended by itself.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// Decoded pictures.
+    pub(crate) frames: u64,
+    /// Lines of output that tell of a damaged or missing picture or packet.
+    pub(crate) broken: Vec<String>,
+    /// True when the player ended with success.
+    pub(crate) success: bool,
+    /// All that it wrote.
+    pub(crate) text: String,
+}
+
+impl Seen {
+    /// Panics unless the player ended well, with at least so many frames and none of them broken.
+    #[track_caller]
+    pub(crate) fn expect_frames(&self, least: u64) {
+        assert!(self.success, "the player failed:\n{}", self.text);
+        assert!(self.broken.is_empty(), "broken frames: {:#?}\n{}", self.broken, self.text);
+        assert!(self.frames >= least, "{} frames instead of {least}:\n{}", self.frames, self.text);
+    }
+}
+
+/// ffmpeg pushes a moving picture (H.264, one key frame a second) and a tone (AAC).
+#[track_caller]
+pub(crate) fn ffmpeg_publisher(url: &str, lower: Lower) -> Process {
+    let mut command = Command::new("ffmpeg");
+    command.args(["-hide_banner", "-nostdin", "-loglevel", "info", "-nostats"]);
+    command.args(["-re", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25"]);
+    command.args(["-re", "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=44100"]);
+    command.args(["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-threads", "1"]);
+    command.args(["-pix_fmt", "yuv420p", "-g", "25", "-keyint_min", "25", "-b:v", "300k"]);
+    command.args(["-maxrate", "400k", "-bufsize", "200k", "-c:a", "aac", "-b:a", "64k"]);
+    command.args(["-f", "rtsp", "-rtsp_transport", lower.name(), url]);
+    Process::spawn("ffmpeg publisher", &mut command)
+}
+
+/// GStreamer's rtspclientsink pushes the same kind of picture and tone.
+#[track_caller]
+pub(crate) fn gst_publisher(url: &str, lower: Lower) -> Process {
+    let mut command = Command::new("gst-launch-1.0");
+    command.args(["-e", "videotestsrc", "is-live=true", "pattern=ball", "!"]);
+    command.args(["video/x-raw,width=320,height=240,framerate=25/1", "!"]);
+    command.args([
+        "x264enc",
+        "tune=zerolatency",
+        "speed-preset=ultrafast",
+        "key-int-max=25",
+        "bitrate=300",
+        "!",
+    ]);
+    command.args(["h264parse", "!", "sink.", "audiotestsrc", "is-live=true", "!", "audioconvert", "!"]);
+    command.args(["avenc_aac", "bitrate=64000", "!", "aacparse", "!", "sink."]);
+    command.args(["rtspclientsink", "name=sink", &format!("location={url}")]);
+    command.arg(format!("protocols={}", lower.name()));
+    Process::spawn("GStreamer publisher", &mut command)
+}
+
+/// ffmpeg as a viewer, which decodes picture and sound. `seconds`: of media, after which it ends; `None`: it ends
+/// when the server ends it. `options` stand before the input.
+#[track_caller]
+pub(crate) fn ffmpeg_viewer(
+    url: &str,
+    lower: Option<Lower>,
+    seconds: Option<u32>,
+    options: &[&str],
+) -> Process {
+    let mut command = Command::new("ffmpeg");
+    command.args(["-hide_banner", "-nostdin", "-loglevel", "warning", "-nostats", "-progress", "pipe:1"]);
+    if let Some(lower) = lower {
+        command.args(["-rtsp_transport", lower.name()]);
+    }
+    command.args(options).args(["-i", url]);
+    if let Some(seconds) = seconds {
+        command.args(["-t", &seconds.to_string()]);
+    }
+    command.args(["-map", "0:v", "-map", "0:a", "-fps_mode", "passthrough", "-f", "null", "-"]);
+    Process::spawn("ffmpeg viewer", &mut command)
+}
+
+/// What [`ffmpeg_viewer`] saw.
+#[track_caller]
+pub(crate) fn ffmpeg_seen(viewer: Process, limit: Duration) -> Seen {
+    seen_by_ffmpeg(&viewer.wait(limit))
+}
+
+/// The same, from a viewer that has ended already.
+pub(crate) fn seen_by_ffmpeg(finished: &Finished) -> Seen {
+    let counts =
+        finished.lines.iter().filter_map(|line| line.text.strip_prefix("frame=")?.trim().parse().ok());
+    let signs = [
+        "error while decoding",
+        "concealing",
+        "corrupt",
+        "missed",
+        "max delay reached",
+        "Invalid data",
+        "non-existing",
+        "no frame",
+        "decode_slice",
+        "invalid",
+        "Missing reference",
+    ];
+    let broken = finished.lines.iter().filter(|line| signs.iter().any(|sign| line.text.contains(sign)));
+    Seen {
+        frames: counts.max().unwrap_or(0),
+        broken: broken.map(|line| line.text.clone()).collect(),
+        success: finished.status.success(),
+        text: finished.text(),
+    }
+}
+
+/// ffprobe reads `seconds` of the stream and lists each decoded picture.
+#[track_caller]
+pub(crate) fn ffprobe_seen(url: &str, lower: Lower, seconds: u32) -> Seen {
+    let mut command = Command::new("ffprobe");
+    command.args(["-hide_banner", "-loglevel", "warning", "-rtsp_transport", lower.name()]);
+    command.args(["-read_intervals", &format!("%+{seconds}"), "-select_streams", "v"]);
+    command.args(["-show_entries", "frame=key_frame,pict_type", "-of", "csv", url]);
+    let limit = Duration::from_secs(u64::from(seconds) + 25);
+    let finished = Process::spawn("ffprobe", &mut command).wait(limit);
+    let mut seen = seen_by_ffmpeg(&finished);
+    let frames: Vec<_> = finished.lines.iter().filter(|line| line.text.starts_with("frame,")).collect();
+    seen.frames = frames.len() as u64;
+    if let Some(first) = frames.first().filter(|first| !first.text.starts_with("frame,1,I")) {
+        seen.broken.push(format!("the first picture is no key frame: {}", first.text));
+    }
+    seen
+}
+
+/// GStreamer's rtspsrc plays until `frames` pictures are decoded, or, with `None`, until the server ends it.
+/// `properties` are those of rtspsrc, such as `user-id=…`.
+#[track_caller]
+pub(crate) fn gst_viewer(url: &str, lower: &str, frames: Option<u32>, properties: &[&str]) -> Process {
+    let count = frames.map_or_else(|| "num-buffers=-1".to_owned(), |frames| format!("num-buffers={frames}"));
+    // One sound packet carries 1024 samples: 40 of them are about a second.
+    let sounds =
+        frames.map_or_else(|| "num-buffers=-1".to_owned(), |frames| format!("num-buffers={}", frames / 2));
+    let mut command = Command::new("gst-launch-1.0");
+    command.args(["-v", "rtspsrc", "name=source", &format!("location={url}"), "latency=500"]);
+    command.arg(format!("protocols={lower}")).args(properties);
+    command.args([
+        "source.",
+        "!",
+        "application/x-rtp,media=video",
+        "!",
+        "rtph264depay",
+        "!",
+        "h264parse",
+        "!",
+    ]);
+    command.args(["avdec_h264", "!", "fakesink", "name=pictures", "silent=false", "sync=false", &count]);
+    command.args([
+        "source.",
+        "!",
+        "application/x-rtp,media=audio",
+        "!",
+        "rtpmp4gdepay",
+        "!",
+        "aacparse",
+        "!",
+    ]);
+    command.args(["avdec_aac", "!", "fakesink", "name=sounds", "silent=false", "sync=false", &sounds]);
+    Process::spawn("GStreamer viewer", &mut command)
+}
+
+/// What [`gst_viewer`] saw.
+#[track_caller]
+pub(crate) fn gst_seen(viewer: Process, limit: Duration) -> Seen {
+    seen_by_gst(&viewer.wait(limit))
+}
+
+/// The same, from a viewer that has ended already.
+pub(crate) fn seen_by_gst(finished: &Finished) -> Seen {
+    let buffers = finished.lines.iter().filter(|line| line.text.contains("chain "));
+    let pictures: Vec<_> = buffers.filter(|line| line.text.contains("(pictures:sink)")).collect();
+    let damaged = pictures.iter().copied().filter(|line| line.text.contains("corrupted"));
+    let errors = finished.lines.iter().filter(|line| line.text.starts_with("ERROR"));
+    Seen {
+        frames: pictures.len() as u64,
+        broken: damaged.chain(errors).map(|line| line.text.clone()).collect(),
+        success: finished.status.success(),
+        text: finished
+            .lines
+            .iter()
+            .filter(|line| !line.text.contains("chain "))
+            .map(|l| l.text.clone() + "\n")
+            .collect(),
+    }
+}
