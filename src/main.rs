@@ -1,2 +1,5 @@
 //! The slotcast binary.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    slotcast::cli::run()
+}

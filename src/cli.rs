@@ -1,0 +1,137 @@
+//! What can be typed after `slotcast`, and how it ends.
+//!
+//! Owns: the commands, their help, the exit codes: 0 well, 1 failed while running, 2 wrong usage or configuration.
+//! Not here: what the commands do.
+
+use std::{
+    fmt::Display,
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{COMMENTED_DEFAULT, Checked, Config, Environment, Problems};
+
+/// Failed while running.
+const RUN_TIME: u8 = 1;
+/// Wrong usage or configuration; clap's own code for usage as well.
+const USAGE: u8 = 2;
+
+/// Largest configuration that is read from standard input.
+const INPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+const EXAMPLES: &str = "\
+Examples:
+  slotcast print-config > slotcast.toml      start from the commented default
+  slotcast check-config slotcast.toml        see everything that is wrong with it, each with its line
+  slotcast serve --config slotcast.toml      run it; SIGHUP reads the file again, SIGTERM drains
+
+Watch:      rtsp://HOST:8554/channel4
+Broadcast:  rtsp://live:RESERVATION-ID@HOST:8555/channel4";
+
+/// A live media server that is sold by time slot.
+#[derive(Debug, Parser)]
+#[command(name = "slotcast", version, about, after_help = EXAMPLES, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server until it is told to stop
+    #[command(after_help = "\
+Signals:
+  SIGHUP            read the file again: channels and programs change, nobody is cut; a wrong file changes nothing
+  SIGTERM, SIGINT   drain: refuse whoever is new, let programs run until the drain deadline; a second one ends at once
+
+Every key can be set from the environment too: SLOTCAST_VIEWERS__LISTEN=0.0.0.0:8554 slotcast serve --config FILE")]
+    Serve {
+        /// The configuration, as `slotcast print-config` shows it
+        #[arg(long, short, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Check a configuration and report everything that is wrong with it
+    CheckConfig {
+        /// The file, or `-` for standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Print the commented default configuration
+    PrintConfig,
+}
+
+/// Runs what the command line says.
+pub fn run() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve { config } => serve(&config),
+        Command::CheckConfig { file } => check_config(&file),
+        Command::PrintConfig => print(COMMENTED_DEFAULT),
+    }
+}
+
+fn serve(_file: &Path) -> ExitCode {
+    ExitCode::from(RUN_TIME)
+}
+
+fn check_config(file: &Path) -> ExitCode {
+    let checked = match load(file) {
+        Ok(checked) => checked,
+        Err(problems) => return wrong_config(&problems),
+    };
+    if !checked.warnings.is_empty() {
+        complain(&checked.warnings);
+    }
+    let config = &checked.config;
+    print(&format!(
+        "{}: ok: {} channels, {} programs, {} lines; all seats at full rate take {:.1} Mbit/s of {}\n",
+        file.display(),
+        config.channels.len(),
+        config.programs.len(),
+        config.links.lines,
+        config.egress() as f64 / 1e6,
+        config.server.uplink,
+    ))
+}
+
+/// Reads and checks `file`, or standard input for `-`.
+fn load(file: &Path) -> Result<Checked, Problems> {
+    let environment = Environment::of_process();
+    if file.as_os_str() != "-" {
+        return Config::load(file, &environment);
+    }
+    let mut text = String::new();
+    // What cannot be read is not a configuration: it is reported as such.
+    match io::stdin().lock().take(INPUT_BYTES_MAX).read_to_string(&mut text) {
+        Ok(_) => Config::read("standard input", &text, Path::new(""), &environment),
+        Err(error) => Config::read("standard input", &format!("# {error}\n="), Path::new(""), &environment),
+    }
+}
+
+/// Says what is wrong with the configuration, and what to do next.
+fn wrong_config(problems: &Problems) -> ExitCode {
+    complain(problems);
+    complain(
+        &"slotcast: the configuration is wrong: mend the lines above; `slotcast print-config` shows every key",
+    );
+    ExitCode::from(USAGE)
+}
+
+/// On standard error. One that is closed is no reason to fail.
+fn complain(what: &impl Display) {
+    drop(writeln!(io::stderr().lock(), "{what}"));
+}
+
+/// On standard output. A reader that has seen enough is no failure.
+fn print(text: &str) -> ExitCode {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&format_args!("slotcast: cannot write to standard output: {error}"));
+            ExitCode::from(RUN_TIME)
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}

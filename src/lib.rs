@@ -1,0 +1,8 @@
+//! slotcast: the rooms wired to one server.
+//!
+//! Owns: configuration, wiring, health, metrics and logs. What each room does stands in its own crate.
+
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod logging;
