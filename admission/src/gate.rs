@@ -2,7 +2,8 @@
 //!
 //! Owns: [`Gate`], shared by every worker and kept over reloads, and [`Seat`], the place of one viewer session.
 //! Not here: which program is on air (`timetable`), whether a password is right (`viewer`).
-//! Holds: a dropped [`Seat`] is given back exactly once; a closed gate seats nobody.
+//! Holds: a dropped [`Seat`] is given back exactly once; a closed gate seats nobody; a moved end and a cut-off at the
+//! old end cannot cross, whichever comes first.
 
 use std::{
     fmt,
@@ -12,6 +13,7 @@ use std::{
     },
 };
 
+use parking_lot::Mutex;
 use slotcast_core::{time::WallTime, words::Seats};
 
 use crate::seats::{Generation, SeatRefusal, SeatWord};
@@ -48,11 +50,13 @@ impl Cut {
     }
 }
 
-/// What stands between a program and its viewers. Cheap to ask: each question is one or two atomic loads.
+/// What stands between a program and its viewers. Cheap to ask: each question is one or two atomic loads. Only closing
+/// and moving the end, a few times in a program's life, take a lock.
 pub struct Gate {
     word: SeatWord,
     end: AtomicI64,
     cut: AtomicU8,
+    changing: Mutex<()>,
 }
 
 impl Gate {
@@ -62,6 +66,7 @@ impl Gate {
             word: SeatWord::new(seats),
             end: AtomicI64::new(end.as_micros()),
             cut: AtomicU8::new(Cut::NONE),
+            changing: Mutex::new(()),
         }
     }
 
@@ -97,8 +102,16 @@ impl Gate {
     }
 
     /// Moves the end. Workers see it at their next check.
+    ///
+    /// A gate that was closed because its end had come opens again for a later one: empty, in the next generation,
+    /// so that seats of before are worth nothing. One that was stopped or withdrawn stays closed.
     pub fn set_end(&self, end: WallTime) {
-        self.end.store(end.as_micros(), Ordering::Release);
+        let _one_at_a_time = self.changing.lock();
+        let was = self.end.swap(end.as_micros(), Ordering::AcqRel);
+        if was < end.as_micros() && self.cut() == Some(Cut::Ended) {
+            self.cut.store(Cut::NONE, Ordering::Release);
+            self.word.reopen();
+        }
     }
 
     /// Changes the number of seats at once. Nobody is sent away when it shrinks.
@@ -114,6 +127,19 @@ impl Gate {
     /// Closes and remembers why. Returns whether it was open until now; the caller that sees `true` is the one that
     /// reports the cut-off.
     pub fn close_as(&self, cut: Cut) -> bool {
+        let _one_at_a_time = self.changing.lock();
+        self.close_locked(cut)
+    }
+
+    /// Closes as [`Cut::Ended`] if the end has come at `at`. Returns whether this closed it. The end is looked at
+    /// anew under the lock: an extension that is published at this moment is not cut off by a check that was made
+    /// before it.
+    pub fn close_if_over(&self, at: WallTime) -> bool {
+        let _one_at_a_time = self.changing.lock();
+        self.end() <= at && self.close_locked(Cut::Ended)
+    }
+
+    fn close_locked(&self, cut: Cut) -> bool {
         // The reason is written first, so that whoever sees the gate closed sees it too.
         let _first_stands =
             self.cut.compare_exchange(Cut::NONE, cut.code(), Ordering::AcqRel, Ordering::Acquire);
@@ -123,17 +149,6 @@ impl Gate {
     /// Why it is closed; `None` while it is open.
     pub fn cut(&self) -> Option<Cut> {
         if self.is_open() { None } else { Cut::from_code(self.cut.load(Ordering::Acquire)) }
-    }
-
-    /// Opens a closed gate again, empty, until `end`; seats of before are worth nothing. An open one stays as it is.
-    /// Returns whether it was closed. Only one caller at a time: the timetable, under its publish lock.
-    pub fn reopen(&self, end: WallTime) -> bool {
-        if self.is_open() {
-            return false;
-        }
-        self.set_end(end);
-        self.cut.store(Cut::NONE, Ordering::Release);
-        self.word.reopen()
     }
 }
 

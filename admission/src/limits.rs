@@ -25,6 +25,12 @@ pub const GUESS_WAYS: usize = 4;
 /// Longest password or reservation ID that is looked at, in bytes; a longer one is wrong.
 pub const SECRET_BYTES_MAX: usize = 1_024;
 
+/// Programs before now, and as many after, against which a reservation ID is checked.
+pub const LINK_CANDIDATES_MAX: usize = 128;
+
+/// Shortest reservation ID that cannot be guessed at the rate that connections can be made; `check-config` warns below.
+pub const ID_CHARS_MIN: usize = 16;
+
 /// A pause without drops that ends a spell of being over the class.
 pub const CLASS_PAUSE: Duration = Duration::from_secs(1);
 

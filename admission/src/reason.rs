@@ -8,6 +8,8 @@ use std::{borrow::Cow, fmt, time::Duration};
 
 use slotcast_core::{time::WallTime, words::BitRate};
 
+use crate::gate::Cut;
+
 /// The side that would have to change something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
@@ -92,6 +94,8 @@ pub enum Reason {
         /// When it did.
         closed: WallTime,
     },
+    /// The ID is right, but its program was ended early or withdrawn.
+    LinkStopped,
     /// The SDP declares more than the bandwidth class.
     AboveClass {
         /// The class.
@@ -157,7 +161,7 @@ impl Reason {
     }
 
     fn viewer_row(self) -> Option<Row> {
-        use Fault::{Operator, Viewer};
+        use Fault::{Nobody, Viewer};
         Some(match self {
             Self::UnknownChannel => row("unknown_channel", Viewer, 404, NOT_ON_AIR),
             Self::NotOnAir => row("not_on_air", Viewer, 404, NOT_ON_AIR),
@@ -178,7 +182,7 @@ impl Reason {
                 "too_many_guesses",
                 Viewer,
                 403,
-                "Too many wrong passwords from your address; wait a minute",
+                "Too many wrong attempts from your address; wait a minute",
             ),
             Self::SeatsTaken { seats } => {
                 let text = match seats {
@@ -187,7 +191,7 @@ impl Reason {
                         format!("All {seats} seats of this program are taken; try again when someone leaves")
                     }
                 };
-                Row { label: "seats_taken", fault: Operator, status: 453, text: text.into() }
+                Row { label: "seats_taken", fault: Nobody, status: 453, text: text.into() }
             }
             Self::ViewersPerAddress => row(
                 "viewers_per_address",
@@ -253,6 +257,12 @@ impl Reason {
                 "too_late",
                 403,
                 format!("The link closed at {closed}; make a new reservation to send again"),
+            ),
+            Self::LinkStopped => row(
+                "link_stopped",
+                Broadcaster,
+                403,
+                "This program was ended early; make a new reservation to send again",
             ),
             Self::AboveClass { class, declared_kbps } => made(
                 "above_class",
@@ -334,6 +344,7 @@ impl Reason {
             Self::OtherChannel,
             Self::TooEarly { opens: time },
             Self::TooLate { closed: time },
+            Self::LinkStopped,
             Self::LinesTaken,
             Self::LinesPerAddress,
             Self::GateDeadline,
@@ -350,6 +361,16 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text())
+    }
+}
+
+impl From<Cut> for Reason {
+    fn from(cut: Cut) -> Self {
+        match cut {
+            Cut::Ended => Self::ProgramEnded,
+            Cut::Stopped => Self::ProgramStopped,
+            Cut::Withdrawn => Self::ProgramWithdrawn,
+        }
     }
 }
 

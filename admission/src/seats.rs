@@ -5,7 +5,7 @@
 //! Holds: a count grows only while it is below the limit; a seat is given back at most once, to the generation that
 //! gave it. The whole state is in the one word, so a swap that succeeds has seen everything.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test -p slotcast-admission --release seats` runs the same code under loom.
+//! `RUSTFLAGS="--cfg loom" cargo test -p slotcast-admission --lib seats` runs the same code under loom.
 
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicU64, Ordering};

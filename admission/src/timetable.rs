@@ -332,13 +332,9 @@ fn differs(old: &Program, new: &Program) -> bool {
 
 /// What a publish means for the gate that `old` and `new` share.
 fn carry_over(old: &Program, new: &Program) {
-    let gate = &new.gate;
-    gate.resize(new.seats);
-    let (was, end) = (old.window.end(), new.window.end());
-    if end > was && gate.cut() == Some(Cut::Ended) {
-        gate.reopen(end);
-    } else if end != was {
-        gate.set_end(end);
+    new.gate.resize(new.seats);
+    if new.window.end() != old.window.end() {
+        new.gate.set_end(new.window.end());
     }
 }
 

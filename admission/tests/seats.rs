@@ -88,7 +88,8 @@ fn a_seat_of_before_is_worth_nothing_after_a_reopening() {
     assert!(old.holds());
     assert!(gate.close_as(Cut::Ended));
     assert!(!old.holds());
-    assert!(gate.reopen(WallTime::from_micros(2_000)));
+    gate.set_end(WallTime::from_micros(2_000));
+    assert!(gate.is_open() && gate.cut().is_none());
     assert!(!old.holds() && gate.viewers() == 0);
     let new = gate.enter().unwrap();
     drop(old);
@@ -104,6 +105,30 @@ fn a_closed_gate_says_why_and_the_first_reason_stands() {
     assert!(!gate.close_as(Cut::Withdrawn));
     assert_eq!(gate.cut(), Some(Cut::Stopped));
     assert_eq!(gate.enter().unwrap_err(), SeatRefusal::Closed);
+}
+
+#[test]
+fn an_end_that_was_moved_is_not_cut_at_the_old_one() {
+    let gate = gate();
+    gate.set_end(WallTime::from_micros(2_000));
+    assert!(!gate.close_if_over(WallTime::from_micros(1_000)) && gate.is_open());
+    assert!(gate.close_if_over(WallTime::from_micros(2_000)));
+    assert!(!gate.close_if_over(WallTime::from_micros(2_000)), "only one caller reports the cut-off");
+    assert_eq!(gate.cut(), Some(Cut::Ended));
+}
+
+#[test]
+fn only_a_gate_that_ended_opens_for_a_later_end() {
+    for cut in [Cut::Stopped, Cut::Withdrawn] {
+        let gate = gate();
+        gate.close_as(cut);
+        gate.set_end(WallTime::from_micros(2_000));
+        assert_eq!((gate.is_open(), gate.cut()), (false, Some(cut)));
+    }
+    let gate = gate();
+    gate.close_as(Cut::Ended);
+    gate.set_end(WallTime::from_micros(500));
+    assert!(!gate.is_open());
 }
 
 #[test]
