@@ -5,7 +5,7 @@
 //! Not here: what the payload means (`keyframe`), RTCP (`rtcp`).
 //! Holds: a parsed packet's accessors never fail, and `payload` lies inside the packet.
 
-use std::fmt;
+use std::{fmt, num::NonZeroU32, time::Duration};
 
 /// Bytes of the fixed header, before CSRCs and extension.
 pub const HEADER_BYTES: usize = 12;
@@ -200,6 +200,14 @@ impl<'a> RtpPacket<'a> {
     }
 }
 
+/// Whole ticks of a track's clock in `elapsed`; more than 2^32 once they wrap.
+///
+/// - `clock_rate`: ticks per second (Hz), from the SDP `rtpmap`.
+pub fn ticks_in(elapsed: Duration, clock_rate: NonZeroU32) -> u64 {
+    let ticks = elapsed.as_nanos() * u128::from(clock_rate.get()) / 1_000_000_000;
+    u64::try_from(ticks).unwrap_or(u64::MAX)
+}
+
 /// Overwrites source, sequence number and timestamp of the RTP packet in `packet`; all else stays.
 ///
 /// Bytes too few for a fixed header are left alone. Cost: three stores.
@@ -282,6 +290,14 @@ mod tests {
         assert_eq!(RtpTimestamp(u32::MAX).ticks_since(RtpTimestamp(2)), -3);
         assert_eq!(SequenceNumber(1).packets_since(SequenceNumber(65_535)), 2);
         assert_eq!(SequenceNumber(65_535).next(), SequenceNumber(0));
+    }
+
+    #[test]
+    fn ticks_pass_with_the_clock() {
+        let rate = NonZeroU32::new(90_000).unwrap();
+        assert_eq!(ticks_in(Duration::from_millis(40), rate), 3600);
+        assert_eq!(ticks_in(Duration::from_micros(11), rate), 0);
+        assert_eq!(ticks_in(Duration::from_secs(100_000), rate), 9_000_000_000);
     }
 
     #[test]
