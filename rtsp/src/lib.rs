@@ -1,1 +1,14 @@
-//! slotcast-rtsp
+//! slotcast-rtsp: RTSP 1.0 (RFC 2326) without I/O.
+//!
+//! Owns: messages as bytes, the headers that decide something, request addresses, digest and SDP;
+//! on top of them the session machines of both sides.
+//! Not here: sockets, clocks, random numbers, and who may watch (`slotcast-admission`).
+//! Holds: no input makes a public entry panic, and nothing is kept beyond [`limits`].
+
+pub mod auth;
+pub mod headers;
+pub mod limits;
+pub mod message;
+pub mod sdp;
+pub mod status;
+pub mod url;

@@ -1,0 +1,354 @@
+//! Digest and Basic (RFC 7616, RFC 2069 for what RTSP clients speak, RFC 7617), and the token in an address.
+//!
+//! Owns: challenges, the nonces of one connection, checking what a request brought; the client's side in `client`.
+//! Refuses: nonces of other connections, proofs made for another channel, Basic where it was not offered.
+//! Not here: who may do what (`slotcast-admission`), how often one may guess.
+//! Holds: secrets are compared in constant time and appear in no `Debug`.
+
+mod client;
+mod parameters;
+
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use md5::Md5;
+use sha2::{Digest as _, Sha256};
+use subtle::{Choice, ConstantTimeEq as _};
+
+use crate::{limits, message::Headers, url::Target};
+use parameters::Parameters;
+
+pub use client::Challenge;
+
+/// The realm of every challenge.
+pub const REALM: &str = "slotcast";
+
+/// The user name that goes with a reservation ID.
+pub const LINK_USER: &str = "live";
+
+/// How long a nonce may be used after it was issued; then the proof is stale.
+pub const NONCE_LIFETIME: Duration = Duration::from_secs(60);
+
+/// What a proof is checked against.
+#[derive(Clone, Copy)]
+pub enum Credential<'a> {
+    /// Any user name, with this password.
+    Password(&'a str),
+    /// This user name, with a secret of which only derived values are kept.
+    Ha1 {
+        /// The only user name.
+        user: &'a str,
+        /// As [`ha1_md5`] makes it.
+        md5: &'a [u8; 16],
+        /// As [`ha1_sha256`] makes it.
+        sha256: &'a [u8; 32],
+    },
+}
+
+impl fmt::Debug for Credential<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Password(_) => "Password(..)",
+            Self::Ha1 { .. } => "Ha1(..)",
+        })
+    }
+}
+
+/// What a check comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// Right.
+    Granted,
+    /// Nothing was brought that could be checked: challenge, do not count.
+    Missing,
+    /// Wrong: challenge, and count it as a guess.
+    Wrong,
+    /// Right, but for a nonce that expired or is another connection's: challenge with `stale=true`, do not count.
+    Stale,
+}
+
+/// A digest's hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// What every client speaks.
+    Md5,
+    /// What those should speak that can.
+    Sha256,
+}
+
+impl Algorithm {
+    /// By its name in a header; absent is MD5. `None` for others, `-sess` among them.
+    pub(crate) fn parse(name: Option<&str>) -> Option<Self> {
+        match name {
+            None => Some(Self::Md5),
+            Some(name) if name.eq_ignore_ascii_case("MD5") => Some(Self::Md5),
+            Some(name) if name.eq_ignore_ascii_case("SHA-256") => Some(Self::Sha256),
+            Some(_) => None,
+        }
+    }
+
+    /// The hash of `parts` with colons between, in lower-case hexadecimal digits.
+    pub(crate) fn hash(self, parts: &[&str]) -> String {
+        let text = parts.join(":");
+        match self {
+            Self::Md5 => hex(&Md5::digest(text)),
+            Self::Sha256 => hex(&Sha256::digest(text)),
+        }
+    }
+}
+
+/// MD5 of `user:slotcast:password`.
+pub fn ha1_md5(user: &str, password: &str) -> [u8; 16] {
+    Md5::digest([user, REALM, password].join(":")).into()
+}
+
+/// SHA-256 of `user:slotcast:password`.
+pub fn ha1_sha256(user: &str, password: &str) -> [u8; 32] {
+    Sha256::digest([user, REALM, password].join(":")).into()
+}
+
+/// The nonces that one connection was challenged with.
+///
+/// At most [`limits::NONCES_MAX`]; each lives [`NONCE_LIFETIME`].
+#[derive(Clone, Default)]
+pub struct Nonces {
+    issued: Vec<(String, Instant)>,
+}
+
+impl Nonces {
+    /// None yet.
+    pub const fn new() -> Self {
+        Self { issued: Vec::new() }
+    }
+
+    /// A fresh one, written as hexadecimal digits.
+    ///
+    /// - `random`: never given before to any connection, and not to be guessed.
+    pub fn issue(&mut self, now: Instant, random: [u8; 16]) -> String {
+        if self.issued.len() >= limits::NONCES_MAX {
+            self.issued.remove(0);
+        }
+        let nonce = hex(&random);
+        self.issued.push((nonce.clone(), now));
+        nonce
+    }
+
+    fn is_fresh(&self, nonce: &str, now: Instant) -> bool {
+        let found = self.issued.iter().find(|(issued, _)| issued == nonce);
+        found.is_some_and(|(_, at)| now.saturating_duration_since(*at) < NONCE_LIFETIME)
+    }
+}
+
+impl fmt::Debug for Nonces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Nonces").field("issued", &self.issued.len()).finish()
+    }
+}
+
+/// The values of the WWW-Authenticate headers of a 401, in the order in which they must stand.
+///
+/// SHA-256 first and MD5 last, since ffmpeg, GStreamer and live555 take the last one that says Digest; the MD5
+/// challenge names no algorithm and has realm, nonce and stale in the order that live555 reads.
+///
+/// - `basic`: whether Basic is offered too: only inside TLS.
+pub fn challenges(nonce: &str, stale: bool, basic: bool) -> Vec<String> {
+    let stale = if stale { ", stale=true" } else { "" };
+    let digest = format!("Digest realm=\"{REALM}\", nonce=\"{nonce}\"{stale}");
+    let mut challenges = vec![format!("{digest}, algorithm=SHA-256")];
+    if basic {
+        challenges.push(format!("Basic realm=\"{REALM}\""));
+    }
+    challenges.push(digest);
+    challenges
+}
+
+/// What one request brought to prove itself, with all that is needed to check it.
+pub struct Credentials {
+    authorizations: Vec<Authorization>,
+    method: String,
+    path: String,
+    token: Option<String>,
+    nonces: Nonces,
+    already_granted: bool,
+}
+
+enum Authorization {
+    Digest(Digest),
+    Basic { user: String, password: String },
+}
+
+struct Digest {
+    algorithm: Algorithm,
+    user: String,
+    realm: String,
+    nonce: String,
+    uri: String,
+    response: String,
+    /// `nc` and `cnonce`, where the client insists on `qop=auth`.
+    auth: Option<(String, String)>,
+}
+
+impl Credentials {
+    /// - `headers`, `method`, `target`: the request's.
+    /// - `nonces`: the connection's.
+    /// - `basic`: whether Basic counts on this connection.
+    /// - `already_granted`: whether this connection has proven itself for this path before.
+    pub fn new(
+        headers: &Headers,
+        method: &str,
+        target: &Target,
+        nonces: &Nonces,
+        basic: bool,
+        already_granted: bool,
+    ) -> Self {
+        let all = headers.all("Authorization").take(limits::AUTH_HEADERS_MAX);
+        let usable =
+            |authorization: &Authorization| basic || matches!(authorization, Authorization::Digest(_));
+        Self {
+            authorizations: all.filter_map(Authorization::parse).filter(usable).collect(),
+            method: method.to_owned(),
+            path: target.path.clone(),
+            token: target.token().map(str::to_owned),
+            nonces: nonces.clone(),
+            already_granted,
+        }
+    }
+
+    /// Whether the connection has proven itself for this path before.
+    pub fn already_granted(&self) -> bool {
+        self.already_granted
+    }
+
+    /// Whether there is anything to check.
+    pub fn is_present(&self) -> bool {
+        self.token.is_some() || !self.authorizations.is_empty()
+    }
+
+    /// Checks all that was brought; one right proof is enough. Does not look at
+    /// [`already_granted`](Self::already_granted).
+    ///
+    /// Takes the same time for a proof that is wrong early and one that is wrong late.
+    pub fn verify(&self, now: Instant, credential: &Credential<'_>) -> Verdict {
+        let token = self.token.iter().map(|token| {
+            let user = match credential {
+                Credential::Password(_) => "",
+                Credential::Ha1 { user, .. } => user,
+            };
+            if secret_matches(user, token, credential) { Verdict::Granted } else { Verdict::Wrong }
+        });
+        let headers = self.authorizations.iter().map(|authorization| match authorization {
+            Authorization::Digest(digest) => self.verify_digest(digest, now, credential),
+            Authorization::Basic { user, password } if secret_matches(user, password, credential) => {
+                Verdict::Granted
+            }
+            Authorization::Basic { .. } => Verdict::Wrong,
+        });
+        let rank = |verdict: &Verdict| match verdict {
+            Verdict::Granted => 3,
+            Verdict::Stale => 2,
+            Verdict::Wrong => 1,
+            Verdict::Missing => 0,
+        };
+        token.chain(headers).max_by_key(rank).unwrap_or(Verdict::Missing)
+    }
+
+    fn verify_digest(&self, digest: &Digest, now: Instant, credential: &Credential<'_>) -> Verdict {
+        let (ha1, user_is_right) = match (credential, digest.algorithm) {
+            (Credential::Password(password), algorithm) => {
+                (algorithm.hash(&[&digest.user, REALM, password]), true)
+            }
+            (Credential::Ha1 { user, md5, .. }, Algorithm::Md5) => (hex(*md5), *user == digest.user),
+            (Credential::Ha1 { user, sha256, .. }, Algorithm::Sha256) => (hex(*sha256), *user == digest.user),
+        };
+        let expected = digest.response_with(&ha1, &self.method);
+        let is_right = expected.as_bytes().ct_eq(digest.response.to_ascii_lowercase().as_bytes());
+        // VLC proves the stream's address where it asks for a track's, others one with or without a slash: the
+        // channel is what counts.
+        let same_channel = Target::parse(&digest.uri).is_ok_and(|target| target.path == self.path);
+        let claims = Choice::from(u8::from(user_is_right && same_channel && digest.realm == REALM));
+        match (bool::from(is_right & claims), self.nonces.is_fresh(&digest.nonce, now)) {
+            (true, true) => Verdict::Granted,
+            (true, false) => Verdict::Stale,
+            (false, _) => Verdict::Wrong,
+        }
+    }
+}
+
+/// Without what was brought.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .field("is_present", &self.is_present())
+            .field("already_granted", &self.already_granted)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Authorization {
+    /// `None`: another scheme, or parts of it are missing.
+    fn parse(text: &str) -> Option<Self> {
+        let (scheme, rest) = text.trim().split_once([' ', '\t'])?;
+        if scheme.eq_ignore_ascii_case("Basic") {
+            let decoded = STANDARD.decode(rest.trim()).ok()?;
+            let text = String::from_utf8(decoded).ok()?;
+            let (user, password) = text.split_once(':')?;
+            return Some(Self::Basic { user: user.to_owned(), password: password.to_owned() });
+        }
+        if !scheme.eq_ignore_ascii_case("Digest") {
+            return None;
+        }
+        let parameters = Parameters::read(rest);
+        let text = |name| parameters.get(name).map(str::to_owned);
+        let auth = match parameters.get("qop").filter(|qop| !qop.is_empty()) {
+            None => None,
+            Some("auth") => Some((text("nc")?, text("cnonce")?)),
+            Some(_) => return None,
+        };
+        Some(Self::Digest(Digest {
+            algorithm: Algorithm::parse(parameters.get("algorithm"))?,
+            user: text("username")?,
+            realm: text("realm")?,
+            nonce: text("nonce")?,
+            uri: text("uri")?,
+            response: text("response")?,
+            auth,
+        }))
+    }
+}
+
+impl Digest {
+    /// The response that is right for `ha1` (hexadecimal digits).
+    fn response_with(&self, ha1: &str, method: &str) -> String {
+        let ha2 = self.algorithm.hash(&[method, &self.uri]);
+        match &self.auth {
+            Some((nc, cnonce)) => self.algorithm.hash(&[ha1, &self.nonce, nc, cnonce, "auth", &ha2]),
+            None => self.algorithm.hash(&[ha1, &self.nonce, &ha2]),
+        }
+    }
+}
+
+/// Hashes, then compares in constant time.
+fn secret_matches(user: &str, secret: &str, credential: &Credential<'_>) -> bool {
+    match credential {
+        Credential::Password(password) => {
+            Sha256::digest(secret).as_slice().ct_eq(Sha256::digest(password).as_slice()).into()
+        }
+        Credential::Ha1 { user: expected, sha256, .. } => {
+            let is_right: bool = ha1_sha256(user, secret).ct_eq(*sha256).into();
+            is_right && user == *expected
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .flat_map(|b| [b >> 4, b & 15])
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
+}

@@ -1,0 +1,435 @@
+//! The Transport header (RFC 2326 §12.39): what a client offers, what the server answers with.
+//!
+//! Owns: the choice among a client's alternatives, as lenient as the clients that are out there need.
+//! Refuses: ports that would make the server talk to a service (below 1024) or to one port for both.
+//! Not here: which lower transport a session is fixed to, which channels are taken (`server`).
+//! Holds: `destination`, `source` and `ttl` are never read, so media goes nowhere but back.
+
+use std::fmt;
+
+use super::{split_unquoted, unquoted};
+use crate::{limits, status::Status};
+
+/// What carries the packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LowerTransport {
+    /// Datagrams.
+    Udp,
+    /// `$` frames on the control connection.
+    Tcp,
+}
+
+/// A pair of UDP ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PortPair {
+    /// RTP.
+    pub rtp: u16,
+    /// RTCP.
+    pub rtcp: u16,
+}
+
+/// A pair of interleaved channel numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ChannelPair {
+    /// RTP.
+    pub rtp: u8,
+    /// RTCP.
+    pub rtcp: u8,
+}
+
+/// What the media is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// `PLAY`, or nothing said.
+    Play,
+    /// `RECORD`.
+    Record,
+}
+
+/// What a client offers in one alternative, as far as it can be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// Packets to and from these ports of the client.
+    Udp {
+        /// Both 1024 or above, and not the same.
+        client_port: PortPair,
+        /// What for.
+        mode: Mode,
+    },
+    /// Frames with these channel numbers.
+    Tcp {
+        /// `None`: the server assigns them.
+        interleaved: Option<ChannelPair>,
+        /// What for.
+        mode: Mode,
+    },
+}
+
+impl Offer {
+    /// What it is carried by.
+    pub const fn lower(&self) -> LowerTransport {
+        match self {
+            Self::Udp { .. } => LowerTransport::Udp,
+            Self::Tcp { .. } => LowerTransport::Tcp,
+        }
+    }
+
+    /// What it is for.
+    pub const fn mode(&self) -> Mode {
+        match self {
+            Self::Udp { mode, .. } | Self::Tcp { mode, .. } => *mode,
+        }
+    }
+}
+
+/// As a client writes it.
+impl fmt::Display for Offer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Udp { client_port: PortPair { rtp, rtcp }, .. } => {
+                write!(f, "RTP/AVP/UDP;unicast;client_port={rtp}-{rtcp}")?;
+            }
+            Self::Tcp { interleaved, .. } => {
+                f.write_str("RTP/AVP/TCP;unicast")?;
+                if let Some(ChannelPair { rtp, rtcp }) = interleaved {
+                    write!(f, ";interleaved={rtp}-{rtcp}")?;
+                }
+            }
+        }
+        if self.mode() == Mode::Record { f.write_str(";mode=record") } else { Ok(()) }
+    }
+}
+
+/// What the server answers with: exactly one, of the lower transport that was offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chosen {
+    /// Packets between these ports.
+    Udp {
+        /// The client's, as it offered them.
+        client_port: PortPair,
+        /// The server's.
+        server_port: PortPair,
+        /// The stream's, where it is known.
+        ssrc: Option<u32>,
+        /// As offered.
+        mode: Mode,
+    },
+    /// Frames with these channel numbers.
+    Tcp {
+        /// Fixed now.
+        interleaved: ChannelPair,
+        /// The stream's, where it is known.
+        ssrc: Option<u32>,
+        /// As offered.
+        mode: Mode,
+    },
+}
+
+/// As the server writes it. `RTP/AVP` rather than `RTP/AVP/UDP` for UDP: every client reads it.
+impl fmt::Display for Chosen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (ssrc, mode) = match *self {
+            Self::Udp { client_port: client, server_port: server, ssrc, mode } => {
+                write!(f, "RTP/AVP;unicast;client_port={}-{}", client.rtp, client.rtcp)?;
+                write!(f, ";server_port={}-{}", server.rtp, server.rtcp)?;
+                (ssrc, mode)
+            }
+            Self::Tcp { interleaved, ssrc, mode } => {
+                write!(f, "RTP/AVP/TCP;unicast;interleaved={}-{}", interleaved.rtp, interleaved.rtcp)?;
+                (ssrc, mode)
+            }
+        };
+        if let Some(ssrc) = ssrc {
+            write!(f, ";ssrc={ssrc:08X}")?;
+        }
+        if mode == Mode::Record { f.write_str(";mode=record") } else { Ok(()) }
+    }
+}
+
+/// Why no alternative can be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// None is supported: multicast, another profile, a lower transport that is off, or nothing readable.
+    Unsupported,
+    /// `client_port` below 1024, twice the same, or not a pair of ports.
+    BadPorts,
+    /// `interleaved` twice the same, or not a pair of 0..=255.
+    BadChannels,
+    /// More alternatives than [`limits::TRANSPORT_ALTERNATIVES_MAX`].
+    TooMany,
+    /// An answer that leaves out what is needed, or that is not one transport.
+    BadAnswer,
+}
+
+impl TransportError {
+    const fn row(self) -> (Status, &'static str) {
+        match self {
+            Self::Unsupported => (Status::UNSUPPORTED_TRANSPORT, "Unsupported Transport"),
+            Self::BadPorts => (Status::BAD_REQUEST, "client_port must be two ports of 1024 or above"),
+            Self::BadChannels => (Status::BAD_REQUEST, "interleaved must be two numbers of 0 to 255"),
+            Self::TooMany => (Status::BAD_REQUEST, "more than 16 transports"),
+            Self::BadAnswer => (Status::BAD_REQUEST, "malformed transport in an answer"),
+        }
+    }
+
+    /// What to answer; the connection stays open.
+    pub const fn status(self) -> Status {
+        self.row().0
+    }
+}
+
+impl fmt::Display for TransportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.row().1)
+    }
+}
+
+impl std::error::Error for TransportError {}
+
+/// Takes the first alternative that can be served.
+///
+/// - `text`: the client's Transport headers, joined by commas.
+/// - `accepts`: whether a lower transport may be taken (it is on, and the session is not fixed to the other).
+///
+/// Tolerated: any case, no `unicast`, no or odd or high `interleaved`, one port for a pair, `mode` with or without
+/// quotes, `RTP/AVP` with `interleaved` for TCP, parameters that are unknown or have no value.
+///
+/// # Errors
+/// See [`TransportError::status`]. A bad port counts only in an alternative that would have been taken.
+pub fn choose(text: &str, accepts: impl Fn(LowerTransport) -> bool) -> Result<Offer, TransportError> {
+    for (count, alternative) in split_unquoted(text, ',').enumerate() {
+        if count >= limits::TRANSPORT_ALTERNATIVES_MAX {
+            return Err(TransportError::TooMany);
+        }
+        let fields = Fields::read(alternative);
+        if let Some(offer) = fields.offer(&accepts)? {
+            return Ok(offer);
+        }
+    }
+    Err(TransportError::Unsupported)
+}
+
+/// Reads a server's answer, for our own client.
+///
+/// - `offer`: what was offered; stands in for `client_port` and `interleaved` that the server leaves out.
+///
+/// # Errors
+/// [`TransportError::BadAnswer`] for several transports, another lower transport, or UDP without `server_port`.
+pub fn parse_answer(text: &str, offer: &Offer) -> Result<Chosen, TransportError> {
+    let mut alternatives = split_unquoted(text, ',');
+    let fields = alternatives.next().map(Fields::read).ok_or(TransportError::BadAnswer)?;
+    if alternatives.next().is_some() || fields.lower != Some(offer.lower()) || fields.multicast {
+        return Err(TransportError::BadAnswer);
+    }
+    let ssrc = fields.ssrc.and_then(|hex| u32::from_str_radix(hex, 16).ok());
+    match *offer {
+        Offer::Udp { client_port, mode } => {
+            let (rtp, rtcp) = fields.server_port.and_then(pair).ok_or(TransportError::BadAnswer)?;
+            if rtp == 0 || rtcp == 0 {
+                return Err(TransportError::BadAnswer);
+            }
+            Ok(Chosen::Udp { client_port, server_port: PortPair { rtp, rtcp }, ssrc, mode })
+        }
+        Offer::Tcp { interleaved, mode } => {
+            let answered = fields.channels().map_err(|_| TransportError::BadAnswer)?;
+            let interleaved = answered.or(interleaved).ok_or(TransportError::BadAnswer)?;
+            Ok(Chosen::Tcp { interleaved, ssrc, mode })
+        }
+    }
+}
+
+/// One alternative's parameters, as text.
+#[derive(Default)]
+struct Fields<'a> {
+    lower: Option<LowerTransport>,
+    multicast: bool,
+    client_port: Option<&'a str>,
+    server_port: Option<&'a str>,
+    interleaved: Option<&'a str>,
+    ssrc: Option<&'a str>,
+    mode: Option<String>,
+}
+
+impl<'a> Fields<'a> {
+    fn read(alternative: &'a str) -> Self {
+        let mut fields = Self::default();
+        let mut parts = split_unquoted(alternative, ';');
+        let protocol = parts.next().unwrap_or_default().to_ascii_uppercase();
+        for part in parts {
+            let (name, value) =
+                part.split_once('=').map_or((part, None), |(n, v)| (n.trim(), Some(v.trim())));
+            match name.to_ascii_lowercase().as_str() {
+                "multicast" => fields.multicast = true,
+                "client_port" => fields.client_port = value,
+                "server_port" => fields.server_port = value,
+                "interleaved" => fields.interleaved = value.filter(|v| !v.is_empty()),
+                "ssrc" => fields.ssrc = value,
+                "mode" => fields.mode = value.map(unquoted),
+                _ => {}
+            }
+        }
+        fields.lower = match protocol.as_str() {
+            // Some clients leave out the /TCP when they say interleaved.
+            "RTP/AVP" if fields.interleaved.is_some() && fields.client_port.is_none() => {
+                Some(LowerTransport::Tcp)
+            }
+            "RTP/AVP" | "RTP/AVP/UDP" => Some(LowerTransport::Udp),
+            "RTP/AVP/TCP" => Some(LowerTransport::Tcp),
+            _ => None,
+        };
+        fields
+    }
+
+    /// `Ok(None)`: not this one, try the next.
+    fn offer(&self, accepts: impl Fn(LowerTransport) -> bool) -> Result<Option<Offer>, TransportError> {
+        let Some(lower) = self.lower.filter(|lower| !self.multicast && accepts(*lower)) else {
+            return Ok(None);
+        };
+        let mode = self.mode();
+        match lower {
+            LowerTransport::Tcp => Ok(Some(Offer::Tcp { interleaved: self.channels()?, mode })),
+            LowerTransport::Udp => {
+                let Some(text) = self.client_port else { return Ok(None) };
+                let (rtp, rtcp) = pair(text).ok_or(TransportError::BadPorts)?;
+                if rtp == rtcp || rtp.min(rtcp) < limits::CLIENT_PORT_MIN {
+                    return Err(TransportError::BadPorts);
+                }
+                Ok(Some(Offer::Udp { client_port: PortPair { rtp, rtcp }, mode }))
+            }
+        }
+    }
+
+    fn channels(&self) -> Result<Option<ChannelPair>, TransportError> {
+        let Some(text) = self.interleaved else { return Ok(None) };
+        let (rtp, rtcp) = pair(text).ok_or(TransportError::BadChannels)?;
+        let channels = (u8::try_from(rtp), u8::try_from(rtcp));
+        match channels {
+            (Ok(rtp), Ok(rtcp)) if rtp != rtcp => Ok(Some(ChannelPair { rtp, rtcp })),
+            _ => Err(TransportError::BadChannels),
+        }
+    }
+
+    fn mode(&self) -> Mode {
+        let wants = |word: &str| {
+            let modes = self.mode.as_deref().unwrap_or_default();
+            modes.split(',').any(|mode| mode.trim().eq_ignore_ascii_case(word))
+        };
+        // Old ffmpeg says `receive`.
+        if wants("record") || wants("receive") { Mode::Record } else { Mode::Play }
+    }
+}
+
+/// `a-b`, or `a` for `a` and the next.
+fn pair(text: &str) -> Option<(u16, u16)> {
+    let number = |text: &str| {
+        let text = text.trim();
+        if text.bytes().all(|b| b.is_ascii_digit()) { text.parse::<u16>().ok() } else { None }
+    };
+    match text.split_once('-') {
+        Some((first, second)) => Some((number(first)?, number(second)?)),
+        None => {
+            let first = number(text)?;
+            Some((first, first.checked_add(1)?))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use LowerTransport::{Tcp, Udp};
+
+    fn udp(rtp: u16, rtcp: u16, mode: Mode) -> Result<Offer, TransportError> {
+        Ok(Offer::Udp { client_port: PortPair { rtp, rtcp }, mode })
+    }
+
+    fn tcp(channels: Option<(u8, u8)>, mode: Mode) -> Result<Offer, TransportError> {
+        Ok(Offer::Tcp { interleaved: channels.map(|(rtp, rtcp)| ChannelPair { rtp, rtcp }), mode })
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: Result<Offer, TransportError>) {
+        assert_eq!(choose(text, |_| true), expected, "{text}");
+    }
+
+    #[test]
+    fn strict() {
+        check("RTP/AVP;unicast;client_port=5000-5001", udp(5000, 5001, Mode::Play));
+        check("RTP/AVP/UDP;unicast;client_port=5000-5001;mode=record", udp(5000, 5001, Mode::Record));
+        check("RTP/AVP/TCP;unicast;interleaved=0-1", tcp(Some((0, 1)), Mode::Play));
+        check("RTP/AVP/TCP;unicast;interleaved=2-3;mode=\"RECORD\"", tcp(Some((2, 3)), Mode::Record));
+        check(
+            "RTP/AVP;multicast;client_port=5000-5001,RTP/AVP/TCP;interleaved=0-1",
+            tcp(Some((0, 1)), Mode::Play),
+        );
+    }
+
+    #[test]
+    fn tolerated() {
+        check("rtp/avp/tcp", tcp(None, Mode::Play));
+        check("RTP/AVP/TCP;UNICAST;Interleaved=201-202;Mode=\"play\"", tcp(Some((201, 202)), Mode::Play));
+        check("RTP/AVP/TCP;interleaved=", tcp(None, Mode::Play));
+        check("RTP/AVP/TCP;interleaved=5", tcp(Some((5, 6)), Mode::Play));
+        check("RTP/AVP;unicast;interleaved=0-1", tcp(Some((0, 1)), Mode::Play));
+        check("RTP/AVP ; client_port = 5001 - 5000", udp(5001, 5000, Mode::Play));
+        check("RTP/AVP;client_port=6000", udp(6000, 6001, Mode::Play));
+        check("RTP/AVP;client_port=6000-6001;destination=9.9.9.9;ttl=1;;x", udp(6000, 6001, Mode::Play));
+        check("RTP/AVP/TCP;mode=\"", tcp(None, Mode::Play));
+        check("RTP/AVP/TCP;mode=\"PLAY,RECORD\"", tcp(None, Mode::Record));
+        check("RTP/AVP/TCP;mode=receive", tcp(None, Mode::Record));
+        check("RTP/AVP;unicast,RTP/AVP/TCP", tcp(None, Mode::Play));
+    }
+
+    #[test]
+    fn bad() {
+        for text in
+            ["", ",", ";;", "RTP/SAVP;client_port=5000-5001", "RAW/RAW/UDP", "RTP/AVP;multicast", "RTP/AVP"]
+        {
+            check(text, Err(TransportError::Unsupported));
+        }
+        for ports in
+            ["0-1", "19-20", "53-54", "5000-53", "7000-7000", "65535", "70000-70001", "-1", "a-b", "", "+5-6"]
+        {
+            check(&format!("RTP/AVP;client_port={ports}"), Err(TransportError::BadPorts));
+        }
+        for channels in ["256-257", "0-0", "a", "1-", "255", "-1-2"] {
+            check(&format!("RTP/AVP/TCP;interleaved={channels}"), Err(TransportError::BadChannels));
+        }
+        check(&"X,".repeat(17), Err(TransportError::TooMany));
+    }
+
+    #[test]
+    fn a_transport_that_is_off_is_passed_over_with_its_ports() {
+        let tcp_only = |lower| lower == Tcp;
+        assert_eq!(choose("RTP/AVP;client_port=0-1", tcp_only), Err(TransportError::Unsupported));
+        assert_eq!(choose("RTP/AVP;client_port=5000-5001,RTP/AVP/TCP", tcp_only), tcp(None, Mode::Play));
+        assert_eq!(choose("RTP/AVP/TCP", |lower| lower == Udp), Err(TransportError::Unsupported));
+    }
+
+    #[test]
+    fn answers_are_one_transport_and_read_back() {
+        let offer = Offer::Udp { client_port: PortPair { rtp: 5000, rtcp: 5001 }, mode: Mode::Record };
+        assert_eq!(offer.to_string(), "RTP/AVP/UDP;unicast;client_port=5000-5001;mode=record");
+        let chosen = Chosen::Udp {
+            client_port: PortPair { rtp: 5000, rtcp: 5001 },
+            server_port: PortPair { rtp: 8000, rtcp: 8001 },
+            ssrc: Some(0xABC),
+            mode: Mode::Record,
+        };
+        let text = chosen.to_string();
+        assert_eq!(
+            text,
+            "RTP/AVP;unicast;client_port=5000-5001;server_port=8000-8001;ssrc=00000ABC;mode=record"
+        );
+        assert_eq!(parse_answer(&text, &offer), Ok(chosen));
+
+        let offer = Offer::Tcp { interleaved: Some(ChannelPair { rtp: 2, rtcp: 3 }), mode: Mode::Play };
+        let interleaved = ChannelPair { rtp: 2, rtcp: 3 };
+        let chosen = Chosen::Tcp { interleaved, ssrc: None, mode: Mode::Play };
+        assert_eq!(chosen.to_string(), "RTP/AVP/TCP;unicast;interleaved=2-3");
+        assert_eq!(parse_answer("RTP/AVP/TCP;unicast", &offer), Ok(chosen));
+        assert_eq!(parse_answer("RTP/AVP;server_port=1-2", &offer), Err(TransportError::BadAnswer));
+        assert_eq!(parse_answer("RTP/AVP/TCP,RTP/AVP/TCP", &offer), Err(TransportError::BadAnswer));
+    }
+}

@@ -1,0 +1,473 @@
+//! Takes a stream of bytes apart into requests, responses and `$` frames, whatever the segments are.
+//!
+//! Owns: framing, the bounds of a message, what is tolerated of the line structure.
+//! Refuses: what exceeds [`limits`], before it is kept; a length that is not one plain number.
+//! Holds: each byte is looked at a bounded number of times; after a fatal error nothing is kept or yielded.
+//!
+//! Tolerated: bare LF for CRLF, folded headers, spaces around a header's colon, some line ends between messages
+//! (GStreamer and cameras send them as keep-alive), text that is not UTF-8 (replaced).
+
+use std::fmt;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::{Headers, Request, Response, VERSION, is_token_char};
+use crate::{limits, status::Status};
+
+/// One thing that came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// A request; its `CSeq` may be missing.
+    Request(Request),
+    /// A response.
+    Response(Response),
+    /// An interleaved frame (RFC 2326 §10.12).
+    Frame {
+        /// As the peer numbered it.
+        channel: u8,
+        /// 0 to 65,535 bytes, shared with the decoder's buffer.
+        payload: Bytes,
+    },
+}
+
+/// What the decoder waits for, so that its owner can set a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// The first byte of anything; stray line ends do not count.
+    Idle,
+    /// The rest of a start line and headers.
+    Headers,
+    /// The rest of a body.
+    Body,
+    /// The rest of a `$` frame.
+    Frame,
+}
+
+/// Why bytes are not a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageError {
+    /// What is wrong.
+    pub kind: MessageErrorKind,
+    /// The request's `CSeq`, where it came before the error: to be echoed in the answer.
+    pub cseq: Option<String>,
+    /// Where: bytes since the start of the connection, of the line at fault.
+    pub position: u64,
+}
+
+/// What is wrong with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MessageErrorKind {
+    /// A first byte that no method begins with: TLS or another protocol on the plain port.
+    NotRtsp,
+    /// Neither `METHOD URL VERSION` nor `VERSION CODE REASON`.
+    StartLine,
+    /// A request or response of another RTSP version.
+    Version,
+    /// The address, or the line that it stands in, exceeds its bound.
+    UrlTooLong,
+    /// A header without a colon or a proper name, or with a control character.
+    Header,
+    /// More headers than [`limits::HEADERS_MAX`].
+    HeadersTooMany,
+    /// A header beyond [`limits::HEADER_BYTES_MAX`], or all beyond [`limits::HEADERS_BYTES_TOTAL_MAX`].
+    HeadersTooLong,
+    /// Not one plain decimal number.
+    ContentLength,
+    /// A body beyond [`limits::BODY_BYTES_MAX`].
+    BodyTooLong,
+    /// A body framed by something else than its length.
+    TransferEncoding,
+    /// More than [`limits::STRAY_LINE_END_BYTES_MAX`] of line ends between two messages.
+    StrayLineEnds,
+}
+
+impl MessageErrorKind {
+    /// The answer, whether the connection must be closed after it, and what is told.
+    const fn row(self) -> (Status, bool, &'static str) {
+        match self {
+            Self::NotRtsp => (Status::BAD_REQUEST, true, "this is not RTSP"),
+            Self::StartLine => (Status::BAD_REQUEST, true, "malformed request line"),
+            Self::Version => (Status::VERSION_NOT_SUPPORTED, false, "this server speaks RTSP/1.0"),
+            Self::UrlTooLong => {
+                (Status::REQUEST_URI_TOO_LARGE, true, "the address is longer than 2048 bytes")
+            }
+            Self::Header => (Status::BAD_REQUEST, true, "malformed header"),
+            Self::HeadersTooMany => (Status::BAD_REQUEST, true, "more than 64 headers"),
+            Self::HeadersTooLong => (Status::BAD_REQUEST, true, "headers too long"),
+            Self::ContentLength => (Status::BAD_REQUEST, true, "malformed Content-Length"),
+            Self::BodyTooLong => (Status::REQUEST_ENTITY_TOO_LARGE, true, "the body is longer than 64 KiB"),
+            Self::TransferEncoding => (Status::BAD_REQUEST, true, "Transfer-Encoding is not RTSP/1.0"),
+            Self::StrayLineEnds => (Status::BAD_REQUEST, true, "too many empty lines"),
+        }
+    }
+}
+
+impl MessageError {
+    /// The status to answer with.
+    pub const fn status(&self) -> Status {
+        self.kind.row().0
+    }
+
+    /// Whether the connection must be closed, since where the next message begins is unknown. Otherwise the
+    /// decoder goes on behind the message.
+    pub const fn closes(&self) -> bool {
+        self.kind.row().1
+    }
+
+    /// What to tell the peer: one line.
+    pub const fn text(&self) -> &'static str {
+        self.kind.row().2
+    }
+}
+
+impl fmt::Display for MessageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (at byte {})", self.text(), self.position)
+    }
+}
+
+impl std::error::Error for MessageError {}
+
+/// The start line of the message that is being read.
+enum Start {
+    Request { method: String, url: String },
+    Response { status: Status, reason: String },
+}
+
+/// What is known of the message that is being read.
+struct Head {
+    start: Start,
+    other_version: bool,
+    headers: Headers,
+    /// Bytes of all header lines so far, and of the current one with its folds.
+    bytes: usize,
+    line_bytes: usize,
+    /// Where its start line stood.
+    position: u64,
+}
+
+enum State {
+    Start,
+    Headers(Head),
+    Body { head: Head, length: usize },
+    Dead,
+}
+
+/// Makes [`Item`]s from bytes.
+///
+/// Feed it, then call [`poll_item`](Self::poll_item) until it yields `Ok(None)`.
+pub struct Decoder {
+    buffer: BytesMut,
+    state: State,
+    /// Bytes of `buffer` that are known to hold no line end.
+    scanned: usize,
+    /// Bytes consumed since the start.
+    position: u64,
+    stray: usize,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Decoder {
+    /// At the first byte of a connection.
+    pub fn new() -> Self {
+        Self { buffer: BytesMut::new(), state: State::Start, scanned: 0, position: 0, stray: 0 }
+    }
+
+    /// Takes more bytes: one copy. Ignored after a fatal error.
+    ///
+    /// The decoder keeps what it is fed until it is polled; an owner that does not poll bounds
+    /// [`buffered`](Self::buffered) by [`limits::PIPELINE_BYTES_MAX`].
+    pub fn feed(&mut self, bytes: &[u8]) {
+        if !matches!(self.state, State::Dead) {
+            self.buffer.extend_from_slice(bytes);
+        }
+    }
+
+    /// Bytes that are kept.
+    pub fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// What it waits for, once [`poll_item`](Self::poll_item) has yielded `Ok(None)`.
+    pub fn phase(&self) -> Phase {
+        match (&self.state, self.buffer.first()) {
+            (State::Start, None) | (State::Dead, _) => Phase::Idle,
+            (State::Start, Some(b'$')) => Phase::Frame,
+            // A lone CR is the first half of a stray line end.
+            (State::Start, Some(b'\r')) if self.buffer.len() == 1 => Phase::Idle,
+            (State::Start | State::Headers(_), _) => Phase::Headers,
+            (State::Body { .. }, _) => Phase::Body,
+        }
+    }
+
+    /// The next complete item; `Ok(None)` when more bytes are needed.
+    ///
+    /// # Errors
+    /// What is malformed or over a limit. Answer [`MessageError::status`]; unless it [closes](MessageError::closes),
+    /// poll on.
+    pub fn poll_item(&mut self) -> Result<Option<Item>, MessageError> {
+        let result = self.poll_inner();
+        if let Err(error) = &result
+            && error.closes()
+        {
+            self.state = State::Dead;
+            self.buffer = BytesMut::new();
+        }
+        result
+    }
+
+    fn poll_inner(&mut self) -> Result<Option<Item>, MessageError> {
+        loop {
+            match std::mem::replace(&mut self.state, State::Start) {
+                State::Dead => {
+                    self.state = State::Dead;
+                    return Ok(None);
+                }
+                State::Start => {
+                    self.skip_stray_line_ends()?;
+                    if self.buffer.first() == Some(&b'$') {
+                        return Ok(self.take_frame());
+                    }
+                    match self.take_start_line()? {
+                        Some(head) => self.state = State::Headers(head),
+                        None => return Ok(None),
+                    }
+                }
+                State::Headers(mut head) => match self.take_headers(&mut head) {
+                    Ok(Some(length)) => self.state = State::Body { head, length },
+                    Ok(None) => {
+                        self.state = State::Headers(head);
+                        return Ok(None);
+                    }
+                    Err(kind) => return Err(self.error(kind, Some(&head))),
+                },
+                State::Body { head, length } => {
+                    if self.buffer.len() < length {
+                        self.buffer.reserve(length - self.buffer.len());
+                        self.state = State::Body { head, length };
+                        return Ok(None);
+                    }
+                    let body = self.take(length).freeze();
+                    return self.finish(head, body).map(Some);
+                }
+            }
+        }
+    }
+
+    fn skip_stray_line_ends(&mut self) -> Result<(), MessageError> {
+        loop {
+            let line_end = match self.buffer.first_chunk::<2>() {
+                Some(b"\r\n") => 2,
+                _ if self.buffer.first() == Some(&b'\n') => 1,
+                _ => return Ok(()),
+            };
+            self.stray += line_end;
+            if self.stray > limits::STRAY_LINE_END_BYTES_MAX {
+                return Err(self.error(MessageErrorKind::StrayLineEnds, None));
+            }
+            self.take(line_end);
+        }
+    }
+
+    fn take_frame(&mut self) -> Option<Item> {
+        let [_, channel, high, low] = *self.buffer.first_chunk::<4>()?;
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        if self.buffer.len() < 4 + length {
+            return None;
+        }
+        self.stray = 0;
+        self.take(4);
+        Some(Item::Frame { channel, payload: self.take(length).freeze() })
+    }
+
+    fn take_start_line(&mut self) -> Result<Option<Head>, MessageError> {
+        match self.buffer.first() {
+            None => return Ok(None),
+            Some(b'\r') if self.buffer.len() == 1 => return Ok(None),
+            Some(first) if !is_token_char(char::from(*first)) => {
+                return Err(self.error(MessageErrorKind::NotRtsp, None));
+            }
+            Some(_) => {}
+        }
+        let position = self.position;
+        let bound = limits::START_LINE_BYTES_MAX;
+        let too_long = if self.buffer.iter().take(bound).any(|b| *b == b' ') {
+            MessageErrorKind::UrlTooLong
+        } else {
+            MessageErrorKind::StartLine
+        };
+        let Some(line) = self.take_line(bound, too_long).map_err(|kind| self.error(kind, None))? else {
+            return Ok(None);
+        };
+        self.stray = 0;
+        match parse_start_line(&line) {
+            Ok((start, other_version)) => {
+                let headers = Headers::new();
+                Ok(Some(Head { start, other_version, headers, bytes: 0, line_bytes: 0, position }))
+            }
+            Err(kind) => Err(MessageError { kind, cseq: None, position }),
+        }
+    }
+
+    /// Reads headers up to the empty line, then yields the body's length.
+    fn take_headers(&mut self, head: &mut Head) -> Result<Option<usize>, MessageErrorKind> {
+        loop {
+            let left = limits::HEADERS_BYTES_TOTAL_MAX - head.bytes;
+            let bound = left.min(limits::HEADER_BYTES_MAX);
+            let Some(line) = self.take_line(bound, MessageErrorKind::HeadersTooLong)? else {
+                return Ok(None);
+            };
+            if line.is_empty() {
+                return body_length(&head.headers).map(Some);
+            }
+            head.bytes += line.len();
+            let text = String::from_utf8_lossy(&line);
+            if text.chars().any(|c| c.is_control() && c != '\t') {
+                return Err(MessageErrorKind::Header);
+            }
+            if text.starts_with([' ', '\t']) {
+                head.line_bytes += line.len();
+                if head.line_bytes > limits::HEADER_BYTES_MAX {
+                    return Err(MessageErrorKind::HeadersTooLong);
+                }
+                if !head.headers.fold(text.trim_matches(WHITE)) {
+                    return Err(MessageErrorKind::Header);
+                }
+                continue;
+            }
+            head.line_bytes = line.len();
+            let (name, value) = text.split_once(':').ok_or(MessageErrorKind::Header)?;
+            let name = name.trim_end_matches(WHITE);
+            if name.is_empty() || !name.chars().all(is_token_char) {
+                return Err(MessageErrorKind::Header);
+            }
+            if head.headers.len() == limits::HEADERS_MAX {
+                return Err(MessageErrorKind::HeadersTooMany);
+            }
+            head.headers.push_read(name, value.trim_matches(WHITE).to_owned());
+        }
+    }
+
+    /// One line without its end; `None` when it is not complete.
+    fn take_line(
+        &mut self,
+        bytes_max: usize,
+        too_long: MessageErrorKind,
+    ) -> Result<Option<BytesMut>, MessageErrorKind> {
+        let from = self.scanned.min(self.buffer.len());
+        let found = self.buffer.iter().skip(from).position(|b| *b == b'\n').map(|at| from + at);
+        let Some(line_feed) = found else {
+            self.scanned = self.buffer.len();
+            // One more than the bound may be the CR of a line that just fits.
+            return if self.scanned > bytes_max + 1 { Err(too_long) } else { Ok(None) };
+        };
+        let mut line = self.buffer.split_to(line_feed);
+        self.buffer.advance(1);
+        if line.last() == Some(&b'\r') {
+            line.truncate(line.len() - 1);
+        }
+        if line.len() > bytes_max {
+            return Err(too_long);
+        }
+        self.scanned = 0;
+        self.position += line_feed as u64 + 1;
+        Ok(Some(line))
+    }
+
+    fn take(&mut self, length: usize) -> BytesMut {
+        self.scanned = 0;
+        self.position += length as u64;
+        self.buffer.split_to(length)
+    }
+
+    fn finish(&self, head: Head, body: Bytes) -> Result<Item, MessageError> {
+        if head.other_version {
+            let mut error = self.error(MessageErrorKind::Version, Some(&head));
+            error.position = head.position;
+            return Err(error);
+        }
+        let headers = head.headers;
+        Ok(match head.start {
+            Start::Request { method, url } => Item::Request(Request { method, url, headers, body }),
+            Start::Response { status, reason } => Item::Response(Response { status, reason, headers, body }),
+        })
+    }
+
+    fn error(&self, kind: MessageErrorKind, head: Option<&Head>) -> MessageError {
+        let cseq = head.and_then(|head| head.headers.get("CSeq")).map(str::to_owned);
+        MessageError { kind, cseq, position: self.position }
+    }
+}
+
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoder")
+            .field("phase", &self.phase())
+            .field("buffered", &self.buffered())
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
+const WHITE: [char; 2] = [' ', '\t'];
+
+/// The start line's parts, and whether its version is another one than ours.
+fn parse_start_line(line: &[u8]) -> Result<(Start, bool), MessageErrorKind> {
+    let text = String::from_utf8_lossy(line);
+    if text.chars().any(char::is_control) {
+        return Err(MessageErrorKind::StartLine);
+    }
+    let mut words = text.split(' ').filter(|word| !word.is_empty());
+    let mut word = || words.next().ok_or(MessageErrorKind::StartLine);
+    let first = word()?;
+    if first.starts_with("RTSP/") {
+        let other_version = is_other_version(first)?;
+        let code = word()?;
+        let plain = code.len() == 3 && code.bytes().all(|b| b.is_ascii_digit());
+        let status = code.parse().ok().filter(|_| plain).and_then(Status::from_code);
+        let status = status.ok_or(MessageErrorKind::StartLine)?;
+        let reason = words.collect::<Vec<_>>().join(" ");
+        return Ok((Start::Response { status, reason }, other_version));
+    }
+    let (url, version) = (word()?, word()?);
+    let is_method = first.len() <= limits::METHOD_BYTES_MAX && first.chars().all(is_token_char);
+    if !is_method || words.next().is_some() {
+        return Err(MessageErrorKind::StartLine);
+    }
+    if url.len() > limits::URL_BYTES_MAX {
+        return Err(MessageErrorKind::UrlTooLong);
+    }
+    let other_version = is_other_version(version)?;
+    Ok((Start::Request { method: first.to_owned(), url: url.to_owned() }, other_version))
+}
+
+/// `RTSP/` and two numbers, but not ours; anything else is another protocol.
+fn is_other_version(version: &str) -> Result<bool, MessageErrorKind> {
+    let digits = |text: &str| (1..=3).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    let numbers = version.strip_prefix("RTSP/").and_then(|numbers| numbers.split_once('.'));
+    match numbers {
+        Some((major, minor)) if digits(major) && digits(minor) => Ok(version != VERSION),
+        _ => Err(MessageErrorKind::StartLine),
+    }
+}
+
+/// The bytes of body that follow, 0 where no header says so.
+fn body_length(headers: &Headers) -> Result<usize, MessageErrorKind> {
+    if headers.get("Transfer-Encoding").is_some() {
+        return Err(MessageErrorKind::TransferEncoding);
+    }
+    let mut lengths = headers.all("Content-Length");
+    let Some(text) = lengths.next() else { return Ok(0) };
+    if lengths.next().is_some() || text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(MessageErrorKind::ContentLength);
+    }
+    // Digits that do not fit are a number all the same, but no length that anyone means.
+    let length: usize = text.parse().map_err(|_| MessageErrorKind::ContentLength)?;
+    if length > limits::BODY_BYTES_MAX { Err(MessageErrorKind::BodyTooLong) } else { Ok(length) }
+}

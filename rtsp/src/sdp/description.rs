@@ -1,0 +1,113 @@
+//! The description that viewers get: lines of ours, and those of the broadcaster's that are known to be harmless.
+
+use std::fmt::Write as _;
+
+use sdp_types::{Attribute, Media, Session};
+use slotcast_core::media::{Description, MediaKind, Track};
+
+use crate::{limits, url::ControlBase};
+
+/// What stands in `s=` until a title is known.
+const TITLE_DEFAULT: &str = "slotcast";
+
+/// Attributes of a track that say how to decode or show it.
+const ATTRIBUTES_ALLOWED: [&str; 13] = [
+    "rtpmap",
+    "fmtp",
+    "framerate",
+    "framesize",
+    "ptime",
+    "maxptime",
+    "quality",
+    "orient",
+    "lang",
+    "cliprect",
+    "x-dimensions",
+    "ts-refclk",
+    "mediaclk",
+];
+
+/// Attributes that say which payload type they are for in their first word; others' are left out.
+const ATTRIBUTES_BY_PAYLOAD_TYPE: [&str; 3] = ["rtpmap", "fmtp", "framesize"];
+
+/// The description rebuilt from `session`, whose media sections `tracks` were read from.
+pub(super) fn for_viewers(session: &Session, tracks: &[Track]) -> Description {
+    let media = session.medias.iter().zip(tracks).map(|(media, track)| media_lines(media, track)).collect();
+    Description { session: session_lines(TITLE_DEFAULT), media }
+}
+
+/// The same description under another title, e.g. the program's. Control characters become spaces; at most
+/// [`limits::SDP_TITLE_CHARS_MAX`] characters.
+#[must_use]
+pub fn with_title(description: &Description, title: &str) -> Description {
+    Description { session: session_lines(title), media: description.media.clone() }
+}
+
+/// The SDP for one viewer, each media section followed by its control line: `trackID=0`, `trackID=1`, …
+///
+/// Lines end in CRLF.
+pub fn render(description: &Description, control_base: ControlBase<'_>) -> String {
+    let mut text = description.session.clone();
+    let control = |text: &mut String, control: &str| {
+        let address = match control_base {
+            ControlBase::Relative => control.to_owned(),
+            ControlBase::Absolute(base) => crate::url::resolve(base, control),
+        };
+        text.push_str("a=control:");
+        text.extend(address.chars().filter(|c| !c.is_control()));
+        text.push_str("\r\n");
+    };
+    control(&mut text, "*");
+    for (track, media) in description.media.iter().enumerate() {
+        text.push_str(media);
+        control(&mut text, &format!("trackID={track}"));
+    }
+    text
+}
+
+fn session_lines(title: &str) -> String {
+    let spaced = title.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let title: String = spaced.take(limits::SDP_TITLE_CHARS_MAX).collect();
+    let title = match title.trim() {
+        "" => TITLE_DEFAULT,
+        title => title,
+    };
+    format!(
+        "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns={title}\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\na=range:npt=now-\r\n"
+    )
+}
+
+fn media_lines(media: &Media, track: &Track) -> String {
+    let kind = match track.kind {
+        MediaKind::Video => "video",
+        MediaKind::Audio => "audio",
+        MediaKind::Application => "application",
+    };
+    let mut text = format!("m={kind} 0 RTP/AVP");
+    for payload_type in &track.payload_types {
+        write!(text, " {payload_type}").unwrap_or_default();
+    }
+    text.push_str("\r\n");
+    let bandwidths = media.bandwidths.iter().filter(|line| matches!(line.bwtype.as_str(), "AS" | "TIAS"));
+    for line in bandwidths.take(2) {
+        write!(text, "b={}:{}\r\n", line.bwtype, line.bandwidth).unwrap_or_default();
+    }
+    let allowed = media.attributes.iter().filter(|attribute| is_allowed(attribute, track));
+    for attribute in allowed.take(limits::SDP_TRACK_LINES_MAX) {
+        let name = attribute.attribute.to_ascii_lowercase();
+        let value = attribute.value.as_deref().unwrap_or_default();
+        let clean: String = value.chars().filter(|c| !c.is_control()).collect();
+        write!(text, "a={name}:{}\r\n", clean.trim()).unwrap_or_default();
+    }
+    text
+}
+
+fn is_allowed(attribute: &Attribute, track: &Track) -> bool {
+    let is_one_of = |names: &[&str]| names.iter().any(|name| name.eq_ignore_ascii_case(&attribute.attribute));
+    let Some(value) = attribute.value.as_deref() else { return false };
+    let of_this_track = || {
+        let first = value.split_ascii_whitespace().next().and_then(|word| word.parse::<u8>().ok());
+        first.is_some_and(|payload_type| track.payload_types.contains(&payload_type))
+    };
+    is_one_of(&ATTRIBUTES_ALLOWED) && (!is_one_of(&ATTRIBUTES_BY_PAYLOAD_TYPE) || of_this_track())
+}

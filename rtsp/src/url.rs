@@ -1,0 +1,292 @@
+//! Request addresses: which channel is meant, and which track of it.
+//!
+//! Owns: the forms in which clients write a track's address, the token in the query, the base that controls are
+//! relative to.
+//! Refuses: other schemes than RTSP's, addresses without a path's shape.
+//! Holds: a name is decoded once and is a [`ChannelName`] or empty; nothing here is ever a file's path. Neither
+//! the query nor user information appears in `Debug`.
+
+use std::fmt;
+
+use slotcast_core::words::ChannelName;
+
+use crate::{limits, status::Status};
+
+/// Why a text is not an address that a request may have: answer 400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum UrlError {
+    /// Empty, or with spaces or control characters.
+    Malformed,
+    /// Neither `rtsp://`, `rtsps://` nor a path.
+    Scheme,
+    /// A host that is none, or a port that is no number of 16 bits.
+    Host,
+    /// Above [`limits::URL_BYTES_MAX`].
+    TooLong,
+}
+
+impl UrlError {
+    const fn row(self) -> (Status, &'static str) {
+        match self {
+            Self::Malformed => (Status::BAD_REQUEST, "malformed address"),
+            Self::Scheme => (Status::BAD_REQUEST, "the address does not begin with rtsp:// or rtsps://"),
+            Self::Host => (Status::BAD_REQUEST, "malformed host or port in the address"),
+            Self::TooLong => (Status::REQUEST_URI_TOO_LARGE, "the address is longer than 2048 bytes"),
+        }
+    }
+
+    /// What to answer; the connection stays open.
+    pub const fn status(self) -> Status {
+        self.row().0
+    }
+}
+
+impl fmt::Display for UrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.row().1)
+    }
+}
+
+impl std::error::Error for UrlError {}
+
+/// What a request is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestUrl {
+    /// `*`: the server.
+    Server,
+    /// A channel or a track of it.
+    Target(Target),
+}
+
+impl RequestUrl {
+    /// Reads a request's address.
+    ///
+    /// # Errors
+    /// See [`UrlError::status`]. A name that cannot exist is no error: see [`Target::path`].
+    pub fn parse(url: &str) -> Result<Self, UrlError> {
+        if url == "*" { Ok(Self::Server) } else { Target::parse(url).map(Self::Target) }
+    }
+}
+
+/// How a request names a track.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TrackName {
+    text: String,
+    index: Option<u8>,
+}
+
+impl TrackName {
+    /// The last segment as it came, e.g. `trackID=0`: to be compared with the SDP's control lines.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The number in `trackID=`, `streamid=`, `stream=` or `track=`; `None` in any other text.
+    pub fn index(&self) -> Option<u8> {
+        self.index
+    }
+
+    fn read(text: &str) -> Self {
+        Self { text: text.to_owned(), index: track_index(text) }
+    }
+}
+
+/// A channel, and perhaps one of its tracks, as a request names them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The channel's name, decoded once. Empty where the address names none or one that cannot exist: no channel
+    /// is called that, so looking it up ends in 404.
+    pub path: String,
+    /// What follows `?`, as it came, without a track.
+    pub query: Option<String>,
+    /// The track; `None` for the whole stream.
+    pub track: Option<TrackName>,
+    /// The address without track, user information and trailing slash, with its query: what relative controls
+    /// stand on.
+    pub base: String,
+    token: Option<String>,
+}
+
+/// The address that `a=control:` lines of a description are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ControlBase<'a> {
+    /// They are relative; Content-Base carries the address.
+    Relative,
+    /// They are absolute, from this address: clients lose the query of a relative one.
+    Absolute(&'a str),
+}
+
+impl Target {
+    /// Reads an absolute address or a path.
+    ///
+    /// The track may stand behind the path (`/ch/trackID=0`), behind the query (`/ch?q/trackID=0`, as ffmpeg
+    /// writes it), or between them (`/ch/stream=0?q`, as GStreamer does); slashes too many are ignored.
+    ///
+    /// # Errors
+    /// See [`UrlError::status`].
+    pub fn parse(url: &str) -> Result<Self, UrlError> {
+        if url.len() > limits::URL_BYTES_MAX {
+            return Err(UrlError::TooLong);
+        }
+        if url.is_empty() || url.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err(UrlError::Malformed);
+        }
+        let (prefix, rest) = split_authority(url)?;
+        let rest = rest.split('#').next().unwrap_or_default();
+        let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
+        let (query, track_of_query) = query.map_or((None, None), |query| {
+            let (query, track) = split_query_track(query);
+            (Some(query), track)
+        });
+        let mut segments = path.trim_start_matches('/').splitn(2, '/');
+        let name = segments.next().unwrap_or_default();
+        let track = segments.next().map(|track| track.trim_matches('/')).filter(|track| !track.is_empty());
+        let decoded = decode(name).filter(|name| ChannelName::is_valid(name));
+        // What is deeper than a track names nothing.
+        let is_named = track.is_none_or(|track| !track.contains('/'));
+        let track = track.or(track_of_query).map(TrackName::read);
+        let mut base = format!("{prefix}/{name}");
+        if let Some(query) = query {
+            base.push('?');
+            base.push_str(query);
+        }
+        Ok(Self {
+            path: decoded.filter(|_| is_named).unwrap_or_default(),
+            token: query.and_then(token),
+            query: query.map(str::to_owned),
+            track,
+            base,
+        })
+    }
+
+    /// The secret in `?token=SECRET`, decoded: accepted in place of a digest.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// The channel's name as its own type; `None` where [`path`](Self::path) is empty.
+    pub fn channel(&self) -> Option<ChannelName> {
+        self.path.parse().ok()
+    }
+
+    /// For DESCRIBE: relative, but absolute where there is a query.
+    pub fn control_base(&self) -> ControlBase<'_> {
+        if self.query.is_some() { ControlBase::Absolute(&self.base) } else { ControlBase::Relative }
+    }
+
+    /// For the Content-Base header of DESCRIBE: the base with a slash behind its path.
+    pub fn content_base(&self) -> String {
+        match self.base.split_once('?') {
+            Some((path, query)) => format!("{path}/?{query}"),
+            None => format!("{}/", self.base),
+        }
+    }
+}
+
+/// Without the query, which may hold a secret.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target")
+            .field("path", &self.path)
+            .field("track", &self.track)
+            .field("has_query", &self.query.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The address of a track: `control` itself where it is absolute, `base` where it is empty or `*`, else behind
+/// the path of `base`, whose query is kept.
+pub fn resolve(base: &str, control: &str) -> String {
+    let control = control.trim();
+    if control.contains("://") {
+        return control.to_owned();
+    }
+    if control.is_empty() || control == "*" {
+        return base.to_owned();
+    }
+    let (path, query) = base.split_once('?').map_or((base, None), |(path, query)| (path, Some(query)));
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let control = control.strip_prefix('/').unwrap_or(control);
+    match query {
+        Some(query) => format!("{path}/{control}?{query}"),
+        None => format!("{path}/{control}"),
+    }
+}
+
+/// Scheme and host as they came but without user information, and what follows them.
+fn split_authority(url: &str) -> Result<(String, &str), UrlError> {
+    if url.starts_with('/') {
+        return Ok((String::new(), url));
+    }
+    let (scheme, rest) = url.split_once("://").ok_or(UrlError::Scheme)?;
+    if !scheme.eq_ignore_ascii_case("rtsp") && !scheme.eq_ignore_ascii_case("rtsps") {
+        return Err(UrlError::Scheme);
+    }
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(end);
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    check_host(host)?;
+    Ok((format!("{scheme}://{host}"), rest))
+}
+
+fn check_host(host: &str) -> Result<(), UrlError> {
+    let (name, port) = match host.strip_prefix('[') {
+        Some(v6) => {
+            let (address, behind) = v6.split_once(']').ok_or(UrlError::Host)?;
+            // A zone (`%eth0`) says which interface, for link-local addresses.
+            let bare = address.split('%').next().unwrap_or_default();
+            bare.parse::<std::net::Ipv6Addr>().map_err(|_| UrlError::Host)?;
+            (
+                address,
+                if behind.is_empty() { None } else { Some(behind.strip_prefix(':').ok_or(UrlError::Host)?) },
+            )
+        }
+        None => host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port))),
+    };
+    let is_port = |port: &str| {
+        port.bytes().all(|b| b.is_ascii_digit()) && (port.is_empty() || port.parse::<u16>().is_ok())
+    };
+    if name.is_empty() || name.contains(['\\', '"', '<', '>']) || !port.is_none_or(is_port) {
+        return Err(UrlError::Host);
+    }
+    Ok(())
+}
+
+/// Takes a track off a query's end: only the forms with a number, since a token may hold a slash.
+fn split_query_track(query: &str) -> (&str, Option<&str>) {
+    let query = query.strip_suffix('/').unwrap_or(query);
+    match query.rsplit_once('/') {
+        Some((before, track)) if track_index(track).is_some() => {
+            (before.strip_suffix('/').unwrap_or(before), Some(track))
+        }
+        _ => (query, None),
+    }
+}
+
+fn track_index(text: &str) -> Option<u8> {
+    let (name, number) = text.split_once('=')?;
+    let known = ["trackID", "streamid", "stream", "track"].iter().any(|word| word.eq_ignore_ascii_case(name));
+    if known && number.bytes().all(|b| b.is_ascii_digit()) { number.parse().ok() } else { None }
+}
+
+fn token(query: &str) -> Option<String> {
+    let value = query.split('&').find_map(|pair| pair.strip_prefix("token="))?;
+    decode(value).filter(|value| !value.is_empty())
+}
+
+/// `%XX` once; `None` where it is broken or the bytes are not UTF-8.
+fn decode(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let byte = if byte == b'%' {
+            let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+            digit(bytes.next()?)? * 16 + digit(bytes.next()?)?
+        } else {
+            byte
+        };
+        out.push(byte);
+    }
+    String::from_utf8(out).ok()
+}
