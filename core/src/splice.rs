@@ -168,12 +168,14 @@ impl TrackSplice {
             timestamp: incoming.timestamp.wrapping_add(source.timestamp_offset),
         };
         let packets = mapped.sequence_number.packets_since(self.latest.sequence_number);
-        if packets > 0 || packets < -MISORDER_PACKETS_MAX {
+        let is_misordered = (-MISORDER_PACKETS_MAX..=0).contains(&packets);
+        if !is_misordered {
             self.latest.sequence_number = mapped.sequence_number;
         }
         let ticks = i64::from(mapped.timestamp.ticks_since(self.latest.timestamp));
         let ticks_back_max = MISORDER_TIME_MAX.as_secs().cast_signed() * i64::from(clock_rate.get());
-        if ticks > 0 || ticks < -ticks_back_max {
+        let is_misordered = (-ticks_back_max..=0).contains(&ticks);
+        if !is_misordered {
             self.latest.timestamp = mapped.timestamp;
             self.latest_at = now;
         }
