@@ -4,56 +4,11 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use slotcast_admission::{
-    Channel, Cut, LinkKey, Program, ProgramSpec, Programs, Seat, Secret, Timetable, TimetableError,
+    Channel, Cut, Program, ProgramSpec, Programs, Seat, Secret, Timetable, TimetableError,
 };
-use slotcast_core::{
-    time::WallTime,
-    words::{BitRate, ChannelNumber, OpenLevel, ProgramId, Seats, Toll, Window},
-};
+use slotcast_core::words::{BitRate, ChannelNumber, OpenLevel, ProgramId, Window};
 
-/// Minute `n` of the test's day.
-fn minute(n: i64) -> WallTime {
-    WallTime::from_micros(n * 60_000_000)
-}
-
-fn seats(count: u32) -> Seats {
-    Seats::new(count).unwrap()
-}
-
-fn channel(number: u16) -> Channel {
-    Channel {
-        number: ChannelNumber(number),
-        name: format!("channel{number}").parse().unwrap(),
-        seats: seats(10),
-        class: BitRate::new(64_000).unwrap(),
-        toll: Toll(0),
-    }
-}
-
-fn spec(id: u64, channel: u16, from: i64, to: i64) -> ProgramSpec {
-    ProgramSpec {
-        id: ProgramId(id),
-        channel: ChannelNumber(channel),
-        window: Window::new(minute(from), minute(to)).unwrap(),
-        connect: Window::new(minute(from - 5), minute(to + 5)).unwrap(),
-        seats: None,
-        class: None,
-        title: format!("show {id}"),
-        open_level: OpenLevel::Public,
-        password: None,
-        link_key: LinkKey::from_reservation_id(&format!("ID-{id}")),
-    }
-}
-
-fn published(programs: Vec<ProgramSpec>) -> Timetable {
-    let timetable = Timetable::new();
-    timetable.publish(vec![channel(1), channel(2)], programs).unwrap();
-    timetable
-}
-
-fn republish(timetable: &Timetable, programs: Vec<ProgramSpec>) {
-    timetable.publish(vec![channel(1), channel(2)], programs).unwrap();
-}
+use crate::common::{channel, minute, published, republish, seats, spec};
 
 fn on_air(timetable: &Timetable, at: i64) -> Arc<Program> {
     timetable.on_air("channel1", minute(at)).unwrap()

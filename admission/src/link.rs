@@ -1,0 +1,198 @@
+//! Who may send: is the reservation ID right, for this channel, now, and within the class.
+//!
+//! Owns: the decision at ANNOUNCE, as a function of the programs, the request and now.
+//! Not here: lines and the gate's deadline (`lines`, the ingest side), taking over an older link of the same ID.
+//! Holds: whoever does not show a right ID learns nothing, neither which channels there are nor which are reserved:
+//! one answer, after the same work. Only who shows a right one is told more.
+//!
+//! | what | status | connection |
+//! |---|---|---|
+//! | no ID, or a stale proof | 401 with a challenge | stays, until the gate's deadline |
+//! | wrong ID, whatever the channel | 401 | closed |
+//! | wrong ID from an address over its budget | 403, late | closed |
+//! | right ID for another channel | 403 | closed |
+//! | right ID before or after its connect window | 403 that names the time | closed |
+//! | right ID of a program that was ended early | 403 | closed |
+//! | the SDP declares more than the class | 453 that names both | closed |
+//!
+//! A right ID is let in from any address at any time: an ID is too long to guess, and a neighbour's guesses must not
+//! keep a broadcaster off the air. IDs that an operator makes up should be as long ([`ID_CHARS_MIN`]).
+
+use std::{cmp::Reverse, net::IpAddr, sync::Arc, time::Duration};
+
+use slotcast_core::time::{Now, WallTime};
+use slotcast_rtsp::auth::Verdict;
+
+use crate::{
+    gate::Cut,
+    guesses::{GuessTarget, Guesses, Standing},
+    limits::LINK_CANDIDATES_MAX,
+    link_key::LinkKey,
+    program::{Program, Programs},
+    proof::Proof,
+    reason::{Challenge, Decision, Reason, Refusal, Then},
+};
+
+pub use crate::limits::ID_CHARS_MIN;
+
+/// The header that tells an early broadcaster when the program goes on air.
+pub const ON_AIR_HEADER: &str = "Slotcast-On-Air";
+
+/// How many programs of one channel are connectable at once, if none is shorter than the margins between.
+const CONNECTABLE_USUAL: usize = 2;
+
+/// What a broadcaster asks, and what the edge knows about who asks.
+#[derive(Clone, Copy)]
+pub struct LinkRequest<'a> {
+    /// The channel's name in the address; anything at all, it is looked up and no more.
+    pub name: &'a str,
+    /// `?token=` of the address: the reservation ID in place of digest.
+    pub token: Option<&'a str>,
+    /// What the request shows.
+    pub credentials: &'a dyn Proof,
+    /// Sum of the SDP's bandwidth lines, kbit/s; `None` when it has none.
+    pub declared_kbps: Option<u64>,
+    /// Where it comes from.
+    pub address: IpAddr,
+    /// Wall time decides which connect windows are open.
+    pub now: Now,
+}
+
+/// Let in to send.
+pub type LinkDecision = Decision<LinkGrant>;
+
+/// A link that was let in.
+#[derive(Clone, Debug)]
+pub struct LinkGrant {
+    /// What it is for: the program whose ID was shown.
+    pub program: Arc<Program>,
+    /// The start, when it lies ahead: media is accepted, and held back until then.
+    pub on_air_at: Option<WallTime>,
+}
+
+impl LinkGrant {
+    /// For the responses to ANNOUNCE and RECORD; empty once the program is on air.
+    pub fn headers(&self) -> Vec<(String, String)> {
+        let early =
+            self.on_air_at.map(|start| (ON_AIR_HEADER.to_owned(), format!("{start}; held-until-then")));
+        early.into_iter().collect()
+    }
+}
+
+/// Decides about ANNOUNCE.
+///
+/// Checks what is shown against the programs that the channel may send now, and against those of all channels that
+/// start nearest to now, at most [`LINK_CANDIDATES_MAX`] before and as many after: the ID of one further away is
+/// answered as a wrong one. Cost: one digest for each of these.
+pub fn decide_announce(
+    programs: &dyn Programs,
+    guesses: &Guesses,
+    request: &LinkRequest<'_>,
+) -> LinkDecision {
+    let all = programs.programs();
+    let connectable = programs.connectable(request.name, request.now.wall);
+    // A channel has two at most where two are back to back; a name with fewer, known or not, costs as much.
+    let decoy_key = LinkKey::from_reservation_id("decoy-reservation-id");
+    let decoy = verdict(request, &decoy_key);
+    for _ in connectable.len()..CONNECTABLE_USUAL {
+        let _same_work = verdict(request, &decoy_key);
+    }
+    let mut stale = false;
+    let mut right = Vec::new();
+    for program in connectable.iter().chain(candidates(&all, request.now.wall)) {
+        match verdict(request, &program.link_key) {
+            Verdict::Granted => right.push(program),
+            Verdict::Stale => stale = true,
+            Verdict::Missing | Verdict::Wrong => {}
+        }
+    }
+    if !right.is_empty() {
+        return decide_for_right_id(&right, request);
+    }
+    match decoy {
+        Verdict::Missing => challenge(Reason::IdMissing),
+        _ if stale => challenge(Reason::ProofStale),
+        _ => Decision::Refuse(wrong_id(guesses, request)),
+    }
+}
+
+fn decide_for_right_id(right: &[&Arc<Program>], request: &LinkRequest<'_>) -> LinkDecision {
+    let refuse = |reason| Decision::Refuse(Refusal::close(reason));
+    let now = request.now.wall;
+    let here: Vec<_> =
+        right.iter().copied().filter(|program| program.channel.name.as_str() == request.name).collect();
+    if here.is_empty() {
+        return refuse(Reason::OtherChannel);
+    }
+    let Some(program) = connectable(&here, now) else { return refuse(outside(&here, now)) };
+    if matches!(program.gate.cut(), Some(Cut::Stopped | Cut::Withdrawn)) {
+        return refuse(Reason::LinkStopped);
+    }
+    if let Some(declared_kbps) = request.declared_kbps
+        && is_above(program, declared_kbps)
+    {
+        return refuse(Reason::AboveClass { class: program.class, declared_kbps });
+    }
+    let start = program.window.start();
+    let on_air_at = (now < start).then_some(start);
+    Decision::Admit(LinkGrant { program: Arc::clone(program), on_air_at })
+}
+
+/// The programs nearest to `now`. `all` is sorted by start.
+fn candidates(all: &[Arc<Program>], now: WallTime) -> impl Iterator<Item = &Arc<Program>> {
+    let ahead = all.partition_point(|program| program.window.start() <= now);
+    let from = ahead.saturating_sub(LINK_CANDIDATES_MAX);
+    all.iter().skip(from).take(ahead - from + LINK_CANDIDATES_MAX)
+}
+
+/// The one to send to now, where one ID opens several: on air before still to come before over.
+fn connectable<'a>(here: &[&'a Arc<Program>], now: WallTime) -> Option<&'a Arc<Program>> {
+    let rank = |program: &Program| match program.window {
+        window if window.contains(now) => 0,
+        window if now < window.start() => 1,
+        _ => 2,
+    };
+    let open = here.iter().copied().filter(|program| program.connect.contains(now));
+    open.min_by_key(|program| (rank(program), program.window.start()))
+}
+
+/// Why none of these is connectable: the next that opens, else the last that closed.
+fn outside(here: &[&Arc<Program>], now: WallTime) -> Reason {
+    let opens = here.iter().map(|program| program.connect.start()).filter(|opens| *opens > now).min();
+    match opens {
+        Some(opens) => Reason::TooEarly { opens },
+        None => {
+            let closed = here.iter().map(|program| Reverse(program.connect.end())).min();
+            Reason::TooLate { closed: closed.map_or(now, |Reverse(closed)| closed) }
+        }
+    }
+}
+
+/// Whether the declared rate is above the class. `b=AS:` is rounded up to whole kbit/s, which is not held against it.
+fn is_above(program: &Program, declared_kbps: u64) -> bool {
+    declared_kbps.saturating_sub(1).saturating_mul(1_000) >= program.class.bits_per_second()
+}
+
+fn wrong_id(guesses: &Guesses, request: &LinkRequest<'_>) -> Refusal {
+    let target = GuessTarget::Sending(request.name);
+    let standing = guesses.standing(request.now.mono, request.address, target);
+    let guess = guesses.wrong(request.now.mono, request.address, target);
+    match standing {
+        Standing::Free => Refusal::close(Reason::IdWrong),
+        Standing::Spent => Refusal { reason: Reason::TooManyGuesses, delay: guess.delay, then: Then::Close },
+    }
+}
+
+fn verdict(request: &LinkRequest<'_>, key: &LinkKey) -> Verdict {
+    let by_token = request.token.map(|token| key.matches_token(token));
+    let by_digest = request.credentials.verify(request.now.mono, &key.credential());
+    match (by_token, by_digest) {
+        (Some(true), _) => Verdict::Granted,
+        (Some(false), Verdict::Missing) => Verdict::Wrong,
+        (_, verdict) => verdict,
+    }
+}
+
+fn challenge(reason: Reason) -> LinkDecision {
+    Decision::Challenge(Challenge { reason, stale: reason == Reason::ProofStale, delay: Duration::ZERO })
+}
