@@ -6,9 +6,11 @@
 //! Holds: no input makes a public entry panic, and nothing is kept beyond [`limits`].
 
 pub mod auth;
+pub mod client;
 pub mod headers;
 pub mod limits;
 pub mod message;
 pub mod sdp;
+pub mod server;
 pub mod status;
 pub mod url;

@@ -8,11 +8,7 @@ use bytes::Bytes;
 use slotcast_core::media::Stream;
 
 use crate::{
-    auth::Credentials,
-    headers::transport::LowerTransport,
-    sdp::Announced,
-    status::Status,
-    url::Target,
+    auth::Credentials, headers::transport::LowerTransport, sdp::Announced, status::Status, url::Target,
 };
 
 /// What the connection wants of the edge, in the order in which it must be done.

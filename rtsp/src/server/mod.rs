@@ -7,11 +7,16 @@
 //! Holds: no [`Event::Playing`] before the PLAY response; one [`Event::SessionEnded`] for each [`Answer::Setup`];
 //! nothing after [`Output::Close`].
 
+mod answers;
 mod border;
 mod config;
 mod connection;
+mod grants;
 mod random;
+mod reply;
+mod requests;
 mod session;
+mod setup;
 pub mod table;
 
 pub use border::{AfterRefusal, Answer, Ask, CloseReason, Event, Output, RtpInfoEntry, SessionEnd};

@@ -25,7 +25,11 @@ impl Random {
 
     /// 128 bits as 32 lower-case hexadecimal digits.
     pub(crate) fn hex128(&mut self) -> String {
-        self.bits128().iter().flat_map(|b| [b >> 4, b & 15]).filter_map(|d| char::from_digit(d.into(), 16)).collect()
+        self.bits128()
+            .iter()
+            .flat_map(|b| [b >> 4, b & 15])
+            .filter_map(|d| char::from_digit(d.into(), 16))
+            .collect()
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! Holds: at most one per connection; all its tracks share one lower transport; no two tracks share a port or channel.
 
-use std::fmt;
+use std::{fmt, time::Instant};
 
-use crate::headers::transport::LowerTransport;
+use crate::headers::{session::SessionHeader, transport::LowerTransport};
 
 use super::random::Random;
 
@@ -80,9 +80,28 @@ pub struct Session {
     pub(super) lower: LowerTransport,
     pub(super) stream_tracks: u8,
     pub(super) tracks: Vec<TrackSetup>,
+    /// When it must have started; `None` once it has.
+    pub(super) start_by: Option<Instant>,
+    /// The `RTP-Info` of the last PLAY.
+    pub(super) rtp_info: String,
+}
+
+impl TrackTransport {
+    pub(super) fn has_port(self, port: u16) -> bool {
+        matches!(self, Self::Udp { client_rtp, client_rtcp } if client_rtp == port || client_rtcp == port)
+    }
+
+    pub(super) fn has_channel(self, channel: u8) -> bool {
+        matches!(self, Self::Tcp { rtp, rtcp } if rtp == channel || rtcp == channel)
+    }
 }
 
 impl Session {
+    /// Whether a `Session` header means this one.
+    pub(super) fn is_named_by(&self, header: &str) -> bool {
+        SessionHeader::parse(header).is_some_and(|header| header.id == self.id.as_str())
+    }
+
     /// Its id.
     pub fn id(&self) -> &SessionId {
         &self.id

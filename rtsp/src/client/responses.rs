@@ -1,0 +1,177 @@
+//! What each response brings, and what is asked next.
+
+use std::time::Instant;
+
+use crate::{
+    auth::Challenge,
+    headers::{
+        rtp_info,
+        session::SessionHeader,
+        transport::{self, Chosen, LowerTransport},
+    },
+    message::Response,
+    sdp,
+    server::{TrackTransport, UdpPorts},
+    status::Status,
+    url,
+};
+
+use super::{
+    border::{ClientEvent, ClientRole, ClientRtpInfo, ClientTrack, DigestPolicy, Failure, TransportPolicy},
+    session::{ClientSession, Step},
+};
+
+impl ClientSession {
+    pub(super) fn on_response(&mut self, now: Instant, response: &Response) {
+        let step = self.step;
+        if step == Step::Teardown {
+            return self.close();
+        }
+        if response.status == Status::UNAUTHORIZED && self.take_challenge(response) {
+            return self.ask(now, step);
+        }
+        if response.status == Status::UNSUPPORTED_TRANSPORT && self.may_fall_back(step) {
+            self.lower = LowerTransport::Tcp;
+            return self.ask(now, step);
+        }
+        if !response.status.is_success() {
+            return self.fail(Failure::Refused {
+                method: step.method().unwrap_or_default(),
+                status: response.status,
+                reason: response.reason.clone(),
+            });
+        }
+        match step {
+            Step::Options => self.on_options(now, response),
+            Step::Describe => self.on_describe(now, response),
+            Step::Announce => self.ask(now, Step::Setup(0)),
+            Step::Setup(track) => self.on_setup(now, track, response),
+            Step::Play => {
+                self.step = Step::Streaming;
+                let rtp_info = self.rtp_info(response);
+                self.event(ClientEvent::Playing { rtp_info });
+            }
+            Step::Record => {
+                self.step = Step::Streaming;
+                self.event(ClientEvent::Recording);
+            }
+            Step::Streaming | Step::Teardown | Step::Closed => {}
+        }
+    }
+
+    /// Whether there is a new challenge that we can meet: the first one, or one that only says that the last was old.
+    fn take_challenge(&mut self, response: &Response) -> bool {
+        if self.config.credentials.is_none() {
+            return false;
+        }
+        let challenge = match self.config.digest {
+            DigestPolicy::Strongest => Challenge::strongest(&response.headers),
+            // The last one that says Digest.
+            DigestPolicy::Md5 => {
+                let digests =
+                    response.headers.all("WWW-Authenticate").filter(|text| text.starts_with("Digest"));
+                digests.last().and_then(Challenge::parse)
+            }
+        };
+        let Some(challenge) = challenge else { return false };
+        if self.challenge.is_some() && !challenge.stale {
+            return false;
+        }
+        self.challenge = Some(challenge);
+        true
+    }
+
+    fn may_fall_back(&self, step: Step) -> bool {
+        self.config.transport == TransportPolicy::UdpThenTcp
+            && self.lower == LowerTransport::Udp
+            && step == Step::Setup(0)
+    }
+
+    fn on_options(&mut self, now: Instant, response: &Response) {
+        let public = response.headers.joined("Public").unwrap_or_default();
+        self.has_get_parameter = public.split(',').any(|method| method.trim() == "GET_PARAMETER");
+        self.ask(
+            now,
+            match self.config.role {
+                ClientRole::Watch => Step::Describe,
+                ClientRole::Publish { .. } => Step::Announce,
+            },
+        );
+    }
+
+    fn on_describe(&mut self, now: Instant, response: &Response) {
+        let base = response.headers.get("Content-Base").or_else(|| response.headers.get("Content-Location"));
+        if let Some(base) = base.filter(|base| base.contains("://")) {
+            self.base = base.to_owned();
+        }
+        match sdp::parse(&response.body) {
+            Ok(announced) => {
+                self.announced = Some(announced.clone());
+                self.event(ClientEvent::Described(announced));
+                self.ask(now, Step::Setup(0));
+            }
+            Err(error) => self.fail(Failure::Description(error)),
+        }
+    }
+
+    fn on_setup(&mut self, now: Instant, track: u8, response: &Response) {
+        let session = response.headers.get("Session").and_then(SessionHeader::parse);
+        let Some(session) = session else { return self.unexpected("SETUP", "a Session") };
+        let headers: Vec<&str> = response.headers.all("Transport").collect();
+        let chosen = match (headers.as_slice(), self.offer(track)) {
+            ([text], Some(offer)) => transport::parse_answer(text, &offer).ok(),
+            _ => None,
+        };
+        let Some(chosen) = chosen else {
+            return self.unexpected("SETUP", "exactly one Transport, of the kind that was asked for");
+        };
+        self.timeout = session.timeout.unwrap_or(self.timeout).max(std::time::Duration::from_secs(2));
+        self.session = Some(session.id);
+        self.tracks.push(client_track(&chosen));
+        let tracks = self.announced.as_ref().map_or(0, |announced| announced.tracks.len());
+        match track.checked_add(1).filter(|next| usize::from(*next) < tracks) {
+            Some(next) => self.ask(now, Step::Setup(next)),
+            None => {
+                self.event(ClientEvent::Ready { tracks: self.tracks.clone() });
+                self.ask(
+                    now,
+                    match self.config.role {
+                        ClientRole::Watch => Step::Play,
+                        ClientRole::Publish { .. } => Step::Record,
+                    },
+                );
+            }
+        }
+    }
+
+    /// Entries are told apart by their addresses; where those fit no track, by their order.
+    fn rtp_info(&self, response: &Response) -> Vec<ClientRtpInfo> {
+        let infos = rtp_info::parse(&response.headers.joined("RTP-Info").unwrap_or_default());
+        let tracks = || (0..).zip(&self.tracks).map(|(track, _): (u8, _)| track);
+        let by_order = tracks().zip(&infos);
+        by_order
+            .map(|(place, info)| {
+                let absolute = url::resolve(&self.base, &info.url);
+                let track = tracks().find(|track| self.track_url(*track) == absolute).unwrap_or(place);
+                ClientRtpInfo { track, seq: info.seq, rtptime: info.rtptime }
+            })
+            .collect()
+    }
+
+    fn unexpected(&mut self, method: &'static str, expected: &'static str) {
+        self.fail(Failure::Unexpected { method, expected });
+    }
+}
+
+fn client_track(chosen: &Chosen) -> ClientTrack {
+    match *chosen {
+        Chosen::Udp { client_port, server_port, .. } => ClientTrack {
+            transport: TrackTransport::Udp { client_rtp: client_port.rtp, client_rtcp: client_port.rtcp },
+            server: Some(UdpPorts { rtp: server_port.rtp, rtcp: server_port.rtcp }),
+        },
+        Chosen::Tcp { interleaved, .. } => ClientTrack {
+            transport: TrackTransport::Tcp { rtp: interleaved.rtp, rtcp: interleaved.rtcp },
+            server: None,
+        },
+    }
+}

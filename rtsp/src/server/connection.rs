@@ -1,0 +1,317 @@
+//! The machine itself: what comes in, what is parked, what goes out, and when time is up.
+//!
+//! Owns: the connection's fields, its timers and its end. Not here: what a request means (`requests`, `setup`) and
+//! what an answer brings (`answers`).
+//! Holds: while a question is open no further request is taken, and what piles up meanwhile is bounded.
+
+use std::{collections::VecDeque, mem, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use slotcast_core::timers::{TimerName, Timers};
+
+use crate::{
+    auth::Nonces,
+    limits,
+    message::{Decoder, Item, MessageError, Phase},
+    status::Status,
+};
+
+use super::{
+    answers::{Parked, Question},
+    border::{CloseReason, Event, Output, SessionEnd},
+    config::ServerConfig,
+    grants::Grants,
+    random::Random,
+    reply::Reply,
+    session::{Session, SessionState, TrackTransport},
+    setup::Announcement,
+    table::State,
+};
+
+/// Everything that may become too late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Timer {
+    /// Since accept.
+    FirstByte,
+    /// Since a message's first byte.
+    Header,
+    /// Since a message's header was complete.
+    Body,
+    /// Since the last request, without a session.
+    Idle,
+    /// Since the first SETUP.
+    Start,
+    /// Since the session's last sign of life.
+    Liveness,
+}
+
+impl TimerName for Timer {
+    const ALL: &'static [Self] =
+        &[Self::FirstByte, Self::Header, Self::Body, Self::Idle, Self::Start, Self::Liveness];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// The server's side of one RTSP connection. Drain [`poll_output`](Self::poll_output) after every other call, then
+/// ask for the [`deadline`](Self::deadline).
+#[derive(Debug)]
+pub struct ServerConnection {
+    pub(super) config: Arc<ServerConfig>,
+    pub(super) random: Random,
+    pub(super) nonces: Nonces,
+    pub(super) grants: Grants,
+    pub(super) session: Option<Session>,
+    pub(super) announcement: Option<Announcement>,
+    pub(super) parked: Option<Parked>,
+    pub(super) timers: Timers<Timer, 6>,
+    pub(super) wrong_proofs: u8,
+    decoder: Decoder,
+    outputs: VecDeque<Output>,
+    frames_ignored: u64,
+    closed: bool,
+}
+
+impl ServerConnection {
+    /// A connection that was accepted at `now`.
+    ///
+    /// - `seed`: 256 random bits of its own; session ids and nonces are drawn from it.
+    pub fn new(config: Arc<ServerConfig>, seed: [u8; 32], now: Instant) -> Self {
+        let mut timers = Timers::default();
+        timers.set(Timer::FirstByte, now + config.first_byte);
+        timers.set(Timer::Idle, now + config.idle);
+        Self {
+            nonces: Nonces::new(),
+            grants: Grants::default(),
+            config,
+            random: Random::new(seed),
+            session: None,
+            announcement: None,
+            parked: None,
+            timers,
+            wrong_proofs: 0,
+            decoder: Decoder::default(),
+            outputs: VecDeque::new(),
+            frames_ignored: 0,
+            closed: false,
+        }
+    }
+
+    /// Takes bytes from the peer, however they were cut.
+    pub fn handle_bytes(&mut self, now: Instant, bytes: &[u8]) {
+        if self.closed || bytes.is_empty() {
+            return;
+        }
+        self.timers.clear(Timer::FirstByte);
+        self.decoder.feed(bytes);
+        self.pump(now);
+    }
+
+    /// Takes what became too late by `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.pop_expired(now) {
+            match timer {
+                Timer::FirstByte => self.close(CloseReason::FirstByteLate),
+                Timer::Header => self.close(CloseReason::HeaderLate),
+                Timer::Body => self.close(CloseReason::BodyLate),
+                Timer::Idle => self.close(CloseReason::Idle),
+                Timer::Start => {
+                    self.end_session(now, SessionEnd::NotStarted);
+                    self.announcement = None;
+                }
+                Timer::Liveness => {
+                    self.end_session(now, SessionEnd::Silent);
+                    self.close(CloseReason::SessionEnded(SessionEnd::Silent));
+                }
+            }
+        }
+    }
+
+    /// Takes a sign of life that the edge saw: RTP or RTCP from the peer, or progress of what is sent over TCP.
+    pub fn handle_alive(&mut self, now: Instant) {
+        if self.session.is_some() {
+            self.timers.set(Timer::Liveness, now + self.config.liveness);
+        }
+    }
+
+    /// Ends the session, if there is one, and closes. A request that waits for an answer is told that it is over.
+    pub fn handle_end(&mut self, now: Instant, end: SessionEnd) {
+        if self.closed {
+            return;
+        }
+        if let Some(parked) = self.parked.take() {
+            self.send(Reply::new(Status::NOT_FOUND).reason(end_text(end)).cseq(&parked.cseq).closing());
+            if matches!(parked.question, Question::Setup(_)) {
+                self.outputs.push_back(Output::Event(Event::SessionEnded(end)));
+            }
+        }
+        self.end_session(now, end);
+        self.close(CloseReason::SessionEnded(end));
+    }
+
+    /// What to do next; `None` when there is nothing until the next input or the [`deadline`](Self::deadline).
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called; `None` after the end.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// The session; `None` before the first SETUP and after the end.
+    pub fn session(&self) -> Option<&Session> {
+        self.session.as_ref()
+    }
+
+    /// How many `$` frames came while nothing played or recorded, or on a channel that is not the session's.
+    pub fn frames_ignored(&self) -> u64 {
+        self.frames_ignored
+    }
+
+    /// Takes complete messages until one is parked, none is left, or the connection is closed.
+    pub(super) fn pump(&mut self, now: Instant) {
+        while self.parked.is_none() && !self.closed {
+            match self.decoder.poll_item() {
+                Ok(Some(item)) => {
+                    self.timers.clear(Timer::Header);
+                    self.timers.clear(Timer::Body);
+                    match item {
+                        Item::Request(request) => self.on_request(now, &request),
+                        Item::Frame { channel, payload } => self.on_frame(now, channel, payload),
+                        // We ask nothing of our peers; live555 answers 405 to what others ask.
+                        Item::Response(_) => {}
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => self.on_malformed(now, &error),
+            }
+        }
+        self.watch_rest(now);
+    }
+
+    /// Bounds what is left in the decoder, in bytes while a question is open and in time otherwise.
+    fn watch_rest(&mut self, now: Instant) {
+        if self.closed {
+            return;
+        }
+        if self.parked.is_some() {
+            if self.decoder.buffered() > limits::PIPELINE_BYTES_MAX {
+                self.close(CloseReason::PipelineFull);
+            }
+            return;
+        }
+        let (timer, other, within) = match self.decoder.phase() {
+            Phase::Idle => return,
+            // A broadcaster whose network stalls in the middle of a packet has as long as one that stalls between two.
+            Phase::Frame if self.session.is_some() => return,
+            Phase::Headers | Phase::Frame => (Timer::Header, Timer::Body, self.config.header),
+            Phase::Body => (Timer::Body, Timer::Header, self.config.body),
+        };
+        self.timers.clear(other);
+        if self.timers.deadline(timer).is_none() {
+            self.timers.set(timer, now + within);
+        }
+    }
+
+    /// Another version is answered and lived with; what cannot be told from the next message is the end.
+    fn on_malformed(&mut self, now: Instant, error: &MessageError) {
+        let reply = Reply::new(error.status()).reason(error.text());
+        match &error.cseq {
+            Some(cseq) if !error.closes() => {
+                self.send(reply.cseq(cseq));
+                self.rest(now);
+            }
+            cseq => {
+                self.send(cseq.iter().fold(reply, |reply, cseq| reply.cseq(cseq)).closing());
+                self.close(CloseReason::Malformed);
+            }
+        }
+    }
+
+    fn on_frame(&mut self, now: Instant, channel: u8, payload: Bytes) {
+        match self.session.as_ref().and_then(|session| canonical_channel(session, channel)) {
+            Some(channel) => {
+                self.handle_alive(now);
+                self.outputs.push_back(Output::Frame { channel, payload });
+            }
+            None => self.frames_ignored = self.frames_ignored.saturating_add(1),
+        }
+    }
+
+    /// Where the connection stands.
+    pub(super) fn state(&self) -> State {
+        match (self.session.as_ref().map(Session::state), &self.announcement) {
+            (Some(SessionState::Ready), _) => State::Ready,
+            (Some(SessionState::Playing), _) => State::Playing,
+            (Some(SessionState::Recording), _) => State::Recording,
+            (None, Some(_)) => State::Announced,
+            (None, None) => State::Init,
+        }
+    }
+
+    pub(super) fn send(&mut self, reply: Reply) {
+        let bytes = reply.into_bytes(&self.config);
+        self.outputs.push_back(Output::Send(bytes));
+    }
+
+    pub(super) fn push(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    /// Gives the session up, if there is one, and says why. The connection lives on.
+    pub(super) fn end_session(&mut self, now: Instant, end: SessionEnd) {
+        if self.session.take().is_some() {
+            self.outputs.push_back(Output::Event(Event::SessionEnded(end)));
+            self.timers.clear(Timer::Start);
+            self.timers.clear(Timer::Liveness);
+            self.rest(now);
+        }
+    }
+
+    /// Lets the time run in which a connection without a session must say something.
+    pub(super) fn rest(&mut self, now: Instant) {
+        if self.session.is_none() && self.parked.is_none() && !self.closed {
+            self.timers.set(Timer::Idle, now + self.config.idle);
+        } else {
+            self.timers.clear(Timer::Idle);
+        }
+    }
+
+    /// The last output. A session that is still there ends with it.
+    pub(super) fn close(&mut self, reason: CloseReason) {
+        if mem::replace(&mut self.closed, true) {
+            return;
+        }
+        let waits_for_seat = self.parked.take().is_some_and(|p| matches!(p.question, Question::Setup(_)));
+        if self.session.take().is_some() || waits_for_seat {
+            self.outputs.push_back(Output::Event(Event::SessionEnded(SessionEnd::ConnectionClosed)));
+        }
+        self.announcement = None;
+        self.decoder = Decoder::default();
+        self.timers = Timers::default();
+        self.outputs.push_back(Output::Close(reason));
+    }
+}
+
+/// `channel` as slotcast numbers it, while media flows on the session; `None` when it is none of its channels.
+fn canonical_channel(session: &Session, channel: u8) -> Option<u8> {
+    if session.state == SessionState::Ready {
+        return None;
+    }
+    session.tracks.iter().find_map(|setup| match setup.transport {
+        TrackTransport::Tcp { rtp, .. } if rtp == channel => Some(2 * setup.track),
+        TrackTransport::Tcp { rtcp, .. } if rtcp == channel => Some(2 * setup.track + 1),
+        _ => None,
+    })
+}
+
+/// What a person is told whose request was still waiting when the edge ended it.
+fn end_text(end: SessionEnd) -> &'static str {
+    match end {
+        SessionEnd::ProgramOver => "The program is over",
+        SessionEnd::ShuttingDown => "The server goes down: try again in a moment",
+        _ => "The session was ended by the server",
+    }
+}

@@ -1,0 +1,214 @@
+//! What each request means: the checks that all share, in their order, and the methods but SETUP.
+//!
+//! Holds: nothing happens to the session before all checks have passed. A method that answers later parks the request.
+
+use std::time::Instant;
+
+use crate::{auth::Credentials, message::Request, sdp, status::Status, url::Target};
+
+use super::{
+    answers::{Parked, Question},
+    border::{Ask, CloseReason, Event, Output, SessionEnd},
+    connection::{ServerConnection, Timer},
+    grants::Proof,
+    reply::Reply,
+    session::{Session, SessionState},
+    setup::Announcement,
+    table::{self, Method},
+};
+
+/// What a method comes to: a reply now, or `None` when the answer of the edge will bring it.
+pub(super) type Outcome = Option<Reply>;
+
+impl ServerConnection {
+    pub(super) fn on_request(&mut self, now: Instant, request: &Request) {
+        let Some(cseq) = request.cseq().map(str::to_owned) else {
+            self.send(Reply::new(Status::BAD_REQUEST).reason("CSeq is missing").closing());
+            return self.close(CloseReason::CseqMissing);
+        };
+        let outcome = match self.check(request) {
+            Ok(method) => self.carry_out(now, method, request, &cseq),
+            Err(reply) => Some(reply),
+        };
+        if let Some(reply) = outcome {
+            self.send(reply.cseq(&cseq));
+        }
+        self.rest(now);
+    }
+
+    /// What every request must pass before anything happens. Gives the method, or the refusal.
+    fn check(&self, request: &Request) -> Result<Method, Reply> {
+        let method = Method::parse(&request.method).ok_or_else(|| Reply::new(Status::NOT_IMPLEMENTED))?;
+        let required = request.headers.all("Require").chain(request.headers.all("Proxy-Require"));
+        let required: Vec<&str> = required.filter(|tags| !tags.is_empty()).collect();
+        if !required.is_empty() {
+            return Err(Reply::new(Status::OPTION_NOT_SUPPORTED).header("Unsupported", &required.join(", ")));
+        }
+        let status = table::expected(self.config.role, self.state(), method);
+        if status == Status::METHOD_NOT_ALLOWED.code() {
+            let allowed = table::public(self.config.role);
+            return Err(Reply::new(Status::METHOD_NOT_ALLOWED).header("Allow", allowed));
+        }
+        self.check_session(request, method)?;
+        if status == Status::METHOD_NOT_VALID_IN_THIS_STATE.code() {
+            return Err(Reply::new(Status::METHOD_NOT_VALID_IN_THIS_STATE));
+        }
+        Ok(method)
+    }
+
+    /// A session that is named must be this connection's; methods that act on one must name it.
+    fn check_session(&self, request: &Request, method: Method) -> Result<(), Reply> {
+        let refused = Err(Reply::new(Status::SESSION_NOT_FOUND));
+        match (request.headers.get("Session"), &self.session) {
+            _ if method == Method::Options => Ok(()),
+            (Some(named), Some(own)) if own.is_named_by(named) => Ok(()),
+            (Some(_), _) => refused,
+            (None, Some(_)) if acts_on_session(method) => refused,
+            (None, _) => Ok(()),
+        }
+    }
+
+    fn carry_out(&mut self, now: Instant, method: Method, request: &Request, cseq: &str) -> Outcome {
+        let named = request.headers.get("Session");
+        if self.session.as_ref().is_some_and(|own| named.is_some_and(|named| own.is_named_by(named))) {
+            self.handle_alive(now);
+        }
+        match method {
+            Method::Options => Some(Reply::new(Status::OK).header("Public", table::public(self.config.role))),
+            Method::Describe => self.on_describe(now, request, cseq),
+            Method::Announce => self.on_announce(now, request, cseq),
+            Method::Setup => self.on_setup(now, request, cseq),
+            Method::Play | Method::Record => self.on_start(method, request, cseq),
+            Method::Pause => Some(self.on_pause(request)),
+            Method::Teardown => Some(self.on_teardown(now, request)),
+            Method::GetParameter | Method::SetParameter => Some(self.on_parameter(request)),
+        }
+    }
+
+    /// Leaves the request waiting for the edge's word.
+    pub(super) fn park(&mut self, cseq: &str, proof: Proof, question: Question, ask: Ask) -> Outcome {
+        self.parked = Some(Parked { cseq: cseq.to_owned(), proof, question });
+        self.push(Output::Ask(ask));
+        None
+    }
+
+    /// What the request brought to prove itself with.
+    pub(super) fn credentials(&self, now: Instant, request: &Request, target: &Target) -> Credentials {
+        let granted = self.grants.holds(now, &target.path)
+            || self.announcement.as_ref().is_some_and(|announcement| announcement.path == target.path);
+        let (headers, method) = (&request.headers, request.method.as_str());
+        Credentials::new(headers, method, target, &self.nonces, self.config.basic, granted)
+    }
+
+    fn on_describe(&mut self, now: Instant, request: &Request, cseq: &str) -> Outcome {
+        let target = match target(request) {
+            Ok(target) => target,
+            Err(reply) => return Some(reply),
+        };
+        let credentials = self.credentials(now, request, &target);
+        let question = Question::Describe(target.clone());
+        self.park(cseq, Proof::of(&credentials, &target), question, Ask::Describe { target, credentials })
+    }
+
+    fn on_announce(&mut self, now: Instant, request: &Request, cseq: &str) -> Outcome {
+        let target = match target(request) {
+            Ok(target) => target,
+            Err(reply) => return Some(reply),
+        };
+        let content_type = request.headers.get("Content-Type").unwrap_or("application/sdp");
+        if !content_type.trim().to_ascii_lowercase().starts_with("application/sdp") {
+            return Some(Reply::new(Status::UNSUPPORTED_MEDIA_TYPE).header("Accept", "application/sdp"));
+        }
+        let announced = match sdp::parse(&request.body) {
+            Ok(announced) => announced,
+            Err(error) => return Some(Reply::new(Status::BAD_REQUEST).reason(error.to_string())),
+        };
+        let credentials = self.credentials(now, request, &target);
+        let announcement = Announcement { path: target.path.clone(), controls: announced.controls.clone() };
+        let proof = Proof::of(&credentials, &target);
+        let ask = Ask::Announce { target, credentials, announced };
+        self.park(cseq, proof, Question::Announce(announcement), ask)
+    }
+
+    /// PLAY and RECORD.
+    fn on_start(&mut self, method: Method, request: &Request, cseq: &str) -> Outcome {
+        let session = self.session.as_ref()?;
+        if let Err(reply) = aggregate(session, request) {
+            return Some(reply);
+        }
+        match session.state {
+            SessionState::Playing => return Some(Reply::new(Status::OK).playing(session, &self.config)),
+            SessionState::Recording => return Some(Reply::new(Status::OK).session(session, &self.config)),
+            SessionState::Ready => {}
+        }
+        self.timers.clear(Timer::Start);
+        match method {
+            Method::Play => self.park(cseq, Proof::default(), Question::Play, Ask::Play),
+            _ => self.park(cseq, Proof::default(), Question::Record, Ask::Record),
+        }
+    }
+
+    fn on_pause(&mut self, request: &Request) -> Reply {
+        let Some(session) = self.session.as_mut() else { return not_found() };
+        if let Err(reply) = aggregate(session, request) {
+            return reply;
+        }
+        let reply = Reply::new(Status::OK).session(session, &self.config);
+        if session.state != SessionState::Ready {
+            session.state = SessionState::Ready;
+            self.push(Output::Event(Event::Paused));
+        }
+        reply
+    }
+
+    /// The URL is not looked at but for its track: who gives a seat back is not asked for the right words.
+    fn on_teardown(&mut self, now: Instant, request: &Request) -> Reply {
+        let Some(session) = self.session.as_ref() else { return not_found() };
+        let names_track = Target::parse(&request.url).is_ok_and(|target| target.track.is_some());
+        if names_track && session.tracks.len() > 1 {
+            return Reply::new(Status::ONLY_AGGREGATE_OPERATION_ALLOWED);
+        }
+        let reply = Reply::new(Status::OK).session(session, &self.config);
+        self.end_session(now, SessionEnd::Teardown);
+        self.announcement = None;
+        reply
+    }
+
+    fn on_parameter(&self, request: &Request) -> Reply {
+        if !&request.body.is_empty() {
+            return Reply::new(Status::PARAMETER_NOT_UNDERSTOOD);
+        }
+        let reply = Reply::new(Status::OK);
+        match &self.session {
+            Some(session) => reply.session(session, &self.config),
+            None => reply,
+        }
+    }
+}
+
+/// Methods that need a session of this connection by name.
+fn acts_on_session(method: Method) -> bool {
+    matches!(method, Method::Play | Method::Record | Method::Pause | Method::Teardown)
+}
+
+/// The session's own address as a whole, or the one track that it has.
+fn aggregate(session: &Session, request: &Request) -> Result<(), Reply> {
+    let target = target(request)?;
+    if target.path != session.path {
+        return Err(not_found());
+    }
+    if target.track.is_some() && session.tracks.len() > 1 {
+        return Err(Reply::new(Status::ONLY_AGGREGATE_OPERATION_ALLOWED));
+    }
+    Ok(())
+}
+
+/// What the request is about.
+pub(super) fn target(request: &Request) -> Result<Target, Reply> {
+    Target::parse(&request.url).map_err(|error| Reply::new(error.status()).reason(error.to_string()))
+}
+
+/// 404 for addresses that name nothing here.
+pub(super) fn not_found() -> Reply {
+    Reply::new(Status::NOT_FOUND)
+}

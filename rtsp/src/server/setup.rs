@@ -1,0 +1,187 @@
+//! SETUP: which transport, which track, which session.
+//!
+//! Owns: rules 1 to 3 of what clients do: the first transport that is supported, one lower transport per session, and
+//! a SETUP without `Session` replaces a session that does not play.
+//! Holds: the track, its ports and its channels are checked before anything changes hands; the one thing that is
+//! known only after the seat was taken, how many tracks there are, gives the seat back where it does not fit.
+
+use std::time::Instant;
+
+use crate::{
+    headers::transport::{self, ChannelPair, LowerTransport, Offer, PortPair},
+    message::Request,
+    status::Status,
+    url::Target,
+};
+
+use super::{
+    answers::Question,
+    border::{Ask, Event, Output, SessionEnd},
+    config::ServerConfig,
+    connection::{ServerConnection, Timer},
+    grants::Proof,
+    reply::Reply,
+    requests::{Outcome, not_found, target},
+    session::{Session, SessionId, SessionState, TrackSetup, TrackTransport},
+};
+
+/// What a broadcaster's accepted ANNOUNCE leaves for its SETUPs.
+#[derive(Debug)]
+pub(super) struct Announcement {
+    pub(super) path: String,
+    /// `a=control:` of each track.
+    pub(super) controls: Vec<String>,
+}
+
+/// A first SETUP that waits for its seat.
+#[derive(Debug)]
+pub(super) struct Plan {
+    target: Target,
+    url: String,
+    offer: Offer,
+}
+
+impl ServerConnection {
+    pub(super) fn on_setup(&mut self, now: Instant, request: &Request, cseq: &str) -> Outcome {
+        let result = match &self.session {
+            Some(_) if request.headers.get("Session").is_some() => self.set_up_another(request),
+            _ => match self.plan_first(request) {
+                Ok(plan) => return self.ask_for_seat(now, request, cseq, plan),
+                Err(reply) => Err(reply),
+            },
+        };
+        Some(result.unwrap_or_else(|refusal| refusal))
+    }
+
+    /// A first SETUP, as far as it can be judged without the edge.
+    fn plan_first(&self, request: &Request) -> Result<Plan, Reply> {
+        let target = target(request)?;
+        let offer = choose(request, &self.config, None)?;
+        if let Some(announcement) = &self.announcement {
+            if announcement.path != target.path {
+                return Err(not_found());
+            }
+            resolve(&target, Some(announcement), announcement.controls.len())?;
+        }
+        Ok(Plan { target, url: request.url.clone(), offer })
+    }
+
+    fn ask_for_seat(&mut self, now: Instant, request: &Request, cseq: &str, plan: Plan) -> Outcome {
+        self.end_session(now, SessionEnd::Replaced);
+        let target = plan.target.clone();
+        let credentials = self.credentials(now, request, &target);
+        let proof = Proof::of(&credentials, &target);
+        let ask = Ask::Setup { target, credentials, lower: plan.offer.lower() };
+        self.park(cseq, proof, Question::Setup(plan), ask)
+    }
+
+    /// The seat is taken: the session begins, or the seat goes back at once.
+    pub(super) fn on_seated(&mut self, now: Instant, reply: Reply, plan: Plan, stream_tracks: u8) {
+        let track = resolve(&plan.target, self.announcement.as_ref(), stream_tracks.into());
+        let set_up = track.and_then(|track| Ok((track, allocate(&[], track, plan.offer)?)));
+        let (track, transport) = match set_up {
+            Ok(set_up) => set_up,
+            Err(refusal) => {
+                self.send(refusal.cseq(reply.echoed()));
+                return self.push(Output::Event(Event::SessionEnded(SessionEnd::SetupRefused)));
+            }
+        };
+        let start_by = now + self.config.start;
+        let session = Session {
+            id: SessionId::new(&mut self.random),
+            state: SessionState::Ready,
+            path: plan.target.path,
+            lower: plan.offer.lower(),
+            stream_tracks,
+            tracks: vec![TrackSetup { track, transport, url: plan.url }],
+            start_by: Some(start_by),
+            rtp_info: String::new(),
+        };
+        self.send(reply.set_up(&transport, &session, &self.config));
+        self.session = Some(session);
+        self.timers.set(Timer::Start, start_by);
+        self.timers.set(Timer::Liveness, now + self.config.liveness);
+    }
+
+    /// A SETUP within the session: another track, or the same one anew.
+    fn set_up_another(&mut self, request: &Request) -> Result<Reply, Reply> {
+        let session = self.session.as_mut().ok_or_else(|| Reply::new(Status::SESSION_NOT_FOUND))?;
+        let target = target(request)?;
+        let offer = choose(request, &self.config, Some(session.lower))?;
+        if target.path != session.path {
+            return Err(Reply::new(Status::AGGREGATE_OPERATION_NOT_ALLOWED));
+        }
+        let track = resolve(&target, self.announcement.as_ref(), session.stream_tracks.into())?;
+        let transport = allocate(&session.tracks, track, offer)?;
+        let setup = TrackSetup { track, transport, url: request.url.clone() };
+        match session.tracks.iter_mut().find(|before| before.track == track) {
+            Some(before) => *before = setup,
+            None => session.tracks.push(setup),
+        }
+        Ok(Reply::new(Status::OK).set_up(&transport, session, &self.config))
+    }
+}
+
+/// The first of the client's alternatives that is supported; within a session, of its lower transport. What an
+/// alternative says of `mode` is not looked at: the methods decide, and some clients leave it out.
+fn choose(request: &Request, config: &ServerConfig, fixed: Option<LowerTransport>) -> Result<Offer, Reply> {
+    let header = request.headers.joined("Transport");
+    let header = header.ok_or_else(|| bad_request("Transport is missing"))?;
+    let accepts = |lower| {
+        let is_on = lower == LowerTransport::Tcp || config.udp.is_some();
+        is_on && fixed.is_none_or(|fixed| fixed == lower)
+    };
+    transport::choose(&header, accepts).map_err(|error| Reply::new(error.status()).reason(error.to_string()))
+}
+
+/// Which of the stream's tracks is meant: by an announced control, else by number; none where there is but one.
+fn resolve(target: &Target, announced: Option<&Announcement>, tracks: usize) -> Result<u8, Reply> {
+    let Some(name) = &target.track else {
+        return if tracks == 1 { Ok(0) } else { Err(Reply::new(Status::AGGREGATE_OPERATION_NOT_ALLOWED)) };
+    };
+    let text = name.as_str();
+    let is_control = |control: &String| {
+        control == text || control.strip_suffix(text).is_some_and(|base| base.ends_with('/'))
+    };
+    let by_control = announced.and_then(|announced| announced.controls.iter().position(is_control));
+    by_control
+        .or_else(|| name.index().map(usize::from))
+        .filter(|track| *track < tracks)
+        .and_then(|track| u8::try_from(track).ok())
+        .ok_or_else(not_found)
+}
+
+/// What the track gets, beside what the session's other tracks have. 400 when it asks for one of theirs.
+fn allocate(setups: &[TrackSetup], track: u8, offer: Offer) -> Result<TrackTransport, Reply> {
+    let others = || setups.iter().filter(|other| other.track != track).map(|other| other.transport);
+    match offer {
+        Offer::Udp { client_port: PortPair { rtp, rtcp }, .. } => {
+            let taken = |port| others().any(|other| other.has_port(port));
+            if taken(rtp) || taken(rtcp) {
+                return Err(bad_request("client_port is taken by another track"));
+            }
+            Ok(TrackTransport::Udp { client_rtp: rtp, client_rtcp: rtcp })
+        }
+        Offer::Tcp { interleaved, .. } => {
+            let free = |pair: &ChannelPair| {
+                !others().any(|other| other.has_channel(pair.rtp) || other.has_channel(pair.rtcp))
+            };
+            let pair = match interleaved {
+                Some(pair) => Some(pair).filter(free),
+                // The track's own numbers first, else the lowest that are free.
+                None => std::iter::once(track)
+                    .chain(0..128)
+                    .filter_map(|k| {
+                        Some(ChannelPair { rtp: k.checked_mul(2)?, rtcp: k.checked_mul(2)?.checked_add(1)? })
+                    })
+                    .find(free),
+            };
+            let pair = pair.ok_or_else(|| bad_request("interleaved is taken by another track"))?;
+            Ok(TrackTransport::Tcp { rtp: pair.rtp, rtcp: pair.rtcp })
+        }
+    }
+}
+
+fn bad_request(reason: &str) -> Reply {
+    Reply::new(Status::BAD_REQUEST).reason(reason)
+}

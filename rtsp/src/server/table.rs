@@ -1,0 +1,146 @@
+//! Which method is welcome in which state, as data: RFC 2326 A.2, as far as live streams need it.
+//!
+//! Holds: every cell is a status that the connection answers an otherwise right request with; the tests are
+//! generated from the cells.
+
+use super::config::Role;
+
+/// The methods that the server knows by name, on either side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// What is there to be called?
+    Options,
+    /// The SDP, to a viewer.
+    Describe,
+    /// The SDP, from a broadcaster.
+    Announce,
+    /// One track's transport.
+    Setup,
+    /// Media to the viewer.
+    Play,
+    /// Media from the broadcaster.
+    Record,
+    /// No media for a while.
+    Pause,
+    /// The end of the session.
+    Teardown,
+    /// Keep-alive.
+    GetParameter,
+    /// Keep-alive.
+    SetParameter,
+}
+
+impl Method {
+    /// By its name on the wire, which is case-sensitive; `None` for what is answered 501.
+    pub fn parse(name: &str) -> Option<Self> {
+        TABLE.iter().map(|row| row.method).find(|method| method.as_str() == name)
+    }
+
+    /// Its name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Options => "OPTIONS",
+            Self::Describe => "DESCRIBE",
+            Self::Announce => "ANNOUNCE",
+            Self::Setup => "SETUP",
+            Self::Play => "PLAY",
+            Self::Record => "RECORD",
+            Self::Pause => "PAUSE",
+            Self::Teardown => "TEARDOWN",
+            Self::GetParameter => "GET_PARAMETER",
+            Self::SetParameter => "SET_PARAMETER",
+        }
+    }
+}
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// No session.
+    Init,
+    /// No session, but a broadcaster's ANNOUNCE was accepted.
+    Announced,
+    /// A session that is set up or paused.
+    Ready,
+    /// A viewer's session that plays.
+    Playing,
+    /// A broadcaster's session that records.
+    Recording,
+}
+
+/// The states of a viewer's connection, in the order of [`Row::viewer`].
+pub const VIEWER_STATES: [State; 3] = [State::Init, State::Ready, State::Playing];
+
+/// The states of a broadcaster's connection, in the order of [`Row::broadcaster`].
+pub const BROADCASTER_STATES: [State; 4] = [State::Init, State::Announced, State::Ready, State::Recording];
+
+/// One method's statuses.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// The method.
+    pub method: Method,
+    /// By [`VIEWER_STATES`].
+    pub viewer: [u16; 3],
+    /// By [`BROADCASTER_STATES`].
+    pub broadcaster: [u16; 4],
+}
+
+const fn row(method: Method, viewer: [u16; 3], broadcaster: [u16; 4]) -> Row {
+    Row { method, viewer, broadcaster }
+}
+
+/// All methods. 455: not in this state. 405: not on this side.
+#[rustfmt::skip]
+pub const TABLE: [Row; 10] = [
+    //                         Init Ready Playing   Init Announced Ready Recording
+    row(Method::Options,      [200, 200,  200],    [200, 200,      200,  200]),
+    row(Method::Describe,     [200, 200,  200],    [405, 405,      405,  405]),
+    row(Method::Announce,     [405, 405,  405],    [200, 200,      455,  455]),
+    row(Method::Setup,        [200, 200,  455],    [455, 200,      200,  455]),
+    row(Method::Play,         [455, 200,  200],    [405, 405,      405,  405]),
+    row(Method::Record,       [405, 405,  405],    [455, 455,      200,  200]),
+    row(Method::Pause,        [455, 200,  200],    [455, 455,      200,  200]),
+    row(Method::Teardown,     [455, 200,  200],    [455, 455,      200,  200]),
+    row(Method::GetParameter, [200, 200,  200],    [200, 200,      200,  200]),
+    row(Method::SetParameter, [200, 200,  200],    [200, 200,      200,  200]),
+];
+
+/// The status that an otherwise right request gets; 455 for a state that the role does not know.
+pub fn expected(role: Role, state: State, method: Method) -> u16 {
+    let cell = TABLE.iter().find(|row| row.method == method).and_then(|row| match role {
+        Role::Viewer => VIEWER_STATES.iter().zip(row.viewer).find(|(s, _)| **s == state),
+        Role::Broadcaster => BROADCASTER_STATES.iter().zip(row.broadcaster).find(|(s, _)| **s == state),
+    });
+    cell.map_or(455, |(_, status)| status)
+}
+
+/// The methods of one side, as the `Public` and `Allow` headers list them.
+pub(super) const fn public(role: Role) -> &'static str {
+    match role {
+        Role::Viewer => "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER",
+        Role::Broadcaster => {
+            "OPTIONS, ANNOUNCE, SETUP, RECORD, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn public_lists_what_is_not_405() {
+        for (role, state) in [(Role::Viewer, State::Init), (Role::Broadcaster, State::Init)] {
+            for row in TABLE {
+                let listed = public(role).split(", ").any(|name| name == row.method.as_str());
+                assert_eq!(listed, expected(role, state, row.method) != 405, "{role:?} {row:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_case_sensitive() {
+        assert_eq!(Method::parse("PLAY"), Some(Method::Play));
+        assert_eq!(Method::parse("play"), None);
+    }
+}
