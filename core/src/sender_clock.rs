@@ -13,7 +13,7 @@
 //! are the program's own, so a returning broadcaster changes nothing.
 //! Holds: memory does not grow; a broadcaster's clock that steps or drifts moves all tracks alike.
 
-use std::{num::NonZeroU32, time::Instant};
+use std::num::NonZeroU32;
 
 use crate::{
     media::TRACKS_MAX,
@@ -36,8 +36,8 @@ const REPORT_DEVIATION_MICROS_MAX: i64 = 10_000_000;
 /// The tracks of one program on one timeline.
 #[derive(Clone, Debug)]
 pub struct SenderClock {
-    /// Where the timeline begins.
-    start: Now,
+    /// Where the timeline begins: the first input.
+    start: Option<Now>,
     /// Of the broadcaster's clock on the timeline; `None` before its first report.
     offset: Option<Offset>,
     tracks: Vec<TrackClock>,
@@ -89,11 +89,12 @@ struct TrackClock {
 }
 
 impl SenderClock {
-    /// - `start`: where the timeline begins, the wall time of the first reports.
+    /// Before the first packet.
+    ///
     /// - `clock_rates`: ticks per second (Hz) of each track; those after the [`TRACKS_MAX`]th are left out.
-    pub fn new(start: Now, clock_rates: impl IntoIterator<Item = NonZeroU32>) -> Self {
+    pub fn new(clock_rates: impl IntoIterator<Item = NonZeroU32>) -> Self {
         let tracks = clock_rates.into_iter().take(TRACKS_MAX).map(TrackClock::new).collect();
-        Self { start, offset: None, tracks }
+        Self { start: None, offset: None, tracks }
     }
 
     /// Counts one packet as sent.
@@ -105,13 +106,13 @@ impl SenderClock {
     /// Cost: some comparisons; one division per access unit.
     pub fn on_packet(
         &mut self,
-        now: Instant,
+        now: Now,
         track: usize,
         ssrc: Ssrc,
         timestamp: RtpTimestamp,
         payload_bytes: usize,
     ) {
-        let micros = self.micros_at(now);
+        let micros = micros_between(*self.start.get_or_insert(now), now);
         let Some(track) = self.tracks.get_mut(track) else { return };
         track.packets = track.packets.wrapping_add(1);
         track.octets = track.octets.wrapping_add(payload_bytes as u32);
@@ -123,8 +124,8 @@ impl SenderClock {
     /// - `now`: when it arrived.
     /// - `ntp`: its time; zero says that the broadcaster has no wall clock.
     /// - `timestamp`: the program's, as the splice mapped the report's.
-    pub fn on_sender_report(&mut self, now: Instant, track: usize, ntp: NtpTime, timestamp: RtpTimestamp) {
-        let micros = self.micros_at(now);
+    pub fn on_sender_report(&mut self, now: Now, track: usize, ntp: NtpTime, timestamp: RtpTimestamp) {
+        let micros = micros_between(*self.start.get_or_insert(now), now);
         let Some(reporter) = self.tracks.get(track) else { return };
         if ntp == NtpTime(0) || !reporter.is_near(micros, timestamp) {
             return;
@@ -168,13 +169,14 @@ impl SenderClock {
     /// What our sender report of `track` says at `now`; `None` before the track's first packet.
     ///
     /// RFC 3550 §6.4.1.
-    pub fn sender_info(&self, now: Instant, track: usize) -> Option<SenderInfo> {
-        let micros = self.micros_at(now);
+    pub fn sender_info(&self, now: Now, track: usize) -> Option<SenderInfo> {
+        let start = self.start?;
+        let micros = micros_between(start, now);
         let is_reported =
             self.tracks.iter().all(|track| track.ssrc.is_none() || track.reported_at(micros).is_some());
         let track = self.tracks.get(track)?;
         let reported = if is_reported { track.reported_at(micros) } else { None };
-        let wall = WallTime::from_micros(self.start.wall.as_micros().saturating_add(micros));
+        let wall = WallTime::from_micros(start.wall.as_micros().saturating_add(micros));
         Some(SenderInfo {
             ssrc: track.ssrc?,
             ntp: NtpTime::from(wall),
@@ -183,12 +185,12 @@ impl SenderClock {
             octets: track.octets,
         })
     }
+}
 
-    /// Microseconds of the timeline at `now`.
-    fn micros_at(&self, now: Instant) -> i64 {
-        let micros = now.saturating_duration_since(self.start.mono).as_micros();
-        i64::try_from(micros).unwrap_or(i64::MAX)
-    }
+/// Microseconds of the timeline that begins at `start`. The monotonic clock alone decides.
+fn micros_between(start: Now, now: Now) -> i64 {
+    let micros = now.mono.saturating_duration_since(start.mono).as_micros();
+    i64::try_from(micros).unwrap_or(i64::MAX)
 }
 
 impl TrackClock {
@@ -248,7 +250,7 @@ impl TrackClock {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use proptest::{collection::vec, prelude::*};
 
@@ -270,13 +272,15 @@ mod tests {
     impl Program {
         #[expect(clippy::disallowed_methods, reason = "a test has to begin at some instant")]
         fn new() -> Self {
-            let start = Instant::now();
-            let now = Now { mono: start, wall: WallTime::from_micros(WALL) };
-            Self { clock: SenderClock::new(now, RATES.map(|rate| NonZeroU32::new(rate).unwrap())), start }
+            let clock = SenderClock::new(RATES.map(|rate| NonZeroU32::new(rate).unwrap()));
+            Self { clock, start: Instant::now() }
         }
 
-        fn at(&self, ms: u64) -> Instant {
-            self.start + Duration::from_millis(ms)
+        /// The wall clock is stepped by an hour after the beginning, which must not be seen.
+        fn at(&self, ms: u64) -> Now {
+            let step_micros = if ms < 1000 { 0 } else { 3_600_000_000 };
+            let wall = WallTime::from_micros(WALL + step_micros + 1000 * ms.cast_signed());
+            Now { mono: self.start + Duration::from_millis(ms), wall }
         }
 
         fn packet(&mut self, at_ms: u64, track: usize, media_ms: u32) {
@@ -438,7 +442,8 @@ mod tests {
         fn no_input_panics(inputs in vec((any::<bool>(), 0..4usize, any::<u64>(), any::<u32>(), 0..u64::MAX / 4), 0..60)) {
             let mut program = Program::new();
             for (is_report, track, ntp, timestamp, wait_ms) in inputs {
-                let now = program.start.checked_add(Duration::from_millis(wait_ms)).unwrap_or(program.start);
+                let mono = program.start.checked_add(Duration::from_millis(wait_ms)).unwrap_or(program.start);
+                let now = Now { mono, wall: WallTime::from_micros(ntp.cast_signed()) };
                 if is_report {
                     program.clock.on_sender_report(now, track, NtpTime(ntp), RtpTimestamp(timestamp));
                 } else {
