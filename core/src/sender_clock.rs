@@ -103,7 +103,7 @@ impl SenderClock {
     /// - `ssrc`, `timestamp`: the program's, as the splice mapped them.
     /// - `payload_bytes`: without header and padding (RFC 3550 §6.4.1).
     ///
-    /// Cost: some comparisons; one division per access unit.
+    /// Cost: one comparison; some divisions for the first packet of an access unit.
     pub fn on_packet(
         &mut self,
         now: Now,
@@ -216,9 +216,12 @@ impl TrackClock {
             self.arrived = Anchor { micros, timestamp };
             return;
         }
+        if timestamp == self.latest {
+            return;
+        }
         let deviation = self.deviation_micros(micros, timestamp);
         let is_step = deviation.abs() >= ARRIVAL_STEP_MICROS;
-        if timestamp.ticks_since(self.latest) <= 0 && !is_step {
+        if timestamp.ticks_since(self.latest) < 0 && !is_step {
             return;
         }
         self.latest = timestamp;
