@@ -20,6 +20,8 @@ pub(crate) const MAILBOX_MAX: usize = 4096;
 pub(crate) const CONTROL_BYTES_MAX: usize = 256 * 1024;
 /// Buffers given to one writev.
 pub(crate) const WRITE_PARTS_MAX: usize = 16;
+/// A TCP viewer who catches up is given at least this much, or the rest of the chunk, so that writes stay few.
+pub(crate) const PUMP_BYTES_MIN: usize = 8 * 1024;
 /// Media bytes one TCP viewer that catches up is given in one go.
 pub(crate) const PUMP_BYTES_MAX: usize = 64 * 1024;
 /// Send buffer asked of the kernel for a viewer's connection (it doubles this): what waits, waits in the log.

@@ -180,3 +180,47 @@ impl Shapes {
 pub(crate) fn frame_start(view: View<'_>, place: u16) -> usize {
     view.packets.get(usize::from(place)).map_or(view.bytes.len(), |p| p.offset as usize - FRAME_HEADER_BYTES)
 }
+
+#[cfg(test)]
+mod tests {
+    use slotcast_core::log::LogLimits;
+
+    use super::*;
+    use crate::test_media::chunk;
+
+    fn log(chunks: u64) -> ChannelLog {
+        let mut log = ChannelLog::new(LogLimits::default());
+        (0..chunks).for_each(|index| _ = log.push(chunk(index, &[(0, 50), (1, 20), (0, 60)])));
+        log
+    }
+
+    #[test]
+    fn all_tracks_on_canonical_channels_are_the_chunk_itself() {
+        let (mut shapes, log) = (Shapes::default(), log(1));
+        let id = shapes.enter(Shape([Some((0, 1)), Some((2, 3)), None, None]), 2, &log);
+        assert_eq!(id, ShapeId::Canonical);
+        let view = shapes.view(id, &log, 0).unwrap();
+        assert_eq!(view.bytes.as_ptr(), log.chunk(0).unwrap().bytes().as_ptr());
+    }
+
+    #[test]
+    fn fewer_tracks_on_other_channels_are_framed_anew_once() {
+        let (mut shapes, mut log) = (Shapes::default(), log(2));
+        let shape = Shape([None, Some((6, 7)), None, None]);
+        let id = shapes.enter(shape, 2, &log);
+        assert_eq!(shapes.enter(shape, 2, &log), id);
+        let next = chunk(2, &[(1, 30)]);
+        log.push(Arc::clone(&next));
+        shapes.push(&next, &log);
+        for (index, length) in [(0, 20), (1, 20), (2, 30)] {
+            let view = shapes.view(id, &log, index).unwrap();
+            assert_eq!(&view.bytes[..4], &[b'$', 6, 0, length]);
+            assert_eq!((view.packets.len(), view.bytes.len()), (1, 4 + usize::from(length)));
+        }
+        assert!(shapes.view(id, &log, 3).is_none());
+        assert_eq!(shapes.translate(id, Position { chunk: 0, packet: 2 }), Position { chunk: 0, packet: 1 });
+        shapes.leave(id);
+        shapes.leave(id);
+        assert!(shapes.view(id, &log, 0).is_none(), "nobody reads it, nothing is kept");
+    }
+}

@@ -2,7 +2,10 @@
 //!
 //! Owns: one datagram send with scattered buffers and UDP segmentation, the socket's error queue, four socket options.
 //! Holds: every pointer given to the kernel points into a value borrowed for the length of the call.
-#![expect(unsafe_code, reason = "sendmsg with UDP_SEGMENT and recvmsg with MSG_ERRQUEUE have no safe wrapper that does not allocate")]
+#![expect(
+    unsafe_code,
+    reason = "sendmsg with UDP_SEGMENT and recvmsg with MSG_ERRQUEUE have no safe wrapper that does not allocate"
+)]
 
 use std::{
     io::{self, IoSlice},
@@ -44,8 +47,8 @@ impl From<SocketAddr> for Destination {
 impl Destination {
     fn as_name(&self) -> (*const libc::c_void, libc::socklen_t) {
         match self {
-            Self::V4(v4) => (ptr::from_ref(v4).cast(), mem::size_of_val(v4) as libc::socklen_t),
-            Self::V6(v6) => (ptr::from_ref(v6).cast(), mem::size_of_val(v6) as libc::socklen_t),
+            Self::V4(v4) => (ptr::from_ref(v4).cast(), size_of_val(v4) as libc::socklen_t),
+            Self::V6(v6) => (ptr::from_ref(v6).cast(), size_of_val(v6) as libc::socklen_t),
         }
     }
 }
@@ -61,7 +64,7 @@ struct SegmentControl {
 const _: () = {
     // SAFETY: both only compute from their argument.
     let space = unsafe { libc::CMSG_SPACE(2) } as usize;
-    assert!(mem::size_of::<SegmentControl>() == space, "the layout is the kernel's");
+    assert!(size_of::<SegmentControl>() == space, "the layout is the kernel's");
 };
 
 /// Sends the bytes of `parts`, in order, to `to` with one call.
@@ -97,10 +100,11 @@ pub fn send_datagrams(
     message.msg_iovlen = parts.len() as _;
     if segment_bytes.is_some() {
         message.msg_control = ptr::from_mut(&mut control).cast();
-        message.msg_controllen = mem::size_of::<SegmentControl>() as _;
+        message.msg_controllen = size_of::<SegmentControl>() as _;
     }
     // SAFETY: `message` points to `to`, `parts` and `control`, which outlive the call; the descriptor is borrowed.
-    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+    let sent =
+        unsafe { libc::sendmsg(socket.as_raw_fd(), &message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
@@ -109,14 +113,16 @@ pub fn send_datagrams(
 /// Returns `None` when the queue is empty. An entry without a readable address comes as `0.0.0.0:0`.
 pub fn pop_undelivered(socket: BorrowedFd<'_>) -> Option<SocketAddr> {
     // SAFETY: all-zero is a valid sockaddr_storage and a valid msghdr.
-    let (mut name, mut message): (libc::sockaddr_storage, libc::msghdr) = unsafe { (mem::zeroed(), mem::zeroed()) };
+    let (mut name, mut message): (libc::sockaddr_storage, libc::msghdr) =
+        unsafe { (mem::zeroed(), mem::zeroed()) };
     let mut control = [0u64; 64];
     message.msg_name = ptr::from_mut(&mut name).cast();
-    message.msg_namelen = mem::size_of_val(&name) as libc::socklen_t;
+    message.msg_namelen = size_of_val(&name) as libc::socklen_t;
     message.msg_control = control.as_mut_ptr().cast();
-    message.msg_controllen = mem::size_of_val(&control) as _;
+    message.msg_controllen = size_of_val(&control) as _;
     // SAFETY: `message` points to `name` and `control`, writable and alive for the call, with their true lengths.
-    let got = unsafe { libc::recvmsg(socket.as_raw_fd(), &mut message, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) };
+    let got =
+        unsafe { libc::recvmsg(socket.as_raw_fd(), &mut message, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) };
     (got >= 0).then(|| read_name(&name))
 }
 
@@ -139,11 +145,10 @@ fn read_name(name: &libc::sockaddr_storage) -> SocketAddr {
 }
 
 fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
-    let bytes = mem::size_of_val(&value) as libc::socklen_t;
+    let bytes = size_of_val(&value) as libc::socklen_t;
     // SAFETY: the pointer and the length are those of `value`, which outlives the call.
-    let done = unsafe {
-        libc::setsockopt(socket.as_raw_fd(), level, name, ptr::from_ref(&value).cast(), bytes)
-    };
+    let done =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, ptr::from_ref(&value).cast(), bytes) };
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

@@ -153,7 +153,9 @@ fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
 fn kind_of(error: &io::Error) -> SendErrorKind {
     match error.raw_os_error() {
         Some(libc::ENOBUFS | libc::ENOMEM) => SendErrorKind::NoBuffers,
-        Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EPERM | libc::EACCES) => SendErrorKind::Unreachable,
+        Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EPERM | libc::EACCES) => {
+            SendErrorKind::Unreachable
+        }
         Some(libc::ECONNREFUSED) => SendErrorKind::Refused,
         Some(libc::EMSGSIZE | libc::EINVAL) => SendErrorKind::TooLarge,
         _ => SendErrorKind::Other,
@@ -310,4 +312,125 @@ pub(crate) fn gather<'p, 'c>(
         count += 1;
     }
     &parts[..count]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::UdpSocket as Receiver, time::Duration};
+
+    use super::*;
+    use crate::test_media::chunk;
+
+    fn ports(policy: SegmentationPolicy) -> UdpPorts {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        UdpPorts::bind([any, any], policy).unwrap()
+    }
+
+    /// Viewers who listen on one port for all that is sent to them.
+    fn audience(count: usize) -> (UdpAudience, Vec<Receiver>) {
+        let mut audience = UdpAudience::default();
+        let receivers = (0..count)
+            .map(|viewer| {
+                let receiver = Receiver::bind("127.0.0.1:0").unwrap();
+                receiver.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+                let to = Some(receiver.local_addr().unwrap().into());
+                audience.enter(viewer, &[to; 2 * TRACKS_MAX]);
+                receiver
+            })
+            .collect();
+        (audience, receivers)
+    }
+
+    #[track_caller]
+    fn receives(receiver: &Receiver, lengths: &[usize]) {
+        let mut buffer = [0; 2000];
+        for &length in lengths {
+            assert_eq!(receiver.recv(&mut buffer).unwrap(), length);
+        }
+        receiver.set_nonblocking(true).unwrap();
+        assert!(receiver.recv(&mut buffer).is_err(), "nothing more");
+        receiver.set_nonblocking(false).unwrap();
+    }
+
+    fn serve(audience: &mut UdpAudience, ports: &mut UdpPorts, stats: &WorkerStats) {
+        assert_eq!(audience.serve(ports, stats, || true), Served::All);
+    }
+
+    #[test]
+    fn a_frame_costs_one_call_per_viewer() {
+        let (mut audience, receivers) = audience(20);
+        let (mut ports, stats) = (ports(SegmentationPolicy::Auto), WorkerStats::default());
+        audience.push(chunk(0, &[(0, 1200), (0, 1200), (0, 500)]));
+        serve(&mut audience, &mut ports, &stats);
+        receivers.iter().for_each(|receiver| receives(receiver, &[1200, 1200, 500]));
+        assert_eq!((stats.send_calls.value(), stats.segmented_sends.value()), (20, 20));
+        assert_eq!((stats.packets_sent.value(), stats.viewer_frames.value()), (60, 20));
+    }
+
+    #[test]
+    fn without_segmentation_every_packet_arrives_all_the_same() {
+        let (mut audience, receivers) = audience(3);
+        let (mut ports, stats) = (ports(SegmentationPolicy::Off), WorkerStats::default());
+        audience.push(chunk(0, &[(0, 1200), (0, 1200), (0, 500)]));
+        serve(&mut audience, &mut ports, &stats);
+        receivers.iter().for_each(|receiver| receives(receiver, &[1200, 1200, 500]));
+        assert_eq!((stats.send_calls.value(), stats.segmented_sends.value()), (9, 0));
+    }
+
+    #[test]
+    fn sending_allocates_nothing() {
+        let (mut audience, _receivers) = audience(50);
+        let (mut ports, stats) = (ports(SegmentationPolicy::Auto), WorkerStats::default());
+        audience.push(chunk(0, &[(0, 100), (0, 100), (1, 90)]));
+        let allocations = allocation_counter::measure(|| serve(&mut audience, &mut ports, &stats));
+        assert_eq!(allocations.count_total, 0);
+        assert_eq!(stats.packets_sent.value(), 150);
+    }
+
+    #[test]
+    fn a_closed_gate_stops_between_two_viewers() {
+        let (mut audience, receivers) = audience(4);
+        let (mut ports, stats) = (ports(SegmentationPolicy::Auto), WorkerStats::default());
+        audience.push(chunk(0, &[(0, 100)]));
+        let mut left = 2;
+        let served = audience.serve(&mut ports, &stats, || {
+            left -= 1;
+            left >= 0
+        });
+        assert_eq!(served, Served::Closed);
+        receives(&receivers[1], &[100]);
+        receives(&receivers[2], &[]);
+    }
+
+    #[test]
+    fn who_leaves_while_a_chunk_waits_shifts_nobody() {
+        let (mut audience, receivers) = audience(4);
+        let (mut ports, stats) = (ports(SegmentationPolicy::Auto), WorkerStats::default());
+        audience.push(chunk(0, &[(0, 100)]));
+        let mut left = 2;
+        audience.serve(&mut ports, &stats, || {
+            left -= 1;
+            left >= 0
+        });
+        audience.leave(0);
+        audience.leave(2);
+        audience.leave(2);
+        assert_eq!(audience.viewers(), 2);
+        serve(&mut audience, &mut ports, &stats);
+        receives(&receivers[1], &[100]);
+        receives(&receivers[2], &[]);
+        receives(&receivers[3], &[100]);
+    }
+
+    #[test]
+    fn a_port_that_nobody_listens_on_costs_the_others_nothing() {
+        let (mut audience, mut receivers) = audience(3);
+        let (mut ports, stats) = (ports(SegmentationPolicy::Auto), WorkerStats::default());
+        drop(receivers.remove(1));
+        for index in 0..5 {
+            audience.push(chunk(index, &[(0, 100)]));
+            serve(&mut audience, &mut ports, &stats);
+        }
+        receivers.iter().for_each(|receiver| receives(receiver, &[100; 5]));
+    }
 }

@@ -1,0 +1,131 @@
+//! One viewer's RTSP connection on its worker, and the viewer it may have become.
+//!
+//! Owns: the socket, the session machine, what waits to be written, and the seat.
+//! Holds: dropping a connection gives its seat and its place among its address's connections back.
+
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use mio::net::TcpStream;
+use slotcast_admission::{Line, Seat};
+use slotcast_core::{
+    bucket::TokenBucket,
+    log::Position,
+    words::{BitRate, ChannelNumber, ProgramId},
+};
+use slotcast_rtsp::server::ServerConnection;
+
+use crate::{limits, shape::ShapeId, stats::Protocol, tcp::Outbox, udp::ViewerPorts};
+
+/// One accepted connection.
+pub(crate) struct Connection {
+    pub(crate) stream: TcpStream,
+    pub(crate) peer: IpAddr,
+    pub(crate) rtsp: ServerConnection,
+    pub(crate) outbox: Outbox,
+    pub(crate) viewer: Option<Box<Viewer>>,
+    /// The program that it was let into: it need not show the password again.
+    pub(crate) admitted: Option<ProgramId>,
+    /// Set once nothing more is read: when it is closed even if the peer has not taken all.
+    pub(crate) closing: Option<Instant>,
+    /// Its place among the connections of its address; given back on drop.
+    pub(crate) _line: Line,
+}
+
+/// A connection that holds a seat.
+pub(crate) struct Viewer {
+    pub(crate) program: ProgramId,
+    pub(crate) channel: ChannelNumber,
+    pub(crate) seat: Seat,
+    pub(crate) protocol: Protocol,
+    /// Where PLAY said that it starts.
+    pub(crate) start: Position,
+    /// `None` until it plays, and while it is paused.
+    pub(crate) media: Option<Media>,
+    pub(crate) slowness: Slowness,
+}
+
+/// How media reaches a viewer who plays.
+pub(crate) enum Media {
+    Udp(UdpViewer),
+    Tcp(TcpViewer),
+}
+
+/// A viewer over UDP.
+pub(crate) struct UdpViewer {
+    pub(crate) ports: ViewerPorts,
+    /// `None` once it is part of the audience.
+    pub(crate) catch_up: Option<CatchUp>,
+    /// "Unreachable" answers of the network, and when the last one counted.
+    pub(crate) unreachable: u8,
+    pub(crate) unreachable_at: Option<Instant>,
+}
+
+/// A viewer over TCP.
+pub(crate) struct TcpViewer {
+    pub(crate) shape: ShapeId,
+    /// Next packet of its shape's views; only while it is not live.
+    pub(crate) cursor: Position,
+    /// Whether it stands at the head of the log and is given each chunk as it comes.
+    pub(crate) live: bool,
+    /// Whether its socket was full at the last write.
+    pub(crate) blocked: bool,
+    /// While it catches up after PLAY.
+    pub(crate) catch_up: Option<CatchUp>,
+    /// Whether it waits for the next key frame.
+    pub(crate) awaits_key: bool,
+    /// When the socket last took a byte.
+    pub(crate) progress_at: Instant,
+}
+
+/// Pace and patience of a viewer who has just joined.
+pub(crate) struct CatchUp {
+    pub(crate) cursor: Position,
+    pub(crate) pace: TokenBucket,
+    pub(crate) until: Instant,
+}
+
+impl CatchUp {
+    /// From `cursor` on, at 4 times the bandwidth class.
+    pub(crate) fn new(cursor: Position, class: BitRate, now: Instant) -> Self {
+        let rate = BitRate::new(class.bits_per_second().saturating_mul(limits::JOIN_SPEED)).unwrap_or(class);
+        let burst =
+            Duration::from_micros(limits::JOIN_BURST_BYTES * 8_000_000 / rate.bits_per_second().max(1) + 1);
+        Self { cursor, pace: TokenBucket::new(rate, burst, now), until: now + limits::JOIN_TIME_MAX }
+    }
+}
+
+/// The jumps of a slow viewer.
+#[derive(Default)]
+pub(crate) struct Slowness {
+    jumps: [Option<Instant>; limits::SKIPS_MAX],
+}
+
+impl Slowness {
+    /// Notes a jump; `true` when it was one too many.
+    pub(crate) fn jumped(&mut self, now: Instant) -> bool {
+        self.jumps.rotate_right(1);
+        self.jumps[0] = Some(now);
+        self.jumps
+            .iter()
+            .all(|jump| jump.is_some_and(|at| now.saturating_duration_since(at) < limits::SKIP_WINDOW))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_jumps_within_the_window_are_too_many() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut slowness = Slowness::default();
+        assert!(!slowness.jumped(at(0)));
+        assert!(!slowness.jumped(at(10)));
+        assert!(!slowness.jumped(at(31)), "the first is out of the window");
+        assert!(slowness.jumped(at(35)));
+    }
+}

@@ -1,0 +1,377 @@
+//! RTSP on the worker: outputs of the session machines, questions to admission, and what PLAY starts.
+//!
+//! Owns: when questions are answered (after everything of the turn was read, so that a TEARDOWN or a close gives its
+//! seat back first), seats in and out, and how connections are closed.
+
+use std::{
+    net::{Shutdown, SocketAddr},
+    sync::Arc,
+    time::Instant,
+};
+
+use slotcast_admission::{
+    Decision, Reason, Refusal, Then,
+    viewer::{self, Seated, ViewerRequest},
+};
+use slotcast_core::{media::TRACKS_MAX, time::Now};
+use slotcast_rtsp::{
+    auth::Credentials,
+    headers::transport::LowerTransport,
+    server::{AfterRefusal, Answer, Ask, CloseReason, Event, Output, SessionEnd, TrackTransport},
+    status::Status,
+    url::Target,
+};
+
+use crate::{
+    connection::{CatchUp, Connection, Media, TcpViewer, UdpViewer, Viewer},
+    limits,
+    media::start_of,
+    shape::Shape,
+    stats::Protocol,
+    sys::Destination,
+    tcp::Written,
+    udp::{ViewerPorts, port_index},
+    worker::Worker,
+};
+
+impl Worker {
+    /// Carries out what a session machine wants, then writes what it said.
+    pub(crate) fn drain(&mut self, key: usize, now: Now) {
+        while let Some(output) = self.connections.get_mut(key).and_then(|c| c.rtsp.poll_output()) {
+            match output {
+                Output::Send(bytes) => self.say(key, &bytes, now),
+                Output::Ask(ask) => self.asks.push_back((key, ask)),
+                Output::Event(Event::Playing) => {
+                    self.flush(key, now);
+                    self.start_media(key, now);
+                }
+                Output::Event(Event::Paused) => self.stop_media(key),
+                Output::Event(Event::SessionEnded(end)) => self.release(key, end),
+                // A viewer's RTCP: the session machine took it as a sign of life.
+                Output::Event(Event::Recording) | Output::Frame { .. } => {}
+                Output::Close(reason) => {
+                    self.begin_close(key, reason, now);
+                    break;
+                }
+            }
+        }
+        self.flush(key, now);
+    }
+
+    fn say(&mut self, key: usize, bytes: &[u8], now: Now) {
+        let fits = self.connections.get_mut(key).is_none_or(|c| c.outbox.push_control(bytes));
+        if !fits {
+            self.lose(key, "unread_responses", now);
+        }
+    }
+
+    /// Writes RTSP bytes that wait, if the connection's media does not carry them.
+    pub(crate) fn flush(&mut self, key: usize, now: Now) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        match connection.outbox.flush(&mut connection.stream) {
+            Ok(Written::All) if connection.closing.is_some() => {
+                // All is said: the peer sees the end of the stream, its close ends ours.
+                let _ = connection.stream.shutdown(Shutdown::Write);
+            }
+            Ok(_) => {}
+            Err(_) => self.lose(key, "broken", now),
+        }
+    }
+
+    /// Answers the questions of this turn, and those that come up while pipelined requests go on.
+    pub(crate) fn answer_asks(&mut self, now: Now) {
+        while let Some((key, ask)) = self.asks.pop_front() {
+            let gone =
+                self.connections.get(key).is_none_or(|c| c.closing.is_some()) || self.dead.contains(&key);
+            if gone {
+                continue;
+            }
+            if let Some(answer) = self.decide(key, ask, now) {
+                self.answer(key, answer, now);
+            }
+        }
+    }
+
+    pub(crate) fn answer(&mut self, key: usize, answer: Answer, now: Now) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.rtsp.handle_answer(now.mono, answer);
+            self.drain(key, now);
+        }
+    }
+
+    pub(crate) fn deliver_delayed_answers(&mut self, now: Now) {
+        let (due, later) =
+            std::mem::take(&mut self.delayed).into_iter().partition(|(at, ..)| *at <= now.mono);
+        self.delayed = later;
+        let due: Vec<(Instant, usize, Answer)> = due;
+        for (_, key, answer) in due {
+            self.answer(key, answer, now);
+        }
+    }
+
+    /// The answer to a question; `None` when it comes later.
+    fn decide(&mut self, key: usize, ask: Ask, now: Now) -> Option<Answer> {
+        match ask {
+            Ask::Describe { target, credentials } => self.describe(key, &target, &credentials, now),
+            Ask::Setup { target, credentials, lower } => self.setup(key, &target, &credentials, lower, now),
+            Ask::Play => self.play(key, now),
+            Ask::Announce { .. } | Ask::Record => Some(refusal(&Refusal::close(Reason::UnknownChannel))),
+        }
+    }
+
+    fn describe(
+        &mut self,
+        key: usize,
+        target: &Target,
+        credentials: &Credentials,
+        now: Now,
+    ) -> Option<Answer> {
+        let request = self.request(key, target, credentials, now)?;
+        let decision = viewer::decide_describe(&*self.shared.programs, &self.shared.guesses, &request);
+        let program = match self.admitted(key, decision, now) {
+            Ok(program) => program,
+            Err(answer) => return answer,
+        };
+        self.connections.get_mut(key)?.admitted = Some(program.id);
+        match self.on_air.get(&program.id).filter(|on_air| on_air.is_fresh(now.mono)) {
+            Some(on_air) => on_air.log.stream().map(|stream| Answer::Describe(Arc::clone(stream))),
+            None => Some(self.refuse(key, &Refusal::keep_open(Reason::BroadcasterAbsent))),
+        }
+    }
+
+    fn setup(
+        &mut self,
+        key: usize,
+        target: &Target,
+        credentials: &Credentials,
+        lower: LowerTransport,
+        now: Now,
+    ) -> Option<Answer> {
+        let request = self.request(key, target, credentials, now)?;
+        let decision = viewer::decide_setup(&*self.shared.programs, &self.shared.guesses, &request);
+        let Seated { program, seat } = match self.admitted(key, decision, now) {
+            Ok(seated) => seated,
+            Err(answer) => return answer,
+        };
+        let stream = self.on_air.get(&program.id).filter(|on_air| on_air.is_fresh(now.mono));
+        let Some(tracks) = stream.and_then(|on_air| on_air.log.stream()).map(|stream| stream.tracks.len())
+        else {
+            return Some(self.refuse(key, &Refusal::keep_open(Reason::BroadcasterAbsent)));
+        };
+        let protocol = match lower {
+            LowerTransport::Udp => Protocol::Udp,
+            LowerTransport::Tcp => Protocol::Tcp,
+        };
+        self.shared.stats.decided("admitted", "seat");
+        let connection = self.connections.get_mut(key)?;
+        connection.admitted = Some(program.id);
+        tracing::info!(
+            viewer = key,
+            peer = %connection.peer,
+            channel = %program.channel.name,
+            protocol = protocol.label(),
+            "viewer admitted"
+        );
+        connection.viewer = Some(Box::new(Viewer {
+            program: program.id,
+            channel: program.channel.number,
+            seat,
+            protocol,
+            start: slotcast_core::log::Position::at_chunk(0),
+            media: None,
+            slowness: Default::default(),
+        }));
+        Some(Answer::Setup { tracks: tracks as u8 })
+    }
+
+    fn play(&mut self, key: usize, now: Now) -> Option<Answer> {
+        let connection = self.connections.get_mut(key)?;
+        let program = connection.viewer.as_ref()?.program;
+        let Some(on_air) = self.on_air.get_mut(&program).filter(|on_air| on_air.ending.is_none()) else {
+            return Some(refusal(&Refusal::close(Reason::ProgramEnded)));
+        };
+        match start_of(&on_air.log, connection, now.mono, false) {
+            Some((start, rtp_info)) => {
+                connection.viewer.as_mut()?.start = start;
+                Some(Answer::Play { rtp_info })
+            }
+            None => {
+                on_air.parked.push((key, now.mono + limits::PARK_TIME_MAX));
+                None
+            }
+        }
+    }
+
+    fn request<'a>(
+        &self,
+        key: usize,
+        target: &'a Target,
+        credentials: &'a Credentials,
+        now: Now,
+    ) -> Option<ViewerRequest<'a>> {
+        let Connection { peer, admitted, .. } = self.connections.get(key)?;
+        Some(ViewerRequest {
+            name: &target.path,
+            token: target.token(),
+            credentials,
+            address: *peer,
+            admitted: *admitted,
+            now,
+        })
+    }
+
+    /// What admission let in; else the answer for the peer, `None` when it is held back.
+    fn admitted<T>(&mut self, key: usize, decision: Decision<T>, now: Now) -> Result<T, Option<Answer>> {
+        let (delay, answer) = match decision {
+            Decision::Admit(admitted) => return Ok(admitted),
+            Decision::Challenge(challenge) => {
+                self.shared.stats.decided("challenged", challenge.reason.label());
+                (challenge.delay, Answer::Challenge { stale: challenge.stale })
+            }
+            Decision::Refuse(refusal) => (refusal.delay, self.refuse(key, &refusal)),
+        };
+        if delay.is_zero() {
+            return Err(Some(answer));
+        }
+        self.delayed.push((now.mono + delay, key, answer));
+        Err(None)
+    }
+
+    /// Counts and logs a refusal.
+    fn refuse(&self, key: usize, refused: &Refusal) -> Answer {
+        let reason = refused.reason;
+        self.shared.stats.decided("refused", reason.label());
+        let peer = self.connections.get(key).map(|connection| connection.peer);
+        tracing::info!(
+            viewer = key,
+            ?peer,
+            reason = reason.label(),
+            fault = reason.fault().label(),
+            "viewer refused"
+        );
+        refusal(refused)
+    }
+
+    /// The PLAY response is out: media may follow.
+    fn start_media(&mut self, key: usize, now: Now) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let (peer, Some(session)) = (connection.peer, connection.rtsp.session()) else { return };
+        let Some(viewer) = connection.viewer.as_mut() else { return };
+        let Some(on_air) = self.on_air.get_mut(&viewer.program).filter(|on_air| on_air.ending.is_none())
+        else {
+            return;
+        };
+        let catch_up = CatchUp::new(viewer.start, on_air.program.class, now.mono);
+        let mut ports: ViewerPorts = [None; 2 * TRACKS_MAX];
+        let mut shape = Shape([None; TRACKS_MAX]);
+        for setup in session.tracks() {
+            let track = usize::from(setup.track).min(TRACKS_MAX - 1);
+            match setup.transport {
+                TrackTransport::Udp { client_rtp, client_rtcp } => {
+                    for (port, is_rtp) in [(client_rtp, true), (client_rtcp, false)] {
+                        let address = SocketAddr::new(peer, port);
+                        self.ports.insert(address, (key, is_rtp));
+                        ports[port_index(track as u8, !is_rtp)] = Some(Destination::from(address));
+                    }
+                }
+                TrackTransport::Tcp { rtp, rtcp } => shape.0[track] = Some((rtp, rtcp)),
+            }
+        }
+        viewer.media = Some(match viewer.protocol {
+            Protocol::Udp => Media::Udp(UdpViewer {
+                ports,
+                catch_up: Some(catch_up),
+                unreachable: 0,
+                unreachable_at: None,
+            }),
+            Protocol::Tcp => {
+                let tracks = on_air.log.stream().map_or(0, |stream| stream.tracks.len());
+                let shape = on_air.shapes.enter(shape, tracks, &on_air.log);
+                Media::Tcp(TcpViewer {
+                    shape,
+                    cursor: on_air.shapes.translate(shape, viewer.start),
+                    live: false,
+                    blocked: false,
+                    catch_up: Some(catch_up),
+                    awaits_key: false,
+                    progress_at: now.mono,
+                })
+            }
+        });
+        on_air.behind.push(key);
+    }
+
+    /// No media any more: paused, or the session is over.
+    fn stop_media(&mut self, key: usize) {
+        let Some(viewer) = self.connections.get_mut(key).and_then(|c| c.viewer.as_mut()) else { return };
+        let on_air = self.on_air.get_mut(&viewer.program);
+        match (viewer.media.take(), on_air) {
+            (Some(Media::Tcp(tcp)), Some(on_air)) => {
+                on_air.remove(key);
+                on_air.shapes.leave(tcp.shape);
+            }
+            (_, Some(on_air)) => on_air.remove(key),
+            (_, None) => {}
+        }
+        self.ports.retain(|_, (owner, _)| *owner != key);
+    }
+
+    /// The session is over: its seat is given back at once.
+    fn release(&mut self, key: usize, end: SessionEnd) {
+        self.stop_media(key);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if let Some(viewer) = connection.viewer.take() {
+            let held = viewer.seat.holds();
+            drop(viewer);
+            tracing::info!(viewer = key, peer = %connection.peer, ?end, held, "viewer left");
+        }
+    }
+
+    /// The connection is gone: the seat is given back now, the rest is buried at the end of the turn.
+    pub(crate) fn lose(&mut self, key: usize, reason: &'static str, _now: Now) {
+        self.stop_media(key);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.viewer.take().is_some() {
+            tracing::info!(viewer = key, peer = %connection.peer, reason, fault = "viewer", "viewer lost");
+        }
+        self.dead.push(key);
+    }
+
+    fn begin_close(&mut self, key: usize, reason: CloseReason, now: Now) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let patience = match reason {
+            CloseReason::SessionEnded(SessionEnd::Teardown) => limits::DRAIN_BEFORE_CLOSE,
+            CloseReason::SessionEnded(_) => limits::DRAIN_AFTER_END,
+            _ => limits::DRAIN_BEFORE_CLOSE,
+        };
+        tracing::debug!(viewer = key, ?reason, "connection closing");
+        connection.closing = Some(now.mono + patience);
+    }
+
+    /// Takes out the connections that are gone.
+    pub(crate) fn bury(&mut self, now: Now) {
+        let mut dead = std::mem::take(&mut self.dead);
+        dead.sort_unstable();
+        dead.dedup();
+        for key in dead {
+            self.stop_media(key);
+            if let Some(mut connection) = self.connections.try_remove(key) {
+                let _ = self.poll.registry().deregister(&mut connection.stream);
+            }
+            self.delayed.retain(|(_, owner, _)| *owner != key);
+            self.asks.retain(|(owner, _)| *owner != key);
+            self.note_closed(key, now);
+        }
+    }
+}
+
+fn refusal(refusal: &Refusal) -> Answer {
+    Answer::Refuse {
+        status: Status::from_code(refusal.reason.status()).unwrap_or(Status::INTERNAL_SERVER_ERROR),
+        reason: refusal.reason.text().into_owned(),
+        then: match refusal.then {
+            Then::KeepOpen => AfterRefusal::KeepOpen,
+            Then::Close => AfterRefusal::Close,
+        },
+    }
+}

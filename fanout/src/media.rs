@@ -1,0 +1,438 @@
+//! How chunks reach viewers: at once to those at the head of the log, at their own pace to the others.
+//!
+//! Owns: the live path, catching up after PLAY, and the jumps of slow viewers.
+//! Holds: on the live path each viewer costs one send per run (UDP) or one write (TCP), and nothing else.
+
+use std::{sync::Arc, time::Instant};
+
+use slab::Slab;
+use slotcast_core::{
+    chunk::Chunk,
+    log::{Position, Pushed},
+    time::Now,
+    words::ProgramId,
+};
+use slotcast_rtsp::server::{Answer, SessionEnd};
+
+use crate::{
+    connection::{Connection, Media, TcpViewer, UdpViewer, Viewer},
+    limits,
+    on_air::{Guard, OnAir},
+    stats::{SendErrorKind, WorkerStats},
+    tcp::{Source, Written},
+    udp::{Served, UdpPorts, gather, port_index},
+    worker::Worker,
+};
+
+/// Where a viewer who was served stands.
+enum Standing {
+    /// At the head of the log: it joins the live audience.
+    CaughtUp,
+    /// Somewhere behind it.
+    Behind,
+    /// Its connection broke.
+    Broken,
+}
+
+impl Worker {
+    /// Takes one chunk: into the log, and out to everybody who stands at its head.
+    pub(crate) fn on_chunk(&mut self, now: Now, chunk: Arc<Chunk>) {
+        let id = chunk.stream().program;
+        if !self.on_air.contains_key(&id) {
+            let Some(program) = self.shared.programs.program(id) else { return };
+            self.on_air.insert(id, OnAir::new(program, now.mono));
+        }
+        let Some(on_air) = self.on_air.get_mut(&id) else { return };
+        if on_air.ending.is_some() || on_air.is_over(now) {
+            return;
+        }
+        let pushed = on_air.log.push(Arc::clone(&chunk));
+        if pushed == Pushed::Stale {
+            return;
+        }
+        on_air.chunk_at = now.mono;
+        on_air.shapes.push(&chunk, &on_air.log);
+        if pushed == Pushed::NewStream {
+            self.end_sessions_of(id, SessionEnd::StreamChanged, now);
+            return;
+        }
+        on_air.udp.push(Arc::clone(&chunk));
+        self.serve_udp(id, now);
+        self.serve_tcp(id, &chunk, now);
+        if self.on_air.get(&id).is_some_and(|on_air| !on_air.parked.is_empty()) {
+            self.look_at_parked(now);
+        }
+    }
+
+    /// Sends what is on its way to the UDP audience of a program.
+    pub(crate) fn serve_udp(&mut self, id: ProgramId, now: Now) -> Served {
+        let (Some(on_air), Some(ports)) = (self.on_air.get_mut(&id), &mut self.udp) else {
+            return Served::All;
+        };
+        let guard = Guard::new(&on_air.program.gate, &self.shared.clock, now);
+        let served = on_air.udp.serve(ports, &self.stats, || guard.may_send());
+        let late = on_air
+            .udp
+            .waiting_since()
+            .is_some_and(|since| now.mono.saturating_duration_since(since) > limits::BEHIND_MAX);
+        if late {
+            let viewers = on_air.udp.viewers() as u64;
+            let frames = on_air.udp.drop_waiting() as u64;
+            self.stats.frames_skipped.add(frames * viewers);
+        }
+        served
+    }
+
+    /// Writes one chunk to every TCP viewer at the head of the log.
+    fn serve_tcp(&mut self, id: ProgramId, chunk: &Arc<Chunk>, now: Now) {
+        let Some(on_air) = self.on_air.get_mut(&id) else { return };
+        let guard = Guard::new(&on_air.program.gate, &self.shared.clock, now);
+        let mut broken = Vec::new();
+        let mut frames = 0;
+        let (log, shapes, behind) = (&on_air.log, &on_air.shapes, &mut on_air.behind);
+        on_air.tcp.retain(|&key| {
+            let Some((connection, tcp)) = tcp_viewer(&mut self.connections, key) else { return false };
+            let Some(view) = shapes.view(tcp.shape, log, chunk.index()) else { return true };
+            if view.packets.is_empty() || !guard.may_send() {
+                return true;
+            }
+            frames += 1;
+            let written = if connection.outbox.is_empty() {
+                connection.outbox.write_view(connection.stream, view, &self.stats)
+            } else {
+                Ok((0, false))
+            };
+            match written {
+                Ok((_, true)) => {
+                    tcp.progress_at = now.mono;
+                    true
+                }
+                Ok((packet, false)) => {
+                    tcp.cursor = Position { chunk: chunk.index(), packet };
+                    (tcp.live, tcp.blocked) = (false, true);
+                    behind.push(key);
+                    false
+                }
+                Err(_) => {
+                    broken.push(key);
+                    true
+                }
+            }
+        });
+        self.stats.viewer_frames.add(frames);
+        for key in broken {
+            self.stats.send_error(SendErrorKind::Broken);
+            self.lose(key, "broken", now);
+        }
+    }
+
+    /// The socket of a connection takes bytes again.
+    pub(crate) fn on_writable(&mut self, key: usize, now: Now) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let program = match &mut connection.viewer {
+            Some(viewer) => match &mut viewer.media {
+                Some(Media::Tcp(tcp)) if tcp.blocked => {
+                    tcp.blocked = false;
+                    Some(viewer.program)
+                }
+                _ => None,
+            },
+            None => None,
+        };
+        match program {
+            Some(id) => self.serve_one(id, key, now),
+            None => self.flush(key, now),
+        }
+    }
+
+    /// Serves everybody who reads the log at their own pace, once.
+    pub(crate) fn serve_behind(&mut self, now: Now) {
+        let waiting: Vec<(ProgramId, usize)> = self
+            .on_air
+            .iter()
+            .filter(|(_, on_air)| on_air.ending.is_none())
+            .flat_map(|(id, on_air)| on_air.behind.iter().map(|&key| (*id, key)))
+            .collect();
+        for (id, key) in waiting {
+            let blocked = match self.connections.get(key).and_then(|c| c.viewer.as_ref()).map(|v| &v.media) {
+                Some(Some(Media::Tcp(tcp))) => tcp.blocked,
+                Some(Some(Media::Udp(_))) => false,
+                _ => true,
+            };
+            if !blocked {
+                self.serve_one(id, key, now);
+            }
+        }
+    }
+
+    fn serve_one(&mut self, id: ProgramId, key: usize, now: Now) {
+        let Some(on_air) = self.on_air.get_mut(&id) else { return };
+        if on_air.ending.is_some() {
+            return;
+        }
+        let guard = Guard::new(&on_air.program.gate, &self.shared.clock, now);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Connection { stream, outbox, viewer: Some(viewer), .. } = connection else { return };
+        let Viewer { media: Some(media), .. } = &mut **viewer else { return };
+        let standing = match media {
+            Media::Udp(udp) => match &mut self.udp {
+                Some(ports) => catch_up_udp(on_air, udp, ports, &guard, &self.stats, now.mono),
+                None => Standing::Broken,
+            },
+            Media::Tcp(tcp) => {
+                if tcp.awaits_key && !find_key(on_air, tcp) {
+                    tcp.blocked = !matches!(outbox.flush(stream), Ok(Written::All));
+                    return;
+                }
+                let source = Source { log: &on_air.log, shapes: &on_air.shapes, shape: tcp.shape };
+                catch_up_tcp(stream, outbox, tcp, &source, &guard, &self.stats, now.mono)
+            }
+        };
+        match standing {
+            Standing::Behind => {}
+            Standing::Broken => {
+                self.stats.send_error(SendErrorKind::Broken);
+                self.lose(key, "broken", now);
+            }
+            Standing::CaughtUp => {
+                on_air.behind.retain(|&other| other != key);
+                match media {
+                    Media::Udp(udp) => {
+                        udp.catch_up = None;
+                        on_air.udp.enter(key, &udp.ports);
+                    }
+                    Media::Tcp(tcp) => {
+                        (tcp.live, tcp.catch_up) = (true, None);
+                        on_air.tcp.push(key);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Answers the PLAY requests that waited for a stream's first packets, if these have come or will not.
+    pub(crate) fn look_at_parked(&mut self, now: Now) {
+        let mut answers = Vec::new();
+        for on_air in self.on_air.values_mut() {
+            let connections = &self.connections;
+            on_air.parked.retain(|&(key, until)| {
+                let Some(connection) = connections.get(key) else { return false };
+                let info = start_of(&on_air.log, connection, now.mono, until <= now.mono);
+                let parked = info.is_none();
+                answers.extend(info.map(|(start, rtp_info)| (key, start, Answer::Play { rtp_info })));
+                parked
+            });
+        }
+        for (key, start, answer) in answers {
+            if let Some(viewer) = self.connections.get_mut(key).and_then(|c| c.viewer.as_mut()) {
+                viewer.start = start;
+            }
+            self.answer(key, answer, now);
+        }
+    }
+
+    /// Lets viewers who are too far behind jump, and cuts those who stand still.
+    pub(crate) fn look_at_slow_viewers(&mut self, now: Now) {
+        let mut cut = Vec::new();
+        for on_air in self.on_air.values_mut().filter(|on_air| on_air.ending.is_none()) {
+            for &key in &on_air.behind {
+                let Some(viewer) = self.connections.get_mut(key).and_then(|c| c.viewer.as_mut()) else {
+                    continue;
+                };
+                let Viewer { media: Some(Media::Tcp(tcp)), slowness, .. } = &mut **viewer else { continue };
+                if tcp.blocked && now.mono.saturating_duration_since(tcp.progress_at) > limits::STALL_MAX {
+                    cut.push((key, "viewer_stalled"));
+                    continue;
+                }
+                if tcp.catch_up.as_ref().is_some_and(|catch_up| now.mono < catch_up.until) || tcp.awaits_key {
+                    continue;
+                }
+                let Some(skipped) = jump_if_late(on_air_log(on_air), tcp, now.mono) else { continue };
+                self.stats.frames_skipped.add(skipped);
+                self.stats.skips.add(1);
+                if slowness.jumped(now.mono) {
+                    cut.push((key, "viewer_slow"));
+                }
+            }
+        }
+        for (key, reason) in cut {
+            self.end_session(key, SessionEnd::TooSlow, reason, now);
+        }
+        let late: Vec<ProgramId> =
+            self.on_air.iter().filter(|(_, o)| o.udp.is_waiting()).map(|(id, _)| *id).collect();
+        for id in late {
+            self.serve_udp(id, now);
+        }
+    }
+}
+
+const fn on_air_log(on_air: &OnAir) -> (&slotcast_core::log::ChannelLog, &crate::shape::Shapes) {
+    (&on_air.log, &on_air.shapes)
+}
+
+/// The connection and its TCP viewer, if it plays over TCP.
+fn tcp_viewer(
+    connections: &mut Slab<Connection>,
+    key: usize,
+) -> Option<(ConnectionParts<'_>, &mut TcpViewer)> {
+    let connection = connections.get_mut(key)?;
+    let Connection { stream, outbox, viewer, .. } = connection;
+    let Some(Media::Tcp(tcp)) = &mut viewer.as_mut()?.media else { return None };
+    Some((ConnectionParts { stream, outbox }, tcp))
+}
+
+struct ConnectionParts<'a> {
+    stream: &'a mut mio::net::TcpStream,
+    outbox: &'a mut crate::tcp::Outbox,
+}
+
+/// Where PLAY starts and what RTP-Info says of it.
+///
+/// `None` while a track that was set up has sent nothing yet, or no key frame is at hand; unless `settle`, then
+/// whatever is known must do.
+pub(crate) fn start_of(
+    log: &slotcast_core::log::ChannelLog,
+    connection: &Connection,
+    now: Instant,
+    settle: bool,
+) -> Option<(Position, Vec<slotcast_rtsp::server::RtpInfoEntry>)> {
+    let start = log.join_point().or_else(|| settle.then(|| log.head()))?;
+    let session = connection.rtsp.session()?;
+    let mut entries = Vec::with_capacity(session.tracks().len());
+    for setup in session.tracks() {
+        let info = log.rtp_info(start, setup.track, now);
+        if info.is_none() && !settle {
+            return None;
+        }
+        entries.push(slotcast_rtsp::server::RtpInfoEntry {
+            track: setup.track,
+            seq: info.map(|(sequence_number, _)| sequence_number.0),
+            rtptime: info.map(|(_, timestamp)| timestamp.0),
+        });
+    }
+    Some((start, entries))
+}
+
+/// Sends what a UDP viewer who joined may have now.
+fn catch_up_udp(
+    on_air: &OnAir,
+    udp: &mut UdpViewer,
+    ports: &mut UdpPorts,
+    guard: &Guard<'_>,
+    stats: &WorkerStats,
+    now: Instant,
+) -> Standing {
+    let Some(catch_up) = &mut udp.catch_up else { return Standing::Behind };
+    if on_air.log.oldest().is_some_and(|oldest| catch_up.cursor.chunk < oldest.index()) {
+        catch_up.cursor = on_air.log.join_point().unwrap_or_else(|| on_air.log.head());
+    }
+    while let Some(chunk) = on_air.log.chunk(catch_up.cursor.chunk) {
+        let bytes = (chunk.bytes().len() as u64).min(limits::JOIN_BURST_BYTES);
+        if !catch_up.pace.try_take(now, bytes) {
+            return Standing::Behind;
+        }
+        for run in chunk.runs().all() {
+            let Some(to) = &udp.ports[port_index(run.track, run.rtcp)] else { continue };
+            let mut parts = [std::io::IoSlice::new(&[]); slotcast_core::runs::SEGMENTS_MAX];
+            let parts = gather(chunk, run, catch_up.cursor.packet, &mut parts);
+            for turn in parts.chunks(limits::JOIN_SEGMENTS_MAX) {
+                if !guard.may_send() {
+                    return Standing::Behind;
+                }
+                let mut done = 0;
+                if ports.send_run(to, run, turn, &mut done, stats).is_err() {
+                    // The socket is full: what this viewer missed counts as lost on its way.
+                    stats.udp_waits.add(1);
+                }
+            }
+        }
+        stats.viewer_frames.add(1);
+        catch_up.cursor = Position::at_chunk(catch_up.cursor.chunk + 1);
+    }
+    if on_air.udp.is_waiting() { Standing::Behind } else { Standing::CaughtUp }
+}
+
+/// Writes what a TCP viewer who is behind may have now.
+fn catch_up_tcp(
+    stream: &mut mio::net::TcpStream,
+    outbox: &mut crate::tcp::Outbox,
+    tcp: &mut TcpViewer,
+    source: &Source<'_>,
+    guard: &Guard<'_>,
+    stats: &WorkerStats,
+    now: Instant,
+) -> Standing {
+    loop {
+        let allowed = match &mut tcp.catch_up {
+            Some(catch_up) => (catch_up.pace.available(now) as usize).min(limits::PUMP_BYTES_MAX),
+            None => limits::PUMP_BYTES_MAX,
+        };
+        if !guard.may_send() || allowed < limits::PUMP_BYTES_MIN.min(source.bytes_ahead(tcp.cursor)) {
+            return Standing::Behind;
+        }
+        let Ok((media, written)) = outbox.pump(stream, source, &mut tcp.cursor, allowed, stats) else {
+            return Standing::Broken;
+        };
+        if let Some(catch_up) = &mut tcp.catch_up {
+            let there = catch_up.pace.available(now);
+            let _paid = catch_up.pace.try_take(now, (media as u64).min(there));
+        }
+        if media > 0 || written == Written::All {
+            tcp.progress_at = now;
+        }
+        match written {
+            Written::Full(any) => {
+                if any {
+                    tcp.progress_at = now;
+                }
+                tcp.blocked = true;
+                return Standing::Behind;
+            }
+            Written::All if tcp.cursor.chunk >= source.log.head().chunk => return Standing::CaughtUp,
+            Written::All if media == 0 => return Standing::Behind,
+            Written::All => {}
+        }
+    }
+}
+
+/// Moves a viewer who waits for a key frame to it; `false` while there is none.
+fn find_key(on_air: &OnAir, tcp: &mut TcpViewer) -> bool {
+    let key = on_air.log.join_point().filter(|key| *key >= Position::at_chunk(tcp.cursor.chunk));
+    if let Some(key) = key {
+        tcp.cursor = on_air.shapes.translate(tcp.shape, key);
+        tcp.awaits_key = false;
+    }
+    key.is_some()
+}
+
+/// Lets a viewer who is further behind than is granted jump to the newest key frame, or wait for the next one.
+///
+/// Returns the frames that it misses; `None` when it did not have to jump.
+fn jump_if_late(
+    (log, shapes): (&slotcast_core::log::ChannelLog, &crate::shape::Shapes),
+    tcp: &mut TcpViewer,
+    now: Instant,
+) -> Option<u64> {
+    let behind = |index: u64| log.chunk(index).map(|c| now.saturating_duration_since(c.arrival()));
+    let head = log.head();
+    let late = match behind(tcp.cursor.chunk) {
+        Some(time) => time > limits::BEHIND_MAX,
+        None => tcp.cursor.chunk < head.chunk,
+    };
+    if !late {
+        return None;
+    }
+    let from = tcp.cursor.chunk;
+    let key = log
+        .join_point()
+        .filter(|key| key.chunk > from && behind(key.chunk).is_some_and(|time| time <= limits::BEHIND_MAX));
+    match key {
+        Some(key) => tcp.cursor = shapes.translate(tcp.shape, key),
+        None => {
+            tcp.cursor = head;
+            tcp.awaits_key = true;
+        }
+    }
+    tcp.catch_up = None;
+    Some(tcp.cursor.chunk.saturating_sub(from))
+}

@@ -1,0 +1,346 @@
+//! Viewers by hand against running workers: what they get, where they start, who is refused, who is cut.
+
+mod rig;
+
+use std::{
+    io::Read,
+    net::UdpSocket,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use rig::{Client, Item, PATIENCE, Rig, Setting, has_bye, sequence_number};
+use slotcast_fanout::{FanoutConfig, Protocol, SegmentationPolicy};
+
+/// Fills the log of every worker with a group of pictures and an audio packet.
+fn warm_up(rig: &mut Rig) {
+    rig.frame(false, 2);
+    rig.frame(true, 5);
+    rig.audio();
+    rig.frame(false, 2);
+    let chunks = 4 * rig.fanout.stats().workers().len() as u64;
+    wait(|| rig.fanout.stats().sum(|w| &w.chunks) >= chunks);
+}
+
+#[track_caller]
+fn wait(mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "it did not happen");
+        std::thread::yield_now();
+    }
+}
+
+fn info(rtp_info: &str, track: usize, name: &str) -> u64 {
+    let entry = rtp_info.split(',').nth(track).unwrap();
+    let value = entry.split(';').find_map(|part| part.strip_prefix(&format!("{name}="))).unwrap();
+    value.parse().unwrap()
+}
+
+fn frames(client: &mut Client, channel: u8, count: usize) -> Vec<Vec<u8>> {
+    let mut packets = Vec::new();
+    while packets.len() < count {
+        match client.next() {
+            Item::Frame(at, packet) if at == channel => packets.push(packet),
+            Item::Frame(..) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    packets
+}
+
+#[test]
+fn a_tcp_viewer_starts_at_the_key_frame_that_rtp_info_names() {
+    let mut rig = Rig::start(Setting::default());
+    warm_up(&mut rig);
+    let mut client = rig.client();
+    let described = client.ask("DESCRIBE", "", "Accept: application/sdp\r\n");
+    assert_eq!(described.status, 200);
+    assert!(described.body.contains("a=control:trackID=1"), "{}", described.body);
+    let played = client.play_tcp();
+    assert_eq!(played.status, 200);
+    let rtp_info = &played.headers["rtp-info"];
+    assert_eq!((info(rtp_info, 0, "seq"), info(rtp_info, 0, "rtptime")), (1002, 8000));
+    let packets = frames(&mut client, 0, 7);
+    let numbers: Vec<_> = packets.iter().map(|p| sequence_number(p)).collect();
+    assert_eq!(numbers, (1002..1009).collect::<Vec<_>>());
+    rig.frame(false, 3);
+    assert_eq!(frames(&mut client, 0, 3).len(), 3);
+}
+
+#[test]
+fn udp_leaves_from_the_advertised_port_with_and_without_segmentation() {
+    for segmentation in [SegmentationPolicy::Auto, SegmentationPolicy::Off] {
+        let mut setting = Setting::default();
+        setting.config = FanoutConfig { segmentation, ..setting.config };
+        let mut rig = Rig::start(setting);
+        warm_up(&mut rig);
+        let mut client = rig.client();
+        let (rtp, _rtcp) = client.play_udp();
+        let mut buffer = [0; 2000];
+        for expected in 1002..1009 {
+            let (length, from) = rtp.recv_from(&mut buffer).unwrap();
+            assert_eq!((length, sequence_number(&buffer)), (1200, expected));
+            assert_eq!(from.port(), rig.fanout.rtp_ports()[0]);
+        }
+        rig.frame(false, 20);
+        for expected in 1009..1029 {
+            rtp.recv(&mut buffer).unwrap();
+            assert_eq!(sequence_number(&buffer), expected);
+        }
+        assert_eq!(rig.fanout.stats().segmentation_in_use(), segmentation == SegmentationPolicy::Auto);
+    }
+}
+
+#[test]
+fn a_viewer_of_one_track_on_odd_channels_gets_that_track_on_them() {
+    let mut rig = Rig::start(Setting::default());
+    warm_up(&mut rig);
+    let mut client = rig.client();
+    let setup = client.ask("SETUP", "/trackID=1", "Transport: RTP/AVP/TCP;unicast;interleaved=6-7\r\n");
+    assert_eq!(setup.status, 200);
+    assert_eq!(client.ask("PLAY", "", "").status, 200);
+    rig.audio();
+    rig.frame(true, 1);
+    rig.audio();
+    for _ in 0..3 {
+        let Item::Frame(channel, packet) = client.next() else { panic!() };
+        assert_eq!((channel, packet.len()), (6, 112));
+    }
+}
+
+#[test]
+fn over_the_seats_is_453_with_the_reason_and_those_inside_lose_nothing() {
+    let mut rig = Rig::start(Setting { seats: 2, ..Setting::default() });
+    warm_up(&mut rig);
+    let mut inside: Vec<Client> = (0..2).map(|_| rig.client()).collect();
+    let mut sockets: Vec<UdpSocket> = Vec::new();
+    for client in &mut inside {
+        sockets.push(client.play_udp().0);
+    }
+    let mut refused = 0;
+    rig.stream_until(|rig| {
+        let mut outside = rig.client();
+        let setup = outside.ask("SETUP", "/trackID=0", "Transport: RTP/AVP/TCP;unicast\r\n");
+        assert_eq!((setup.status, setup.reason.contains("seats")), (453, true), "{setup:?}");
+        refused += 1;
+        refused == 50
+    });
+    let mut buffer = [0; 2000];
+    for socket in &sockets {
+        for expected in 1002..1009 + 2 * 49 {
+            socket.recv(&mut buffer).unwrap();
+            assert_eq!(sequence_number(&buffer), expected);
+        }
+    }
+    assert_eq!(inside.pop().unwrap().ask("TEARDOWN", "", "").status, 200);
+    let mut next = rig.client();
+    next.play_udp();
+}
+
+#[test]
+fn closing_the_connection_gives_the_seat_back() {
+    let mut rig = Rig::start(Setting { seats: 1, ..Setting::default() });
+    warm_up(&mut rig);
+    for _ in 0..20 {
+        let mut client = rig.client();
+        let deadline = Instant::now() + PATIENCE;
+        while client.ask("SETUP", "/trackID=0", "Transport: RTP/AVP/TCP;unicast\r\n").status != 200 {
+            assert!(Instant::now() < deadline, "the seat was lost");
+        }
+        drop(client);
+    }
+}
+
+#[test]
+fn a_stalled_tcp_viewer_is_cut_with_bounded_memory_and_the_others_lose_nothing() {
+    let mut rig = Rig::start(Setting::default());
+    warm_up(&mut rig);
+    let mut stalled = rig.client();
+    stalled.play_tcp();
+    let mut watching = rig.client();
+    let (rtp, _rtcp) = watching.play_udp();
+    let counter = std::thread::spawn(move || {
+        let (mut buffer, mut next) = ([0; 2000], 1002u16);
+        rtp.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        while rtp.recv(&mut buffer).is_ok() {
+            assert_eq!(sequence_number(&buffer), next);
+            next = next.wrapping_add(1);
+        }
+        next
+    });
+    // About 25 Mbit/s, far more than the sockets between hold.
+    let deadline = Instant::now() + Duration::from_secs(40);
+    let viewers = |rig: &Rig| rig.fanout.stats().viewers().values().sum::<u32>();
+    let mut frame = 0u32;
+    wait(|| viewers(&rig) == 2);
+    while viewers(&rig) == 2 {
+        assert!(Instant::now() < deadline, "it was never cut");
+        rig.frame(frame.is_multiple_of(30), 30);
+        frame += 1;
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(rig.fanout.stats().sum(|w| &w.skips) >= 1);
+    assert!(
+        rig.fanout.stats().viewers().contains_key(&(slotcast_core::words::ChannelNumber(1), Protocol::Udp))
+    );
+    assert!(counter.join().unwrap() > 1009);
+}
+
+#[test]
+fn a_slow_viewer_sees_whole_frames_and_starts_again_at_a_key_frame() {
+    let mut rig = Rig::start(Setting::default());
+    warm_up(&mut rig);
+    let mut slow = rig.client();
+    slow.play_tcp();
+    let start = Instant::now();
+    for frame in 0u32.. {
+        rig.frame(frame.is_multiple_of(30), 30);
+        std::thread::sleep(Duration::from_millis(10));
+        if rig.fanout.stats().sum(|w| &w.skips) > 0 {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20));
+    }
+    let end = Instant::now() + PATIENCE;
+    let (mut last, mut jumps) = (1001u16, 0);
+    rig.frame(true, 30);
+    while jumps == 0 {
+        assert!(Instant::now() < end);
+        match slow.next() {
+            Item::Frame(0, packet) => {
+                assert_eq!(packet.len(), 1200, "framing is whole");
+                let number = sequence_number(&packet);
+                if number != last.wrapping_add(1) {
+                    jumps += 1;
+                    let from_key = number.wrapping_sub(1009) % (30 * 30);
+                    assert_eq!(from_key, 0, "the first packet of a key frame follows, not {number}");
+                }
+                last = number;
+            }
+            Item::Frame(..) => rig.frame(false, 1),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn at_the_end_everybody_is_told_and_closed_and_nothing_leaves_after_it() {
+    let mut rig = Rig::start(Setting { seats: 50, ..Setting::default() });
+    warm_up(&mut rig);
+    let mut tcp: Vec<Client> = (0..10).map(|_| rig.client()).collect();
+    tcp.iter_mut().for_each(|client| assert_eq!(client.play_tcp().status, 200));
+    let mut udp: Vec<Client> = (0..10).map(|_| rig.client()).collect();
+    let sockets: Vec<_> = udp.iter_mut().map(Client::play_udp).collect();
+    rig.end_in(0.7);
+    let end = rig.end();
+    rig.stream_until(|rig| (rig.clock)().wall >= end);
+    let sent = rig.fanout.stats().sum(|w| &w.packets_sent);
+    let ended = Instant::now();
+    for (client, (_, rtcp)) in udp.iter_mut().zip(&sockets) {
+        let mut buffer = [0; 500];
+        let told = (0..10).any(|_| rtcp.recv(&mut buffer).is_ok_and(|length| has_bye(&buffer[..length])));
+        assert!(told);
+        while !matches!(client.next(), Item::Closed) {}
+    }
+    for client in &mut tcp {
+        let mut told = false;
+        loop {
+            match client.next() {
+                Item::Frame(1, packet) => told |= has_bye(&packet),
+                Item::Closed => break,
+                _ => {}
+            }
+        }
+        assert!(told);
+    }
+    assert!(ended.elapsed() < Duration::from_secs(1));
+    rig.frame(true, 5);
+    wait(|| rig.fanout.stats().cutoffs().closed_delay.1 > Duration::ZERO);
+    assert_eq!(rig.fanout.stats().sum(|w| &w.packets_sent), sent, "nothing left after the end");
+    assert_eq!(rig.client().ask("DESCRIBE", "", "").status, 404);
+}
+
+#[test]
+fn a_clock_that_steps_past_the_end_ends_the_program() {
+    let mut rig = Rig::start(Setting::default());
+    warm_up(&mut rig);
+    let mut client = rig.client();
+    client.play_tcp();
+    rig.wall_shift.store(3_600_000_000, Ordering::Relaxed);
+    let stepped = Instant::now();
+    while !matches!(client.next(), Item::Closed) {}
+    assert!(stepped.elapsed() < Duration::from_secs(1));
+}
+
+#[test]
+fn a_changed_stream_says_goodbye_to_viewers_of_the_old_one() {
+    let mut rig = Rig::start(Setting::default());
+    warm_up(&mut rig);
+    let mut client = rig.client();
+    client.play_tcp();
+    rig.change_stream();
+    rig.frame(true, 1);
+    while !matches!(client.next(), Item::Closed) {}
+    let mut again = rig.client();
+    wait(|| again.ask("DESCRIBE", "", "").status == 200);
+}
+
+#[test]
+fn play_waits_for_the_first_key_frame() {
+    let mut rig = Rig::start(Setting::default());
+    rig.frame(false, 1);
+    rig.audio();
+    wait(|| rig.fanout.stats().sum(|w| &w.chunks) >= 4);
+    let mut client = rig.client();
+    let setup = client.ask("SETUP", "/trackID=0", "Transport: RTP/AVP/TCP;unicast\r\n");
+    assert_eq!(setup.status, 200);
+    client.send("PLAY", "", "");
+    client.stream.set_read_timeout(Some(Duration::from_millis(150))).unwrap();
+    assert!(client.stream.read(&mut [0; 10]).is_err(), "no answer yet");
+    client.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    rig.frame(true, 1);
+    let Item::Response(played) = client.next() else { panic!() };
+    assert_eq!(info(&played.headers["rtp-info"], 0, "seq"), 1001);
+    assert!(matches!(client.next(), Item::Frame(0, _)));
+}
+
+#[test]
+fn pause_stops_media_and_play_starts_it_again() {
+    let mut rig = Rig::start(Setting::default());
+    warm_up(&mut rig);
+    let mut client = rig.client();
+    let (rtp, _rtcp) = client.play_udp();
+    assert_eq!(client.ask("PAUSE", "", "").status, 200);
+    let mut buffer = [0; 2000];
+    rtp.set_nonblocking(true).unwrap();
+    while rtp.recv(&mut buffer).is_ok() {}
+    rig.frame(true, 1);
+    assert_eq!(client.ask("OPTIONS", "", "").status, 200);
+    assert!(rtp.recv(&mut buffer).is_err());
+    rtp.set_nonblocking(false).unwrap();
+    assert_eq!(client.ask("PLAY", "", "").status, 200);
+    rtp.recv(&mut buffer).unwrap();
+    assert_eq!(sequence_number(&buffer), 1009);
+}
+
+#[test]
+fn a_udp_viewer_whose_port_is_gone_loses_its_seat() {
+    let mut rig = Rig::start(Setting { seats: 1, ..Setting::default() });
+    warm_up(&mut rig);
+    let mut gone = rig.client();
+    drop(gone.play_udp());
+    rig.stream_until(|rig| rig.timetable_viewers() == 0);
+    rig.client().play_udp();
+}
+
+#[test]
+fn shutting_down_says_goodbye() {
+    let mut rig = Rig::start(Setting::default());
+    warm_up(&mut rig);
+    let mut client = rig.client();
+    client.play_tcp();
+    let Rig { fanout, .. } = rig;
+    assert!(fanout.shutdown(Duration::from_secs(5)));
+    while !matches!(client.next(), Item::Closed) {}
+}
