@@ -157,7 +157,8 @@ impl Reason {
     }
 
     fn row(self) -> Row {
-        self.viewer_row().or_else(|| self.program_row()).unwrap_or_else(|| self.link_row())
+        let found = self.viewer_row().or_else(|| self.program_row()).or_else(|| self.link_row());
+        found.unwrap_or_else(|| self.line_row())
     }
 
     fn viewer_row(self) -> Option<Row> {
@@ -237,10 +238,10 @@ impl Reason {
         })
     }
 
-    fn link_row(self) -> Row {
-        use Fault::{Broadcaster, Operator};
+    fn link_row(self) -> Option<Row> {
+        use Fault::Broadcaster;
         let made = |label, status, text: String| Row { label, fault: Broadcaster, status, text: text.into() };
-        match self {
+        Some(match self {
             Self::IdMissing => {
                 row("id_missing", Broadcaster, 401, "Show the reservation ID: user live, password the ID")
             }
@@ -279,6 +280,13 @@ impl Reason {
                     "More than the reservation's class of {class} for too long; lower the encoder's bit rate"
                 ),
             ),
+            _ => return None,
+        })
+    }
+
+    fn line_row(self) -> Row {
+        use Fault::{Broadcaster, Nobody, Operator};
+        match self {
             Self::LinesTaken => {
                 row("lines_taken", Operator, 503, "All lines are taken; try again in a moment")
             }
@@ -302,11 +310,11 @@ impl Reason {
             }
             Self::LinkWindowClosed => row(
                 "link_window_closed",
-                Fault::Nobody,
+                Nobody,
                 403,
                 "The connect window is over; make a new reservation to send again",
             ),
-            // `IdWrong`, and what the two tables above hold.
+            // `IdWrong`, and what the tables above hold.
             _ => row(
                 "id_wrong",
                 Broadcaster,
