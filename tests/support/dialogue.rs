@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use md5::{Digest as _, Md5};
+use socket2::{Domain, Socket, Type};
 
 /// How long an answer may take. A server on loopback with two busy processors needs milliseconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -16,6 +17,7 @@ pub(crate) struct Dialogue {
     stream: TcpStream,
     buffer: Vec<u8>,
     frames: VecDeque<(u8, Vec<u8>)>,
+    frames_before_answer: usize,
     cseq: u32,
     closed: bool,
     /// Sent with each request.
@@ -64,10 +66,30 @@ impl Dialogue {
     /// Connects; panics when nobody listens.
     #[track_caller]
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&address, ANSWER_WITHIN).unwrap();
+        Self::over(TcpStream::connect_timeout(&address, ANSWER_WITHIN).unwrap())
+    }
+
+    /// Connects from another loopback address: limits by address do not add up then.
+    #[track_caller]
+    pub(crate) fn connect_from(source: Ipv4Addr, address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+        socket.connect_timeout(&address.into(), ANSWER_WITHIN).unwrap();
+        Self::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         let (buffer, frames) = (Vec::new(), VecDeque::new());
-        Self { stream, buffer, frames, cseq: 0, closed: false, user_agent: "slotcast-test" }
+        Self {
+            stream,
+            buffer,
+            frames,
+            frames_before_answer: 0,
+            cseq: 0,
+            closed: false,
+            user_agent: "slotcast-test",
+        }
     }
 
     /// Writes bytes as they are. A connection that the server has closed already is no failure of the writer.
@@ -120,6 +142,7 @@ impl Dialogue {
             self.take_frames();
             if let Some((reply, used)) = parse_reply(&self.buffer) {
                 self.buffer.drain(..used);
+                self.frames_before_answer = self.frames.len();
                 return Some(reply);
             }
             if !self.fill(deadline) {
@@ -149,9 +172,9 @@ impl Dialogue {
         self.closed
     }
 
-    /// Bytes that were read and are no complete answer or frame yet.
-    pub(crate) fn unread(&self) -> &[u8] {
-        &self.buffer
+    /// Frames that lay unread when the last answer came.
+    pub(crate) fn frames_before_the_last_answer(&self) -> usize {
+        self.frames_before_answer
     }
 
     /// Closes the sending side only.

@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "every test binary compiles this module and uses its own part of it")]
 
 pub(crate) mod dialogue;
+pub(crate) mod feeder;
 pub(crate) mod players;
 pub(crate) mod process;
 pub(crate) mod relay;
