@@ -167,7 +167,8 @@ pub fn challenges(nonce: &str, stale: bool, basic: bool) -> Vec<String> {
 
 /// What one request brought to prove itself, with all that is needed to check it.
 pub struct Credentials {
-    authorizations: Vec<Authorization>,
+    /// The first header that can be checked: one request is one guess.
+    authorization: Option<Authorization>,
     method: String,
     path: String,
     token: Option<String>,
@@ -208,7 +209,7 @@ impl Credentials {
         let usable =
             |authorization: &Authorization| basic || matches!(authorization, Authorization::Digest(_));
         Self {
-            authorizations: all.filter_map(Authorization::parse).filter(usable).collect(),
+            authorization: all.filter_map(Authorization::parse).find(usable),
             method: method.to_owned(),
             path: target.path.clone(),
             token: target.token().map(str::to_owned),
@@ -224,10 +225,10 @@ impl Credentials {
 
     /// Whether there is anything to check.
     pub fn is_present(&self) -> bool {
-        self.token.is_some() || !self.authorizations.is_empty()
+        self.token.is_some() || self.authorization.is_some()
     }
 
-    /// Checks all that was brought; one right proof is enough. Does not look at
+    /// Checks the token and the first usable Authorization; one right proof is enough. Does not look at
     /// [`already_granted`](Self::already_granted).
     ///
     /// Takes the same time for a proof that is wrong early and one that is wrong late.
@@ -239,7 +240,7 @@ impl Credentials {
             };
             if secret_matches(user, token, credential) { Verdict::Granted } else { Verdict::Wrong }
         });
-        let headers = self.authorizations.iter().map(|authorization| match authorization {
+        let headers = self.authorization.iter().map(|authorization| match authorization {
             Authorization::Digest(digest) => self.verify_digest(digest, now, credential),
             Authorization::Basic { user, password } if secret_matches(user, password, credential) => {
                 Verdict::Granted
@@ -351,4 +352,172 @@ fn hex(bytes: &[u8]) -> String {
         .flat_map(|b| [b >> 4, b & 15])
         .filter_map(|digit| char::from_digit(digit.into(), 16))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const URL: &str = "rtsp://h/ch";
+
+    struct Setting {
+        now: Instant,
+        nonces: Nonces,
+        nonce: String,
+    }
+
+    fn setting() -> Setting {
+        #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+        let now = Instant::now();
+        let mut nonces = Nonces::new();
+        let nonce = nonces.issue(now, [7; 16]);
+        Setting { now, nonces, nonce }
+    }
+
+    impl Setting {
+        fn credentials(&self, authorization: &str, url: &str) -> Credentials {
+            let headers = Headers::new().with("Authorization", authorization);
+            let target = Target::parse(url).unwrap();
+            Credentials::new(&headers, "DESCRIBE", &target, &self.nonces, false, false)
+        }
+
+        fn proof(&self, which: usize, user: &str, password: &str, uri: &str) -> String {
+            let challenge = Challenge::parse(&challenges(&self.nonce, false, false)[which]).unwrap();
+            challenge.respond(user, password, "DESCRIBE", uri, "c")
+        }
+
+        #[track_caller]
+        fn check(&self, proof: &str, expected: Verdict) {
+            let credentials = self.credentials(proof, URL);
+            assert_eq!(credentials.verify(self.now, &Credential::Password("secret")), expected, "{proof}");
+        }
+    }
+
+    #[test]
+    fn challenges_stand_in_the_order_that_clients_need() {
+        assert_eq!(
+            challenges("abc", true, true),
+            [
+                "Digest realm=\"slotcast\", nonce=\"abc\", stale=true, algorithm=SHA-256",
+                "Basic realm=\"slotcast\"",
+                "Digest realm=\"slotcast\", nonce=\"abc\", stale=true",
+            ]
+        );
+    }
+
+    #[test]
+    fn right_and_wrong_proofs_of_both_algorithms() {
+        let setting = setting();
+        for which in [0, 1] {
+            setting.check(&setting.proof(which, "anyone", "secret", URL), Verdict::Granted);
+            setting.check(&setting.proof(which, "anyone", "Secret", URL), Verdict::Wrong);
+            setting.check(&setting.proof(which, "", "secret", URL), Verdict::Granted);
+        }
+    }
+
+    #[test]
+    fn the_uri_may_be_any_of_the_same_channel_and_none_of_another() {
+        let setting = setting();
+        for uri in ["rtsp://h/ch/", "/ch", "rtsp://other:1/ch/trackID=0", "/ch?x"] {
+            setting.check(&setting.proof(1, "u", "secret", uri), Verdict::Granted);
+        }
+        for uri in ["rtsp://h/other", "*", "", "/", "http://h/ch"] {
+            setting.check(&setting.proof(1, "u", "secret", uri), Verdict::Wrong);
+        }
+    }
+
+    #[test]
+    fn nonces_expire_and_belong_to_one_connection() {
+        let mut setting = setting();
+        let proof = setting.proof(1, "u", "secret", URL);
+        setting.now += NONCE_LIFETIME - Duration::from_millis(1);
+        setting.check(&proof, Verdict::Granted);
+        setting.now += Duration::from_millis(1);
+        setting.check(&proof, Verdict::Stale);
+        setting.check(&setting.proof(1, "u", "wrong", URL), Verdict::Wrong);
+        setting.nonces = Nonces::new();
+        setting.check(&proof, Verdict::Stale);
+    }
+
+    #[test]
+    fn the_oldest_nonce_is_forgotten_first() {
+        let mut setting = setting();
+        let proof = setting.proof(1, "u", "secret", URL);
+        (1..limits::NONCES_MAX).for_each(|n| drop(setting.nonces.issue(setting.now, [n as u8; 16])));
+        setting.check(&proof, Verdict::Granted);
+        setting.nonces.issue(setting.now, [99; 16]);
+        setting.check(&proof, Verdict::Stale);
+    }
+
+    #[test]
+    fn qop_and_odd_writing_are_tolerated() {
+        let setting = setting();
+        let text = format!("Digest realm=\"slotcast\", nonce=\"{}\", qop=\"auth\"", setting.nonce);
+        let proof = Challenge::parse(&text).unwrap().respond("u", "secret", "DESCRIBE", URL, "c");
+        assert!(proof.contains("qop=auth, nc=00000001"));
+        setting.check(&proof, Verdict::Granted);
+        let odd =
+            setting.proof(0, "a\"b,c", "secret", URL).replace("Digest ", "dIGEST  ").replace(", ", " ,");
+        setting.check(&odd, Verdict::Granted);
+    }
+
+    #[test]
+    fn what_cannot_be_checked_is_missing() {
+        let setting = setting();
+        let proof = setting.proof(1, "u", "secret", URL);
+        for text in ["", "Digest", "Digest ,,,=", "Bearer x", "Basic dTpzZWNyZXQ="] {
+            setting.check(text, Verdict::Missing);
+        }
+        setting.check(&format!("{proof}, algorithm=MD5-sess"), Verdict::Missing);
+        setting.check(&format!("{proof}, qop=auth-int"), Verdict::Missing);
+        setting.check(&proof.replace("uri=", "x="), Verdict::Missing);
+        setting.check(&proof.replace("slotcast", "other"), Verdict::Wrong);
+    }
+
+    #[test]
+    fn a_reservation_is_proven_by_its_derived_values() {
+        let setting = setting();
+        let (md5, sha256) = (ha1_md5(LINK_USER, "ID"), ha1_sha256(LINK_USER, "ID"));
+        let key = Credential::Ha1 { user: LINK_USER, md5: &md5, sha256: &sha256 };
+        let verdict = |proof: &str, url: &str| setting.credentials(proof, url).verify(setting.now, &key);
+        for which in [0, 1] {
+            assert_eq!(verdict(&setting.proof(which, "live", "ID", URL), URL), Verdict::Granted);
+            assert_eq!(verdict(&setting.proof(which, "other", "ID", URL), URL), Verdict::Wrong);
+            assert_eq!(verdict(&setting.proof(which, "live", "id", URL), URL), Verdict::Wrong);
+        }
+        assert_eq!(verdict("", "rtsp://h/ch?token=ID"), Verdict::Granted);
+        assert_eq!(verdict("", "rtsp://h/ch?token=id"), Verdict::Wrong);
+        assert_eq!(verdict("", URL), Verdict::Missing);
+    }
+
+    #[test]
+    fn basic_counts_only_where_it_is_offered() {
+        let setting = setting();
+        let target = Target::parse(URL).unwrap();
+        let verdict = |value: &str, basic| {
+            let headers = Headers::new().with("Authorization", value);
+            let credentials = Credentials::new(&headers, "SETUP", &target, &setting.nonces, basic, false);
+            credentials.verify(setting.now, &Credential::Password("secret"))
+        };
+        assert_eq!(verdict("Basic dTpzZWNyZXQ=", true), Verdict::Granted);
+        assert_eq!(verdict("Basic dTp3cm9uZw==", true), Verdict::Wrong);
+        assert_eq!(verdict("Basic dTpzZWNyZXQ=", false), Verdict::Missing);
+        for broken in ["Basic", "Basic !!!", "Basic dQ==", "Basic /w=="] {
+            assert_eq!(verdict(broken, true), Verdict::Missing);
+        }
+    }
+
+    #[test]
+    fn nothing_secret_is_shown() {
+        let setting = setting();
+        let shown = format!(
+            "{:?} {:?} {:?}",
+            setting.credentials(&setting.proof(1, "user1", "secret", URL), "/ch?token=tok1"),
+            setting.nonces,
+            Credential::Password("pass1"),
+        );
+        for secret in ["user1", "tok1", "pass1", setting.nonce.as_str()] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+    }
 }

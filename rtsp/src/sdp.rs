@@ -19,6 +19,9 @@ use crate::limits;
 pub use description::{render, with_title};
 pub use sets::with_parameter_sets;
 
+/// Origin, name, addresses, times and keys of the broadcaster: ours stand in their place, or nothing does.
+const KEYS_UNREAD: [&str; 11] = ["o=", "s=", "i=", "u=", "e=", "p=", "c=", "t=", "r=", "z=", "k="];
+
 /// What an SDP announces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announced {
@@ -101,7 +104,8 @@ pub fn parse(bytes: &[u8]) -> Result<Announced, SdpError> {
     Ok(Announced { tracks, controls, session_control, description, bandwidth_kbps })
 }
 
-/// The text without what `sdp-types` is stricter about than our peers are: other line ends, trailing NULs.
+/// The text without what is not read here (and what `sdp-types` would be stricter about than our peers are): lines
+/// of other keys, bare LF, trailing NULs.
 fn bounded(bytes: &[u8]) -> Result<String, SdpError> {
     if bytes.len() > limits::SDP_BYTES_MAX {
         return Err(SdpError::TooLong);
@@ -113,8 +117,10 @@ fn bounded(bytes: &[u8]) -> Result<String, SdpError> {
         if count >= limits::SDP_LINES_MAX || line.len() > limits::SDP_LINE_BYTES_MAX {
             return Err(SdpError::TooLong);
         }
-        bounded.push_str(line);
-        bounded.push_str("\r\n");
+        if !KEYS_UNREAD.iter().any(|key| line.starts_with(key)) {
+            bounded.push_str(line);
+            bounded.push_str("\r\n");
+        }
     }
     Ok(bounded)
 }
@@ -173,3 +179,6 @@ fn kbps(lines: &[Bandwidth]) -> Option<u64> {
 fn plain(error: &sdp_types::ParserError) -> String {
     error.to_string().chars().filter(|c| !c.is_control()).take(200).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -290,3 +290,135 @@ fn decode(text: &str) -> Option<String> {
     }
     String::from_utf8(out).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(url: &str, path: &str, track: Option<(&str, Option<u8>)>, base: &str) {
+        let target = Target::parse(url).unwrap();
+        let named = target.track.as_ref().map(|track| (track.as_str(), track.index()));
+        assert_eq!((target.path.as_str(), named, target.base.as_str()), (path, track, base), "{url}");
+    }
+
+    #[test]
+    fn strict() {
+        check("rtsp://h/ch", "ch", None, "rtsp://h/ch");
+        check("rtsp://h:8554/ch/trackID=0", "ch", Some(("trackID=0", Some(0))), "rtsp://h:8554/ch");
+        check(
+            "rtsps://[::1]:8322/ch/streamid=1",
+            "ch",
+            Some(("streamid=1", Some(1))),
+            "rtsps://[::1]:8322/ch",
+        );
+        check("/ch/stream=3", "ch", Some(("stream=3", Some(3))), "/ch");
+        check("/ch/video", "ch", Some(("video", None)), "/ch");
+        assert_eq!(RequestUrl::parse("*"), Ok(RequestUrl::Server));
+    }
+
+    #[test]
+    fn tolerated() {
+        check("RTSP://h/ch/", "ch", None, "RTSP://h/ch");
+        check("rtsp://h/ch/?q=1", "ch", None, "rtsp://h/ch?q=1");
+        check("rtsp://h/ch?q=1", "ch", None, "rtsp://h/ch?q=1");
+        check("rtsp://h/ch?q=1/", "ch", None, "rtsp://h/ch?q=1");
+        check("rtsp://h/ch?q=1/trackID=2", "ch", Some(("trackID=2", Some(2))), "rtsp://h/ch?q=1");
+        check("rtsp://h/ch?q=1/trackID=2/", "ch", Some(("trackID=2", Some(2))), "rtsp://h/ch?q=1");
+        check("rtsp://h/ch/?q=1/trackID=2", "ch", Some(("trackID=2", Some(2))), "rtsp://h/ch?q=1");
+        check("rtsp://h/ch/stream=0?q=1", "ch", Some(("stream=0", Some(0))), "rtsp://h/ch?q=1");
+        check("rtsp://h/ch//trackID=0/", "ch", Some(("trackID=0", Some(0))), "rtsp://h/ch");
+        check("rtsp://user:pa%40ss@h/ch", "ch", None, "rtsp://h/ch");
+        check("rtsp://u:p@[fe80::1%25eth0]/ch", "ch", None, "rtsp://[fe80::1%25eth0]/ch");
+        check("rtsp://h/%63h", "ch", None, "rtsp://h/%63h");
+        check("rtsp://h/ch#part", "ch", None, "rtsp://h/ch");
+        check("rtsp://h/ch?token=a/b", "ch", None, "rtsp://h/ch?token=a/b");
+        check("/ch/trackID=256", "ch", Some(("trackID=256", None)), "/ch");
+    }
+
+    #[test]
+    fn addresses_that_name_nothing_are_no_errors() {
+        for url in [
+            "/",
+            "rtsp://h",
+            "rtsp://h/",
+            "rtsp://h?q",
+            "/..",
+            "/../etc/passwd",
+            "/%2e%2e",
+            "/a%2fb",
+            "/a/b/c",
+            "/%00",
+            "/%",
+            "/%zz",
+            "/%2",
+            "/a%252e",
+            "/ä",
+            "/%ff",
+            "//",
+        ] {
+            assert_eq!(Target::parse(url).unwrap().path, "", "{url}");
+        }
+        assert_eq!(Target::parse(&format!("/{}", "x".repeat(65))).unwrap().path, "");
+    }
+
+    #[test]
+    fn bad() {
+        for (url, error) in [
+            ("", UrlError::Malformed),
+            ("/a b", UrlError::Malformed),
+            ("/a\0", UrlError::Malformed),
+            ("ch", UrlError::Scheme),
+            ("trackID=0", UrlError::Scheme),
+            ("http://h/ch", UrlError::Scheme),
+            ("file:///etc/passwd", UrlError::Scheme),
+            ("rtsp:/h/ch", UrlError::Scheme),
+            ("rtsp:///ch", UrlError::Host),
+            ("rtsp://h:99999/ch", UrlError::Host),
+            ("rtsp://h:-1/ch", UrlError::Host),
+            ("rtsp://[::1/ch", UrlError::Host),
+            ("rtsp://[x]/ch", UrlError::Host),
+            ("rtsp://[::1]x/ch", UrlError::Host),
+        ] {
+            assert_eq!(Target::parse(url), Err(error), "{url}");
+        }
+        assert_eq!(Target::parse(&"/".repeat(limits::URL_BYTES_MAX + 1)), Err(UrlError::TooLong));
+    }
+
+    #[test]
+    fn the_token_is_decoded_once_and_never_shown() {
+        let target = Target::parse("rtsp://h/ch?a=b&token=x%2By%2525&c/trackID=0").unwrap();
+        assert_eq!(target.token(), Some("x+y%25"));
+        assert!(!format!("{target:?}").contains("x%2B"));
+        for none in ["/ch", "/ch?", "/ch?token", "/ch?token=", "/ch?xtoken=a", "/ch?token=%"] {
+            assert_eq!(Target::parse(none).unwrap().token(), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn controls_are_absolute_where_a_query_would_be_lost() {
+        let plain = Target::parse("rtsp://h/ch/").unwrap();
+        assert_eq!(
+            (plain.control_base(), plain.content_base()),
+            (ControlBase::Relative, "rtsp://h/ch/".to_owned())
+        );
+        let query = Target::parse("rtsp://h/ch?q").unwrap();
+        assert_eq!(query.control_base(), ControlBase::Absolute("rtsp://h/ch?q"));
+        assert_eq!(query.content_base(), "rtsp://h/ch/?q");
+        assert_eq!(Target::parse(&query.content_base()).unwrap().base, query.base);
+    }
+
+    #[test]
+    fn controls_resolve_against_their_base() {
+        for (base, control, resolved) in [
+            ("rtsp://h/ch", "trackID=0", "rtsp://h/ch/trackID=0"),
+            ("rtsp://h/ch/", "/trackID=0", "rtsp://h/ch/trackID=0"),
+            ("rtsp://h/ch/?q", "trackID=0", "rtsp://h/ch/trackID=0?q"),
+            ("rtsp://h/ch/", "rtsp://g/x", "rtsp://g/x"),
+            ("rtsp://h/ch/", "*", "rtsp://h/ch/"),
+            ("rtsp://h/ch", "", "rtsp://h/ch"),
+        ] {
+            assert_eq!(resolve(base, control), resolved);
+        }
+    }
+}

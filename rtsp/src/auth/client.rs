@@ -115,3 +115,62 @@ impl fmt::Debug for Challenge {
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_examples_of_the_standards() {
+        let challenge = Challenge::parse(
+            "Digest realm=\"testrealm@host.com\", qop=\"auth,auth-int\", \
+             nonce=\"dcd98b7102dd2f0e8b11d0f600bfb0c093\", opaque=\"5ccc069c403ebaf9f0171e9517f40e41\"",
+        );
+        let answer =
+            challenge.unwrap().respond("Mufasa", "Circle Of Life", "GET", "/dir/index.html", "0a4f113b");
+        assert!(answer.contains("response=\"6629fae49393a05397450978507c4ef1\""), "{answer}");
+        assert!(answer.ends_with(", opaque=\"5ccc069c403ebaf9f0171e9517f40e41\""), "{answer}");
+
+        let challenge = Challenge::parse(
+            "Digest realm=\"http-auth@example.org\", qop=\"auth, auth-int\", algorithm=SHA-256, \
+             nonce=\"7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v\"",
+        );
+        let cnonce = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ";
+        let answer = challenge.unwrap().respond("Mufasa", "Circle of Life", "GET", "/dir/index.html", cnonce);
+        let response = "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1";
+        assert!(answer.contains(&format!("response=\"{response}\"")), "{answer}");
+    }
+
+    #[test]
+    fn the_strongest_challenge_is_answered() {
+        let headers = Headers::new()
+            .with("WWW-Authenticate", "Basic realm=\"x\"")
+            .with("WWW-Authenticate", "Digest realm=\"x\", nonce=\"y\"")
+            .with("WWW-Authenticate", "Digest realm=\"x\", nonce=\"y\", algorithm=SHA-256, stale=TRUE");
+        let challenge = Challenge::strongest(&headers).unwrap();
+        assert!(challenge.stale);
+        assert!(challenge.respond("u", "p", "PLAY", "/", "").contains("algorithm=SHA-256"));
+        assert_eq!(Challenge::strongest(&Headers::new()), None);
+    }
+
+    #[test]
+    fn basic_is_answered_where_there_is_nothing_else() {
+        let basic = Challenge::parse("basic").unwrap();
+        assert_eq!(basic.respond("u", "secret", "PLAY", "/", ""), "Basic dTpzZWNyZXQ=");
+    }
+
+    #[test]
+    fn bad() {
+        for text in [
+            "",
+            "Digest",
+            "Digest realm=\"x\"",
+            "Digest nonce=\"x\"",
+            "Negotiate",
+            "Digest realm=a, nonce=b, qop=auth-int",
+            "Digest realm=a, nonce=b, algorithm=SHA-512",
+        ] {
+            assert_eq!(Challenge::parse(text), None, "{text}");
+        }
+    }
+}

@@ -297,13 +297,14 @@ impl Decoder {
         }
         let position = self.position;
         let bound = limits::START_LINE_BYTES_MAX;
-        let too_long = if self.buffer.iter().take(bound).any(|b| *b == b' ') {
-            MessageErrorKind::UrlTooLong
-        } else {
-            MessageErrorKind::StartLine
-        };
-        let Some(line) = self.take_line(bound, too_long).map_err(|kind| self.error(kind, None))? else {
-            return Ok(None);
+        let line = match self.take_line(bound, MessageErrorKind::StartLine) {
+            Ok(Some(line)) => line,
+            Ok(None) => return Ok(None),
+            // Behind a space it is the address that does not end.
+            Err(_) if self.buffer.iter().take(bound).any(|b| *b == b' ') => {
+                return Err(self.error(MessageErrorKind::UrlTooLong, None));
+            }
+            Err(kind) => return Err(self.error(kind, None)),
         };
         self.stray = 0;
         match parse_start_line(&line) {
@@ -470,4 +471,118 @@ fn body_length(headers: &Headers) -> Result<usize, MessageErrorKind> {
     // Digits that do not fit are a number all the same, but no length that anyone means.
     let length: usize = text.parse().map_err(|_| MessageErrorKind::ContentLength)?;
     if length > limits::BODY_BYTES_MAX { Err(MessageErrorKind::BodyTooLong) } else { Ok(length) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(bytes: &[u8]) -> (Vec<Item>, Option<MessageError>, Phase) {
+        let mut decoder = Decoder::new();
+        decoder.feed(bytes);
+        let mut items = Vec::new();
+        loop {
+            match decoder.poll_item() {
+                Ok(Some(item)) => items.push(item),
+                Ok(None) => return (items, None, decoder.phase()),
+                Err(error) => return (items, Some(error), decoder.phase()),
+            }
+        }
+    }
+
+    #[track_caller]
+    fn one(text: &str) -> Request {
+        match decode(text.as_bytes()) {
+            (items, None, Phase::Idle) => match items.as_slice() {
+                [Item::Request(request)] => request.clone(),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn bad(text: &str, kind: MessageErrorKind, cseq: Option<&str>) {
+        let (items, error, _) = decode(text.as_bytes());
+        let error = error.unwrap_or_else(|| panic!("{items:?}"));
+        assert_eq!((error.kind, error.cseq.as_deref()), (kind, cseq), "{text:?}");
+    }
+
+    #[test]
+    fn strict() {
+        let request = one("ANNOUNCE rtsp://h/ch RTSP/1.0\r\nCSeq: 007\r\nContent-Length: 3\r\n\r\nv=0");
+        assert_eq!((request.method.as_str(), request.url.as_str()), ("ANNOUNCE", "rtsp://h/ch"));
+        assert_eq!(request.cseq(), Some("007"));
+        assert_eq!(request.body, "v=0");
+        let (items, ..) = decode(b"RTSP/1.0 454 Session Not Found\r\nCSeq: 1\r\n\r\n");
+        assert!(matches!(&items[..], [Item::Response(r)] if r.status == Status::SESSION_NOT_FOUND
+            && r.reason == "Session Not Found" && r.cseq() == Some("1")));
+    }
+
+    #[test]
+    fn tolerated() {
+        assert_eq!(one("\r\n\nOPTIONS * RTSP/1.0\ncseq:1\n\n").cseq(), Some("1"));
+        assert_eq!(one("OPTIONS  *  RTSP/1.0 \r\nCSeq : 0\r\n\r\n").cseq(), Some("0"));
+        let folded = one("OPTIONS * RTSP/1.0\r\nX: a\r\n\t b\r\n\r\n");
+        assert_eq!(folded.headers.get("x"), Some("a b"));
+        let latin1 = decode(b"OPTIONS * RTSP/1.0\r\nUser-Agent: Caf\xe9\r\n\r\n");
+        assert!(matches!(&latin1.0[..], [Item::Request(_)]));
+        assert_eq!(one("OPTIONS * RTSP/1.0\r\nCSeq:\r\n\r\n").cseq(), None);
+    }
+
+    #[test]
+    fn bad_messages_say_what_to_answer() {
+        use MessageErrorKind as Kind;
+        bad("\x16\x03\x01", Kind::NotRtsp, None);
+        bad("GET / HTTP/1.1\r\n", Kind::StartLine, None);
+        bad("OPTIONS * RTSP/2.0\r\nCSeq: 4\r\n\r\n", Kind::Version, Some("4"));
+        bad("OPTIONS * RTSP/1.0\r\nCSeq: 5\r\nno colon\r\n", Kind::Header, Some("5"));
+        for length in ["-1", "+1", "1 2", "0x1", "", "18446744073709551616", "1\r\nContent-Length: 1"] {
+            let text = format!("SETUP / RTSP/1.0\r\nCSeq: 6\r\nContent-Length: {length}\r\n\r\n");
+            bad(&text, Kind::ContentLength, Some("6"));
+        }
+    }
+
+    #[test]
+    fn another_version_is_answered_and_the_connection_goes_on() {
+        let mut decoder = Decoder::new();
+        decoder
+            .feed(b"OPTIONS * RTSP/2.0\r\nCSeq: 1\r\nContent-Length: 2\r\n\r\nxyOPTIONS * RTSP/1.0\r\n\r\n");
+        let error = decoder.poll_item().unwrap_err();
+        assert!(!error.closes() && error.status() == Status::VERSION_NOT_SUPPORTED);
+        assert!(matches!(decoder.poll_item(), Ok(Some(Item::Request(_)))));
+        assert_eq!(decoder.phase(), Phase::Idle);
+    }
+
+    #[test]
+    fn after_a_fatal_error_nothing_is_kept() {
+        let mut decoder = Decoder::new();
+        decoder.feed(b"\0");
+        assert!(decoder.poll_item().unwrap_err().closes());
+        decoder.feed(&[b'x'; 1000]);
+        assert_eq!((decoder.poll_item(), decoder.buffered()), (Ok(None), 0));
+    }
+
+    #[test]
+    fn the_phase_says_what_is_missing() {
+        for (bytes, phase) in [
+            (&b""[..], Phase::Idle),
+            (b"\r\n", Phase::Idle),
+            (b"\r", Phase::Idle),
+            (b"$\0\0", Phase::Frame),
+            (b"$\0\0\x02a", Phase::Frame),
+            (b"O", Phase::Headers),
+            (b"OPTIONS * RTSP/1.0\r\n", Phase::Headers),
+            (b"OPTIONS * RTSP/1.0\r\nContent-Length: 1\r\n\r\n", Phase::Body),
+        ] {
+            assert_eq!(decode(bytes).2, phase, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn positions_count_from_the_first_byte_of_the_connection() {
+        let (_, error, _) = decode(b"$\0\0\x01a\r\nOPTIONS * RTSP/1.0\r\nbroken\r\n");
+        // The line behind the one at fault has begun.
+        assert_eq!(error.map(|error| error.position), Some(35));
+    }
 }

@@ -1,0 +1,201 @@
+//! What real broadcasters announce, and what becomes of it.
+
+use bytes::Bytes;
+use slotcast_core::{keyframe::ParameterSets, media::Codec};
+
+use super::*;
+use crate::url::ControlBase;
+
+const FFMPEG: &str = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=No Name\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\n\
+    a=tool:libavformat 59.27.100\r\n\
+    m=video 0 RTP/AVP 96\r\nb=AS:800\r\na=rtpmap:96 H264/90000\r\n\
+    a=fmtp:96 packetization-mode=1; sprop-parameter-sets=Z0LAHtkA,aMuMsg==; profile-level-id=42C01E\r\n\
+    a=control:streamid=0\r\n\
+    m=audio 0 RTP/AVP 97\r\nb=AS:128\r\na=rtpmap:97 MPEG4-GENERIC/48000/2\r\n\
+    a=fmtp:97 profile-level-id=1;mode=AAC-hbr;sizelength=13;indexlength=3;indexdeltalength=3; config=1190\r\n\
+    a=control:streamid=1\r\n";
+
+const RTSPCLIENTSINK: &str = "v=0\r\no=- 1188340656180883 1 IN IP4 127.0.0.1\r\ns=Session streamed with GStreamer\r\n\
+    i=rtspclientsink\r\nt=0 0\r\na=tool:GStreamer\r\n\
+    m=video 0 RTP/AVP 96\r\nc=IN IP4 192.0.2.7\r\nb=AS:2048\r\na=rtpmap:96 H264/90000\r\na=framerate:25\r\n\
+    a=fmtp:96 packetization-mode=1;profile-level-id=42c01e;sprop-parameter-sets=Z0LAHtkA,aMuMsg==\r\n\
+    a=control:stream=0\r\na=ts-refclk:local\r\na=mediaclk:sender\r\na=ssrc:123 cname:user@secret-host\r\n";
+
+fn media(lines: &str) -> String {
+    format!("v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\n{lines}")
+}
+
+#[track_caller]
+fn read(text: &str) -> Announced {
+    parse(text.as_bytes()).unwrap()
+}
+
+#[test]
+fn ffmpeg() {
+    let announced = read(FFMPEG);
+    let [video, audio] = &announced.tracks[..] else { panic!("{announced:?}") };
+    assert_eq!(
+        (video.codec, video.clock_rate.get(), &video.payload_types[..]),
+        (Codec::H264, 90_000, &[96][..])
+    );
+    assert_eq!(
+        (audio.codec, audio.clock_rate.get(), &audio.payload_types[..]),
+        (Codec::Audio, 48_000, &[97][..])
+    );
+    assert_eq!(announced.controls, ["streamid=0", "streamid=1"]);
+    assert_eq!(announced.bandwidth_kbps, Some(928));
+}
+
+#[test]
+fn rtspclientsink() {
+    let announced = read(RTSPCLIENTSINK);
+    assert_eq!(announced.controls, ["stream=0"]);
+    assert_eq!(announced.tracks[0].codec, Codec::H264);
+    assert_eq!(
+        announced.description.media[0],
+        "m=video 0 RTP/AVP 96\r\nb=AS:2048\r\na=rtpmap:96 H264/90000\r\na=framerate:25\r\n\
+         a=fmtp:96 packetization-mode=1;profile-level-id=42c01e;sprop-parameter-sets=Z0LAHtkA,aMuMsg==\r\n\
+         a=ts-refclk:local\r\na=mediaclk:sender\r\n"
+    );
+}
+
+#[test]
+fn viewers_get_lines_of_ours_and_no_address_of_the_broadcaster() {
+    let description = with_title(&read(FFMPEG).description, "News\r\nm=evil 1 RTP/AVP 0");
+    let text = render(&description, ControlBase::Relative);
+    assert_eq!(
+        text,
+        "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=News  m=evil 1 RTP/AVP 0\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n\
+         a=range:npt=now-\r\na=control:*\r\n\
+         m=video 0 RTP/AVP 96\r\nb=AS:800\r\na=rtpmap:96 H264/90000\r\n\
+         a=fmtp:96 packetization-mode=1; sprop-parameter-sets=Z0LAHtkA,aMuMsg==; profile-level-id=42C01E\r\n\
+         a=control:trackID=0\r\n\
+         m=audio 0 RTP/AVP 97\r\nb=AS:128\r\na=rtpmap:97 MPEG4-GENERIC/48000/2\r\n\
+         a=fmtp:97 profile-level-id=1;mode=AAC-hbr;sizelength=13;indexlength=3;indexdeltalength=3; config=1190\r\n\
+         a=control:trackID=1\r\n"
+    );
+}
+
+#[test]
+fn what_is_rendered_is_read_as_the_same_tracks() {
+    for sdp in [FFMPEG, RTSPCLIENTSINK] {
+        let announced = read(sdp);
+        let again = read(&render(&announced.description, ControlBase::Absolute("rtsp://h/ch?q")));
+        assert_eq!(again.tracks, announced.tracks);
+        assert_eq!(again.description, announced.description);
+        assert_eq!(again.bandwidth_kbps, announced.bandwidth_kbps);
+        assert_eq!(again.session_control.as_deref(), Some("rtsp://h/ch?q"));
+        assert_eq!(again.controls[0], "rtsp://h/ch/trackID=0?q");
+    }
+}
+
+#[test]
+fn static_payload_types_need_no_rtpmap() {
+    for (payload_type, clock_rate) in [(0, 8_000), (9, 8_000), (10, 44_100), (14, 90_000), (33, 90_000)] {
+        let announced = read(&media(&format!("m=audio 0 RTP/AVP {payload_type}\r\n")));
+        assert_eq!(announced.tracks[0].clock_rate.get(), clock_rate);
+        assert_eq!(announced.bandwidth_kbps, None);
+    }
+}
+
+#[test]
+fn codecs_by_their_names() {
+    for (name, codec) in [
+        ("H264", Codec::H264),
+        ("h265", Codec::H265),
+        ("VP8", Codec::Vp8),
+        ("VP9", Codec::Vp9),
+        ("AV1", Codec::Av1),
+        ("JPEG", Codec::Other),
+    ] {
+        let sdp = media(&format!("m=video 0 RTP/AVP 96\r\na=rtpmap:96 {name}/90000\r\n"));
+        assert_eq!(read(&sdp).tracks[0].codec, codec, "{name}");
+    }
+}
+
+#[test]
+fn tolerated() {
+    let bare =
+        "v=0\nm=video 5004/2 rtp/avp 96 96 97\nc=IN IP4 nonsense here\na=rtpmap:96  H264/90000/1\nz=?\n\0";
+    let announced = read(bare);
+    assert_eq!(announced.tracks[0].payload_types, [96, 97]);
+    assert_eq!(announced.controls, [""]);
+    let tias = read(&media("b=AS:10\r\nm=audio 0 RTP/AVP 0\r\nb=TIAS:64001\r\nb=RS:9\r\nb=AS:60\r\n"));
+    assert_eq!(tias.bandwidth_kbps, Some(65));
+    let of_session = read(&media("b=AS:500\r\nm=audio 0 RTP/AVP 0\r\n"));
+    assert_eq!(of_session.bandwidth_kbps, Some(500));
+}
+
+#[test]
+fn bad() {
+    let with_map = |map: &str| media(&format!("m=video 0 RTP/AVP 96\r\na=rtpmap:96 {map}\r\n"));
+    for (text, error) in [
+        (media(""), SdpError::NoMedia),
+        (media(&"m=audio 0 RTP/AVP 0\r\n".repeat(5)), SdpError::TooManyTracks(5)),
+        (with_map("H264/0"), SdpError::ClockRate(0)),
+        (with_map("H264/-1"), SdpError::ClockRate(0)),
+        (with_map("H264"), SdpError::ClockRate(0)),
+        (with_map("H264/99999999999"), SdpError::ClockRate(0)),
+        (media("m=video 0 RTP/AVP 96\r\n"), SdpError::RtpmapMissing(0)),
+        (media("m=video 0 RTP/AVP 128\r\n"), SdpError::PayloadType(0)),
+        (media("m=video 0 RTP/AVP x\r\n"), SdpError::PayloadType(0)),
+        (media("m=video 0 RTP/SAVP 96\r\n"), SdpError::Profile(0)),
+        (media("m=application 0 UDP/DTLS/SCTP webrtc\r\n"), SdpError::Profile(0)),
+        (media(&"a=x\r\n".repeat(limits::SDP_LINES_MAX)), SdpError::TooLong),
+        (media(&format!("a={}\r\n", "x".repeat(limits::SDP_LINE_BYTES_MAX))), SdpError::TooLong),
+        ("x".repeat(limits::SDP_BYTES_MAX + 1), SdpError::TooLong),
+    ] {
+        assert_eq!(parse(text.as_bytes()), Err(error), "{:.200}", text);
+    }
+    for text in [
+        "",
+        "v=1\r\n",
+        "m=audio 0 RTP/AVP 0\r\n",
+        "v=0\r\nbroken\r\n",
+        "v=0\r\nm=video\r\n",
+        "v=0\r\na=a\rb\r\n",
+    ] {
+        assert!(matches!(parse(text.as_bytes()), Err(SdpError::Malformed(_))), "{text}");
+    }
+}
+
+fn sets(vps: Option<&'static [u8]>) -> ParameterSets {
+    let bytes = Bytes::from_static;
+    ParameterSets {
+        revision: 1,
+        vps: vps.map(bytes),
+        sps: bytes(&[0x67, 0x64, 0x00, 0x1F, 0xAC]),
+        pps: bytes(&[0x68, 0xEE, 0x3C, 0x80]),
+    }
+}
+
+#[test]
+fn parameter_sets_replace_those_of_the_sdp_once() {
+    let description = read(FFMPEG).description;
+    let with_sets = with_parameter_sets(&description, 0, &sets(None)).unwrap();
+    assert_eq!(
+        with_sets.media[0].lines().last(),
+        Some(
+            "a=fmtp:96 packetization-mode=1; sprop-parameter-sets=Z2QAH6w=,aO48gA==; profile-level-id=42C01E"
+        )
+    );
+    assert_eq!(with_sets.media[1], description.media[1]);
+    assert_eq!(with_parameter_sets(&with_sets, 0, &sets(None)), None);
+    assert_eq!(with_parameter_sets(&description, 2, &sets(None)), None);
+}
+
+#[test]
+fn parameter_sets_make_an_fmtp_where_there_is_none() {
+    let h264 = read(&media("m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n")).description;
+    assert_eq!(
+        with_parameter_sets(&h264, 0, &sets(None)).unwrap().media[0].lines().last(),
+        Some(
+            "a=fmtp:96 packetization-mode=1; profile-level-id=64001F; sprop-parameter-sets=Z2QAH6w=,aO48gA=="
+        )
+    );
+    let h265 = read(&media("m=video 0 RTP/AVP 97\r\na=rtpmap:97 H265/90000\r\n")).description;
+    assert_eq!(
+        with_parameter_sets(&h265, 0, &sets(Some(&[0x40, 1]))).unwrap().media[0].lines().last(),
+        Some("a=fmtp:97 sprop-vps=QAE=; sprop-sps=Z2QAH6w=; sprop-pps=aO48gA==")
+    );
+}
