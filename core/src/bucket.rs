@@ -62,6 +62,7 @@ impl TokenBucket {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests take any instant to count from")]
 mod tests {
     use proptest::prelude::*;
 

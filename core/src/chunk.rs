@@ -245,6 +245,7 @@ impl ChunkBuilder {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests take any instant to count from")]
 pub(crate) mod tests {
     use std::num::NonZeroU32;
 

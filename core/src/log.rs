@@ -278,6 +278,7 @@ fn key_track(stream: &Stream) -> Option<usize> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests take any instant to count from")]
 mod tests {
     use super::*;
     use crate::chunk::{

@@ -57,6 +57,7 @@ impl<T: TimerName, const N: usize> Timers<T, N> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests take any instant to count from")]
 mod tests {
     use std::time::Duration;
 

@@ -220,10 +220,7 @@ impl Window {
 
     /// The connect window: from `margins.before` the start to `margins.after` the end.
     pub fn widened(self, margins: ConnectMargins) -> Self {
-        Self {
-            start: self.start.saturating_sub(margins.before),
-            end: self.end.saturating_add(margins.after),
-        }
+        Self { start: self.start.saturating_sub(margins.before), end: self.end.saturating_add(margins.after) }
     }
 }
 

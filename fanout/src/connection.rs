@@ -55,7 +55,7 @@ pub(crate) enum Media {
 
 /// A viewer over UDP.
 pub(crate) struct UdpViewer {
-    pub(crate) ports: ViewerPorts,
+    pub(crate) ports: Box<ViewerPorts>,
     /// `None` once it is part of the audience.
     pub(crate) catch_up: Option<CatchUp>,
     /// "Unreachable" answers of the network, and when the last one counted.

@@ -5,6 +5,7 @@
 
 use std::{
     net::{Shutdown, SocketAddr},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Instant,
 };
@@ -78,6 +79,14 @@ impl Worker {
         }
     }
 
+    /// Does one connection's business; if it breaks an invariant, that connection is closed and the worker goes on.
+    pub(crate) fn guarded(&mut self, key: usize, now: Now, business: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| business(self))).is_err() {
+            tracing::error!(viewer = key, fault = "server", "a broken invariant: this connection is closed");
+            self.lose(key, "broken_invariant", now);
+        }
+    }
+
     /// Answers the questions of this turn, and those that come up while pipelined requests go on.
     pub(crate) fn answer_asks(&mut self, now: Now) {
         while let Some((key, ask)) = self.asks.pop_front() {
@@ -86,9 +95,11 @@ impl Worker {
             if gone {
                 continue;
             }
-            if let Some(answer) = self.decide(key, ask, now) {
-                self.answer(key, answer, now);
-            }
+            self.guarded(key, now, |worker| {
+                if let Some(answer) = worker.decide(key, ask, now) {
+                    worker.answer(key, answer, now);
+                }
+            });
         }
     }
 
@@ -262,7 +273,7 @@ impl Worker {
             return;
         };
         let catch_up = CatchUp::new(viewer.start, on_air.program.class, now.mono);
-        let mut ports: ViewerPorts = [None; 2 * TRACKS_MAX];
+        let mut ports: Box<ViewerPorts> = Box::new([None; 2 * TRACKS_MAX]);
         let mut shape = Shape([None; TRACKS_MAX]);
         for setup in session.tracks() {
             let track = usize::from(setup.track).min(TRACKS_MAX - 1);

@@ -66,3 +66,9 @@ pub(crate) const STREAM_SILENT_MAX: Duration = Duration::from_secs(10);
 pub(crate) const UNREACHABLE_MAX: u8 = 3;
 /// See [`UNREACHABLE_MAX`].
 pub(crate) const UNREACHABLE_SPACING: Duration = Duration::from_millis(300);
+/// While a program has sent nothing for this long, its viewers need not show that they live.
+pub(crate) const SILENCE_EXCUSES: Duration = Duration::from_secs(5);
+/// A connection that is idle this long is probed by the kernel.
+pub(crate) const PROBE_AFTER: Duration = Duration::from_secs(20);
+/// See [`PROBE_AFTER`].
+pub(crate) const PROBE_EVERY: Duration = Duration::from_secs(10);

@@ -39,7 +39,8 @@ impl Worker {
     pub(crate) fn on_chunk(&mut self, now: Now, chunk: Arc<Chunk>) {
         let id = chunk.stream().program;
         if !self.on_air.contains_key(&id) {
-            let Some(program) = self.shared.programs.program(id) else { return };
+            let program = self.shared.programs.program(id).filter(|p| p.gate.lets_through(now.wall));
+            let Some(program) = program else { return };
             self.on_air.insert(id, OnAir::new(program, now.mono));
         }
         let Some(on_air) = self.on_air.get_mut(&id) else { return };

@@ -18,9 +18,6 @@ use slotcast_core::{
 
 use crate::{limits, shape::Shapes, udp::UdpAudience};
 
-/// The name that our RTCP carries (RFC 3550 §6.5.1).
-pub(crate) const CNAME: &str = "slotcast";
-
 /// One program on one worker.
 pub(crate) struct OnAir {
     pub(crate) program: Arc<Program>,
@@ -96,7 +93,7 @@ impl OnAir {
             })
         });
         let mut packet = Vec::new();
-        rtcp::write_goodbye(&mut packet, report.as_ref(), last.ssrc(), CNAME, reason);
+        rtcp::write_goodbye(&mut packet, report.as_ref(), last.ssrc(), rtcp::CNAME, reason);
         Some(packet)
     }
 }

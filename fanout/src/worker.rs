@@ -210,17 +210,19 @@ impl Worker {
                 RTCP => self.read_datagrams(true, now),
                 Token(token) => {
                     let key = token - FIRST_CONNECTION;
-                    if event.is_readable() || event.is_read_closed() || event.is_error() {
-                        self.read(key, now);
-                    }
-                    if event.is_writable() {
-                        self.on_writable(key, now);
-                    }
+                    self.guarded(key, now, |worker| {
+                        if event.is_readable() || event.is_read_closed() || event.is_error() {
+                            worker.read(key, now);
+                        }
+                        if event.is_writable() {
+                            worker.on_writable(key, now);
+                        }
+                    });
                 }
             }
         }
         for key in std::mem::take(&mut self.unfinished) {
-            self.read(key, now);
+            self.guarded(key, now, |worker| worker.read(key, now));
         }
     }
 
@@ -297,6 +299,9 @@ impl Worker {
             return;
         }
         let _ = stream.set_nodelay(true);
+        let keepalive =
+            socket2::TcpKeepalive::new().with_time(limits::PROBE_AFTER).with_interval(limits::PROBE_EVERY);
+        let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive);
         let _ = socket2::SockRef::from(&stream).set_send_buffer_size(limits::SEND_BUFFER_BYTES);
         let _ = crate::sys::set_unsent_limit(std::os::fd::AsFd::as_fd(&stream), limits::UNSENT_BYTES_MAX);
         let entry = self.connections.vacant_entry();
@@ -419,6 +424,7 @@ impl Worker {
         self.deliver_delayed_answers(now);
         self.look_at_parked(now);
         self.look_at_slow_viewers(now);
+        self.note_progress(now);
         let late: Vec<usize> = self
             .connections
             .iter()
@@ -442,6 +448,25 @@ impl Worker {
         self.answer_asks(now);
         self.refresh_programs(now);
         self.publish_stats();
+    }
+
+    /// Media that a TCP viewer takes is a sign of life. And while a broadcaster is away nobody can be expected to give
+    /// one: players keep their sessions alive only while packets come.
+    fn note_progress(&mut self, now: Now) {
+        for (_, connection) in &mut self.connections {
+            let Some(viewer) = &connection.viewer else { continue };
+            let Some(media) = &viewer.media else { continue };
+            let silent = self.on_air.get(&viewer.program).is_none_or(|on_air| {
+                now.mono.saturating_duration_since(on_air.chunk_at) > limits::SILENCE_EXCUSES
+            });
+            match media {
+                _ if silent => connection.rtsp.handle_alive(now.mono),
+                Media::Tcp(tcp) if now.mono.saturating_duration_since(tcp.progress_at) <= limits::TICK => {
+                    connection.rtsp.handle_alive(now.mono);
+                }
+                Media::Tcp(_) | Media::Udp(_) => {}
+            }
+        }
     }
 
     /// Follows the timetable: a program's facts may change while it runs, and one without viewers may go.

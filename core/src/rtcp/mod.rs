@@ -14,13 +14,17 @@ use crate::{
     time::WallTime,
 };
 
+/// The name that all RTCP from this server carries: one for all tracks, so that players keep them in sync
+/// (RFC 3550 §6.5.1).
+pub const CNAME: &str = "slotcast";
+
 /// Packet types (RFC 3550 §12.1).
 const SENDER_REPORT: u8 = 200;
 const RECEIVER_REPORT: u8 = 201;
 const SOURCE_DESCRIPTION: u8 = 202;
 const GOODBYE: u8 = 203;
 /// The SDES item that names a participant over all its sources (RFC 3550 §6.5.1).
-const CNAME: u8 = 1;
+const SDES_CNAME: u8 = 1;
 
 /// Bytes of the first word: version, count, packet type, length.
 const HEADER_BYTES: usize = 4;

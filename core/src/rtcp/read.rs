@@ -9,7 +9,7 @@
 use std::fmt;
 
 use super::{
-    CNAME, GOODBYE, HEADER_BYTES, NtpTime, RECEIVER_REPORT, REPORT_BLOCK_BYTES, ReportBlock,
+    GOODBYE, HEADER_BYTES, NtpTime, RECEIVER_REPORT, REPORT_BLOCK_BYTES, ReportBlock, SDES_CNAME,
     SENDER_INFO_BYTES, SENDER_REPORT, SOURCE_DESCRIPTION, SenderInfo,
 };
 use crate::rtp::{RtpTimestamp, Ssrc};
@@ -267,7 +267,7 @@ impl<'a> Sdes<'a> {
                 && *item != 0
             {
                 let (text, behind) = behind.split_at_checked(usize::from(*length))?;
-                if *item == CNAME {
+                if *item == SDES_CNAME {
                     return Some((Ssrc(ssrc), text));
                 }
                 items = behind;

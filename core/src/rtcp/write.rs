@@ -5,7 +5,7 @@
 use bytes::BufMut;
 
 use super::{
-    CNAME, COUNT_MAX, GOODBYE, HEADER_BYTES, RECEIVER_REPORT, REPORT_BLOCK_BYTES, ReportBlock,
+    COUNT_MAX, GOODBYE, HEADER_BYTES, RECEIVER_REPORT, REPORT_BLOCK_BYTES, ReportBlock, SDES_CNAME,
     SENDER_INFO_BYTES, SENDER_REPORT, SOURCE_DESCRIPTION, SenderInfo, TEXT_BYTES_MAX,
 };
 use crate::rtp::Ssrc;
@@ -96,7 +96,7 @@ fn put_cname(out: &mut impl BufMut, ssrc: Ssrc, cname: &str) {
     let end_bytes = (item_bytes + 1).next_multiple_of(4) - item_bytes;
     put_header(out, 1, SOURCE_DESCRIPTION, SSRC_BYTES + item_bytes + end_bytes);
     out.put_u32(ssrc.0);
-    out.put_u8(CNAME);
+    out.put_u8(SDES_CNAME);
     put_text(out, cname);
     out.put_bytes(0, end_bytes);
 }
