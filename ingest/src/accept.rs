@@ -1,0 +1,70 @@
+//! New connections: into the antechamber, with the gate's deadline.
+
+use mio::{Interest, net::TcpStream};
+use slotcast_core::time::Now;
+use slotcast_rtsp::server::ServerConnection;
+
+use std::net::SocketAddr;
+
+use crate::{
+    antechamber::AddressKey,
+    closing::Closing,
+    limits,
+    link::Link,
+    listener::Accepted,
+    thread::{Thread, Work},
+};
+
+impl Thread {
+    /// Accepts what a listener has, within the turn's budget.
+    pub(crate) fn on_accept(&mut self, port: usize, now: Now) {
+        for _ in 0..limits::ACCEPTS_PER_TURN {
+            let Some(at) = self.ports.get_mut(port) else { return };
+            at.listener.retry_at = None;
+            match at.listener.accept(now.mono, &mut self.reserve) {
+                Accepted::Stream(stream, peer) => self.welcome(port, stream, peer, now),
+                Accepted::Lost => {}
+                Accepted::Drained => return,
+                Accepted::Exhausted => return self.on_exhausted(),
+            }
+        }
+        self.work.push(Work::Accept(port));
+    }
+
+    /// Descriptors have run out: the least promising unproven connection gives its own back.
+    fn on_exhausted(&mut self) {
+        self.stats.accept_pauses.add(1);
+        tracing::warn!(fault = "operator", "descriptors have run out: accepting broadcasters pauses");
+        if let Some(id) = self.antechamber.give_up_one() {
+            self.ending.push((id, Closing::Displaced));
+        }
+    }
+
+    fn welcome(&mut self, port: usize, stream: TcpStream, peer: SocketAddr, now: Now) {
+        let Some(at) = self.ports.get(port) else { return };
+        let mut seed = [0; 32];
+        if getrandom::fill(&mut seed).is_err() {
+            tracing::error!(fault = "operator", "the system gives no random numbers: connection dropped");
+            return;
+        }
+        self.stats.accepted.add(1);
+        // An answer or a report that waits for more bytes would only come late; without it the link works all the same.
+        let _ = stream.set_nodelay(true);
+        let connection = ServerConnection::new(at.rtsp.clone(), seed, now.mono);
+        let deadline = now.mono + self.config.gate_deadline;
+        let mut link = Box::new(Link::new(stream, peer, at.pair, connection, deadline));
+        let id = self.links.reserve();
+        let token = Work::Link(id.place()).token();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(link.source(), token, interest) {
+            tracing::warn!(%error, fault = "operator", "a connection could not be watched: dropped");
+            self.links.remove(id);
+            return;
+        }
+        self.links.put(id, link);
+        if let Some(leaves) = self.antechamber.enter(id, AddressKey::of(peer.ip())) {
+            self.end_link(leaves, Closing::Displaced, now);
+        }
+        self.stats.unproven.set(self.antechamber.len() as u64);
+    }
+}

@@ -1,0 +1,122 @@
+//! Why a link ends: the label for logs and counters, the text for people, and the side at fault.
+//!
+//! What admission decides is named by [`Reason`]; here is added what only the connection knows.
+
+use slotcast_admission::Reason;
+use slotcast_rtsp::server::{CloseReason, SessionEnd};
+
+/// Why a link ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// Refused, or ended by the rules.
+    Because(Reason),
+    /// The peer closed the connection.
+    PeerClosed,
+    /// The connection broke.
+    Broken,
+    /// A valid reservation ID, but no RECORD in time.
+    NotRecorded,
+    /// Had to leave the antechamber for a newcomer.
+    Displaced,
+    /// The peer does not take what it is sent.
+    NotReading,
+    /// Another link has announced the same UDP ports of the same address.
+    PortsTaken,
+    /// The operator's wish.
+    Kicked,
+    /// The RTSP connection cannot go on, or need not.
+    Rtsp(CloseReason),
+}
+
+impl Closing {
+    /// Of fixed words, for logs and counters.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Because(reason) => reason.label(),
+            Self::PeerClosed => "peer_closed",
+            Self::Broken => "connection_broken",
+            Self::NotRecorded => "not_recorded",
+            Self::Displaced => "displaced",
+            Self::NotReading => "not_reading",
+            Self::PortsTaken => "client_ports_taken",
+            Self::Kicked => "kicked",
+            Self::Rtsp(reason) => rtsp_label(reason),
+        }
+    }
+
+    /// One line for the person at the encoder.
+    pub(crate) fn text(self) -> String {
+        match self {
+            Self::Because(reason) => reason.text().into_owned(),
+            Self::PortsTaken => {
+                "Another link uses these UDP ports of your address; choose others, or TCP".to_owned()
+            }
+            Self::Kicked => "The operator closed the link; ask why before connecting again".to_owned(),
+            _ => "The link was closed; connect again".to_owned(),
+        }
+    }
+
+    /// Who would have to do something about it.
+    pub(crate) fn fault(self) -> &'static str {
+        match self {
+            Self::Because(reason) => reason.fault().label(),
+            Self::PeerClosed | Self::Rtsp(CloseReason::SessionEnded(SessionEnd::Teardown)) => "nobody",
+            Self::Broken | Self::NotReading => "network",
+            Self::Rtsp(CloseReason::SessionEnded(SessionEnd::Silent)) => "network",
+            Self::Kicked => "operator",
+            Self::NotRecorded | Self::Displaced | Self::PortsTaken | Self::Rtsp(_) => "broadcaster",
+        }
+    }
+
+    /// How the RTSP session is told that it ends.
+    pub(crate) const fn session_end(self) -> SessionEnd {
+        match self {
+            Self::Because(Reason::ClassExceeded { .. }) => SessionEnd::OverClass,
+            Self::Because(Reason::LinkWindowClosed | Reason::ProgramWithdrawn) => SessionEnd::ProgramOver,
+            Self::Because(Reason::Draining) => SessionEnd::ShuttingDown,
+            Self::Because(Reason::BroadcasterSilent) => SessionEnd::Silent,
+            Self::NotRecorded => SessionEnd::NotStarted,
+            _ => SessionEnd::Kicked,
+        }
+    }
+
+    /// Whether there is nobody left to flush to.
+    pub(crate) const fn peer_is_gone(self) -> bool {
+        matches!(self, Self::PeerClosed | Self::Broken | Self::NotReading | Self::Displaced)
+    }
+}
+
+const fn rtsp_label(reason: CloseReason) -> &'static str {
+    match reason {
+        CloseReason::FirstByteLate => "first_byte_late",
+        CloseReason::HeaderLate => "header_late",
+        CloseReason::BodyLate => "body_late",
+        CloseReason::Idle => "idle",
+        CloseReason::SessionEnded(SessionEnd::Teardown) => "teardown",
+        CloseReason::SessionEnded(SessionEnd::NotStarted) => "not_recorded",
+        CloseReason::SessionEnded(SessionEnd::Silent) => "broadcaster_silent",
+        CloseReason::SessionEnded(_) => "session_ended",
+        CloseReason::WrongProofs => "wrong_proofs",
+        CloseReason::Refused => "refused",
+        CloseReason::Malformed => "malformed",
+        CloseReason::CseqMissing => "cseq_missing",
+        CloseReason::PipelineFull => "pipeline_full",
+        _ => "rtsp_error",
+    }
+}
+
+/// A peer's text for a log line: no control characters, not long.
+pub(crate) fn for_log(text: &str) -> String {
+    text.chars().take(crate::limits::LOGGED_CHARS_MAX).flat_map(char::escape_debug).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_cannot_write_lines_into_the_log() {
+        assert_eq!(for_log("a\r\nb\u{1b}[2J"), "a\\r\\nb\\u{1b}[2J");
+        assert_eq!(for_log(&"x".repeat(500)).len(), crate::limits::LOGGED_CHARS_MAX);
+    }
+}

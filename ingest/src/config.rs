@@ -1,0 +1,132 @@
+//! What an operator sets on the link side, and how the settings fit together.
+
+use std::{fmt, net::SocketAddr, time::Duration};
+
+use crate::limits;
+
+/// The link side's settings.
+#[derive(Clone, Debug)]
+pub struct IngestConfig {
+    /// Where broadcasters connect, one per access port; at least one. Port 0: any free one.
+    pub listen: Vec<SocketAddr>,
+    /// UDP ports for RTP and RTCP on every address of `listen`; `None`: media over TCP only. `[0, 0]`: any free ones.
+    pub rtp_ports: Option<[u16; 2]>,
+    /// Links that may be open at once; an operator wants at least twice the number of channels.
+    pub lines: usize,
+    /// Of these, from one address.
+    pub lines_per_address: usize,
+    /// Connections that have not shown a valid reservation ID yet, in all.
+    pub antechamber: usize,
+    /// Of these, from one address.
+    pub antechamber_per_address: usize,
+    /// How long a connection may stay without having shown a valid reservation ID.
+    pub gate_deadline: Duration,
+    /// How much of its bandwidth class an encoder may send at once, as time.
+    pub burst: Duration,
+    /// How long an encoder may be above its class before the link is closed.
+    pub class_exceeded_max: Duration,
+    /// The `Server` header and the tool name in reports.
+    pub server_name: String,
+}
+
+impl Default for IngestConfig {
+    /// One listener on 127.0.0.1:8555, 20 lines, media over TCP only.
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 8555))],
+            rtp_ports: None,
+            lines: 20,
+            lines_per_address: 20,
+            antechamber: limits::ANTECHAMBER,
+            antechamber_per_address: limits::ANTECHAMBER_PER_ADDRESS,
+            gate_deadline: limits::GATE_DEADLINE,
+            burst: limits::BURST,
+            class_exceeded_max: limits::CLASS_EXCEEDED_MAX,
+            server_name: "slotcast".to_owned(),
+        }
+    }
+}
+
+/// Why settings cannot work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Nothing to listen on.
+    NoListener,
+    /// A number that must be at least 1.
+    Zero {
+        /// Which one.
+        setting: &'static str,
+    },
+    /// RTP and RTCP on the same port, or only one of them chosen freely.
+    RtpPorts {
+        /// What was set.
+        got: [u16; 2],
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoListener => f.write_str("expected at least one address to listen on, got none"),
+            Self::Zero { setting } => write!(f, "expected {setting} of at least 1, got 0"),
+            Self::RtpPorts { got: [rtp, rtcp] } => {
+                write!(f, "expected two different RTP ports, or both 0, got {rtp} and {rtcp}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl IngestConfig {
+    /// Whether the settings fit together.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.listen.is_empty() {
+            return Err(ConfigError::NoListener);
+        }
+        let counts = [
+            ("lines", self.lines),
+            ("lines_per_address", self.lines_per_address),
+            ("antechamber", self.antechamber),
+            ("antechamber_per_address", self.antechamber_per_address),
+        ];
+        if let Some((setting, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
+            return Err(ConfigError::Zero { setting });
+        }
+        if self.gate_deadline.is_zero() {
+            return Err(ConfigError::Zero { setting: "gate_deadline" });
+        }
+        match self.rtp_ports {
+            Some([0, 0]) | None => Ok(()),
+            Some(got @ [rtp, rtcp]) if rtp == rtcp || rtp == 0 || rtcp == 0 => {
+                Err(ConfigError::RtpPorts { got })
+            }
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut IngestConfig), expected: Result<(), ConfigError>) {
+        let mut config = IngestConfig::default();
+        change(&mut config);
+        assert_eq!(config.check(), expected);
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_named() {
+        check(|_| (), Ok(()));
+        check(|c| c.rtp_ports = Some([0, 0]), Ok(()));
+        check(|c| c.rtp_ports = Some([8002, 8003]), Ok(()));
+        check(|c| c.listen.clear(), Err(ConfigError::NoListener));
+        check(|c| c.lines = 0, Err(ConfigError::Zero { setting: "lines" }));
+        check(|c| c.gate_deadline = Duration::ZERO, Err(ConfigError::Zero { setting: "gate_deadline" }));
+        check(|c| c.rtp_ports = Some([8002, 8002]), Err(ConfigError::RtpPorts { got: [8002, 8002] }));
+        check(|c| c.rtp_ports = Some([8002, 0]), Err(ConfigError::RtpPorts { got: [8002, 0] }));
+    }
+}

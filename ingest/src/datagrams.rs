@@ -1,0 +1,49 @@
+//! Media and reports that come over UDP.
+
+use std::io;
+
+use slotcast_core::{rtp, time::Now};
+
+use crate::{
+    closing::Closing,
+    limits,
+    source::Fate,
+    thread::{Thread, Work},
+    udp::{Half, Route},
+};
+
+impl Thread {
+    /// Receives what a socket has, within the turn's budget.
+    pub(crate) fn on_datagrams(&mut self, pair: usize, half: Half, now: Now) {
+        // Taken out for the time, so that a datagram in it can be handed to a source.
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut left = limits::DATAGRAMS_PER_TURN;
+        while left > 0 {
+            left -= 1;
+            let Some(sockets) = self.pairs.get_mut(pair) else { break };
+            match sockets.receive(half, &mut buffer) {
+                Ok((length, Some(route))) => {
+                    let datagram = buffer.get(..length).unwrap_or_default();
+                    self.on_datagram(route, half, datagram, now);
+                }
+                Ok((_, None)) => self.stats.foreign_datagrams.add(1),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // An ICMP answer to a report: the broadcaster's media says whether it lives.
+                Err(_) => {}
+            }
+        }
+        self.buffer = buffer;
+        if left == 0 {
+            self.work.push(Work::Datagrams(pair, half));
+        }
+    }
+
+    fn on_datagram(&mut self, route: Route, half: Half, datagram: &[u8], now: Now) {
+        let Some(source) = self.sources.get_mut(&route.program) else { return };
+        if half == Half::Rtcp || rtp::looks_like_rtcp(datagram) {
+            source.on_rtcp(now, route.track, datagram);
+        } else if let Fate::Close(reason) = source.on_rtp(now, route.track, datagram, &self.feeds) {
+            self.ending.push((route.link, Closing::Because(reason)));
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! What a broadcaster asks, and what it is answered: ANNOUNCE at the gate, SETUP, RECORD.
+//!
+//! Not here: whether a reservation ID is right (`slotcast-admission`), what RTSP makes of the answer (`slotcast-rtsp`).
+//! Holds: only an accepted ANNOUNCE gives a line; of a program one link at most has one.
+
+use std::sync::Arc;
+
+use slotcast_admission::{
+    Decision, Line, LineRefusal, Program, Reason, Refusal, Then,
+    link::{LinkGrant, LinkRequest, decide_announce},
+};
+use slotcast_core::{time::Now, words::ProgramId};
+use slotcast_rtsp::{
+    auth::Credentials,
+    sdp::Announced,
+    server::{AfterRefusal, Answer, Ask, TrackTransport},
+    status::Status,
+    url::Target,
+};
+
+use std::net::SocketAddr;
+
+use crate::{
+    antechamber::Shown,
+    closing::Closing,
+    link::{Admitted, Link, Stage},
+    source::{ClassRules, Source},
+    table::LinkId,
+    thread::Thread,
+    udp::Route,
+};
+
+impl Thread {
+    /// Answers a question of `link`'s RTSP connection; `None`: the answer waits in the link until its time.
+    pub(crate) fn answer(&mut self, id: LinkId, link: &mut Link, ask: Ask, now: Now) -> Option<Answer> {
+        match ask {
+            Ask::Announce { target, credentials, announced } => {
+                self.on_announce(id, link, &target, &credentials, announced, now)
+            }
+            Ask::Setup { .. } => Some(self.on_setup(link)),
+            Ask::Record => Some(self.on_record(id, link, now)),
+            // A connection in the role of a broadcaster does not ask these.
+            Ask::Describe { .. } | Ask::Play => Some(refused_state()),
+        }
+    }
+
+    fn on_announce(
+        &mut self,
+        id: LinkId,
+        link: &mut Link,
+        target: &Target,
+        credentials: &Credentials,
+        announced: Announced,
+        now: Now,
+    ) -> Option<Answer> {
+        link.wanted = Some(target.path.clone().into());
+        let request = LinkRequest {
+            name: &target.path,
+            token: target.token(),
+            credentials,
+            declared_kbps: announced.bandwidth_kbps,
+            address: link.peer.ip().to_canonical(),
+            now,
+        };
+        match decide_announce(&*self.programs, &self.guesses, &request) {
+            Decision::Admit(grant) => Some(self.admit(id, link, grant, announced, now)),
+            Decision::Challenge(challenge) => {
+                self.stats.decided(challenge.reason.label());
+                self.antechamber.note(id, Shown::Announce);
+                Some(Answer::Challenge { stale: challenge.stale })
+            }
+            Decision::Refuse(refusal) => self.refuse(id, link, refusal, now),
+        }
+    }
+
+    /// The answer to a refusal, at once or when its delay is over.
+    fn refuse(&mut self, id: LinkId, link: &mut Link, refusal: Refusal, now: Now) -> Option<Answer> {
+        let answer = refusal_answer(link, refusal);
+        if refusal.delay.is_zero() {
+            return Some(answer);
+        }
+        self.antechamber.condemn(id);
+        link.delayed = Some((now.mono + refusal.delay, answer));
+        None
+    }
+
+    fn admit(
+        &mut self,
+        id: LinkId,
+        link: &mut Link,
+        grant: LinkGrant,
+        announced: Announced,
+        now: Now,
+    ) -> Answer {
+        let program = &grant.program;
+        let line = match self.line_for(id, link, program.id, now) {
+            Ok(line) => line,
+            Err(refusal) => return refusal_answer(link, Refusal::close(refusal.reason())),
+        };
+        self.antechamber.leave(id);
+        self.holders.insert(program.id, id);
+        self.stats.decided("admitted");
+        self.stats.unproven.set(self.antechamber.len() as u64);
+        self.stats.lines_in_use.set(u64::from(self.lines.count()));
+        let headers = grant.headers();
+        let admitted = Admitted {
+            program: program.id,
+            channel: program.channel.name.clone(),
+            line,
+            announced: Some(announced),
+            headers: headers.clone(),
+            recording: false,
+        };
+        let record_by = Some(now.mono + self.config.gate_deadline);
+        link.stage = Stage::Admitted { admitted: Box::new(admitted), record_by };
+        Answer::Announce { headers }
+    }
+
+    /// The line that `link` has already, or a free one, or the one of the link whose place it takes.
+    fn line_for(
+        &mut self,
+        id: LinkId,
+        link: &mut Link,
+        program: ProgramId,
+        now: Now,
+    ) -> Result<Line, LineRefusal> {
+        self.take_over(id, program, now);
+        match std::mem::replace(&mut link.stage, Stage::Unproven { deadline: now.mono }) {
+            Stage::Admitted { admitted, .. } => {
+                // Announced before, perhaps for the next program of the two that one encoder feeds.
+                self.holders.retain(|_, holder| *holder != id);
+                Ok(admitted.line)
+            }
+            _ => self.lines.open(link.peer.ip().to_canonical()),
+        }
+    }
+
+    /// The newer link takes over: the older one of the same program is told, and gives its line back.
+    fn take_over(&mut self, id: LinkId, program: ProgramId, now: Now) {
+        if let Some(older) = self.holders.get(&program).copied().filter(|older| *older != id) {
+            self.holders.remove(&program);
+            self.end_link(older, Closing::Because(Reason::TakenOver), now);
+        }
+    }
+
+    fn on_setup(&self, link: &Link) -> Answer {
+        let Some(admitted) = link.admitted() else { return refused_state() };
+        let known = self.sources.get(&admitted.program).map(Source::tracks);
+        match admitted.announced.as_ref().map(|announced| announced.tracks.len()).or(known) {
+            Some(tracks) => Answer::Setup { tracks: u8::try_from(tracks).unwrap_or(u8::MAX) },
+            None => refused_state(),
+        }
+    }
+
+    fn on_record(&mut self, id: LinkId, link: &mut Link, now: Now) -> Answer {
+        let Some(program) = link.admitted().and_then(|admitted| self.programs.program(admitted.program))
+        else {
+            return refused_state();
+        };
+        if !self.claim_ports(id, link, program.id) {
+            link.refused = Some(Closing::PortsTaken);
+            return Answer::Refuse {
+                status: Status::UNSUPPORTED_TRANSPORT,
+                reason: Closing::PortsTaken.text(),
+                then: AfterRefusal::Close,
+            };
+        }
+        let Some(admitted) = link.admitted_mut() else { return refused_state() };
+        let headers = admitted.headers.clone();
+        let announced = admitted.announced.take();
+        self.attach(id, program, announced, now);
+        Answer::Record { headers }
+    }
+
+    /// From here on, datagrams from the ports that `link` has announced are its tracks'.
+    fn claim_ports(&mut self, id: LinkId, link: &Link, program: ProgramId) -> bool {
+        let Some(session) = link.connection.session() else { return false };
+        let peer = link.peer.ip();
+        session.tracks().iter().all(|setup| match setup.transport {
+            TrackTransport::Tcp { .. } => true,
+            TrackTransport::Udp { client_rtp, client_rtcp } => {
+                let route = Route { link: id, program, track: setup.track };
+                let at = |port| SocketAddr::new(peer, port);
+                let pair = link.pair.and_then(|pair| self.pairs.get_mut(pair));
+                pair.is_some_and(|pair| pair.claim(at(client_rtp), at(client_rtcp), route))
+            }
+        })
+    }
+
+    fn attach(&mut self, id: LinkId, program: Arc<Program>, announced: Option<Announced>, now: Now) {
+        let stream = self.new_stream_id();
+        match self.sources.get_mut(&program.id) {
+            Some(source) => {
+                source.set_program(now, program);
+                source.attach(now, id, announced, stream, &self.feeds);
+            }
+            None => {
+                let Some(announced) = announced else { return };
+                let rules =
+                    ClassRules { burst: self.config.burst, exceeded_max: self.config.class_exceeded_max };
+                let mut source =
+                    Source::new(now, Arc::clone(&program), announced, stream, rules, &self.stats);
+                source.attach(now, id, None, stream, &self.feeds);
+                self.sources.insert(program.id, source);
+            }
+        }
+        // Its deadlines count from now on, not from the next tick.
+        self.next_tick = now.mono;
+    }
+}
+
+fn refusal_answer(link: &mut Link, refusal: Refusal) -> Answer {
+    link.refused = Some(Closing::Because(refusal.reason));
+    Answer::Refuse {
+        status: Status::from_code(refusal.reason.status()).unwrap_or(Status::FORBIDDEN),
+        reason: refusal.reason.text().into_owned(),
+        then: match refusal.then {
+            Then::KeepOpen => AfterRefusal::KeepOpen,
+            Then::Close => AfterRefusal::Close,
+        },
+    }
+}
+
+fn refused_state() -> Answer {
+    Answer::Refuse {
+        status: Status::METHOD_NOT_VALID_IN_THIS_STATE,
+        reason: "Announce first; then set up and record".to_owned(),
+        then: AfterRefusal::KeepOpen,
+    }
+}

@@ -1,0 +1,232 @@
+//! What links send: bytes in, the RTSP connection's outputs out, frames to their source; and how a link ends.
+
+use bytes::Bytes;
+use slotcast_admission::Reason;
+use slotcast_core::time::Now;
+use slotcast_rtsp::server::{CloseReason, Event, Output, SessionEnd, TrackTransport};
+
+use std::net::SocketAddr;
+
+use crate::{
+    antechamber::Shown,
+    closing::{Closing, for_log},
+    limits,
+    link::{Backlog, Link, ReadOutcome, Stage},
+    source::Fate,
+    table::LinkId,
+    thread::{Thread, Work},
+};
+
+/// Outputs taken from a connection that ends; it has said goodbye long before.
+const LAST_OUTPUTS_MAX: usize = 32;
+
+impl Thread {
+    /// The connection at `place` can be read or written.
+    pub(crate) fn on_link(&mut self, place: usize, now: Now) {
+        let Some((id, mut link)) = self.links.take_at(place) else { return };
+        let outcome = self.read(id, &mut link, now);
+        self.put_back(id, link, outcome, now);
+    }
+
+    /// Reads within the turn's budget and does what the bytes say.
+    fn read(&mut self, id: LinkId, link: &mut Link, now: Now) -> Result<(), Closing> {
+        for _ in 0..limits::READS_PER_TURN {
+            match link.read(&mut self.buffer) {
+                ReadOutcome::Data(_) if link.is_leaving() => {}
+                ReadOutcome::Data(length) => {
+                    link.connection.handle_bytes(now.mono, &self.buffer[..length]);
+                    self.drain(id, link, now)?;
+                }
+                ReadOutcome::Drained => return Ok(()),
+                ReadOutcome::End => return Err(Closing::PeerClosed),
+                ReadOutcome::Broken => return Err(Closing::Broken),
+            }
+        }
+        self.work.push(Work::Link(id.place()));
+        Ok(())
+    }
+
+    /// Takes all outputs of the RTSP connection.
+    pub(crate) fn drain(&mut self, id: LinkId, link: &mut Link, now: Now) -> Result<(), Closing> {
+        while let Some(output) = link.connection.poll_output() {
+            match output {
+                Output::Send(bytes) => {
+                    if matches!(link.stage, Stage::Unproven { .. }) {
+                        self.antechamber.note(id, Shown::Request);
+                    }
+                    link.send(bytes).map_err(|Backlog| Closing::NotReading)?;
+                }
+                Output::Ask(ask) => {
+                    if let Some(answer) = self.answer(id, link, ask, now) {
+                        link.connection.handle_answer(now.mono, answer);
+                    }
+                }
+                Output::Event(event) => self.on_event(id, link, event)?,
+                Output::Frame { channel, payload } => self.on_frame(link, channel, &payload, now)?,
+                Output::Close(reason) => return Err(link.refused.take().unwrap_or(Closing::Rtsp(reason))),
+            }
+        }
+        Ok(())
+    }
+
+    fn on_event(&mut self, id: LinkId, link: &mut Link, event: Event) -> Result<(), Closing> {
+        match event {
+            Event::Recording => {
+                if let Stage::Admitted { admitted, record_by } = &mut link.stage {
+                    admitted.recording = true;
+                    *record_by = None;
+                    tracing::info!(channel = %admitted.channel, peer = %link.peer.ip(), "link opened");
+                }
+            }
+            Event::Playing => {}
+            Event::Paused => self.stop_recording(id, link),
+            // Another SETUP follows, or another try of the same; the line stays.
+            Event::SessionEnded(SessionEnd::Replaced | SessionEnd::SetupRefused) => {
+                self.stop_recording(id, link);
+            }
+            Event::SessionEnded(end) => return Err(Closing::Rtsp(CloseReason::SessionEnded(end))),
+        }
+        Ok(())
+    }
+
+    /// Takes no more media of `link`, which stays admitted; it may record again.
+    fn stop_recording(&mut self, id: LinkId, link: &mut Link) {
+        if let Some(admitted) = link.admitted_mut() {
+            admitted.recording = false;
+            if let Some(source) = self.sources.get_mut(&admitted.program) {
+                source.detach(id, &self.feeds);
+            }
+        }
+        if let Some(pair) = link.pair.and_then(|pair| self.pairs.get_mut(pair)) {
+            pair.release(id);
+        }
+    }
+
+    fn on_frame(&mut self, link: &Link, channel: u8, payload: &Bytes, now: Now) -> Result<(), Closing> {
+        let Some(admitted) = link.admitted().filter(|admitted| admitted.recording) else { return Ok(()) };
+        let Some(source) = self.sources.get_mut(&admitted.program) else { return Ok(()) };
+        let track = channel / 2;
+        if channel % 2 != 0 {
+            source.on_rtcp(now, track, payload);
+            return Ok(());
+        }
+        match source.on_rtp(now, track, payload, &self.feeds) {
+            Fate::Fine => Ok(()),
+            Fate::Close(reason) => Err(Closing::Because(reason)),
+        }
+    }
+
+    /// Ends `id`, which is not in hand, for `closing`; one that is leaving already leaves for its own reason.
+    pub(crate) fn end_link(&mut self, id: LinkId, closing: Closing, now: Now) {
+        if let Some(link) = self.links.take(id) {
+            let outcome = if link.is_leaving() { Ok(()) } else { Err(closing) };
+            self.put_back(id, link, outcome, now);
+        }
+    }
+
+    /// Ends what this turn has marked.
+    pub(crate) fn end_links(&mut self, now: Now) {
+        for (id, closing) in std::mem::take(&mut self.ending) {
+            self.end_link(id, closing, now);
+        }
+    }
+
+    /// Brings back a link that was in hand: ends it if it has to be, writes what waits, drops it when all is said.
+    pub(crate) fn put_back(
+        &mut self,
+        id: LinkId,
+        mut link: Box<Link>,
+        outcome: Result<(), Closing>,
+        now: Now,
+    ) {
+        let was_leaving = link.is_leaving();
+        let mut is_gone = outcome.is_err_and(|closing| {
+            self.begin_leaving(id, &mut link, closing, now);
+            was_leaving || closing.peer_is_gone() || self.leaving > limits::LEAVING_MAX
+        });
+        if link.flush().is_err() {
+            self.begin_leaving(id, &mut link, Closing::Broken, now);
+            is_gone = true;
+        }
+        if is_gone {
+            self.leaving -= 1;
+            // Closing the socket takes it out of the poll as well.
+            drop(link);
+            self.links.remove(id);
+        } else {
+            self.links.put(id, link);
+        }
+    }
+
+    /// Tells `link` why, gives back all that it holds, and lets it go as soon as that is flushed.
+    fn begin_leaving(&mut self, id: LinkId, link: &mut Link, closing: Closing, now: Now) {
+        if link.is_leaving() {
+            return;
+        }
+        self.log_end(link, closing);
+        self.stats.decided(closing.label());
+        if matches!(closing, Closing::Because(_) | Closing::Kicked) && link.is_recording() {
+            self.say_goodbye(link, &closing.text());
+        }
+        link.connection.handle_end(now.mono, closing.session_end());
+        for _ in 0..LAST_OUTPUTS_MAX {
+            match link.connection.poll_output() {
+                // With too much waiting already, the last words are lost, too.
+                Some(Output::Send(bytes)) => drop(link.send(bytes)),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        self.stop_recording(id, link);
+        self.antechamber.leave(id);
+        if let Some(admitted) = link.admitted() {
+            if self.holders.get(&admitted.program) == Some(&id) {
+                self.holders.remove(&admitted.program);
+            }
+        }
+        link.stage = Stage::Leaving { deadline: now.mono + limits::LEAVING_TIME };
+        self.leaving += 1;
+        self.stats.unproven.set(self.antechamber.len() as u64);
+        self.stats.lines_in_use.set(u64::from(self.lines.count()));
+    }
+
+    fn log_end(&self, link: &Link, closing: Closing) {
+        let (reason, fault, peer) = (closing.label(), closing.fault(), link.peer.ip());
+        match (link.admitted(), closing) {
+            (Some(admitted), _) => {
+                tracing::info!(channel = %admitted.channel, %peer, reason, fault, "link closed");
+            }
+            (None, Closing::Because(Reason::Draining)) => {}
+            (None, _) => {
+                let channel = link.wanted.as_deref().map_or_else(|| "-".to_owned(), for_log);
+                tracing::info!(%channel, %peer, reason, fault, "link refused");
+            }
+        }
+    }
+
+    /// Tells a broadcaster by RTCP why its link ends; encoders that look at nothing else still stop.
+    fn say_goodbye(&mut self, link: &mut Link, reason: &str) {
+        let Some(source) = link.admitted().and_then(|admitted| self.sources.get(&admitted.program)) else {
+            return;
+        };
+        let goodbyes = source.goodbyes(reason);
+        self.send_reports(link, goodbyes);
+    }
+
+    /// Sends RTCP to a broadcaster, each on the way of its track.
+    pub(crate) fn send_reports(&self, link: &mut Link, reports: Vec<(u8, Vec<u8>)>) {
+        let Some(session) = link.connection.session() else { return };
+        let ways: Vec<_> = session.tracks().iter().map(|setup| (setup.track, setup.transport)).collect();
+        for (track, report) in reports {
+            match ways.iter().find(|(of, _)| *of == track) {
+                Some((_, TrackTransport::Tcp { rtcp, .. })) => link.send_report(*rtcp, &report),
+                Some((_, TrackTransport::Udp { client_rtcp, .. })) => {
+                    if let Some(pair) = link.pair.and_then(|pair| self.pairs.get(pair)) {
+                        pair.send_reports(SocketAddr::new(link.peer.ip(), *client_rtcp), &report);
+                    }
+                }
+                None => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Starting, asking and stopping the link side.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{
+        Arc,
+        mpsc::{self, Sender},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use mio::{Interest, Poll, Waker};
+use slotcast_admission::Programs;
+use slotcast_core::{feed::Feeds, time::Clock, words::ProgramId};
+use slotcast_rtsp::server::{Role, ServerConfig, UdpPorts};
+
+use crate::{
+    config::IngestConfig,
+    listener::Listener,
+    stats::{IngestStats, LinkStatus},
+    thread::{Command, Port, Thread, WAKER, Work},
+    udp::{Half, UdpPair},
+};
+
+/// The running link side. Dropping it closes all links without waiting; [`shutdown`](Self::shutdown) waits.
+pub struct Ingest {
+    local_addrs: Vec<SocketAddr>,
+    udp_ports: Option<[u16; 2]>,
+    stats: Arc<IngestStats>,
+    clock: Clock,
+    waker: Waker,
+    commands: Sender<Command>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ingest {
+    /// Binds all sockets and starts the thread.
+    ///
+    /// Errors: settings that do not fit together (`InvalidInput`), and addresses that cannot be bound, named.
+    pub fn start(
+        config: IngestConfig,
+        programs: Arc<dyn Programs>,
+        feeds: Feeds,
+        clock: Clock,
+    ) -> io::Result<Self> {
+        config.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        let (mut ports, mut pairs) = bind_all(&config)?;
+        register(&poll, &mut ports, &mut pairs)?;
+        let local_addrs = ports.iter().map(|port| port.listener.local_addr()).collect();
+        let udp_ports = pairs.first().map(UdpPair::numbers);
+        let (commands, received) = mpsc::channel();
+        let thread = Thread::new(poll, config, (ports, pairs), programs, feeds, Arc::clone(&clock), received);
+        let stats = Arc::clone(&thread.stats);
+        let thread =
+            std::thread::Builder::new().name("slotcast-ingest".to_owned()).spawn(move || thread.run())?;
+        Ok(Self { local_addrs, udp_ports, stats, clock, waker, commands, thread: Some(thread) })
+    }
+
+    /// Where broadcasters connect, in the order of the configuration.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.local_addrs
+    }
+
+    /// The UDP ports for RTP and RTCP, of the first listener where they were chosen freely; `None`: TCP only.
+    pub const fn udp_ports(&self) -> Option<[u16; 2]> {
+        self.udp_ports
+    }
+
+    /// What it counts.
+    pub const fn stats(&self) -> &Arc<IngestStats> {
+        &self.stats
+    }
+
+    /// The programs that have or had a link within their connect window.
+    pub fn links(&self) -> Vec<LinkStatus> {
+        self.stats.links()
+    }
+
+    /// Closes the link of `program`, if it has one; the broadcaster may connect again.
+    pub fn kick(&self, program: ProgramId) {
+        self.command(Command::Kick(program));
+    }
+
+    /// Whether the thread is still there; it ends by itself only when the kernel refuses to wait for sockets.
+    pub fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// Tells every broadcaster, closes all links and waits for the thread, at most for `deadline` and a turn.
+    pub fn shutdown(mut self, deadline: Duration) {
+        self.command(Command::Shutdown((self.clock)().mono + deadline));
+        if let Some(thread) = self.thread.take() {
+            if thread.join().is_err() {
+                tracing::error!("the link side's thread had panicked");
+            }
+        }
+    }
+
+    fn command(&self, command: Command) {
+        // A thread that has ended has nothing left to close.
+        let _ = self.commands.send(command);
+        if let Err(error) = self.waker.wake() {
+            tracing::error!(%error, "the link side could not be woken");
+        }
+    }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.command(Command::Shutdown((self.clock)().mono));
+        }
+    }
+}
+
+fn bind_all(config: &IngestConfig) -> io::Result<(Vec<Port>, Vec<UdpPair>)> {
+    let mut pairs: Vec<UdpPair> = Vec::new();
+    let mut ports = Vec::with_capacity(config.listen.len());
+    for address in &config.listen {
+        let listener = Listener::bind(*address).map_err(|error| named(&error, *address, "TCP"))?;
+        let pair = match config.rtp_ports {
+            Some(numbers) => Some(pair_for(&mut pairs, udp_address(config, address.ip()), numbers)?),
+            None => None,
+        };
+        let mut rtsp = ServerConfig::new(Role::Broadcaster);
+        rtsp.server_name.clone_from(&config.server_name);
+        rtsp.udp = pair.and_then(|pair| pairs.get(pair)).map(|pair| {
+            let [rtp, rtcp] = pair.numbers();
+            UdpPorts { rtp, rtcp }
+        });
+        ports.push(Port { listener, pair, rtsp: Arc::new(rtsp) });
+    }
+    Ok((ports, pairs))
+}
+
+/// The address that the UDP pair for connections to `address` is bound to: where a listener takes all addresses of
+/// the family, one pair serves them all.
+fn udp_address(config: &IngestConfig, address: IpAddr) -> IpAddr {
+    let all = match address {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    if config.listen.iter().any(|listen| listen.ip() == all) { all } else { address }
+}
+
+fn pair_for(pairs: &mut Vec<UdpPair>, address: IpAddr, numbers: [u16; 2]) -> io::Result<usize> {
+    if let Some(known) = pairs.iter().position(|pair| pair.address() == address) {
+        return Ok(known);
+    }
+    let bound = UdpPair::bind(address, numbers)
+        .map_err(|error| named(&error, SocketAddr::new(address, numbers[0]), "UDP"))?;
+    pairs.push(bound);
+    Ok(pairs.len() - 1)
+}
+
+fn named(error: &io::Error, address: SocketAddr, protocol: &str) -> io::Error {
+    io::Error::new(error.kind(), format!("link side, {protocol} {address}: {error}"))
+}
+
+fn register(poll: &Poll, ports: &mut [Port], pairs: &mut [UdpPair]) -> io::Result<()> {
+    for (at, port) in ports.iter_mut().enumerate() {
+        let token = Work::Accept(at).token();
+        poll.registry().register(port.listener.source(), token, Interest::READABLE)?;
+    }
+    for (at, pair) in pairs.iter_mut().enumerate() {
+        for half in [Half::Rtp, Half::Rtcp] {
+            let token = Work::Datagrams(at, half).token();
+            poll.registry().register(pair.source(half), token, Interest::READABLE)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! Every bound of the link side, in one place.
+//!
+//! What an operator may set stands in [`IngestConfig`](crate::IngestConfig), with these as defaults.
+
+use std::time::Duration;
+
+/// Connections that have not shown a valid reservation ID yet, in all.
+pub const ANTECHAMBER: usize = 256;
+/// Of these, from one address (IPv6: one /64).
+pub const ANTECHAMBER_PER_ADDRESS: usize = 128;
+/// How long a connection may stay without having shown a valid reservation ID, and after that without RECORD.
+pub const GATE_DEADLINE: Duration = Duration::from_secs(10);
+/// Seconds of its bandwidth class that an encoder may send at once.
+pub const BURST: Duration = Duration::from_secs(2);
+/// How long an encoder may be above its class before the link is closed.
+pub const CLASS_EXCEEDED_MAX: Duration = Duration::from_secs(10);
+
+/// Connections that were told why and are only waited for, until they close too.
+pub(crate) const LEAVING_MAX: usize = 64;
+/// How long they are waited for.
+pub(crate) const LEAVING_TIME: Duration = Duration::from_millis(500);
+/// Bytes to a broadcaster that may wait for its socket; it gets answers and reports only.
+pub(crate) const OUT_BYTES_MAX: usize = 128 * 1024;
+/// Reports over TCP are left out while more than this waits.
+pub(crate) const OUT_BYTES_FOR_REPORTS: usize = 16 * 1024;
+
+/// One read from a socket.
+pub(crate) const READ_BYTES: usize = 64 * 1024;
+/// Reads from one link per turn, so that one cannot starve the others.
+pub(crate) const READS_PER_TURN: usize = 4;
+/// Datagrams from one UDP socket per turn.
+pub(crate) const DATAGRAMS_PER_TURN: usize = 256;
+/// Connections accepted from one listener per turn.
+pub(crate) const ACCEPTS_PER_TURN: usize = 64;
+/// Events taken from the kernel per turn.
+pub(crate) const EVENTS_PER_TURN: usize = 256;
+/// Connections that the kernel keeps for a listener until they are accepted.
+pub(crate) const BACKLOG: i32 = 1024;
+/// Receive buffer asked for each UDP socket; the kernel may give less.
+pub(crate) const UDP_RECEIVE_BYTES: usize = 4 * 1024 * 1024;
+/// Tries to find two neighbouring free UDP ports where none are configured.
+pub(crate) const PORT_TRIES: usize = 32;
+
+/// How long accepting pauses when descriptors have run out.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Wall time and the links' deadlines are looked at this often.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+/// Receiver reports to the broadcaster.
+pub(crate) const RECEIVER_REPORT_EVERY: Duration = Duration::from_secs(5);
+/// Sender reports to the viewers.
+pub(crate) const SENDER_REPORT_EVERY: Duration = Duration::from_secs(4);
+/// A source that was silent this long gives way to a new SSRC at once; else the new one must send twice in order.
+pub(crate) const SSRC_SILENCE: Duration = Duration::from_millis(200);
+/// Over what time a link's bit rate is measured.
+pub(crate) const RATE_WINDOW: Duration = Duration::from_secs(1);
+/// Characters of a peer's text that go into a log line.
+pub(crate) const LOGGED_CHARS_MAX: usize = 64;

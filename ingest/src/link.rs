@@ -1,0 +1,214 @@
+//! One connection of the link side: its socket, what waits to be sent, and how far it has come.
+//!
+//! Owns: reading, writing, and leaving in good order. Not here: what requests mean (`decide`), media (`source`).
+//! Holds: what waits for the socket is bounded; a leaving connection is read to its end, so that the last answer is
+//! not destroyed by a reset, for a bounded time.
+
+use std::{
+    collections::VecDeque,
+    io::{self, Read, Write},
+    net::{Shutdown, SocketAddr},
+    time::Instant,
+};
+
+use bytes::{Buf, Bytes};
+use mio::net::TcpStream;
+use slotcast_admission::Line;
+use slotcast_core::{words::ChannelName, words::ProgramId};
+use slotcast_rtsp::{
+    sdp::Announced,
+    server::{Answer, ServerConnection},
+};
+
+use crate::{closing::Closing, limits};
+
+/// What a link is to a program, from the accepted ANNOUNCE on.
+pub(crate) struct Admitted {
+    pub(crate) program: ProgramId,
+    pub(crate) channel: ChannelName,
+    /// Given back on drop.
+    pub(crate) line: Line,
+    /// What it is going to send; moves into the source at RECORD.
+    pub(crate) announced: Option<Announced>,
+    /// For the answer to RECORD: when it goes on air.
+    pub(crate) headers: Vec<(String, String)>,
+    /// Whether its media is taken.
+    pub(crate) recording: bool,
+}
+
+/// How far a connection has come.
+pub(crate) enum Stage {
+    /// In the antechamber, until this deadline.
+    Unproven {
+        /// When it is closed.
+        deadline: Instant,
+    },
+    /// It has shown a valid reservation ID and keeps a line.
+    Admitted {
+        /// Which program's.
+        admitted: Box<Admitted>,
+        /// When it is closed unless it records; `None` once it does.
+        record_by: Option<Instant>,
+    },
+    /// It was told why; what waits is flushed, and its own close awaited, until this deadline.
+    Leaving {
+        /// When it is dropped.
+        deadline: Instant,
+    },
+}
+
+/// What a read gave.
+pub(crate) enum ReadOutcome {
+    /// So many bytes.
+    Data(usize),
+    /// No more for now.
+    Drained,
+    /// The peer has closed its side.
+    End,
+    /// The connection is broken.
+    Broken,
+}
+
+/// The peer does not take what it is sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Backlog;
+
+/// One connection.
+pub(crate) struct Link {
+    stream: TcpStream,
+    pub(crate) peer: SocketAddr,
+    /// Index of the UDP pair of its listener.
+    pub(crate) pair: Option<usize>,
+    pub(crate) connection: ServerConnection,
+    pub(crate) stage: Stage,
+    /// The channel that it asked for, as it came.
+    pub(crate) wanted: Option<Box<str>>,
+    /// Why it was refused, if the connection is to be closed for it.
+    pub(crate) refused: Option<Closing>,
+    /// An answer that must not come sooner than this.
+    pub(crate) delayed: Option<(Instant, Answer)>,
+    /// The newest arrival that its RTSP session has been told of.
+    pub(crate) alive_at: Option<Instant>,
+    out: VecDeque<Bytes>,
+    out_bytes: usize,
+    shut: bool,
+}
+
+impl Link {
+    /// An unproven connection from `peer`.
+    pub(crate) fn new(
+        stream: TcpStream,
+        peer: SocketAddr,
+        pair: Option<usize>,
+        connection: ServerConnection,
+        deadline: Instant,
+    ) -> Self {
+        let stage = Stage::Unproven { deadline };
+        Self {
+            stream,
+            peer,
+            pair,
+            connection,
+            stage,
+            wanted: None,
+            refused: None,
+            delayed: None,
+            alive_at: None,
+            out: VecDeque::new(),
+            out_bytes: 0,
+            shut: false,
+        }
+    }
+
+    /// For registering with the poll.
+    pub(crate) const fn source(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    /// What it is to a program; `None` before that and when it is leaving.
+    pub(crate) const fn admitted(&self) -> Option<&Admitted> {
+        match &self.stage {
+            Stage::Admitted { admitted, .. } => Some(admitted),
+            Stage::Unproven { .. } | Stage::Leaving { .. } => None,
+        }
+    }
+
+    /// As [`admitted`](Self::admitted), to change.
+    pub(crate) const fn admitted_mut(&mut self) -> Option<&mut Admitted> {
+        match &mut self.stage {
+            Stage::Admitted { admitted, .. } => Some(admitted),
+            Stage::Unproven { .. } | Stage::Leaving { .. } => None,
+        }
+    }
+
+    /// Whether it was told to go.
+    pub(crate) const fn is_leaving(&self) -> bool {
+        matches!(self.stage, Stage::Leaving { .. })
+    }
+
+    /// Whether its media is taken.
+    pub(crate) fn is_recording(&self) -> bool {
+        self.admitted().is_some_and(|admitted| admitted.recording)
+    }
+
+    /// Reads once.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> ReadOutcome {
+        match self.stream.read(buffer) {
+            Ok(0) => ReadOutcome::End,
+            Ok(length) => ReadOutcome::Data(length),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => ReadOutcome::Drained,
+                io::ErrorKind::Interrupted => ReadOutcome::Data(0),
+                _ => ReadOutcome::Broken,
+            },
+        }
+    }
+
+    /// Queues bytes for the peer, unless too much waits already.
+    pub(crate) fn send(&mut self, bytes: Bytes) -> Result<(), Backlog> {
+        if self.out_bytes + bytes.len() > limits::OUT_BYTES_MAX {
+            return Err(Backlog);
+        }
+        self.out_bytes += bytes.len();
+        self.out.push_back(bytes);
+        Ok(())
+    }
+
+    /// Queues a report in a `$` frame; left out while much is waiting.
+    pub(crate) fn send_report(&mut self, channel: u8, report: &[u8]) {
+        let Ok(length) = u16::try_from(report.len()) else { return };
+        if self.out_bytes < limits::OUT_BYTES_FOR_REPORTS {
+            let frame: Vec<u8> = [b'$', channel]
+                .into_iter()
+                .chain(length.to_be_bytes())
+                .chain(report.iter().copied())
+                .collect();
+            self.out_bytes += frame.len();
+            self.out.push_back(frame.into());
+        }
+    }
+
+    /// Writes what waits, as far as the socket takes it. An error: the connection is broken.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        while let Some(front) = self.out.front_mut() {
+            match self.stream.write(front) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    self.out_bytes -= written;
+                    front.advance(written);
+                    if front.is_empty() {
+                        self.out.pop_front();
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if self.is_leaving() && !self.shut {
+            self.shut = true;
+            self.stream.shutdown(Shutdown::Write)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,350 @@
+//! What one program's broadcaster sends, over all the links that it sends it by.
+//!
+//! Owns: the stream, its continuity (`splice`), its clock, key frames, reception, class and the chunk in the making.
+//! Not here: sockets, who may send (`decide`), when the links are closed (`clockwork`).
+//! Holds: outside the window nothing is published; viewers see one SSRC per track, whose sequence numbers and
+//! timestamps go on when the broadcaster returns; chunk indices have no gaps.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use slotcast_admission::{ClassMeter, MeterVerdict, Program, Reason};
+use slotcast_core::{
+    chunk::{ChunkBuilder, PacketFlags},
+    feed::Feeds,
+    media::{MediaKind, Stream, StreamId, Track},
+    rtp::{self, RtpPacket},
+    time::Now,
+};
+use slotcast_rtsp::sdp::{self, Announced};
+
+use crate::{
+    choice::Chosen,
+    limits,
+    stats::{Counter, IngestStats, LinkState, ProgramStats, Traffic},
+    table::LinkId,
+    tracks::Tracks,
+};
+
+/// Where a packet stands with the link that brought it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The link goes on.
+    Fine,
+    /// The link is to be closed for this.
+    Close(Reason),
+}
+
+/// How much of the class an encoder may send, for how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClassRules {
+    /// At once, as time of the class's rate.
+    pub(crate) burst: Duration,
+    /// Above the class, until the link is closed.
+    pub(crate) exceeded_max: Duration,
+}
+
+/// Counts the same twice: for the program and for its channel.
+struct Counts {
+    program: Arc<ProgramStats>,
+    channel: Arc<Traffic>,
+}
+
+impl Counts {
+    fn add(&self, which: impl Fn(&Traffic) -> &Counter, more: u64) {
+        which(&self.program.traffic).add(more);
+        which(&self.channel).add(more);
+    }
+}
+
+/// The state of one program's source; it outlives its links until the connect window closes.
+pub(crate) struct Source {
+    program: Arc<Program>,
+    stream: Arc<Stream>,
+    tracks: Tracks,
+    meter: ClassMeter,
+    builder: ChunkBuilder,
+    next_index: u64,
+    link: Option<LinkId>,
+    last_arrival: Option<Instant>,
+    receiver_reports_at: Option<Instant>,
+    sender_reports_at: Option<Instant>,
+    counts: Counts,
+    bytes_measured: u64,
+    measured_at: Instant,
+}
+
+impl Source {
+    /// A source of `announced`; no link brings it yet.
+    pub(crate) fn new(
+        now: Now,
+        program: Arc<Program>,
+        announced: Announced,
+        id: StreamId,
+        rules: ClassRules,
+        stats: &IngestStats,
+    ) -> Self {
+        let (program_stats, channel) = stats.add_program(program.id, &program.channel.name);
+        let meter = ClassMeter::new(program.class, rules.burst, rules.exceeded_max, now.mono);
+        let stream = stream_of(id, &program, announced);
+        Self {
+            tracks: Tracks::new(&stream.tracks),
+            meter,
+            program,
+            stream,
+            builder: ChunkBuilder::new(),
+            next_index: 0,
+            link: None,
+            last_arrival: None,
+            receiver_reports_at: None,
+            sender_reports_at: None,
+            counts: Counts { program: program_stats, channel },
+            bytes_measured: 0,
+            measured_at: now.mono,
+        }
+    }
+
+    /// A link begins to bring the source; what it announces may differ from before.
+    ///
+    /// - `id`: taken for the stream if viewers of the old one cannot go on with it.
+    pub(crate) fn attach(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        announced: Option<Announced>,
+        id: StreamId,
+        feeds: &Feeds,
+    ) {
+        self.flush(feeds);
+        if let Some(announced) = announced {
+            let id = if self.stream.continues_with(&announced.tracks) { self.stream.id } else { id };
+            let changed = id != self.stream.id;
+            self.stream = stream_of(id, &self.program, announced);
+            if changed {
+                self.tracks = Tracks::new(&self.stream.tracks);
+            }
+        }
+        self.tracks.begin_link();
+        self.link = Some(link);
+        self.last_arrival = None;
+        self.receiver_reports_at = Some(now.mono + limits::RECEIVER_REPORT_EVERY);
+        self.counts.add(|traffic| &traffic.links, 1);
+        self.counts.program.set_since(now.wall);
+        self.show_state(now);
+    }
+
+    /// The link is gone; viewers wait for the next one.
+    pub(crate) fn detach(&mut self, link: LinkId, feeds: &Feeds) {
+        if self.link == Some(link) {
+            self.flush(feeds);
+            self.link = None;
+            self.receiver_reports_at = None;
+            self.counts.program.set_state(LinkState::Absent);
+            self.counts.program.set_bit_rate(0);
+        }
+    }
+
+    /// The link that brings it; `None` while one is waited for.
+    pub(crate) const fn link(&self) -> Option<LinkId> {
+        self.link
+    }
+
+    /// How many tracks it has.
+    pub(crate) fn tracks(&self) -> usize {
+        self.stream.tracks.len()
+    }
+
+    /// The program as of the last look at the timetable.
+    pub(crate) const fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+
+    /// Takes over what a reload has changed.
+    pub(crate) fn set_program(&mut self, now: Now, program: Arc<Program>) {
+        self.meter.set_class(program.class, now.mono);
+        self.program = program;
+    }
+
+    /// When the last usable packet of the present link came.
+    pub(crate) const fn last_arrival(&self) -> Option<Instant> {
+        self.last_arrival
+    }
+
+    /// Something came that belongs to no track.
+    pub(crate) fn on_unusable(&self) {
+        self.counts.add(|traffic| &traffic.unusable, 1);
+    }
+
+    /// Takes one RTP packet of `track`. On the packet path: one copy, no allocation but the chunk's.
+    pub(crate) fn on_rtp(&mut self, now: Now, track: u8, packet: &[u8], feeds: &Feeds) -> Fate {
+        self.counts.add(|traffic| &traffic.packets, 1);
+        self.counts.add(|traffic| &traffic.bytes, packet.len() as u64);
+        match self.meter.take(now.mono, packet.len()) {
+            MeterVerdict::Pass => {}
+            MeterVerdict::Drop => {
+                self.counts.add(|traffic| &traffic.over_class, 1);
+                return Fate::Fine;
+            }
+            MeterVerdict::Close => {
+                self.counts.add(|traffic| &traffic.over_class, 1);
+                return Fate::Close(self.meter.reason());
+            }
+        }
+        let known = self.stream.tracks.get(usize::from(track));
+        let parsed = RtpPacket::parse(packet).ok().zip(known);
+        let Some((rtp, _)) = parsed.filter(|(rtp, t)| t.payload_types.contains(&rtp.payload_type().0)) else {
+            self.on_unusable();
+            return Fate::Fine;
+        };
+        self.last_arrival = Some(now.mono);
+        let (chosen, flags) = self.tracks.on_arrival(now.mono, track, &rtp);
+        if chosen == Chosen::Strange {
+            self.counts.add(|traffic| &traffic.strange_ssrc, 1);
+            return Fate::Fine;
+        }
+        if flags.contains(PacketFlags::PARAMETER_SETS) {
+            self.complete_description(track);
+        }
+        if self.program.is_on_air(now.wall) {
+            self.publish(now, track, &rtp, flags, packet, feeds);
+        } else {
+            self.counts.add(|traffic| &traffic.held, 1);
+        }
+        Fate::Fine
+    }
+
+    /// Takes one RTCP datagram or frame of `track`: sender reports and goodbyes count, the rest is for nobody here.
+    pub(crate) fn on_rtcp(&mut self, now: Now, track: u8, bytes: &[u8]) {
+        if usize::from(track) >= self.stream.tracks.len() || !self.tracks.on_rtcp(now, track, bytes) {
+            self.on_unusable();
+        }
+    }
+
+    fn publish(
+        &mut self,
+        now: Now,
+        track: u8,
+        rtp: &RtpPacket<'_>,
+        flags: PacketFlags,
+        packet: &[u8],
+        feeds: &Feeds,
+    ) {
+        if !self.builder.fits(packet.len()) {
+            self.flush(feeds);
+        }
+        let Some((mapped, report_due)) = self.tracks.map(now, track, rtp) else {
+            self.counts.add(|traffic| &traffic.strange_ssrc, 1);
+            return;
+        };
+        let Some(copy) = self.builder.push(now.mono, track, flags, packet) else {
+            self.on_unusable();
+            return;
+        };
+        rtp::rewrite(copy, mapped.ssrc, mapped.sequence_number, mapped.timestamp);
+        self.counts.add(|traffic| &traffic.published, 1);
+        if report_due {
+            self.report_to_viewers(now, track);
+            self.sender_reports_at.get_or_insert(now.mono + limits::SENDER_REPORT_EVERY);
+        }
+        if flags.contains(PacketFlags::MARKER) && self.marker_ends_chunk(track) {
+            self.flush(feeds);
+        }
+    }
+
+    /// The marker of a sound packet does not break up the picture that comes beside it.
+    fn marker_ends_chunk(&self, track: u8) -> bool {
+        let is_video = |track: &Track| track.kind == MediaKind::Video;
+        let tracks = &self.stream.tracks;
+        tracks.get(usize::from(track)).is_some_and(is_video) || !tracks.iter().any(is_video)
+    }
+
+    /// Puts parameter sets that came in band into the description that viewers get.
+    fn complete_description(&mut self, track: u8) {
+        let Some(sets) = self.tracks.newer_parameter_sets(track) else { return };
+        let completed = sdp::with_parameter_sets(&self.stream.description, usize::from(track), &sets);
+        if let Some(description) = completed.filter(|new| *new != self.stream.description) {
+            self.stream = Arc::new(Stream { description, ..Stream::clone(&self.stream) });
+        }
+    }
+
+    fn report_to_viewers(&mut self, now: Now, track: u8) {
+        if let Some(report) = self.tracks.sender_report(now, track) {
+            self.builder.push_rtcp(now.mono, track, &report);
+        }
+    }
+
+    fn flush(&mut self, feeds: &Feeds) {
+        if let Some(chunk) = self.builder.flush(&self.stream, self.next_index) {
+            self.next_index += 1;
+            feeds.publish(&chunk);
+        }
+    }
+
+    /// What has to be done next by itself; `None` while nothing comes.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let reports = [self.receiver_reports_at, self.sender_reports_at];
+        reports.into_iter().chain([self.builder.deadline()]).flatten().min()
+    }
+
+    /// Does what is due: flushes a chunk that has waited, and the viewers' sender reports.
+    pub(crate) fn on_time(&mut self, now: Now, feeds: &Feeds) {
+        if self.sender_reports_at.is_some_and(|at| at <= now.mono) {
+            self.sender_reports_at = None;
+            // Nothing since the last report: viewers wait for the broadcaster, and so do the reports.
+            if self.program.is_on_air(now.wall) && self.tracks.take_published() {
+                (0..self.tracks.count()).for_each(|track| self.report_to_viewers(now, track));
+                self.sender_reports_at = Some(now.mono + limits::SENDER_REPORT_EVERY);
+            } else {
+                self.tracks.report_with_next_packet();
+            }
+        }
+        if self.builder.deadline().is_some_and(|at| at <= now.mono) {
+            self.flush(feeds);
+        }
+    }
+
+    /// The receiver reports by track, when they are due.
+    pub(crate) fn take_receiver_reports(&mut self, now: Now) -> Option<Vec<(u8, Vec<u8>)>> {
+        self.receiver_reports_at.filter(|at| *at <= now.mono)?;
+        self.receiver_reports_at = Some(now.mono + limits::RECEIVER_REPORT_EVERY);
+        let reports = (0..self.tracks.count())
+            .filter_map(|track| Some((track, self.tracks.receiver_report(now, track)?)));
+        Some(reports.collect())
+    }
+
+    /// A goodbye with its reason for each track, for the broadcaster.
+    pub(crate) fn goodbyes(&self, reason: &str) -> Vec<(u8, Vec<u8>)> {
+        (0..self.tracks.count()).map(|track| (track, self.tracks.goodbye(reason))).collect()
+    }
+
+    /// Brings the counters for people up to date; called every tick.
+    pub(crate) fn measure(&mut self, now: Now) {
+        let lost = self.tracks.take_lost();
+        self.counts.add(|traffic| &traffic.lost, lost);
+        let time = now.mono.saturating_duration_since(self.measured_at);
+        if time >= limits::RATE_WINDOW {
+            let bytes = self.counts.program.traffic.bytes.value();
+            let bits = u128::from(bytes.wrapping_sub(self.bytes_measured)) * 8_000;
+            let rate = bits / time.as_millis().max(1);
+            self.counts.program.set_bit_rate(u64::try_from(rate).unwrap_or(u64::MAX));
+            self.bytes_measured = bytes;
+            self.measured_at = now.mono;
+        }
+        self.show_state(now);
+    }
+
+    fn show_state(&self, now: Now) {
+        self.counts.program.set_state(match self.link {
+            None => LinkState::Absent,
+            Some(_) if self.program.is_on_air(now.wall) => LinkState::OnAir,
+            Some(_) => LinkState::Held,
+        });
+    }
+}
+
+fn stream_of(id: StreamId, program: &Program, announced: Announced) -> Arc<Stream> {
+    let Announced { tracks, description, .. } = announced;
+    Arc::new(Stream { id, program: program.id, tracks, description })
+}

@@ -1,0 +1,233 @@
+//! What the link side counts, readable from any thread while it runs.
+//!
+//! Owns: the counters, by process, by channel and by program.
+//! Holds: the ingest thread is the only writer, so an update is a load and a store, no locked instruction;
+//! counters of a channel never go back, those of a program are gone with its source.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use slotcast_core::{
+    time::WallTime,
+    words::{ChannelName, ProgramId},
+};
+
+/// A number that one thread changes and any may read.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// The value as of now.
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add(&self, more: u64) {
+        self.set(self.value().wrapping_add(more));
+    }
+
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+}
+
+/// What came from broadcasters, of one channel or one program.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Bytes of RTP packets, headers included, whatever became of them.
+    pub bytes: Counter,
+    /// RTP packets, whatever became of them.
+    pub packets: Counter,
+    /// Of these, packets that went on to the workers.
+    pub published: Counter,
+    /// Packets missing in the sequence as it arrived (RFC 3550 §6.4.1).
+    pub lost: Counter,
+    /// Packets dropped because the program is not on air at that moment.
+    pub held: Counter,
+    /// Packets dropped above the bandwidth class.
+    pub over_class: Counter,
+    /// Packets that are not RTP or RTCP as announced: malformed, of an unknown payload type or channel.
+    pub unusable: Counter,
+    /// Packets of an SSRC that has not shown itself to be the new source yet.
+    pub strange_ssrc: Counter,
+    /// Links that carried this, one after the other.
+    pub links: Counter,
+}
+
+/// Where a broadcaster's link stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// Nobody sends: not yet, or the link was lost and is waited for.
+    Absent,
+    /// Connected outside the window: media is held back.
+    Held,
+    /// Media goes to the viewers.
+    OnAir,
+}
+
+/// One program's counters, and the state of its link.
+#[derive(Debug)]
+pub struct ProgramStats {
+    channel: ChannelName,
+    /// What came for this program.
+    pub traffic: Traffic,
+    state: AtomicU8,
+    since: AtomicI64,
+    bit_rate: Counter,
+}
+
+impl ProgramStats {
+    fn new(channel: ChannelName) -> Self {
+        Self {
+            channel,
+            traffic: Traffic::default(),
+            state: AtomicU8::new(0),
+            since: AtomicI64::new(0),
+            bit_rate: Counter::default(),
+        }
+    }
+
+    pub(crate) fn set_state(&self, state: LinkState) {
+        self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_since(&self, since: WallTime) {
+        self.since.store(since.as_micros(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_bit_rate(&self, bits_per_second: u64) {
+        self.bit_rate.set(bits_per_second);
+    }
+
+    fn state(&self) -> LinkState {
+        match self.state.load(Ordering::Relaxed) {
+            1 => LinkState::Held,
+            2 => LinkState::OnAir,
+            _ => LinkState::Absent,
+        }
+    }
+}
+
+/// One program's link as a broadcaster's display shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkStatus {
+    /// The program.
+    pub program: ProgramId,
+    /// Its channel.
+    pub channel: ChannelName,
+    /// Held back, on air, or waited for.
+    pub state: LinkState,
+    /// When the present link began to record, or the last one did.
+    pub since: WallTime,
+    /// What came in during the last second, in bits per second.
+    pub bit_rate: u64,
+}
+
+/// Everything that the link side counts.
+#[derive(Debug, Default)]
+pub struct IngestStats {
+    /// Connections accepted.
+    pub accepted: Counter,
+    /// Times that accepting paused because descriptors ran out.
+    pub accept_pauses: Counter,
+    /// Connections now that have not shown a valid reservation ID.
+    pub unproven: Counter,
+    /// Lines in use now.
+    pub lines_in_use: Counter,
+    /// Datagrams from addresses that no link announced.
+    pub foreign_datagrams: Counter,
+    decisions: Mutex<HashMap<&'static str, u64>>,
+    channels: Mutex<HashMap<ChannelName, Arc<Traffic>>>,
+    programs: Mutex<HashMap<ProgramId, Arc<ProgramStats>>>,
+}
+
+impl IngestStats {
+    /// How often each decision was taken, by the label of its reason, in the labels' order.
+    pub fn decisions(&self) -> Vec<(&'static str, u64)> {
+        let mut all: Vec<_> = self.decisions.lock().iter().map(|(label, count)| (*label, *count)).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// What came for each channel since the start, in the names' order.
+    pub fn channels(&self) -> Vec<(ChannelName, Arc<Traffic>)> {
+        let mut all: Vec<_> =
+            self.channels.lock().iter().map(|(name, traffic)| (name.clone(), Arc::clone(traffic))).collect();
+        all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        all
+    }
+
+    /// The counters of a program that has or had a link within its connect window; `None` for any other.
+    pub fn program(&self, id: ProgramId) -> Option<Arc<ProgramStats>> {
+        self.programs.lock().get(&id).cloned()
+    }
+
+    /// The links of all programs that have or had one within their connect window, by channel.
+    pub fn links(&self) -> Vec<LinkStatus> {
+        let status = |(id, stats): (&ProgramId, &Arc<ProgramStats>)| LinkStatus {
+            program: *id,
+            channel: stats.channel.clone(),
+            state: stats.state(),
+            since: WallTime::from_micros(stats.since.load(Ordering::Relaxed)),
+            bit_rate: stats.bit_rate.value(),
+        };
+        let mut all: Vec<_> = self.programs.lock().iter().map(status).collect();
+        all.sort_unstable_by(|a, b| (&a.channel, a.program).cmp(&(&b.channel, b.program)));
+        all
+    }
+
+    /// Counts one decision. Rare: once per connection and reason, so a lock is no matter.
+    pub(crate) fn decided(&self, label: &'static str) {
+        *self.decisions.lock().entry(label).or_insert(0) += 1;
+    }
+
+    pub(crate) fn add_program(
+        &self,
+        id: ProgramId,
+        channel: &ChannelName,
+    ) -> (Arc<ProgramStats>, Arc<Traffic>) {
+        let traffic = Arc::clone(self.channels.lock().entry(channel.clone()).or_default());
+        let mut programs = self.programs.lock();
+        let stats = programs.entry(id).or_insert_with(|| Arc::new(ProgramStats::new(channel.clone())));
+        (Arc::clone(stats), traffic)
+    }
+
+    pub(crate) fn remove_program(&self, id: ProgramId) {
+        self.programs.lock().remove(&id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_keeps_its_counters_when_the_program_is_gone() {
+        let stats = IngestStats::default();
+        let channel: ChannelName = "channel4".parse().unwrap();
+        let (program, traffic) = stats.add_program(ProgramId(7), &channel);
+        traffic.packets.add(3);
+        program.set_state(LinkState::OnAir);
+        program.set_bit_rate(64_000);
+        let links = stats.links();
+        assert_eq!((links.len(), links[0].state, links[0].bit_rate), (1, LinkState::OnAir, 64_000));
+        stats.remove_program(ProgramId(7));
+        assert!(stats.links().is_empty() && stats.program(ProgramId(7)).is_none());
+        assert_eq!(stats.channels()[0].1.packets.value(), 3);
+    }
+
+    #[test]
+    fn decisions_are_counted_by_label() {
+        let stats = IngestStats::default();
+        stats.decided("wrong_id");
+        stats.decided("accepted");
+        stats.decided("wrong_id");
+        assert_eq!(stats.decisions(), [("accepted", 1), ("wrong_id", 2)]);
+    }
+}

@@ -1,0 +1,282 @@
+//! The one thread of the link side: waits for the kernel or the next deadline, and hands out the work.
+//!
+//! Owns: the poll, the tokens and the order of a turn. What is done stands in `accept` (new connections),
+//! `drive` (what links send), `decide` (what they ask), `datagrams` (UDP) and `clockwork` (what is due by time).
+//! Holds: every piece of work has a budget per turn; what is left over is taken up in the next turn, after everybody
+//! else's.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::{
+        Arc,
+        mpsc::{Receiver, TryRecvError},
+    },
+    time::{Duration, Instant},
+};
+
+use mio::{Events, Poll, Token};
+use slotcast_admission::{Guesses, Lines, Programs, Reason};
+use slotcast_core::{
+    feed::Feeds,
+    media::StreamId,
+    time::{Clock, Now},
+    words::ProgramId,
+};
+use slotcast_rtsp::server::ServerConfig;
+
+use crate::{
+    antechamber::Antechamber,
+    closing::Closing,
+    config::IngestConfig,
+    limits,
+    link::Link,
+    listener::{Listener, Reserve},
+    source::Source,
+    stats::IngestStats,
+    table::{LinkId, Table},
+    udp::{Half, UdpPair},
+};
+
+/// The waker.
+pub(crate) const WAKER: Token = Token(0);
+const LISTENERS_FROM: usize = 1;
+const DATAGRAMS_FROM: usize = 1 << 16;
+const LINKS_FROM: usize = 1 << 20;
+
+/// What the handle asks of the thread.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Command {
+    /// Close the link of a program.
+    Kick(ProgramId),
+    /// Close everything and end, at the latest at this moment.
+    Shutdown(Instant),
+}
+
+/// A piece of work of one turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Work {
+    /// The handle has something to say.
+    Commands,
+    /// A listener has connections.
+    Accept(usize),
+    /// A UDP socket has datagrams.
+    Datagrams(usize, Half),
+    /// The connection at this place can be read or written.
+    Link(usize),
+}
+
+impl Work {
+    pub(crate) fn token(self) -> Token {
+        Token(match self {
+            Self::Commands => WAKER.0,
+            Self::Accept(listener) => LISTENERS_FROM + listener,
+            Self::Datagrams(pair, Half::Rtp) => DATAGRAMS_FROM + 2 * pair,
+            Self::Datagrams(pair, Half::Rtcp) => DATAGRAMS_FROM + 2 * pair + 1,
+            Self::Link(place) => LINKS_FROM + place,
+        })
+    }
+
+    const fn of(token: Token) -> Self {
+        match token.0 {
+            0 => Self::Commands,
+            LISTENERS_FROM..DATAGRAMS_FROM => Self::Accept(token.0 - LISTENERS_FROM),
+            DATAGRAMS_FROM..LINKS_FROM => {
+                let half = if token.0 % 2 == 0 { Half::Rtp } else { Half::Rtcp };
+                Self::Datagrams((token.0 - DATAGRAMS_FROM) / 2, half)
+            }
+            _ => Self::Link(token.0 - LINKS_FROM),
+        }
+    }
+}
+
+/// One access port with what its connections share.
+pub(crate) struct Port {
+    pub(crate) listener: Listener,
+    /// Index of the UDP pair on the same address.
+    pub(crate) pair: Option<usize>,
+    pub(crate) rtsp: Arc<ServerConfig>,
+}
+
+/// All that the thread owns.
+pub(crate) struct Thread {
+    pub(crate) poll: Poll,
+    pub(crate) config: IngestConfig,
+    pub(crate) clock: Clock,
+    pub(crate) programs: Arc<dyn Programs>,
+    pub(crate) feeds: Feeds,
+    pub(crate) stats: Arc<IngestStats>,
+    pub(crate) ports: Vec<Port>,
+    pub(crate) pairs: Vec<UdpPair>,
+    pub(crate) reserve: Reserve,
+    pub(crate) links: Table<Link>,
+    pub(crate) antechamber: Antechamber,
+    pub(crate) leaving: usize,
+    pub(crate) lines: Arc<Lines>,
+    pub(crate) guesses: Guesses,
+    /// The link of each program that has one, from its accepted ANNOUNCE on.
+    pub(crate) holders: HashMap<ProgramId, LinkId>,
+    pub(crate) sources: HashMap<ProgramId, Source>,
+    /// What this turn left for the next.
+    pub(crate) work: Vec<Work>,
+    /// Links to be closed for their datagrams, at the end of the turn.
+    pub(crate) ending: Vec<(LinkId, Closing)>,
+    pub(crate) buffer: Vec<u8>,
+    pub(crate) next_tick: Instant,
+    pub(crate) next_stream: u64,
+    commands: Receiver<Command>,
+    ends_at: Option<Instant>,
+}
+
+impl Thread {
+    pub(crate) fn new(
+        poll: Poll,
+        config: IngestConfig,
+        sockets: (Vec<Port>, Vec<UdpPair>),
+        programs: Arc<dyn Programs>,
+        feeds: Feeds,
+        clock: Clock,
+        commands: Receiver<Command>,
+    ) -> Self {
+        let now = clock();
+        let bounded = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Self {
+            poll,
+            reserve: Reserve::new(),
+            links: Table::default(),
+            antechamber: Antechamber::new(config.antechamber, config.antechamber_per_address),
+            leaving: 0,
+            lines: Lines::new(bounded(config.lines), bounded(config.lines_per_address)),
+            guesses: Guesses::default(),
+            stats: Arc::default(),
+            holders: HashMap::new(),
+            sources: HashMap::new(),
+            work: Vec::new(),
+            ending: Vec::new(),
+            buffer: vec![0; limits::READ_BYTES],
+            next_tick: now.mono,
+            next_stream: 1,
+            ports: sockets.0,
+            pairs: sockets.1,
+            config,
+            programs,
+            feeds,
+            clock,
+            commands,
+            ends_at: None,
+        }
+    }
+
+    /// Works until it is told to end.
+    pub(crate) fn run(mut self) {
+        let mut events = Events::with_capacity(limits::EVENTS_PER_TURN);
+        loop {
+            let timeout = self.timeout();
+            match self.poll.poll(&mut events, timeout) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    tracing::error!(%error, "the link side cannot wait for its sockets and ends");
+                    return;
+                }
+            }
+            let now = (self.clock)();
+            let mut work = std::mem::take(&mut self.work);
+            work.extend(events.iter().map(|event| Work::of(event.token())));
+            work.sort_unstable();
+            work.dedup();
+            for work in work.drain(..) {
+                self.carry_out(work, now);
+            }
+            self.on_time(now);
+            self.end_links(now);
+            if self.is_done() {
+                return;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, work: Work, now: Now) {
+        match work {
+            Work::Commands => self.on_commands(now),
+            Work::Accept(port) => self.on_accept(port, now),
+            Work::Datagrams(pair, half) => self.on_datagrams(pair, half, now),
+            Work::Link(place) => self.on_link(place, now),
+        }
+    }
+
+    /// How long the poll may wait; `None` when nothing is due by time.
+    fn timeout(&self) -> Option<Duration> {
+        if !self.work.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let deadline = self.next_deadline()?;
+        let wait = deadline.saturating_duration_since((self.clock)().mono);
+        // The kernel counts in milliseconds: mio rounds up, so that it never wakes too early and spins.
+        Some(wait.min(limits::TICK))
+    }
+
+    fn on_commands(&mut self, now: Now) {
+        loop {
+            match self.commands.try_recv() {
+                Ok(Command::Kick(program)) => {
+                    if let Some(link) = self.holders.get(&program) {
+                        self.ending.push((*link, Closing::Kicked));
+                    }
+                }
+                Ok(Command::Shutdown(by)) => self.shut_down(by),
+                Err(TryRecvError::Empty) => return,
+                // The handle was dropped without a word: the process ends.
+                Err(TryRecvError::Disconnected) => {
+                    if self.ends_at.is_none() {
+                        self.shut_down(now.mono);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn shut_down(&mut self, by: Instant) {
+        self.ports.clear();
+        self.ends_at = Some(by);
+        let all = self.links.ids();
+        self.ending.extend(all.into_iter().map(|id| (id, Closing::Because(Reason::Draining))));
+    }
+
+    fn is_done(&self) -> bool {
+        let over = |by: Instant| self.links.is_empty() || self.now_mono() >= by;
+        self.ends_at.is_some_and(over)
+    }
+
+    fn now_mono(&self) -> Instant {
+        (self.clock)().mono
+    }
+
+    /// A name for a new stream.
+    pub(crate) const fn new_stream_id(&mut self) -> StreamId {
+        let id = StreamId(self.next_stream);
+        self.next_stream += 1;
+        id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_names_its_work() {
+        for work in [
+            Work::Commands,
+            Work::Accept(0),
+            Work::Accept(7),
+            Work::Datagrams(0, Half::Rtp),
+            Work::Datagrams(3, Half::Rtcp),
+            Work::Link(0),
+            Work::Link(999),
+        ] {
+            assert_eq!(Work::of(work.token()), work);
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The tracks of one stream: which SSRC counts, what was lost, where key frames are, and what viewers know of each.
+//!
+//! Owns: reception, continuity and sender clocks of all tracks, and the reports made of them.
+//! Not here: when reports are due and where packets go (`source`).
+//! Holds: viewers see one SSRC per track as long as the stream lives, whatever the broadcaster restarts.
+
+use std::{num::NonZeroU32, time::Instant};
+
+use slotcast_core::{
+    chunk::PacketFlags,
+    keyframe::{KeyFrameScanner, ParameterSets},
+    media::Track,
+    reception::Reception,
+    rtcp::{self, RtcpPacket, SenderInfo},
+    rtp::{RtpPacket, Ssrc},
+    sender_clock::SenderClock,
+    splice::{Mapped, Splice},
+    time::Now,
+};
+
+use crate::choice::{Chosen, SourceChoice};
+
+/// The state of one track; lives as long as the stream does.
+struct TrackState {
+    clock_rate: NonZeroU32,
+    choice: SourceChoice,
+    /// A sender report that came ahead of its source's first packet.
+    early_report: Option<SenderInfo>,
+    scanner: KeyFrameScanner,
+    /// Of the present SSRC.
+    reception: Option<Reception>,
+    /// Packets lost that have been counted already.
+    lost_counted: u64,
+    /// Whether the next published packet brings a sender report with it.
+    report_due: bool,
+    /// Of the parameter sets that the description holds.
+    sets_revision: Option<u64>,
+}
+
+/// All tracks of one stream, in the description's order.
+pub(crate) struct Tracks {
+    tracks: Vec<TrackState>,
+    splice: Splice,
+    clock: SenderClock,
+    /// Ours, in receiver reports.
+    ssrc: Ssrc,
+    cname: String,
+    published: bool,
+}
+
+impl Tracks {
+    /// Nothing has come yet.
+    pub(crate) fn new(tracks: &[Track]) -> Self {
+        let mut random = [0; 8];
+        // Without random numbers two servers may share a name in their reports, and nothing else happens.
+        let _ = getrandom::fill(&mut random);
+        let number = u64::from_ne_bytes(random);
+        Self {
+            clock: SenderClock::new(tracks.iter().map(|track| track.clock_rate)),
+            tracks: tracks.iter().map(TrackState::new).collect(),
+            splice: Splice::new(),
+            ssrc: Ssrc(number as u32),
+            cname: format!("{number:016x}@slotcast"),
+            published: false,
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> u8 {
+        u8::try_from(self.tracks.len()).unwrap_or(u8::MAX)
+    }
+
+    /// A new link begins: its first SSRC counts, whatever it is.
+    pub(crate) fn begin_link(&mut self) {
+        self.splice.restart();
+        for track in &mut self.tracks {
+            track.choice.clear();
+            track.early_report = None;
+            track.report_due = true;
+        }
+    }
+
+    /// Looks at a packet as it came; on the packet path.
+    pub(crate) fn on_arrival(
+        &mut self,
+        now: Instant,
+        track: u8,
+        rtp: &RtpPacket<'_>,
+    ) -> (Chosen, PacketFlags) {
+        let Some(track) = self.tracks.get_mut(usize::from(track)) else {
+            return (Chosen::Strange, PacketFlags::EMPTY);
+        };
+        let chosen = track.choice.judge(now, rtp.ssrc(), rtp.sequence_number());
+        if chosen == Chosen::Strange {
+            return (chosen, PacketFlags::EMPTY);
+        }
+        let known = track.reception.take().filter(|_| chosen == Chosen::Current);
+        let reception = track.reception.insert(known.unwrap_or_else(|| {
+            track.lost_counted = 0;
+            Reception::new(rtp.ssrc(), track.clock_rate)
+        }));
+        reception.on_packet(now, rtp.sequence_number(), rtp.timestamp());
+        let flags = track.scanner.scan(rtp.payload());
+        (chosen, if rtp.marker() { flags.union(PacketFlags::MARKER) } else { flags })
+    }
+
+    /// Where a packet that is published stands for the viewers, and whether it brings a sender report.
+    /// `None`: a straggler of a source that was replaced.
+    pub(crate) fn map(&mut self, now: Now, track: u8, rtp: &RtpPacket<'_>) -> Option<(Mapped, bool)> {
+        let at = usize::from(track);
+        let state = self.tracks.get_mut(at)?;
+        let (ssrc, number, timestamp) = (rtp.ssrc(), rtp.sequence_number(), rtp.timestamp());
+        let mapped = self.splice.map(now.mono, at, state.clock_rate, ssrc, number, timestamp)?;
+        self.clock.on_packet(now, at, mapped.ssrc, mapped.timestamp, rtp.payload().len());
+        self.published = true;
+        let report_due = std::mem::take(&mut state.report_due);
+        if let Some(report) = state.early_report.take() {
+            self.on_sender_report(now, track, report);
+        }
+        Some((mapped, report_due))
+    }
+
+    /// Takes a compound of `track`; `false` when it is not RTCP.
+    pub(crate) fn on_rtcp(&mut self, now: Now, track: u8, bytes: &[u8]) -> bool {
+        let mut is_rtcp = false;
+        for packet in rtcp::packets(bytes).map_while(Result::ok) {
+            is_rtcp = true;
+            match packet {
+                RtcpPacket::SenderReport { info, .. } => self.on_sender_report(now, track, info),
+                RtcpPacket::Bye(bye) => {
+                    if let Some(state) = self.tracks.get_mut(usize::from(track)) {
+                        bye.sources().for_each(|ssrc| state.choice.on_goodbye(ssrc));
+                    }
+                }
+                _ => {}
+            }
+        }
+        is_rtcp
+    }
+
+    fn on_sender_report(&mut self, now: Now, track: u8, info: SenderInfo) {
+        let at = usize::from(track);
+        let Some(state) = self.tracks.get_mut(at) else { return };
+        if state.choice.current().is_some_and(|current| current != info.ssrc) {
+            return;
+        }
+        if let Some(reception) = &mut state.reception {
+            reception.on_sender_report(now.mono, info.ntp);
+        }
+        match self.splice.map_sender_report(at, info.ssrc, info.rtp) {
+            Some(rtp) => self.clock.on_sender_report(now, at, info.ntp, rtp),
+            None => state.early_report = Some(info),
+        }
+    }
+
+    /// Parameter sets that came in band since the last call, if they are new.
+    pub(crate) fn newer_parameter_sets(&mut self, track: u8) -> Option<ParameterSets> {
+        let state = self.tracks.get_mut(usize::from(track))?;
+        let sets = state.scanner.parameter_sets()?;
+        (state.sets_revision.replace(sets.revision) != Some(sets.revision)).then_some(sets)
+    }
+
+    /// Whether anything was published since the last call.
+    pub(crate) fn take_published(&mut self) -> bool {
+        std::mem::take(&mut self.published)
+    }
+
+    /// Lets the next published packet of each track bring a sender report.
+    pub(crate) fn report_with_next_packet(&mut self) {
+        self.tracks.iter_mut().for_each(|track| track.report_due = true);
+    }
+
+    /// Packets lost since the last call.
+    pub(crate) fn take_lost(&mut self) -> u64 {
+        self.tracks.iter_mut().map(TrackState::take_lost).sum()
+    }
+
+    /// The sender report that viewers get; `None` before the track's first packet.
+    pub(crate) fn sender_report(&self, now: Now, track: u8) -> Option<Vec<u8>> {
+        let info = self.clock.sender_info(now, usize::from(track))?;
+        let mut report = Vec::new();
+        rtcp::write_sender_report(&mut report, &info, &self.cname);
+        Some(report)
+    }
+
+    /// The receiver report that the broadcaster gets; `None` while its source is not believed.
+    pub(crate) fn receiver_report(&mut self, now: Now, track: u8) -> Option<Vec<u8>> {
+        let reception = self.tracks.get_mut(usize::from(track))?.reception.as_mut()?;
+        if !reception.is_valid() {
+            return None;
+        }
+        let mut report = Vec::new();
+        rtcp::write_receiver_report(&mut report, self.ssrc, &[reception.report_block(now.mono)], &self.cname);
+        Some(report)
+    }
+
+    /// Tells the broadcaster that nobody listens any more, and why.
+    pub(crate) fn goodbye(&self, reason: &str) -> Vec<u8> {
+        let mut goodbye = Vec::new();
+        rtcp::write_goodbye(&mut goodbye, None, self.ssrc, &self.cname, reason);
+        goodbye
+    }
+}
+
+impl TrackState {
+    fn new(track: &Track) -> Self {
+        Self {
+            clock_rate: track.clock_rate,
+            choice: SourceChoice::default(),
+            early_report: None,
+            scanner: KeyFrameScanner::new(track.codec),
+            reception: None,
+            lost_counted: 0,
+            report_due: true,
+            sets_revision: None,
+        }
+    }
+
+    fn take_lost(&mut self) -> u64 {
+        let lost = self.reception.as_ref().map_or(0, |reception| reception.lost().max(0).cast_unsigned());
+        // A late packet takes a loss back; what was counted stays counted.
+        let more = lost.saturating_sub(self.lost_counted);
+        self.lost_counted = self.lost_counted.max(lost);
+        more
+    }
+}

@@ -1,0 +1,168 @@
+//! The UDP socket pairs that broadcasters send RTP and RTCP to, one pair per address that is listened on.
+//!
+//! Owns: the sockets, and which source address belongs to which track of which link.
+//! Holds: a datagram from an address that no link has announced reaches no program, and an address that one link
+//! has announced is not given to another.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, SocketAddr},
+};
+
+use mio::net::UdpSocket;
+use slotcast_core::words::ProgramId;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::{limits, table::LinkId};
+
+/// What a known source address sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    /// Whose it is.
+    pub(crate) link: LinkId,
+    /// Its program.
+    pub(crate) program: ProgramId,
+    /// Index of the track.
+    pub(crate) track: u8,
+}
+
+/// One of the two sockets of a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Half {
+    /// The lower port, for media.
+    Rtp,
+    /// The upper port, for reports.
+    Rtcp,
+}
+
+struct Port {
+    socket: UdpSocket,
+    routes: HashMap<SocketAddr, Route>,
+}
+
+/// RTP and RTCP sockets on one address.
+pub(crate) struct UdpPair {
+    address: IpAddr,
+    numbers: [u16; 2],
+    rtp: Port,
+    rtcp: Port,
+}
+
+impl UdpPair {
+    /// Binds both on `address`; `[0, 0]` finds two neighbouring free ports, the lower one even (RFC 3550 §11).
+    pub(crate) fn bind(address: IpAddr, numbers: [u16; 2]) -> io::Result<Self> {
+        if numbers != [0, 0] {
+            return Ok(Self::of(address, bind(address, numbers[0])?, bind(address, numbers[1])?, numbers));
+        }
+        for _ in 0..limits::PORT_TRIES {
+            let rtp = bind(address, 0)?;
+            let number = rtp.local_addr()?.port();
+            if number % 2 != 0 || number == u16::MAX {
+                continue;
+            }
+            if let Ok(rtcp) = bind(address, number + 1) {
+                return Ok(Self::of(address, rtp, rtcp, [number, number + 1]));
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::AddrInUse, "found no two neighbouring free UDP ports"))
+    }
+
+    fn of(address: IpAddr, rtp: UdpSocket, rtcp: UdpSocket, numbers: [u16; 2]) -> Self {
+        let port = |socket| Port { socket, routes: HashMap::new() };
+        Self { address, numbers, rtp: port(rtp), rtcp: port(rtcp) }
+    }
+
+    /// The address that both are bound to.
+    pub(crate) const fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// The port numbers of RTP and RTCP.
+    pub(crate) const fn numbers(&self) -> [u16; 2] {
+        self.numbers
+    }
+
+    const fn port(&mut self, half: Half) -> &mut Port {
+        match half {
+            Half::Rtp => &mut self.rtp,
+            Half::Rtcp => &mut self.rtcp,
+        }
+    }
+
+    /// For registering with the poll.
+    pub(crate) const fn source(&mut self, half: Half) -> &mut UdpSocket {
+        &mut self.port(half).socket
+    }
+
+    /// Receives one datagram into `buffer`: its length, and whose it is (`None`: nobody's).
+    pub(crate) fn receive(&mut self, half: Half, buffer: &mut [u8]) -> io::Result<(usize, Option<Route>)> {
+        let port = self.port(half);
+        let (length, from) = port.socket.recv_from(buffer)?;
+        Ok((length, port.routes.get(&canonical(from)).copied()))
+    }
+
+    /// Sends reports to a broadcaster from the RTCP port. Best effort: a lost report is followed by another.
+    pub(crate) fn send_reports(&self, to: SocketAddr, bytes: &[u8]) {
+        // WouldBlock and ICMP errors change nothing for the link: its media says whether it lives.
+        let _ = self.rtcp.socket.send_to(bytes, to);
+    }
+
+    /// Takes RTP and RTCP from these addresses as `route`; `false`, and nothing changes, when another link has one.
+    pub(crate) fn claim(&mut self, rtp: SocketAddr, rtcp: SocketAddr, route: Route) -> bool {
+        let (rtp, rtcp) = (canonical(rtp), canonical(rtcp));
+        let taken = |port: &Port, address| port.routes.get(&address).is_some_and(|r| r.link != route.link);
+        if taken(&self.rtp, rtp) || taken(&self.rtcp, rtcp) {
+            return false;
+        }
+        self.rtp.routes.insert(rtp, route);
+        self.rtcp.routes.insert(rtcp, route);
+        true
+    }
+
+    /// Forgets all addresses of `link`.
+    pub(crate) fn release(&mut self, link: LinkId) {
+        for port in [&mut self.rtp, &mut self.rtcp] {
+            port.routes.retain(|_, route| route.link != link);
+        }
+    }
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+fn bind(address: IpAddr, port: u16) -> io::Result<UdpSocket> {
+    let address = SocketAddr::new(address, port);
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    // The kernel gives what it may (net.core.rmem_max); less is no reason to refuse to start.
+    let _ = socket.set_recv_buffer_size(limits::UDP_RECEIVE_BYTES);
+    socket.bind(&address.into())?;
+    Ok(UdpSocket::from_std(socket.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_belongs_to_the_link_that_claimed_it_first() {
+        let local = IpAddr::from([127, 0, 0, 1]);
+        let mut pair = UdpPair::bind(local, [0, 0]).unwrap();
+        let [rtp, rtcp] = pair.numbers();
+        assert_eq!((rtp % 2, rtcp), (0, rtp + 1));
+        let (first, second) = (LinkId::for_tests(1), LinkId::for_tests(2));
+        let route = |link| Route { link, program: ProgramId(1), track: 0 };
+        let peer = |port| SocketAddr::new(local, port);
+        assert!(pair.claim(peer(5000), peer(5001), route(first)));
+        assert!(pair.claim(peer(5000), peer(5001), route(first)));
+        assert!(!pair.claim(peer(5002), peer(5001), route(second)));
+        assert!(pair.rtp.routes.len() == 1, "a refused claim leaves nothing behind");
+        pair.release(first);
+        assert!(pair.claim(peer(5002), peer(5001), route(second)));
+    }
+}

@@ -1,0 +1,263 @@
+//! Media over TCP and UDP: what arrives, what is dropped, what goes on after a return.
+
+use std::{net::UdpSocket, time::Duration};
+
+use slotcast_core::{chunk::PacketFlags, rtcp};
+
+use crate::{
+    client::Came,
+    house::{House, ID, PATIENCE, program, rtp, udp_pair, wait_for},
+};
+
+const SSRC: u32 = 0x0bad_cafe;
+
+#[test]
+fn media_over_tcp_arrives_untouched() {
+    let house = House::new();
+    let mut link = house.tcp_link();
+    let sent: Vec<_> =
+        (0..3).map(|number| rtp(SSRC, 65_534u16.wrapping_add(number), 9000, number == 2, 700)).collect();
+    for packet in &sent {
+        assert!(link.send_frame(0, packet));
+    }
+    let packets = house.packets(3);
+    assert_eq!(packets.iter().map(|packet| packet.bytes.clone()).collect::<Vec<_>>(), sent);
+    assert!(packets.iter().all(|packet| packet.track == 0));
+    assert_eq!(house.traffic(|t| t.packets.value()), 3);
+    assert_eq!(house.traffic(|t| t.published.value()), 3);
+}
+
+#[test]
+fn media_over_udp_arrives_untouched() {
+    let house = House::new();
+    let (rtp_socket, rtcp_socket) = udp_pair();
+    let port = |socket: &UdpSocket| socket.local_addr().unwrap().port();
+    let mut link = house.connect();
+    let (to, _) = link.record_over_udp("channel4", ID, port(&rtp_socket), port(&rtcp_socket));
+    assert_eq!(Some(to), house.ingest.udp_ports().map(|ports| ports[0]));
+    let sent: Vec<_> = (0..3).map(|number| rtp(SSRC, number, 9000, number == 2, 700)).collect();
+    for packet in &sent {
+        rtp_socket.send_to(packet, ("127.0.0.1", to)).unwrap();
+    }
+    let packets = house.packets(3);
+    assert_eq!(packets.into_iter().map(|packet| packet.bytes).collect::<Vec<_>>(), sent);
+}
+
+#[test]
+fn the_first_chunk_brings_a_sender_report() {
+    let house = House::new();
+    let mut link = house.tcp_link();
+    link.send_frame(0, &rtp(SSRC, 1, 9000, true, 100));
+    let chunk = wait_for("a chunk", || house.chunks().into_iter().next());
+    let reports: Vec<_> =
+        chunk.packets().iter().filter(|entry| entry.flags.contains(PacketFlags::RTCP)).collect();
+    assert_eq!(reports.len(), 1);
+    let first = rtcp::packets(chunk.packet(reports[0])).next().unwrap().unwrap();
+    let rtcp::RtcpPacket::SenderReport { info, .. } = first else { panic!("{first:?}") };
+    assert_eq!((info.ssrc.0, info.packets, info.octets), (SSRC, 1, 100));
+}
+
+#[test]
+fn foreign_datagrams_and_unknown_payloads_are_counted_and_ignored() {
+    let house = House::new();
+    let (rtp_socket, rtcp_socket) = udp_pair();
+    let port = |socket: &UdpSocket| socket.local_addr().unwrap().port();
+    let mut link = house.connect();
+    let (to, _) = link.record_over_udp("channel4", ID, port(&rtp_socket), port(&rtcp_socket));
+    let foreign = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+    foreign.send_to(&rtp(SSRC, 7, 9000, true, 100), ("127.0.0.1", to)).unwrap();
+    let mut other_type = rtp(SSRC, 8, 9000, true, 100);
+    other_type[1] = 0x80 | 97;
+    rtp_socket.send_to(&other_type, ("127.0.0.1", to)).unwrap();
+    rtp_socket.send_to(&[0x80, 96, 0], ("127.0.0.1", to)).unwrap();
+    rtp_socket.send_to(&rtp(SSRC, 9, 9000, true, 100), ("127.0.0.1", to)).unwrap();
+    assert_eq!(house.packets(1)[0].number(), 9);
+    assert_eq!(house.ingest.stats().foreign_datagrams.value(), 1);
+    assert_eq!(house.traffic(|t| t.unusable.value()), 2);
+}
+
+#[test]
+fn a_broadcaster_that_drops_and_returns_continues() {
+    let house = House::new();
+    let mut link = house.tcp_link();
+    for number in 100..103 {
+        link.send_frame(0, &rtp(SSRC, number, 9000, true, 100));
+    }
+    let before = house.packets(3);
+    drop(link);
+    house.wait_for_decision("peer_closed", 1);
+    house.step(Duration::from_secs(2));
+
+    let mut link = house.tcp_link();
+    link.send_frame(0, &rtp(7, 5000, 1_000_000, true, 100));
+    link.send_frame(0, &rtp(7, 5001, 1_003_000, true, 100));
+    let after = house.packets(2);
+    assert_eq!((after[0].ssrc(), after[0].number(), after[1].number()), (SSRC, 103, 104));
+    let gap = after[0].timestamp().wrapping_sub(before[2].timestamp());
+    assert!((180_000..180_000 + 90_000 * 10).contains(&gap), "{gap} ticks for 2 s and some");
+    assert_eq!(after[1].timestamp().wrapping_sub(after[0].timestamp()), 3000);
+    assert_eq!(after[0].stream, before[0].stream);
+    assert_eq!(after[0].chunk, before[2].chunk + 1);
+}
+
+#[test]
+fn other_tracks_on_return_are_another_stream() {
+    let house = House::new();
+    let mut link = house.tcp_link();
+    link.send_frame(0, &rtp(SSRC, 1, 9000, true, 100));
+    let before = house.packets(1);
+    drop(link);
+    house.wait_for_decision("peer_closed", 1);
+    let mut link = house.connect();
+    let sdp =
+        crate::client::SDP.replace("H264", "H265").replace("packetization-mode=1", "sprop-max-don-diff=0");
+    assert_eq!(link.announce("channel4", ID, &sdp).status, 200);
+    link.setup("channel4", ID, "RTP/AVP/TCP;interleaved=0-1;mode=record");
+    assert_eq!(link.record("channel4", ID).status, 200);
+    link.send_frame(0, &rtp(7, 5, 100, true, 100));
+    let after = house.packets(1);
+    assert_ne!(after[0].stream, before[0].stream);
+    assert_eq!((after[0].ssrc(), after[0].chunk), (7, before[0].chunk + 1));
+}
+
+#[test]
+fn the_newer_link_of_one_reservation_takes_over() {
+    let house = House::new();
+    let mut older = house.tcp_link();
+    older.send_frame(0, &rtp(SSRC, 10, 9000, true, 100));
+    house.packets(1);
+    let mut newer = house.tcp_link();
+    let last = older.until_end();
+    let text = String::from_utf8_lossy(&goodbye_of(&last)).into_owned();
+    assert!(text.contains("took over"), "{text}");
+    newer.send_frame(0, &rtp(9, 700, 1, true, 100));
+    let packets = house.packets(1);
+    assert_eq!((packets[0].ssrc(), packets[0].number()), (SSRC, 11));
+    assert_eq!(house.decision("taken_over"), 1);
+    assert_eq!(house.ingest.stats().lines_in_use.value(), 1);
+}
+
+/// The reason in the BYE among what came.
+#[track_caller]
+fn goodbye_of(came: &[Came]) -> Vec<u8> {
+    let frames = came.iter().filter_map(|came| match came {
+        Came::Frame(1, packet) => Some(packet),
+        _ => None,
+    });
+    let reasons = frames.flat_map(|frame| rtcp::packets(frame)).filter_map(|packet| match packet {
+        Ok(rtcp::RtcpPacket::Bye(bye)) => bye.reason().map(<[u8]>::to_vec),
+        _ => None,
+    });
+    reasons.last().expect("a goodbye with a reason")
+}
+
+#[test]
+fn above_the_class_is_dropped_and_ten_seconds_of_it_close_the_link() {
+    let mut programs = crate::house::on_air_now();
+    programs[0].class = Some("64kbit/s".parse().unwrap());
+    let house = House::with(|config| config.burst = Duration::from_secs(1), programs);
+    let mut link = house.tcp_link();
+    // 8000 bytes are there, half a second brings 4000: of 10 packets of 1000 bytes each half second, most are dropped.
+    let mut number = 0;
+    for _ in 0..30 {
+        for _ in 0..10 {
+            link.send_frame(0, &rtp(SSRC, number, 9000, true, 988));
+            number += 1;
+        }
+        let seen = u64::from(number);
+        wait_for("the packets or the end", || {
+            let all = house.traffic(|t| t.packets.value()) >= seen;
+            (all || house.decision("class_exceeded") > 0).then_some(())
+        });
+        house.step(Duration::from_millis(500));
+    }
+    let reason = String::from_utf8(goodbye_of(&link.until_end())).unwrap();
+    assert!(reason.contains("64kbit/s"), "{reason}");
+    assert_eq!(house.decision("class_exceeded"), 1);
+    let (published, dropped) =
+        (house.traffic(|t| t.published.value()), house.traffic(|t| t.over_class.value()));
+    assert!(dropped > 100 && published < 100, "{published} published, {dropped} dropped");
+}
+
+#[test]
+fn receiver_reports_come_every_five_seconds() {
+    let house = House::new();
+    let mut link = house.tcp_link();
+    for number in [1, 2, 3, 5] {
+        link.send_frame(0, &rtp(SSRC, number, 9000, true, 100));
+    }
+    house.packets(4);
+    house.step(Duration::from_secs(5));
+    let Came::Frame(1, report) = link.next() else { panic!("expected a report on channel 1") };
+    let first = rtcp::packets(&report).next().unwrap().unwrap();
+    let rtcp::RtcpPacket::ReceiverReport { reports, .. } = first else { panic!("{first:?}") };
+    let block = reports.into_iter().next().unwrap();
+    assert_eq!((block.ssrc.0, block.cumulative_lost, block.highest & 0xffff), (SSRC, 1, 5));
+}
+
+#[test]
+fn receiver_reports_over_udp_come_from_the_rtcp_port() {
+    let house = House::new();
+    let (rtp_socket, rtcp_socket) = udp_pair();
+    let port = |socket: &UdpSocket| socket.local_addr().unwrap().port();
+    let mut link = house.connect();
+    let (to, reports) = link.record_over_udp("channel4", ID, port(&rtp_socket), port(&rtcp_socket));
+    for number in 1..4 {
+        rtp_socket.send_to(&rtp(SSRC, number, 9000, true, 100), ("127.0.0.1", to)).unwrap();
+    }
+    house.packets(3);
+    house.step(Duration::from_secs(5));
+    let mut report = [0; 1500];
+    let (length, from) = rtcp_socket.recv_from(&mut report).unwrap();
+    assert_eq!(from.port(), reports);
+    assert!(rtcp::packets(&report[..length]).all(|packet| packet.is_ok()));
+}
+
+#[test]
+fn datagrams_alone_keep_a_link_alive() {
+    let house = House::new();
+    let (rtp_socket, rtcp_socket) = udp_pair();
+    let port = |socket: &UdpSocket| socket.local_addr().unwrap().port();
+    let mut link = house.connect();
+    let (to, _) = link.record_over_udp("channel4", ID, port(&rtp_socket), port(&rtcp_socket));
+    for number in 0..10 {
+        rtp_socket.send_to(&rtp(SSRC, number, 9000, true, 100), ("127.0.0.1", to)).unwrap();
+        house.packets(1);
+        // The session hears of it at the next tick: at the latest in the turn before the second answer.
+        house.step(Duration::from_millis(200));
+        let mut other = house.connect();
+        for _ in 0..2 {
+            assert_eq!(other.request("OPTIONS", "*", &[], "").status, 200);
+        }
+        house.step(Duration::from_secs(20));
+    }
+    assert_eq!(house.decision("broadcaster_silent"), 0);
+    house.step(Duration::from_secs(70));
+    link.until_end();
+    assert_eq!(house.decision("broadcaster_silent"), 1);
+}
+
+#[test]
+fn links_of_two_channels_do_not_mix() {
+    let mut programs = crate::house::on_air_now();
+    programs.push(program(3, 4, "2026-11-22T11:00:00Z", "2026-11-22T12:00:00Z", "a-later-reservation-5599"));
+    let house = House::with(|_| (), programs);
+    let mut four = house.tcp_link();
+    let mut five = house.connect();
+    five.record_over_tcp("channel5", crate::house::OTHER_ID);
+    four.send_frame(0, &rtp(4, 40, 0, true, 100));
+    five.send_frame(0, &rtp(5, 50, 0, true, 100));
+    let mut packets = Vec::new();
+    wait_for("both", || {
+        packets.extend(house.chunks());
+        (packets.len() >= 2).then_some(())
+    });
+    for chunk in packets {
+        let number = chunk.sequence_number(&chunk.packets()[0]).unwrap().0;
+        assert_eq!((chunk.stream().program.0, chunk.index()), (u64::from(number / 10) - 3, 0));
+    }
+    assert_eq!(house.ingest.stats().lines_in_use.value(), 2);
+    house.ingest.shutdown(PATIENCE);
+    four.until_end();
+    five.until_end();
+}
