@@ -83,13 +83,19 @@ impl LinkGrant {
 ///
 /// Checks what is shown against the programs that the channel may send now, and against those of all channels that
 /// start nearest to now, at most [`LINK_CANDIDATES_MAX`] before and as many after: the ID of one further away is
-/// answered as a wrong one. Cost: one digest for each of these.
+/// answered as a wrong one. Cost: one digest for each of these, about 3 µs; for an address that is over its budget of
+/// wrong IDs only those that the channel may send now, so that it cannot keep the ingest side busy.
 pub fn decide_announce(
     programs: &dyn Programs,
     guesses: &Guesses,
     request: &LinkRequest<'_>,
 ) -> LinkDecision {
-    let all = programs.programs();
+    let target = GuessTarget::Sending(request.name);
+    let standing = guesses.standing(request.now.mono, request.address, target);
+    let nearest = match standing {
+        Standing::Free => programs.nearest(request.now.wall, LINK_CANDIDATES_MAX),
+        Standing::Spent => Vec::new(),
+    };
     let connectable = programs.connectable(request.name, request.now.wall);
     // A channel has two at most where two are back to back; a name with fewer, known or not, costs as much.
     let decoy_key = LinkKey::from_reservation_id("decoy-reservation-id");
@@ -99,7 +105,7 @@ pub fn decide_announce(
     }
     let mut stale = false;
     let mut right = Vec::new();
-    for program in connectable.iter().chain(candidates(&all, request.now.wall)) {
+    for program in connectable.iter().chain(&nearest) {
         match verdict(request, &program.link_key) {
             Verdict::Granted => right.push(program),
             Verdict::Stale => stale = true,
@@ -112,7 +118,15 @@ pub fn decide_announce(
     match decoy {
         Verdict::Missing => challenge(Reason::IdMissing),
         _ if stale => challenge(Reason::ProofStale),
-        _ => Decision::Refuse(wrong_id(guesses, request)),
+        _ => {
+            let guess = guesses.wrong(request.now.mono, request.address, target);
+            Decision::Refuse(match standing {
+                Standing::Free => Refusal::close(Reason::IdWrong),
+                Standing::Spent => {
+                    Refusal { reason: Reason::TooManyGuesses, delay: guess.delay, then: Then::Close }
+                }
+            })
+        }
     }
 }
 
@@ -136,13 +150,6 @@ fn decide_for_right_id(right: &[&Arc<Program>], request: &LinkRequest<'_>) -> Li
     let start = program.window.start();
     let on_air_at = (now < start).then_some(start);
     Decision::Admit(LinkGrant { program: Arc::clone(program), on_air_at })
-}
-
-/// The programs nearest to `now`. `all` is sorted by start.
-fn candidates(all: &[Arc<Program>], now: WallTime) -> impl Iterator<Item = &Arc<Program>> {
-    let ahead = all.partition_point(|program| program.window.start() <= now);
-    let from = ahead.saturating_sub(LINK_CANDIDATES_MAX);
-    all.iter().skip(from).take(ahead - from + LINK_CANDIDATES_MAX)
 }
 
 /// The one to send to now, where one ID opens several: on air before still to come before over.
@@ -171,16 +178,6 @@ fn outside(here: &[&Arc<Program>], now: WallTime) -> Reason {
 /// Whether the declared rate is above the class. `b=AS:` is rounded up to whole kbit/s, which is not held against it.
 fn is_above(program: &Program, declared_kbps: u64) -> bool {
     declared_kbps.saturating_sub(1).saturating_mul(1_000) >= program.class.bits_per_second()
-}
-
-fn wrong_id(guesses: &Guesses, request: &LinkRequest<'_>) -> Refusal {
-    let target = GuessTarget::Sending(request.name);
-    let standing = guesses.standing(request.now.mono, request.address, target);
-    let guess = guesses.wrong(request.now.mono, request.address, target);
-    match standing {
-        Standing::Free => Refusal::close(Reason::IdWrong),
-        Standing::Spent => Refusal { reason: Reason::TooManyGuesses, delay: guess.delay, then: Then::Close },
-    }
 }
 
 fn verdict(request: &LinkRequest<'_>, key: &LinkKey) -> Verdict {

@@ -108,4 +108,17 @@ pub trait Programs: Send + Sync {
     fn channels(&self) -> Vec<Arc<Channel>>;
     /// Every program, by start.
     fn programs(&self) -> Vec<Arc<Program>>;
+    /// The programs of all channels that start nearest to `at`, by start: at most `count` that have started, and as
+    /// many that have not.
+    fn nearest(&self, at: WallTime, count: usize) -> Vec<Arc<Program>> {
+        nearest(&self.programs(), at, count)
+    }
+}
+
+/// As [`Programs::nearest`]; `by_start` is sorted.
+pub(crate) fn nearest(by_start: &[Arc<Program>], at: WallTime, count: usize) -> Vec<Arc<Program>> {
+    let started = by_start.partition_point(|program| program.window.start() <= at);
+    let from = started.saturating_sub(count);
+    let to = started.saturating_add(count).min(by_start.len());
+    by_start.get(from..to).unwrap_or_default().to_vec()
 }

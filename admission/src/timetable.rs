@@ -21,7 +21,7 @@ use slotcast_core::{
 use crate::{
     gate::{Cut, Gate},
     limits::{CHANNELS_MAX, PROGRAMS_MAX},
-    program::{Channel, Program, ProgramSpec, Programs},
+    program::{Channel, Program, ProgramSpec, Programs, nearest},
 };
 
 /// Why a publish was refused. Nothing was changed.
@@ -220,6 +220,10 @@ impl Programs for Timetable {
 
     fn programs(&self) -> Vec<Arc<Program>> {
         self.now.load().programs.clone()
+    }
+
+    fn nearest(&self, at: WallTime, count: usize) -> Vec<Arc<Program>> {
+        nearest(&self.now.load().programs, at, count)
     }
 }
 

@@ -205,6 +205,22 @@ fn guesses_never_keep_a_right_id_out() {
 }
 
 #[test]
+fn a_guesser_costs_less_once_its_budget_is_spent() {
+    let timetable = published((0..200).map(|n| spec(n, 1, n as i64 * 60, n as i64 * 60 + 30)).collect());
+    let guesses = Guesses::default();
+    let work = || {
+        let counting = Counting(Cell::new(0));
+        let request = LinkRequest { credentials: &counting, ..request("channel1", &Shown::Nothing, 5) };
+        assert!(decide_announce(&timetable, &guesses, &request).reason().is_some());
+        counting.0.get()
+    };
+    let first = work();
+    (0..GuessLimits::default().per_address).for_each(|_| assert!(work() > 0));
+    let spent = work();
+    assert!(first > 100 && spent < 5, "{first} at first, {spent} when spent");
+}
+
+#[test]
 fn the_work_for_one_announce_is_bounded() {
     let hour = |n: i64| spec(n as u64, 1, n * 60, n * 60 + 30);
     let timetable = published((1..2_000).map(hour).collect());
