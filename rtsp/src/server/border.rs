@@ -13,6 +13,10 @@ use crate::{
 
 /// What the connection wants of the edge, in the order in which it must be done.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "questions are rare, and taken apart at once by whoever gets them"
+)]
 pub enum Output {
     /// Bytes for the peer.
     Send(Bytes),
