@@ -12,7 +12,10 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{COMMENTED_DEFAULT, Checked, Config, Environment, Problems};
+use crate::{
+    config::{COMMENTED_DEFAULT, Checked, Config, Environment, Problems},
+    logging, run,
+};
 
 /// Failed while running.
 const RUN_TIME: u8 = 1;
@@ -72,7 +75,27 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn serve(_file: &Path) -> ExitCode {
+fn serve(file: &Path) -> ExitCode {
+    let checked = match Config::load(file, &Environment::of_process()) {
+        Ok(checked) => checked,
+        Err(problems) => return wrong_config(&problems),
+    };
+    let _written_out = match logging::start(&checked.config.log) {
+        Ok(guard) => guard,
+        Err(error) => return failed(&format_args!("logging cannot start: {error}")),
+    };
+    run::log_problems(&checked.warnings);
+    match run::run(checked.config, file) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            failed(&format_args!("{error}; free the address or choose another in {}", file.display()))
+        }
+    }
+}
+
+/// Says what went wrong while running.
+fn failed(what: &impl Display) -> ExitCode {
+    complain(&format_args!("slotcast: {what}"));
     ExitCode::from(RUN_TIME)
 }
 
@@ -129,8 +152,7 @@ fn print(text: &str) -> ExitCode {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            complain(&format_args!("slotcast: cannot write to standard output: {error}"));
-            ExitCode::from(RUN_TIME)
+            failed(&format_args!("cannot write to standard output: {error}"))
         }
         _ => ExitCode::SUCCESS,
     }

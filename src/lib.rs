@@ -5,4 +5,8 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod http;
 pub mod logging;
+mod metrics;
+mod run;
+pub mod serve;

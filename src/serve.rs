@@ -1,0 +1,316 @@
+//! One running server: the rooms wired to each other.
+//!
+//! Owns: [`Server`], its start, reload, drain and end; the thread for health, metrics and the watch over the clock.
+//! Not here: signals and the process (`run`), what the rooms do.
+//! Holds: a reload cuts nobody who is still in the timetable; a reload that is refused changes nothing.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError, Weak, atomic::Ordering},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use slotcast_admission::{Changes, GuessLimits, Guesses, Programs, Timetable, TimetableError};
+use slotcast_core::time::Clock;
+use slotcast_fanout::{Fanout, FanoutConfig, FanoutStats, SegmentationPolicy};
+use slotcast_ingest::{Ingest, IngestConfig, IngestStats};
+use tokio::sync::oneshot;
+
+use crate::{
+    clock::{Step, StepWatch, WATCH_EVERY},
+    config::{Config, GsoPolicy, Workers},
+    http::{self, Pages},
+    metrics::{Counts, Metrics, Sources},
+};
+
+/// How long the viewers' side may take to say goodbye to everybody.
+const VIEWERS_GOODBYE_MAX: Duration = Duration::from_secs(2);
+/// How long the link side may take.
+const LINKS_GOODBYE_MAX: Duration = Duration::from_secs(1);
+
+/// Where a running server can be reached, with the real ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// RTSP for viewers.
+    pub viewers: SocketAddr,
+    /// UDP ports from which RTP and RTCP leave; `None`: UDP is off.
+    pub viewers_rtp: Option<[u16; 2]>,
+    /// RTSP for broadcasters, in the order of the configuration.
+    pub links: Vec<SocketAddr>,
+    /// UDP ports on which media arrives; `None`: over TCP only.
+    pub links_rtp: Option<[u16; 2]>,
+    /// Health and metrics.
+    pub http: Option<SocketAddr>,
+}
+
+/// A running server. Dropping it stops everything without waiting; [`shutdown`](Self::shutdown) waits.
+pub struct Server {
+    config: Mutex<Config>,
+    addresses: Addresses,
+    timetable: Arc<Timetable>,
+    counts: Arc<Counts>,
+    fanout: Fanout,
+    ingest: Arc<Ingest>,
+    control: Control,
+}
+
+impl Server {
+    /// Binds every address, starts every thread and publishes channels and programs.
+    ///
+    /// Errors: an address that cannot be bound, named; programs that do not fit together (`InvalidInput`).
+    pub fn start(config: Config, clock: Clock) -> io::Result<Self> {
+        let timetable = Arc::new(Timetable::new());
+        timetable
+            .publish(config.channels.clone(), config.programs.clone())
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let programs: Arc<dyn Programs> = Arc::clone(&timetable) as Arc<dyn Programs>;
+        // First what is quick to refuse, so that a wrong port is found before anyone is served.
+        let http = config.http.listen.map(http::bind).transpose()?;
+        let guesses = Arc::new(Guesses::new(GuessLimits::default()));
+        let (fanout, feeds) =
+            Fanout::start(fanout_config(&config), Arc::clone(&programs), guesses, Arc::clone(&clock))?;
+        let ingest = Ingest::start(ingest_config(&config), Arc::clone(&programs), feeds, Arc::clone(&clock))?;
+        let ingest = Arc::new(ingest);
+        let addresses = Addresses {
+            viewers: fanout.local_addr(),
+            viewers_rtp: config.viewers.udp.then(|| fanout.rtp_ports()),
+            links: ingest.local_addrs().to_vec(),
+            links_rtp: ingest.udp_ports(),
+            http: http.as_ref().map(std::net::TcpListener::local_addr).transpose()?,
+        };
+        let counts = Arc::new(Counts::default());
+        let metrics = Metrics::new(Sources {
+            programs,
+            fanout: Arc::clone(fanout.stats()),
+            ingest: Arc::clone(ingest.stats()),
+            counts: Arc::clone(&counts),
+            clock: Arc::clone(&clock),
+            lines: config.links.lines,
+            started: clock().wall,
+        });
+        let pages =
+            Arc::new(ServerPages { metrics, counts: Arc::clone(&counts), ingest: Arc::downgrade(&ingest) });
+        let control = Control::start(http, pages, Arc::clone(&counts), clock)?;
+        Ok(Self { config: Mutex::new(config), addresses, timetable, counts, fanout, ingest, control })
+    }
+
+    /// Where it can be reached.
+    pub const fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Its channels and programs.
+    pub fn programs(&self) -> Arc<dyn Programs> {
+        Arc::clone(&self.timetable) as Arc<dyn Programs>
+    }
+
+    /// What the viewers' side counts.
+    pub const fn fanout_stats(&self) -> &Arc<FanoutStats> {
+        self.fanout.stats()
+    }
+
+    /// What the link side counts.
+    pub fn ingest_stats(&self) -> &Arc<IngestStats> {
+        self.ingest.stats()
+    }
+
+    /// Takes over channels, programs and connect windows of `config`. Who watches or sends in a program that stays
+    /// goes on. Other settings count from the next start; that they differ is logged.
+    ///
+    /// Errors: what does not fit together; nothing was changed then.
+    pub fn reload(&self, config: Config) -> Result<Changes, TimetableError> {
+        let published = self.timetable.publish(config.channels.clone(), config.programs.clone());
+        let counter = if published.is_ok() { &self.counts.reloads } else { &self.counts.reloads_refused };
+        counter.fetch_add(1, Ordering::Relaxed);
+        let changes = published?;
+        let mut old = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        for table in differing_tables(&old, &config) {
+            tracing::warn!(table, "changed in the file, but counts only after a restart");
+        }
+        if old.links.lines < 2 * config.channels.len() {
+            let (lines, channels) = (old.links.lines, config.channels.len());
+            tracing::warn!(lines, channels, "fewer than two lines a channel until the server is restarted");
+        }
+        // What was not taken over is still different at the next reload.
+        old.channels = config.channels;
+        old.programs = config.programs;
+        (old.links.before, old.links.after) = (config.links.before, config.links.after);
+        Ok(changes)
+    }
+
+    /// Counts a file that was not even tried because it is wrong.
+    pub(crate) fn reload_refused(&self) {
+        self.counts.reloads_refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Refuses new viewers from now on; who watches goes on. `/readyz` says so.
+    pub fn drain(&self) {
+        self.counts.draining.store(true, Ordering::Relaxed);
+        self.fanout.drain();
+    }
+
+    /// Whether nobody watches and nobody sends.
+    pub fn is_idle(&self) -> bool {
+        let stats = self.ingest.stats();
+        self.fanout.stats().sum(|worker| &worker.connections) == 0 && stats.lines_in_use.value() == 0
+    }
+
+    /// Says goodbye to every viewer and broadcaster, and waits for the threads, a few seconds at most.
+    ///
+    /// Returns `false` when a thread was not done in time; it is left to the end of the process.
+    pub fn shutdown(self) -> bool {
+        self.drain();
+        let in_time = self.fanout.shutdown(VIEWERS_GOODBYE_MAX);
+        // The pages may borrow the link side for a moment: they go first.
+        self.control.stop();
+        if let Some(ingest) = Arc::into_inner(self.ingest) {
+            ingest.shutdown(LINKS_GOODBYE_MAX);
+        }
+        in_time
+    }
+
+    /// Whether each worker was told to keep to a core of its own.
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner).viewers.pin
+    }
+}
+
+fn fanout_config(config: &Config) -> FanoutConfig {
+    let viewers = &config.viewers;
+    FanoutConfig {
+        listen: viewers.listen,
+        rtp_ports: viewers.rtp_ports,
+        udp: viewers.udp,
+        workers: match viewers.workers {
+            Workers::OnePerCore => std::thread::available_parallelism().map_or(1, usize::from),
+            Workers::Fixed(count) => count.get(),
+        },
+        pin: viewers.pin,
+        segmentation: match viewers.gso {
+            GsoPolicy::Auto => SegmentationPolicy::Auto,
+            GsoPolicy::Off => SegmentationPolicy::Off,
+        },
+        connections_max: viewers.connections,
+        connections_per_address_max: viewers.per_address,
+        ..FanoutConfig::default()
+    }
+}
+
+fn ingest_config(config: &Config) -> IngestConfig {
+    let links = &config.links;
+    IngestConfig {
+        listen: links.listen.clone(),
+        rtp_ports: links.rtp_ports,
+        lines: links.lines,
+        lines_per_address: links.per_address,
+        antechamber: links.waiting,
+        antechamber_per_address: links.waiting_per_address,
+        gate_deadline: links.gate_deadline,
+        burst: links.burst,
+        ..IngestConfig::default()
+    }
+}
+
+/// Tables whose settings need a restart and are not the same.
+fn differing_tables(old: &Config, new: &Config) -> Vec<&'static str> {
+    let mut links = new.links.clone();
+    (links.before, links.after) = (old.links.before, old.links.after);
+    // The default of the lines follows the channels; it is warned of apart from this.
+    links.lines = old.links.lines;
+    let differs =
+        |old: &dyn std::fmt::Debug, new: &dyn std::fmt::Debug| format!("{old:?}") != format!("{new:?}");
+    let tables = [
+        ("server", differs(&old.server, &new.server)),
+        ("viewers", differs(&old.viewers, &new.viewers)),
+        ("links", differs(&old.links, &links)),
+        ("http", differs(&old.http, &new.http)),
+        ("log", differs(&old.log, &new.log)),
+    ];
+    tables.into_iter().filter(|(_, differs)| *differs).map(|(table, _)| table).collect()
+}
+
+struct ServerPages {
+    metrics: Metrics,
+    counts: Arc<Counts>,
+    /// Weak: a page that is being made must not keep the link side from ending.
+    ingest: Weak<Ingest>,
+}
+
+impl Pages for ServerPages {
+    fn is_healthy(&self) -> bool {
+        self.ingest.upgrade().is_some_and(|ingest| ingest.is_running())
+    }
+
+    fn is_ready(&self) -> bool {
+        !self.counts.draining.load(Ordering::Relaxed)
+    }
+
+    fn metrics(&self) -> Result<String, std::fmt::Error> {
+        self.metrics.render()
+    }
+}
+
+/// The thread for all that is not media: a small tokio runtime of its own.
+struct Control {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Control {
+    fn start(
+        http: Option<std::net::TcpListener>,
+        pages: Arc<dyn Pages>,
+        counts: Arc<Counts>,
+        clock: Clock,
+    ) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let listener = {
+            let _inside = runtime.enter();
+            http.map(tokio::net::TcpListener::from_std).transpose()?
+        };
+        let (stop, stopped) = oneshot::channel();
+        let work = move || {
+            runtime.block_on(async {
+                if let Some(listener) = listener {
+                    tokio::spawn(http::serve(listener, pages));
+                }
+                tokio::spawn(watch_clock(clock, counts));
+                // Told, or the server was dropped.
+                let _ = stopped.await;
+            });
+            runtime.shutdown_background();
+        };
+        let thread = std::thread::Builder::new().name("slotcast-control".to_owned()).spawn(work)?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+
+    fn stop(mut self) {
+        drop(self.stop.take());
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the control thread had panicked");
+        }
+    }
+}
+
+/// Notices when the wall clock is set. The rooms follow it by themselves; the operator should know.
+async fn watch_clock(clock: Clock, counts: Arc<Counts>) {
+    let mut watch = StepWatch::new(clock());
+    let mut ticks = tokio::time::interval(WATCH_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(step) = watch.look(clock()) else { continue };
+        counts.step(step);
+        let (direction, by) = match step {
+            Step::Forward(by) => ("forward", by),
+            Step::Back(by) => ("back", by),
+        };
+        tracing::warn!(
+            direction,
+            seconds = by.as_secs_f64(),
+            "the wall clock was set; windows follow it: check NTP"
+        );
+    }
+}

@@ -1,0 +1,168 @@
+//! A server in this process: real ports where none were chosen, reloads that cut nobody, clocks that step.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use slotcast::{clock, config::Config, serve::Server};
+use slotcast_core::{
+    time::{Clock, Now, WallTime},
+    words::ProgramId,
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server that runs from 10:00 to 10:30 on one channel; the test's clock says 10:10.
+const CONFIG: &str = "[viewers]\nlisten = \"127.0.0.1:0\"\nrtp_ports = [0, 0]\nworkers = 1\npin = false\n[links]\n\
+                      listen = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\nrtp_ports = [0, 0]\n[http]\n\
+                      listen = \"127.0.0.1:0\"\n[[channels]]\nnumber = 4\nname = \"channel4\"\nseats = 2\n\
+                      rate = \"2Mbit/s\"\n[[programs]]\nchannel = 4\nstart = \"2026-11-22T10:00:00Z\"\n\
+                      end = \"2026-11-22T10:30:00Z\"\nreservation_id = \"0123456789abcdef\"\n";
+
+fn config(text: &str) -> Config {
+    match Config::parse(text) {
+        Ok(checked) => checked.config,
+        Err(problems) => panic!("{problems}"),
+    }
+}
+
+/// 10:10, and whatever the test adds to it.
+fn test_clock() -> (Clock, Arc<AtomicI64>) {
+    let offset = Arc::new(AtomicI64::new(0));
+    let (start, wall): (_, WallTime) = (Instant::now(), "2026-11-22T10:10:00Z".parse().unwrap());
+    let moved = Arc::clone(&offset);
+    let clock = move || {
+        let mono = Instant::now();
+        let micros = wall.saturating_add(mono - start).as_micros() + moved.load(Ordering::Relaxed);
+        Now { mono, wall: WallTime::from_micros(micros) }
+    };
+    (Arc::new(clock), offset)
+}
+
+fn start(text: &str) -> (Server, Arc<AtomicI64>) {
+    let (clock, offset) = test_clock();
+    (Server::start(config(text), clock).unwrap(), offset)
+}
+
+fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[track_caller]
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// The one program of the channel.
+fn program(server: &Server) -> ProgramId {
+    server.programs().programs()[0].id
+}
+
+#[test]
+fn ports_that_nobody_chose_are_real_and_answer() {
+    let (server, _) = start(CONFIG);
+    let addresses = server.addresses().clone();
+    assert_eq!(addresses.links.len(), 2);
+    for address in addresses.links.iter().chain([&addresses.viewers, &addresses.http.unwrap()]) {
+        assert_ne!(address.port(), 0);
+        TcpStream::connect(address).unwrap();
+    }
+    assert!(addresses.viewers_rtp.is_some_and(|ports| !ports.contains(&0) && ports[0] != ports[1]));
+    assert!(addresses.links_rtp.is_some_and(|ports| !ports.contains(&0)));
+    assert!(server.shutdown());
+    assert!(TcpStream::connect(addresses.viewers).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn a_server_that_was_shut_down_frees_its_ports_for_the_next() {
+    let (server, _) = start(CONFIG);
+    let addresses = server.addresses().clone();
+    assert!(server.shutdown());
+    let same = CONFIG
+        .replace(
+            "[\"127.0.0.1:0\", \"127.0.0.1:0\"]",
+            &format!("[\"{}\", \"{}\"]", addresses.links[0], addresses.links[1]),
+        )
+        .replacen("\"127.0.0.1:0\"\nrtp_ports", &format!("\"{}\"\nrtp_ports", addresses.viewers), 1);
+    let (server, _) = start(&same);
+    assert_eq!(
+        (server.addresses().viewers, &server.addresses().links),
+        (addresses.viewers, &addresses.links)
+    );
+    assert!(server.shutdown());
+}
+
+#[test]
+fn a_reload_keeps_the_gate_and_the_seats_taken() {
+    let (server, _) = start(CONFIG);
+    let before = server.programs().program(program(&server)).unwrap();
+    let seats = [before.gate.enter().unwrap(), before.gate.enter().unwrap()];
+    assert!(before.gate.enter().is_err());
+
+    let more = CONFIG.replace("seats = 2", "seats = 3").replace("T10:30", "T10:40");
+    let changes = server.reload(config(&more)).unwrap();
+    assert_eq!((changes.added.len(), changes.changed.len(), changes.removed.len()), (0, 1, 0));
+    let after = server.programs().program(before.id).unwrap();
+    assert!(Arc::ptr_eq(&before.gate, &after.gate));
+    assert!(seats.iter().all(slotcast_admission::Seat::holds));
+    assert_eq!((after.gate.viewers(), after.gate.seats()), (2, 3));
+    assert_eq!(after.gate.end().to_string(), "2026-11-22T10:40:00Z");
+    let http = server.addresses().http.unwrap();
+    assert!(get(http, "/metrics").contains("slotcast_seats_taken{channel=\"channel4\"} 2"));
+
+    let (without, _) = CONFIG.split_once("[[programs]]").unwrap();
+    server.reload(config(without)).unwrap();
+    assert!(!seats.iter().any(slotcast_admission::Seat::holds), "a program that was taken out is cut");
+    drop(seats);
+    assert!(server.shutdown());
+}
+
+#[test]
+fn a_draining_server_is_alive_but_not_ready() {
+    let (server, _) = start(CONFIG);
+    let http = server.addresses().http.unwrap();
+    assert!(get(http, "/readyz").starts_with("HTTP/1.1 200"));
+    server.drain();
+    assert!(get(http, "/readyz").starts_with("HTTP/1.1 503"));
+    assert!(get(http, "/healthz").starts_with("HTTP/1.1 200"));
+    assert!(server.is_idle());
+    assert!(server.shutdown());
+}
+
+#[test]
+fn a_clock_that_steps_is_counted() {
+    let (server, offset) = start(CONFIG);
+    let http = server.addresses().http.unwrap();
+    let counted = |line: &str| get(http, "/metrics").contains(line);
+    assert!(counted("slotcast_programs{state=\"on_air\"} 1"));
+    offset.fetch_add(3_600_000_000, Ordering::Relaxed);
+    wait_until("the step forward", || counted("slotcast_clock_steps_total{direction=\"forward\"} 1"));
+    assert!(counted("slotcast_programs{state=\"over\"} 1"));
+    offset.fetch_sub(3_600_000_000, Ordering::Relaxed);
+    wait_until("the step back", || counted("slotcast_clock_steps_total{direction=\"back\"} 1"));
+    assert!(counted("slotcast_clock_last_step_seconds -3600."));
+    assert!(server.shutdown());
+}
+
+#[test]
+fn the_machines_own_clock_does_not_step() {
+    let server = Server::start(config(CONFIG), clock::system()).unwrap();
+    let http = server.addresses().http.unwrap();
+    assert!(get(http, "/metrics").contains("slotcast_clock_steps_total{direction=\"forward\"} 0"));
+    assert!(server.shutdown());
+}
