@@ -4,6 +4,8 @@
 //! Holds: when a gate is closed no media leaves any more, not even the rest of a packet that was begun; BYE and close
 //! follow. Wall time decides.
 
+use std::time::Duration;
+
 use slotcast_admission::{Cut, Reason};
 use slotcast_core::{time::Now, words::ProgramId};
 use slotcast_rtsp::server::{SessionEnd, TrackTransport};
@@ -23,9 +25,13 @@ impl Worker {
                 continue;
             }
             let gate = &on_air.program.gate;
-            let ended = now.wall >= gate.end();
-            gate.close_as(if ended { Cut::Ended } else { Cut::Stopped });
-            let delay = if ended { now.wall.since(gate.end()) } else { Default::default() };
+            // An extension that is published at this very moment wins; somebody else's close stands.
+            let ended = gate.close_if_over(now.wall);
+            if !ended && gate.is_open() {
+                continue;
+            }
+            let delay =
+                if gate.cut() == Some(Cut::Ended) { now.wall.since(gate.end()) } else { Duration::ZERO };
             self.shared.stats.gate_closed(delay);
             let untold: Vec<usize> = self
                 .connections

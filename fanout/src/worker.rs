@@ -17,13 +17,13 @@ use mio::{
     net::{TcpListener, TcpStream},
 };
 use slab::Slab;
-use slotcast_admission::{Guesses, Lines, Programs};
+use slotcast_admission::{Guesses, Lines, Programs, Reason};
 use slotcast_core::{
     feed::FeedReceiver,
     time::{Clock, Now},
     words::ProgramId,
 };
-use slotcast_rtsp::server::{Answer, Ask, ServerConfig};
+use slotcast_rtsp::server::{Answer, Ask, ServerConfig, SessionEnd};
 
 use crate::{
     connection::{Connection, Media},
@@ -476,10 +476,20 @@ impl Worker {
                 on_air.program = program;
             }
         }
-        self.on_air.retain(|_, on_air| {
-            on_air.ending.as_ref().is_none_or(|ending| {
-                !(ending.untold.is_empty() && ending.unclosed.is_empty() && on_air.is_over(now))
+        // A gate that was closed and opened again between two looks left seats behind that count no more.
+        let stale: Vec<usize> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| {
+                c.closing.is_none() && c.viewer.as_ref().is_some_and(|viewer| !viewer.seat.holds())
             })
+            .map(|(key, _)| key)
+            .collect();
+        for key in stale {
+            self.end_session(key, SessionEnd::ProgramOver, Reason::ProgramEnded.label(), now);
+        }
+        self.on_air.retain(|_, on_air| {
+            on_air.ending.as_ref().is_none_or(|e| !(e.untold.is_empty() && e.unclosed.is_empty()))
         });
     }
 
