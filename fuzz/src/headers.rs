@@ -1,0 +1,129 @@
+//! Header values, addresses and SDP: read without a panic, and what is written of them is read back.
+
+use std::time::Instant;
+
+use slotcast_rtsp::auth::{Challenge, Credential, Credentials, Nonces, Verdict, ha1_md5, ha1_sha256};
+use slotcast_rtsp::headers::transport::{LowerTransport, Offer};
+use slotcast_rtsp::headers::{range, rtp_info, session, transport as transport_header};
+use slotcast_rtsp::limits;
+use slotcast_rtsp::message::Headers;
+use slotcast_rtsp::url::{ControlBase, Target, resolve};
+
+use crate::text;
+
+/// No offer ever has a port that could be used to hit someone else's service, nor one number for two things.
+pub(crate) fn transport(data: &[u8]) {
+    let text = text(data);
+    for accepts in [[true, true], [true, false], [false, true]] {
+        let accepts = |lower| accepts[usize::from(lower == LowerTransport::Tcp)];
+        let Ok(offer) = transport_header::choose(&text, accepts) else { continue };
+        assert!(accepts(offer.lower()), "{offer:?}");
+        match offer {
+            Offer::Udp { client_port, .. } => {
+                assert!(
+                    client_port.rtp >= limits::CLIENT_PORT_MIN && client_port.rtcp >= limits::CLIENT_PORT_MIN
+                );
+                assert_ne!(client_port.rtp, client_port.rtcp);
+            }
+            Offer::Tcp { interleaved, .. } => assert!(interleaved.is_none_or(|pair| pair.rtp != pair.rtcp)),
+        }
+        let _ = transport_header::parse_answer(&text, &offer);
+    }
+}
+
+pub(crate) fn session(data: &[u8]) {
+    let _ = session::SessionHeader::parse(&text(data));
+}
+
+pub(crate) fn range(data: &[u8]) {
+    let _ = range::Range::parse(&text(data));
+}
+
+pub(crate) fn rtp_info(data: &[u8]) {
+    let entries = rtp_info::parse(&text(data));
+    assert!(entries.len() <= limits::RTP_INFO_ENTRIES_MAX);
+    let written = rtp_info::write(&entries);
+    assert_eq!(rtp_info::write(&rtp_info::parse(&written)), written);
+}
+
+/// A path is a name or nothing; controls resolve to the track that they name; `Debug` keeps the query to itself.
+pub(crate) fn url(data: &[u8]) {
+    let text = text(data);
+    let Ok(target) = Target::parse(&text) else { return };
+    let name = &target.path;
+    assert!(name.len() <= 64);
+    assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)), "{name}");
+    assert_eq!(target.channel().is_some(), !name.is_empty());
+    if let Some(token) = target.token().filter(|token| token.len() > 8) {
+        assert!(
+            name.contains(token) || text.matches(token).count() > 1 || !format!("{target:?}").contains(token)
+        );
+    }
+    assert!(target.content_base().contains('/'));
+    // Without a channel nobody goes on to its tracks; a query that ends in two tracks means nothing.
+    let is_plain = Target::parse(&target.base).is_ok_and(|base| base.track.is_none());
+    if name.is_empty() || !is_plain {
+        return;
+    }
+    let track = resolve(&target.base, "trackID=1");
+    if let Ok(track) = Target::parse(&track) {
+        assert_eq!(track.path, target.path, "{text:?}");
+        assert_eq!(track.track.as_ref().and_then(|track| track.index()), Some(1), "{text:?}");
+        assert_eq!(track.token(), target.token(), "{text:?}");
+    }
+}
+
+/// No Authorization that was not made with the password is granted: the nonce is new in every run of the connection.
+pub(crate) fn authorization(data: &[u8]) {
+    let now = Instant::now();
+    let mut nonces = Nonces::new();
+    nonces.issue(now, [0x5a; 16]);
+    let target = Target::parse("rtsp://127.0.0.1:8554/stage").expect("an address");
+    let headers = Headers::new().with("Authorization", text(data));
+    let password = "a password that stands in no seed, 4f9c";
+    let (md5, sha256) = (ha1_md5("live", password), ha1_sha256("live", password));
+    for basic in [false, true] {
+        let credentials = Credentials::new(&headers, "DESCRIBE", &target, &nonces, basic, false);
+        for credential in
+            [Credential::Password(password), Credential::Ha1 { user: "live", md5: &md5, sha256: &sha256 }]
+        {
+            assert_ne!(credentials.verify(now, &credential), Verdict::Granted);
+        }
+    }
+}
+
+/// Whatever the challenge, the answer to it is one header.
+pub(crate) fn challenge(data: &[u8]) {
+    let text = text(data);
+    let headers = Headers::new().with("WWW-Authenticate", &text);
+    for challenge in [Challenge::parse(&text), Challenge::strongest(&headers)].into_iter().flatten() {
+        let answer =
+            challenge.respond("live", "secret", "ANNOUNCE", "rtsp://127.0.0.1/stage", "0123456789abcdef");
+        assert!(!Headers::new().with("Authorization", &answer).is_empty());
+    }
+}
+
+/// What was read and rendered is read as the same tracks, with controls that are ours.
+pub(crate) fn sdp(data: &[u8]) {
+    use slotcast_rtsp::sdp::{parse, render};
+
+    let announced = match parse(data) {
+        Ok(announced) => announced,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            return;
+        }
+    };
+    assert!(!announced.tracks.is_empty());
+    assert_eq!(announced.tracks.len(), announced.description.media.len());
+    assert_eq!(announced.tracks.len(), announced.controls.len());
+    for base in [ControlBase::Relative, ControlBase::Absolute("rtsp://127.0.0.1:8554/stage?token=x")] {
+        let rendered = render(&announced.description, base);
+        if rendered.len() > limits::SDP_BYTES_MAX {
+            continue;
+        }
+        let again = parse(rendered.as_bytes()).unwrap_or_else(|error| panic!("{error} in {rendered}"));
+        assert_eq!(again.tracks, announced.tracks, "{rendered}");
+        assert_eq!(again.controls.len(), announced.controls.len());
+    }
+}

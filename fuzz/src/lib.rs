@@ -1,0 +1,64 @@
+//! Every way in which bytes of a peer (or of an operator's file) come into slotcast, as one function each.
+//!
+//! Owns: what must hold for any input whatever. Each function panics when it does not.
+//! Used by: the libFuzzer targets in `fuzz_targets/`, and by `tests/fuzz_replay.rs`, which puts the seeds and their
+//! mutations through the same functions on a stable compiler.
+
+mod headers;
+mod machines;
+mod media;
+mod messages;
+
+/// One entry point: the name of its target and of its folder of seeds, and what it does with one input.
+pub struct Target {
+    /// As in `fuzz_targets/NAME.rs` and `seeds/NAME/`.
+    pub name: &'static str,
+    /// Panics when something does not hold.
+    pub run: fn(&[u8]),
+}
+
+const fn target(name: &'static str, run: fn(&[u8])) -> Target {
+    Target { name, run }
+}
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    target("authorization", headers::authorization),
+    target("challenge", headers::challenge),
+    target("client_session", machines::client_session),
+    target("config", config),
+    target("frames", messages::frames),
+    target("keyframe", media::keyframe),
+    target("range", headers::range),
+    target("rtcp", media::rtcp),
+    target("rtp", media::rtp),
+    target("rtp_info", headers::rtp_info),
+    target("rtsp_decoder", messages::decoder),
+    target("sdp", headers::sdp),
+    target("server_broadcaster", machines::broadcaster),
+    target("server_viewer", machines::viewer),
+    target("session_header", headers::session),
+    target("transport", headers::transport),
+    target("url", headers::url),
+];
+
+/// Runs the target of this name.
+///
+/// # Panics
+/// When there is none, and when the input breaks what must hold.
+pub fn run(name: &str, data: &[u8]) {
+    let target = TARGETS.iter().find(|target| target.name == name).expect("a target of this name");
+    (target.run)(data);
+}
+
+/// A config file: read or refused, never a panic; what is refused is refused with a text for people.
+fn config(data: &[u8]) {
+    if let Err(problems) = slotcast::config::Config::parse(&text(data)) {
+        assert!(problems.lines().next().is_some(), "refused without a reason");
+    }
+}
+
+/// The input as text, as the decoder hands headers on.
+fn text(data: &[u8]) -> String {
+    String::from_utf8_lossy(data).into_owned()
+}

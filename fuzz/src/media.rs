@@ -1,0 +1,71 @@
+//! RTP, RTCP and codec payloads.
+
+use slotcast_core::keyframe::KeyFrameScanner;
+use slotcast_core::media::Codec;
+use slotcast_core::rtcp::{self, RtcpPacket};
+use slotcast_core::rtp::{self, RtpPacket, RtpTimestamp, SequenceNumber, Ssrc};
+
+/// The payload lies within the packet; rewriting changes three fields and no other.
+pub(crate) fn rtp(data: &[u8]) {
+    let _ = rtp::looks_like_rtcp(data);
+    let mut copy = data.to_vec();
+    rtp::rewrite(&mut copy, Ssrc(1), SequenceNumber(2), RtpTimestamp(3));
+    assert_eq!(copy.len(), data.len());
+    let Ok(before) = RtpPacket::parse(data) else { return };
+    assert!(before.payload().len() + 12 <= data.len());
+    let after = RtpPacket::parse(&copy).expect("a rewritten packet is a packet");
+    assert_eq!(
+        (after.ssrc(), after.sequence_number(), after.timestamp()),
+        (Ssrc(1), SequenceNumber(2), RtpTimestamp(3))
+    );
+    assert_eq!((after.payload(), after.marker()), (before.payload(), before.marker()));
+    assert_eq!(after.payload_type(), before.payload_type());
+}
+
+/// A compound is walked to an end, and everything in it can be looked at. What we write reads without an error.
+pub(crate) fn rtcp(data: &[u8]) {
+    for packet in rtcp::packets(data).flatten() {
+        match packet {
+            RtcpPacket::SenderReport { info, reports } => {
+                let blocks: Vec<_> = reports.collect();
+                let mut out = Vec::new();
+                rtcp::write_sender_report(&mut out, &info, "slotcast");
+                rtcp::write_receiver_report(&mut out, info.ssrc, &blocks, "slotcast");
+                rtcp::write_goodbye(
+                    &mut out,
+                    Some(&info),
+                    info.ssrc,
+                    "slotcast",
+                    &String::from_utf8_lossy(data),
+                );
+                assert!(rtcp::packets(&out).all(|packet| packet.is_ok()), "what we write is well-formed");
+            }
+            RtcpPacket::ReceiverReport { reports, .. } => assert!(reports.count() < 32),
+            RtcpPacket::Sdes(sdes) => assert!(sdes.cname().is_none_or(|(_, name)| name.len() < 256)),
+            RtcpPacket::Bye(bye) => {
+                assert!(bye.sources().count() < 32);
+                assert!(bye.reason().is_none_or(|reason| reason.len() < 256));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The first byte chooses the codec; then each payload has its length in front, in two bytes.
+pub(crate) fn keyframe(data: &[u8]) {
+    let Some((codec, mut rest)) = data.split_first() else { return };
+    let codecs = [Codec::H264, Codec::H265, Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::Audio, Codec::Other];
+    let mut scanner = KeyFrameScanner::new(codecs[usize::from(*codec) % codecs.len()]);
+    let mut revision = 0;
+    while let Some((length, behind)) = rest.split_first_chunk() {
+        let length = usize::from(u16::from_be_bytes(*length)).min(behind.len());
+        let (payload, behind) = behind.split_at(length);
+        scanner.scan(payload);
+        if let Some(sets) = scanner.parameter_sets() {
+            assert!(sets.sps.len() >= 4 && sets.pps.len() >= 4);
+            assert!(sets.revision >= revision, "the revision goes back");
+            revision = sets.revision;
+        }
+        rest = behind;
+    }
+}
