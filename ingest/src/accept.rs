@@ -25,16 +25,19 @@ impl Thread {
                 Accepted::Stream(stream, peer) => self.welcome(port, stream, peer, now),
                 Accepted::Lost => {}
                 Accepted::Drained => return,
-                Accepted::Exhausted => return self.on_exhausted(),
+                Accepted::Exhausted => return self.on_exhausted(now),
             }
         }
         self.work.push(Work::Accept(port));
     }
 
     /// Descriptors have run out: the least promising unproven connection gives its own back.
-    fn on_exhausted(&mut self) {
+    fn on_exhausted(&mut self, now: Now) {
         self.stats.accept_pauses.add(1);
-        tracing::warn!(fault = "operator", "descriptors have run out: accepting broadcasters pauses");
+        if self.exhausted_said_at.is_none_or(|at| now.mono >= at + limits::EXHAUSTED_SAID_EVERY) {
+            self.exhausted_said_at = Some(now.mono);
+            tracing::warn!(fault = "operator", "descriptors have run out: accepting broadcasters pauses");
+        }
         if let Some(id) = self.antechamber.give_up_one() {
             self.ending.push((id, Closing::Displaced));
         }
@@ -65,6 +68,6 @@ impl Thread {
         if let Some(leaves) = self.antechamber.enter(id, AddressKey::of(peer.ip())) {
             self.end_link(leaves, Closing::Displaced, now);
         }
-        self.stats.unproven.set(self.antechamber.len() as u64);
+        self.show_counts();
     }
 }

@@ -113,11 +113,9 @@ impl Thread {
             }
             Stage::Unproven { .. } | Stage::Admitted { .. } => {}
         }
-        if link.delayed.as_ref().is_some_and(|(at, _)| *at <= now.mono) {
-            if let Some((_, answer)) = link.delayed.take() {
-                link.connection.handle_answer(now.mono, answer);
-                self.drain(id, link, now)?;
-            }
+        if let Some((_, answer)) = link.delayed.take_if(|(at, _)| *at <= now.mono) {
+            link.connection.handle_answer(now.mono, answer);
+            self.drain(id, link, now)?;
         }
         self.note_alive(link, now);
         if link.connection.deadline().is_some_and(|deadline| deadline <= now.mono) {

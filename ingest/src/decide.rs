@@ -100,8 +100,7 @@ impl Thread {
         self.antechamber.leave(id);
         self.holders.insert(program.id, id);
         self.stats.decided("admitted");
-        self.stats.unproven.set(self.antechamber.len() as u64);
-        self.stats.lines_in_use.set(u64::from(self.lines.count()));
+        self.show_counts();
         let headers = grant.headers();
         let admitted = Admitted {
             program: program.id,
@@ -125,6 +124,7 @@ impl Thread {
         now: Now,
     ) -> Result<Line, LineRefusal> {
         self.take_over(id, program, now);
+        self.stop_recording(id, link);
         match std::mem::replace(&mut link.stage, Stage::Unproven { deadline: now.mono }) {
             Stage::Admitted { admitted, .. } => {
                 // Announced before, perhaps for the next program of the two that one encoder feeds.

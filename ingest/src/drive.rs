@@ -84,29 +84,43 @@ impl Thread {
             Event::SessionEnded(SessionEnd::Replaced | SessionEnd::SetupRefused) => {
                 self.stop_recording(id, link);
             }
+            // The reason follows.
+            Event::SessionEnded(SessionEnd::ConnectionClosed) => self.stop_recording(id, link),
             Event::SessionEnded(end) => return Err(Closing::Rtsp(CloseReason::SessionEnded(end))),
         }
         Ok(())
     }
 
     /// Takes no more media of `link`, which stays admitted; it may record again.
-    fn stop_recording(&mut self, id: LinkId, link: &mut Link) {
+    pub(crate) fn stop_recording(&mut self, id: LinkId, link: &mut Link) {
         if let Some(admitted) = link.admitted_mut() {
             admitted.recording = false;
-            if let Some(source) = self.sources.get_mut(&admitted.program) {
-                source.detach(id, &self.feeds);
-            }
         }
-        if let Some(pair) = link.pair.and_then(|pair| self.pairs.get_mut(pair)) {
-            pair.release(id);
-        }
+        self.release(id);
+    }
+
+    /// Takes back all that says that media of `id` is to be taken.
+    fn release(&mut self, id: LinkId) {
+        self.sources.values_mut().for_each(|source| source.detach(id, &self.feeds));
+        self.pairs.iter_mut().for_each(|pair| pair.release(id));
+    }
+
+    /// Takes back all that is known of `id` beside the link itself.
+    pub(crate) fn forget(&mut self, id: LinkId) {
+        self.release(id);
+        self.antechamber.leave(id);
+        self.holders.retain(|_, holder| *holder != id);
+    }
+
+    fn leaving(&self) -> usize {
+        self.links.iter().filter(|(_, link)| link.is_leaving()).count()
     }
 
     fn on_frame(&mut self, link: &Link, channel: u8, payload: &Bytes, now: Now) -> Result<(), Closing> {
         let Some(admitted) = link.admitted().filter(|admitted| admitted.recording) else { return Ok(()) };
         let Some(source) = self.sources.get_mut(&admitted.program) else { return Ok(()) };
         let track = channel / 2;
-        if channel % 2 != 0 {
+        if !channel.is_multiple_of(2) {
             source.on_rtcp(now, track, payload);
             return Ok(());
         }
@@ -142,14 +156,13 @@ impl Thread {
         let was_leaving = link.is_leaving();
         let mut is_gone = outcome.is_err_and(|closing| {
             self.begin_leaving(id, &mut link, closing, now);
-            was_leaving || closing.peer_is_gone() || self.leaving > limits::LEAVING_MAX
+            was_leaving || closing.peer_is_gone() || self.leaving() >= limits::LEAVING_MAX
         });
         if link.flush().is_err() {
             self.begin_leaving(id, &mut link, Closing::Broken, now);
             is_gone = true;
         }
         if is_gone {
-            self.leaving -= 1;
             // Closing the socket takes it out of the poll as well.
             drop(link);
             self.links.remove(id);
@@ -177,15 +190,13 @@ impl Thread {
                 None => break,
             }
         }
-        self.stop_recording(id, link);
-        self.antechamber.leave(id);
-        if let Some(admitted) = link.admitted() {
-            if self.holders.get(&admitted.program) == Some(&id) {
-                self.holders.remove(&admitted.program);
-            }
-        }
+        self.forget(id);
         link.stage = Stage::Leaving { deadline: now.mono + limits::LEAVING_TIME };
-        self.leaving += 1;
+        self.show_counts();
+    }
+
+    /// Brings the numbers of the antechamber and the lines up to date.
+    pub(crate) fn show_counts(&self) {
         self.stats.unproven.set(self.antechamber.len() as u64);
         self.stats.lines_in_use.set(u64::from(self.lines.count()));
     }

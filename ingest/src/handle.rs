@@ -93,10 +93,8 @@ impl Ingest {
     /// Tells every broadcaster, closes all links and waits for the thread, at most for `deadline` and a turn.
     pub fn shutdown(mut self, deadline: Duration) {
         self.command(Command::Shutdown((self.clock)().mono + deadline));
-        if let Some(thread) = self.thread.take() {
-            if thread.join().is_err() {
-                tracing::error!("the link side's thread had panicked");
-            }
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the link side's thread had panicked");
         }
     }
 

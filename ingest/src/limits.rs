@@ -43,6 +43,8 @@ pub(crate) const PORT_TRIES: usize = 32;
 
 /// How long accepting pauses when descriptors have run out.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// That descriptors have run out is logged at most this often.
+pub(crate) const EXHAUSTED_SAID_EVERY: Duration = Duration::from_secs(10);
 /// Wall time and the links' deadlines are looked at this often.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 /// Receiver reports to the broadcaster.

@@ -327,7 +327,7 @@ impl Source {
         if time >= limits::RATE_WINDOW {
             let bytes = self.counts.program.traffic.bytes.value();
             let bits = u128::from(bytes.wrapping_sub(self.bytes_measured)) * 8_000;
-            let rate = bits / time.as_millis().max(1);
+            let rate = if self.link.is_some() { bits / time.as_millis().max(1) } else { 0 };
             self.counts.program.set_bit_rate(u64::try_from(rate).unwrap_or(u64::MAX));
             self.bytes_measured = bytes;
             self.measured_at = now.mono;

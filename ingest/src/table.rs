@@ -24,7 +24,7 @@ impl LinkId {
 enum Place<T> {
     Free,
     /// Being driven: its owner has it in hand and brings it back or removes it.
-    Taken,
+    Taken(LinkId),
     Held(LinkId, Box<T>),
 }
 
@@ -50,7 +50,7 @@ impl<T> Table<T> {
         });
         let id = LinkId { place, serial: self.next_serial };
         self.next_serial += 1;
-        self.places[place] = Place::Taken;
+        self.places[place] = Place::Taken(id);
         id
     }
 
@@ -59,9 +59,9 @@ impl<T> Table<T> {
         let slot = self.places.get_mut(place)?;
         let Place::Held(id, _) = slot else { return None };
         let id = *id;
-        match std::mem::replace(slot, Place::Taken) {
+        match std::mem::replace(slot, Place::Taken(id)) {
             Place::Held(_, link) => Some((id, link)),
-            Place::Free | Place::Taken => None,
+            Place::Free | Place::Taken(_) => None,
         }
     }
 
@@ -84,6 +84,15 @@ impl<T> Table<T> {
         self.free.push(id.place);
     }
 
+    /// Names of all that are in hand.
+    pub(crate) fn in_hand(&self) -> Vec<LinkId> {
+        let taken = self.places.iter().filter_map(|place| match place {
+            Place::Taken(id) => Some(*id),
+            Place::Free | Place::Held(..) => None,
+        });
+        taken.collect()
+    }
+
     /// Names of all that are not in hand.
     pub(crate) fn ids(&self) -> Vec<LinkId> {
         self.iter().map(|(id, _)| id).collect()
@@ -93,7 +102,7 @@ impl<T> Table<T> {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (LinkId, &T)> {
         self.places.iter().filter_map(|place| match place {
             Place::Held(id, link) => Some((*id, &**link)),
-            Place::Free | Place::Taken => None,
+            Place::Free | Place::Taken(_) => None,
         })
     }
 
@@ -114,6 +123,7 @@ mod tests {
         table.put(first, Box::new("first"));
         assert_eq!(table.take(first).as_deref(), Some(&"first"));
         assert!(table.take(first).is_none(), "in hand");
+        assert_eq!(table.in_hand(), [first]);
         table.remove(first);
         assert!(table.is_empty());
         let second = table.reserve();

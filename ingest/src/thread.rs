@@ -8,6 +8,7 @@
 use std::{
     collections::HashMap,
     io,
+    panic::{self, AssertUnwindSafe},
     sync::{
         Arc,
         mpsc::{Receiver, TryRecvError},
@@ -82,7 +83,7 @@ impl Work {
             0 => Self::Commands,
             LISTENERS_FROM..DATAGRAMS_FROM => Self::Accept(token.0 - LISTENERS_FROM),
             DATAGRAMS_FROM..LINKS_FROM => {
-                let half = if token.0 % 2 == 0 { Half::Rtp } else { Half::Rtcp };
+                let half = if token.0.is_multiple_of(2) { Half::Rtp } else { Half::Rtcp };
                 Self::Datagrams((token.0 - DATAGRAMS_FROM) / 2, half)
             }
             _ => Self::Link(token.0 - LINKS_FROM),
@@ -111,7 +112,6 @@ pub(crate) struct Thread {
     pub(crate) reserve: Reserve,
     pub(crate) links: Table<Link>,
     pub(crate) antechamber: Antechamber,
-    pub(crate) leaving: usize,
     pub(crate) lines: Arc<Lines>,
     pub(crate) guesses: Guesses,
     /// The link of each program that has one, from its accepted ANNOUNCE on.
@@ -126,6 +126,8 @@ pub(crate) struct Thread {
     pub(crate) next_stream: u64,
     commands: Receiver<Command>,
     ends_at: Option<Instant>,
+    /// When it was last said that descriptors have run out.
+    pub(crate) exhausted_said_at: Option<Instant>,
 }
 
 impl Thread {
@@ -145,7 +147,6 @@ impl Thread {
             reserve: Reserve::new(),
             links: Table::default(),
             antechamber: Antechamber::new(config.antechamber, config.antechamber_per_address),
-            leaving: 0,
             lines: Lines::new(bounded(config.lines), bounded(config.lines_per_address)),
             guesses: Guesses::default(),
             stats: Arc::default(),
@@ -164,6 +165,7 @@ impl Thread {
             clock,
             commands,
             ends_at: None,
+            exhausted_said_at: None,
         }
     }
 
@@ -186,14 +188,38 @@ impl Thread {
             work.sort_unstable();
             work.dedup();
             for work in work.drain(..) {
-                self.carry_out(work, now);
+                self.guarded(|thread| thread.carry_out(work, now));
             }
-            self.on_time(now);
-            self.end_links(now);
+            self.guarded(|thread| thread.on_time(now));
+            self.guarded(|thread| thread.end_links(now));
             if self.is_done() {
                 return;
             }
         }
+    }
+
+    /// Does a piece of work. A broken invariant in it costs the connection that was in hand, not the link side.
+    fn guarded(&mut self, work: impl FnOnce(&mut Self)) {
+        // What a panic may leave half done is what `recover` puts right: links in hand and the buffer.
+        if panic::catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
+            self.recover();
+        }
+    }
+
+    fn recover(&mut self) {
+        self.buffer.resize(limits::READ_BYTES, 0);
+        let lost = self.links.in_hand();
+        tracing::error!(
+            connections = lost.len(),
+            fault = "operator",
+            "an error in the server cost connections"
+        );
+        for id in lost {
+            self.stats.decided("internal_error");
+            self.forget(id);
+            self.links.remove(id);
+        }
+        self.show_counts();
     }
 
     fn carry_out(&mut self, work: Work, now: Now) {

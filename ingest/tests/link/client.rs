@@ -48,10 +48,6 @@ impl Client {
         Self { stream, buffer: Vec::new(), cseq: 0, session: None, address }
     }
 
-    pub(crate) fn local_port(&self) -> u16 {
-        self.stream.local_addr().unwrap().port()
-    }
-
     pub(crate) fn url(&self, channel: &str, token: &str) -> String {
         format!("rtsp://{}/{channel}?token={token}", self.address)
     }
@@ -110,7 +106,7 @@ impl Client {
         let url = format!("{}/streamid=0", self.url(channel, token));
         let response = self.request("SETUP", &url, &[("Transport", transport)], "");
         let session = response.header("Session").map(|value| value.split(';').next().unwrap().to_owned());
-        self.session = session.or(self.session.take());
+        self.session = session.or_else(|| self.session.take());
         response
     }
 

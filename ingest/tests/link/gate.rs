@@ -1,6 +1,16 @@
 //! Who gets a line, and who does not keep others from it.
 
-use std::{net::TcpStream, time::Duration};
+use std::{
+    net::TcpStream,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use slotcast_admission::{Channel, Program, Programs, Timetable};
+use slotcast_core::{time::WallTime, words::ProgramId};
 
 use crate::{
     client::{Client, SDP},
@@ -155,4 +165,57 @@ fn a_flood_that_comes_and_goes_leaves_nothing_behind() {
     }
     wait_for("all to be accepted", || (house.ingest.stats().accepted.value() == 500).then_some(()));
     wait_for("an empty antechamber", || (house.ingest.stats().unproven.value() == 0).then_some(()));
+}
+
+/// A timetable that has a defect while `broken` says so.
+struct Defective {
+    timetable: Arc<Timetable>,
+    broken: AtomicBool,
+}
+
+impl Programs for Defective {
+    fn channel(&self, name: &str) -> Option<Arc<Channel>> {
+        self.timetable.channel(name)
+    }
+
+    fn on_air(&self, name: &str, at: WallTime) -> Option<Arc<Program>> {
+        self.timetable.on_air(name, at)
+    }
+
+    fn connectable(&self, name: &str, at: WallTime) -> Vec<Arc<Program>> {
+        self.timetable.connectable(name, at)
+    }
+
+    fn program(&self, id: ProgramId) -> Option<Arc<Program>> {
+        self.timetable.program(id)
+    }
+
+    fn channels(&self) -> Vec<Arc<Channel>> {
+        self.timetable.channels()
+    }
+
+    fn programs(&self) -> Vec<Arc<Program>> {
+        assert!(!self.broken.swap(false, Ordering::SeqCst), "a defect, on purpose");
+        self.timetable.programs()
+    }
+}
+
+#[test]
+fn a_defect_costs_the_connection_that_met_it_and_no_other() {
+    let timetable = Arc::new(Timetable::new());
+    timetable.publish(crate::house::channels(), crate::house::on_air_now()).unwrap();
+    let defective = Arc::new(Defective { timetable: Arc::clone(&timetable), broken: AtomicBool::new(false) });
+    let programs = Arc::clone(&defective);
+    let house = House::around(|_| (), timetable, programs);
+    let mut link = house.tcp_link();
+    defective.broken.store(true, Ordering::SeqCst);
+    let mut unlucky = house.connect();
+    let url = unlucky.url("channel5", OTHER_ID);
+    assert!(unlucky.send_request("ANNOUNCE", &url, &[], SDP));
+    assert!(unlucky.until_end().is_empty());
+    wait_for("the count", || (house.decision("internal_error") == 1).then_some(()));
+    link.send_frame(0, &rtp(1, 1, 0, true, 100));
+    house.packets(1);
+    house.connect().record_over_tcp("channel5", OTHER_ID);
+    assert_eq!(house.ingest.stats().unproven.value(), 0);
 }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use slotcast_admission::{Channel, LinkKey, ProgramSpec, Timetable};
+use slotcast_admission::{Channel, LinkKey, ProgramSpec, Programs, Timetable};
 use slotcast_core::{
     chunk::Chunk,
     feed::{FeedReceiver, Feeds, Wake, feed},
@@ -104,6 +104,16 @@ impl House {
     pub(crate) fn with(change: impl FnOnce(&mut IngestConfig), programs: Vec<ProgramSpec>) -> Self {
         let timetable = Arc::new(Timetable::new());
         timetable.publish(channels(), programs).unwrap();
+        let programs = Arc::clone(&timetable);
+        Self::around(change, timetable, programs)
+    }
+
+    /// With `programs`, which asks `timetable`.
+    pub(crate) fn around(
+        change: impl FnOnce(&mut IngestConfig),
+        timetable: Arc<Timetable>,
+        programs: Arc<dyn Programs>,
+    ) -> Self {
         let stepped_us = Arc::new(AtomicU64::new(0));
         let (sender, receiver) = feed(4096, NoWake);
         let mut config = IngestConfig {
@@ -113,7 +123,6 @@ impl House {
         };
         change(&mut config);
         let clock = clock(Arc::clone(&stepped_us));
-        let programs = Arc::clone(&timetable);
         let ingest = Ingest::start(config, programs, Feeds::new(vec![sender]), clock).unwrap();
         Self { ingest, timetable, feed: receiver, stepped_us }
     }
@@ -230,11 +239,11 @@ pub(crate) fn udp_pair() -> (UdpSocket, UdpSocket) {
     for _ in 0..64 {
         let rtp = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
         let port = rtp.local_addr().unwrap().port();
-        if port % 2 == 0 {
-            if let Ok(rtcp) = UdpSocket::bind(("127.0.0.1", port + 1)) {
-                rtcp.set_read_timeout(Some(PATIENCE)).unwrap();
-                return (rtp, rtcp);
-            }
+        if port.is_multiple_of(2)
+            && let Ok(rtcp) = UdpSocket::bind(("127.0.0.1", port + 1))
+        {
+            rtcp.set_read_timeout(Some(PATIENCE)).unwrap();
+            return (rtp, rtcp);
         }
     }
     panic!("no two neighbouring UDP ports");
