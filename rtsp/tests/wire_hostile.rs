@@ -164,6 +164,7 @@ fn bombs_are_refused_before_they_are_read() {
         ("a method without end", x(5000), Close(400)),
         ("a method of 33 bytes", format!("{} * RTSP/1.0\r\n", x(33)), Close(400)),
         ("an address without end", format!("OPTIONS /{}", x(5000)), Close(414)),
+        ("an address of 3000 bytes", format!("OPTIONS /{} RTSP/1.0\r\n\r\n", x(3000)), Close(414)),
         ("an address of 2049 bytes", format!("OPTIONS /{} RTSP/1.0\r\n", x(2048)), Close(414)),
         ("an address of 2048 bytes", format!("OPTIONS /{} RTSP/1.0\r\n\r\n", x(2047)), Items(1, Idle)),
         ("spaces without end", format!("OPTIONS {}", " ".repeat(5000)), Close(414)),

@@ -143,8 +143,26 @@ struct Head {
     /// Bytes of all header lines so far, and of the current one with its folds.
     bytes: usize,
     line_bytes: usize,
-    /// Where its start line stood.
+    /// Where its start line stood, and where the current line does.
     position: u64,
+    line_position: u64,
+}
+
+impl Head {
+    fn finish(self, body: Bytes) -> Result<Item, MessageError> {
+        if self.other_version {
+            return Err(self.error(MessageErrorKind::Version, self.position));
+        }
+        let headers = self.headers;
+        Ok(match self.start {
+            Start::Request { method, url } => Item::Request(Request { method, url, headers, body }),
+            Start::Response { status, reason } => Item::Response(Response { status, reason, headers, body }),
+        })
+    }
+
+    fn error(&self, kind: MessageErrorKind, position: u64) -> MessageError {
+        MessageError { kind, cseq: self.headers.get("CSeq").map(str::to_owned), position }
+    }
 }
 
 enum State {
@@ -245,7 +263,7 @@ impl Decoder {
                         self.state = State::Headers(head);
                         return Ok(None);
                     }
-                    Err(kind) => return Err(self.error(kind, Some(&head))),
+                    Err(kind) => return Err(head.error(kind, head.line_position)),
                 },
                 State::Body { head, length } => {
                     if self.buffer.len() < length {
@@ -254,7 +272,7 @@ impl Decoder {
                         return Ok(None);
                     }
                     let body = self.take(length).freeze();
-                    return self.finish(head, body).map(Some);
+                    return head.finish(body).map(Some);
                 }
             }
         }
@@ -269,7 +287,7 @@ impl Decoder {
             };
             self.stray += line_end;
             if self.stray > limits::STRAY_LINE_END_BYTES_MAX {
-                return Err(self.error(MessageErrorKind::StrayLineEnds, None));
+                return Err(self.error(MessageErrorKind::StrayLineEnds));
             }
             self.take(line_end);
         }
@@ -291,7 +309,7 @@ impl Decoder {
             None => return Ok(None),
             Some(b'\r') if self.buffer.len() == 1 => return Ok(None),
             Some(first) if !is_token_char(char::from(*first)) => {
-                return Err(self.error(MessageErrorKind::NotRtsp, None));
+                return Err(self.error(MessageErrorKind::NotRtsp));
             }
             Some(_) => {}
         }
@@ -302,15 +320,24 @@ impl Decoder {
             Ok(None) => return Ok(None),
             // Behind a space it is the address that does not end.
             Err(_) if self.buffer.iter().take(bound).any(|b| *b == b' ') => {
-                return Err(self.error(MessageErrorKind::UrlTooLong, None));
+                return Err(self.error(MessageErrorKind::UrlTooLong));
             }
-            Err(kind) => return Err(self.error(kind, None)),
+            Err(kind) => return Err(self.error(kind)),
         };
         self.stray = 0;
         match parse_start_line(&line) {
             Ok((start, other_version)) => {
                 let headers = Headers::new();
-                Ok(Some(Head { start, other_version, headers, bytes: 0, line_bytes: 0, position }))
+                let line_position = self.position;
+                Ok(Some(Head {
+                    start,
+                    other_version,
+                    headers,
+                    bytes: 0,
+                    line_bytes: 0,
+                    position,
+                    line_position,
+                }))
             }
             Err(kind) => Err(MessageError { kind, cseq: None, position }),
         }
@@ -319,6 +346,7 @@ impl Decoder {
     /// Reads headers up to the empty line, then yields the body's length.
     fn take_headers(&mut self, head: &mut Head) -> Result<Option<usize>, MessageErrorKind> {
         loop {
+            head.line_position = self.position;
             let left = limits::HEADERS_BYTES_TOTAL_MAX - head.bytes;
             let bound = left.min(limits::HEADER_BYTES_MAX);
             let Some(line) = self.take_line(bound, MessageErrorKind::HeadersTooLong)? else {
@@ -368,14 +396,14 @@ impl Decoder {
             // One more than the bound may be the CR of a line that just fits.
             return if self.scanned > bytes_max + 1 { Err(too_long) } else { Ok(None) };
         };
-        let mut line = self.buffer.split_to(line_feed);
-        self.buffer.advance(1);
-        if line.last() == Some(&b'\r') {
-            line.truncate(line.len() - 1);
-        }
-        if line.len() > bytes_max {
+        let before = line_feed.checked_sub(1).and_then(|at| self.buffer.get(at));
+        let length = if before == Some(&b'\r') { line_feed - 1 } else { line_feed };
+        if length > bytes_max {
             return Err(too_long);
         }
+        let mut line = self.buffer.split_to(line_feed);
+        line.truncate(length);
+        self.buffer.advance(1);
         self.scanned = 0;
         self.position += line_feed as u64 + 1;
         Ok(Some(line))
@@ -387,22 +415,8 @@ impl Decoder {
         self.buffer.split_to(length)
     }
 
-    fn finish(&self, head: Head, body: Bytes) -> Result<Item, MessageError> {
-        if head.other_version {
-            let mut error = self.error(MessageErrorKind::Version, Some(&head));
-            error.position = head.position;
-            return Err(error);
-        }
-        let headers = head.headers;
-        Ok(match head.start {
-            Start::Request { method, url } => Item::Request(Request { method, url, headers, body }),
-            Start::Response { status, reason } => Item::Response(Response { status, reason, headers, body }),
-        })
-    }
-
-    fn error(&self, kind: MessageErrorKind, head: Option<&Head>) -> MessageError {
-        let cseq = head.and_then(|head| head.headers.get("CSeq")).map(str::to_owned);
-        MessageError { kind, cseq, position: self.position }
+    fn error(&self, kind: MessageErrorKind) -> MessageError {
+        MessageError { kind, cseq: None, position: self.position }
     }
 }
 
@@ -582,7 +596,6 @@ mod tests {
     #[test]
     fn positions_count_from_the_first_byte_of_the_connection() {
         let (_, error, _) = decode(b"$\0\0\x01a\r\nOPTIONS * RTSP/1.0\r\nbroken\r\n");
-        // The line behind the one at fault has begun.
-        assert_eq!(error.map(|error| error.position), Some(35));
+        assert_eq!(error.map(|error| error.position), Some(27));
     }
 }
