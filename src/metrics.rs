@@ -18,8 +18,11 @@ use prometheus_client::{
     metrics::{MetricType, exemplar::Exemplar},
     registry::Registry,
 };
-use slotcast_admission::Programs;
-use slotcast_core::time::{Clock, WallTime};
+use slotcast_admission::{Programs, Reason};
+use slotcast_core::{
+    time::{Clock, WallTime},
+    words::BitRate,
+};
 use slotcast_fanout::{FanoutStats, Protocol, SendErrorKind, WorkerStats};
 use slotcast_ingest::{IngestStats, LinkState, Traffic};
 
@@ -203,13 +206,15 @@ impl Sources {
         let viewers = viewers.iter().map(|((result, reason), count)| {
             ([("side", "viewer"), ("result", result), ("reason", reason)], *count)
         });
-        // The link side counts one label per outcome; what is not an admission names why it came to nothing.
-        let links = self.ingest.decisions();
-        let links = links.iter().map(|(reason, count)| {
-            let result = if *reason == "admitted" { "admitted" } else { "refused_or_closed" };
-            ([("side", "link"), ("result", result), ("reason", reason)], *count)
+        // The link side counts one label per outcome; how links ended stands in a metric of its own.
+        let outcomes = self.ingest.decisions();
+        let links = outcomes.iter().filter_map(|(reason, count)| {
+            Some(([("side", "link"), ("result", link_result(reason)?), ("reason", *reason)], *count))
         });
-        page.counter("admission_decisions", "Decisions on viewers and links", viewers.chain(links))
+        page.counter("admission_decisions", "Decisions on viewers and links", viewers.chain(links))?;
+        let ends = outcomes.iter().filter(|(reason, _)| link_result(reason).is_none());
+        let ends = ends.map(|(reason, count)| ([("reason", *reason)], *count));
+        page.counter("link_ends", "Why connections to the link side ended, but for refusals", ends)
     }
 
     fn links(&self, page: &mut Page<'_>) -> fmt::Result {
@@ -328,6 +333,32 @@ impl Sources {
     }
 }
 
+/// What was decided when the link side counted `reason`; `None`: it is why a connection ended, not a decision.
+fn link_result(reason: &str) -> Option<&'static str> {
+    let challenged = [Reason::IdMissing, Reason::ProofStale];
+    let at_once = WallTime::from_micros(0);
+    let class = BitRate::new(1).ok()?;
+    let refused = [
+        Reason::IdWrong,
+        Reason::OtherChannel,
+        Reason::TooEarly { opens: at_once },
+        Reason::TooLate { closed: at_once },
+        Reason::LinkStopped,
+        Reason::AboveClass { class, declared_kbps: 0 },
+        Reason::LinesTaken,
+        Reason::LinesPerAddress,
+        Reason::GateDeadline,
+        Reason::TooManyGuesses,
+    ];
+    let is = |known: &Reason| known.label() == reason;
+    match reason {
+        "admitted" => Some("admitted"),
+        _ if challenged.iter().any(is) => Some("challenged"),
+        _ if refused.iter().any(is) => Some("refused"),
+        _ => None,
+    }
+}
+
 /// Picks one counter of a worker.
 type CounterOf = fn(&WorkerStats) -> &slotcast_fanout::Counter;
 
@@ -432,5 +463,24 @@ impl IntoNumber for u64 {
 impl IntoNumber for usize {
     fn into_number(self) -> f64 {
         self as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_admitted_challenged_refused_or_ended() {
+        assert_eq!(link_result("admitted"), Some("admitted"));
+        assert_eq!(link_result(Reason::IdMissing.label()), Some("challenged"));
+        assert_eq!(link_result(Reason::IdWrong.label()), Some("refused"));
+        assert_eq!(link_result("peer_closed"), None);
+    }
+
+    #[test]
+    fn programs_of_one_channel_share_a_sample() {
+        let sums = sum_by_label([("a", 1), ("b", 2), ("a", 3)].into_iter());
+        assert_eq!(sums, [("a", 4), ("b", 2)]);
     }
 }

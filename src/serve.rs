@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use slotcast_admission::{Changes, GuessLimits, Guesses, Programs, Timetable, TimetableError};
+use slotcast_admission::{Changes, Guesses, Programs, Timetable, TimetableError};
 use slotcast_core::time::Clock;
 use slotcast_fanout::{Fanout, FanoutConfig, FanoutStats, SegmentationPolicy};
 use slotcast_ingest::{Ingest, IngestConfig, IngestStats};
@@ -68,7 +68,7 @@ impl Server {
         let programs: Arc<dyn Programs> = Arc::clone(&timetable) as Arc<dyn Programs>;
         // First what is quick to refuse, so that a wrong port is found before anyone is served.
         let http = config.http.listen.map(http::bind).transpose()?;
-        let guesses = Arc::new(Guesses::new(GuessLimits::default()));
+        let guesses = Arc::new(Guesses::new(config.viewers.guesses));
         let (fanout, feeds) =
             Fanout::start(fanout_config(&config), Arc::clone(&programs), guesses, Arc::clone(&clock))?;
         let ingest = Ingest::start(ingest_config(&config), Arc::clone(&programs), feeds, Arc::clone(&clock))?;

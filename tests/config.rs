@@ -91,7 +91,7 @@ fn every_key_reaches_the_config() {
     let text = format!(
         "[server]\nslot = \"15m\"\ncurrency = \"EUR\"\nuplink = \"10Gbit/s\"\noversell = true\ndrain = \"3s\"\n\
          [viewers]\nlisten = \"[::1]:0\"\nudp = false\nrtp_ports = [0, 0]\nworkers = 3\npin = false\ngso = \"off\"\n\
-         connections = 99\nper_address = 7\n[links]\nlisten = [\"127.0.0.1:0\", \"[::1]:0\"]\nrtp_ports = []\n\
+         connections = 99\nper_address = 7\nguesses_per_address = 3\nguesses_per_program = 4\nguess_window = \"5s\"\n[links]\nlisten = [\"127.0.0.1:0\", \"[::1]:0\"]\nrtp_ports = []\n\
          lines = 5\nper_address = 2\nbefore = \"1m\"\nafter = \"0s\"\ngate_deadline = \"500ms\"\nwaiting = 4\n\
          waiting_per_address = 3\nburst = \"4s\"\n[http]\nlisten = \"off\"\n[log]\nlevel = \"debug\"\n\
          format = \"json\"\n{CHANNEL}toll = 7\n{PROGRAM}open_level = \"secret\"\npassword = \"p\"\ntitle = \"T\"\n"
@@ -103,6 +103,8 @@ fn every_key_reaches_the_config() {
     assert!(config.viewers.listen.is_ipv6() && !config.viewers.udp && !config.viewers.pin);
     assert!(matches!(config.viewers.workers, Workers::Fixed(count) if count.get() == 3));
     assert_eq!((config.viewers.connections, config.viewers.per_address), (99, 7));
+    let guesses = config.viewers.guesses;
+    assert_eq!((guesses.per_address, guesses.per_target, guesses.window), (3, 4, Duration::from_secs(5)));
     assert_eq!((config.links.listen.len(), config.links.rtp_ports, config.links.lines), (2, None, 5));
     assert_eq!(config.links.gate_deadline, Duration::from_millis(500));
     assert_eq!((config.links.waiting, config.links.waiting_per_address), (4, 3));
@@ -137,6 +139,8 @@ fn wrong_values_are_refused_at_their_line() {
     refused("[viewers]\npin = \"yes\"\n", 2, "true or false");
     refused("[viewers]\ngso = true\n", 2, "\"auto\" or \"off\"");
     refused("[viewers]\nconnections = 0\n", 2, "from 1 to");
+    refused("[viewers]\nguesses_per_address = 2\n", 2, "from 3 to");
+    refused("[viewers]\nguess_window = \"1ms\"\n", 2, "1 s or more");
     refused("[links]\nlisten = []\n", 2, "at least one address");
     refused("[links]\nlisten = \"127.0.0.1:8555\"\n", 2, "a list like");
     refused("[links]\nbefore = 300\n", 2, "a duration like");

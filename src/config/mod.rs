@@ -14,7 +14,7 @@ mod values;
 use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
 
 use sha2::{Digest, Sha256};
-use slotcast_admission::{Channel, ProgramSpec};
+use slotcast_admission::{Channel, GuessLimits, ProgramSpec};
 use slotcast_core::{
     time::WallTime,
     words::{BitRate, ChannelNumber, ProgramId},
@@ -100,6 +100,8 @@ pub struct Viewers {
     pub connections: usize,
     /// RTSP connections from one address.
     pub per_address: usize,
+    /// Wrong passwords that are looked at.
+    pub guesses: GuessLimits,
 }
 
 /// `[links]`

@@ -2,7 +2,7 @@
 //!
 //! Not here: the defaults (`default.toml`), how a value is written (`values`), how values fit together (`check`).
 
-use slotcast_admission::{Channel, LinkKey, ProgramSpec, Secret};
+use slotcast_admission::{Channel, GuessLimits, LinkKey, ProgramSpec, Secret};
 use slotcast_core::{
     time::WallTime,
     words::{ChannelNumber, ConnectMargins, OpenLevel, Toll, Window},
@@ -135,6 +135,7 @@ fn viewers(mut table: Section<'_, '_>) -> Option<Viewers> {
     let gso = table.required("gso", values::gso);
     let connections = table.required("connections", values::count);
     let per_address = table.required("per_address", values::count);
+    let guesses = guesses(&mut table);
     table.finish();
     Some(Viewers {
         listen: listen?,
@@ -145,7 +146,15 @@ fn viewers(mut table: Section<'_, '_>) -> Option<Viewers> {
         gso: gso?,
         connections: connections?,
         per_address: per_address?,
+        guesses: guesses?,
     })
+}
+
+fn guesses(table: &mut Section<'_, '_>) -> Option<GuessLimits> {
+    let per_address = table.required("guesses_per_address", values::guesses);
+    let per_target = table.required("guesses_per_program", values::guesses);
+    let window = table.required("guess_window", values::guess_window);
+    Some(GuessLimits { per_address: per_address?, per_target: per_target?, window: window? })
 }
 
 /// - `channels`: how many there are; the default is two lines each.

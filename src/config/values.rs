@@ -121,6 +121,20 @@ pub(super) fn count(raw: Raw<'_>) -> Reading<usize> {
     }
 }
 
+/// Wrong passwords: fewer than 3 would punish a typing error.
+pub(super) fn guesses(raw: Raw<'_>) -> Reading<u32> {
+    match number(raw) {
+        Ok(number @ 3..=1_000_000) => Ok(number as u32),
+        _ => Err(raw.expected("a whole number from 3 to 1000000, without quotes")),
+    }
+}
+
+/// A shorter window than a second would limit nothing.
+pub(super) fn guess_window(raw: Raw<'_>) -> Reading<Duration> {
+    let window = duration(raw)?;
+    if window >= Duration::from_secs(1) { Ok(window) } else { Err(raw.expected("a duration of 1 s or more")) }
+}
+
 /// A channel's number.
 pub(super) fn channel_number(raw: Raw<'_>) -> Reading<u16> {
     number(raw)
