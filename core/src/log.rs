@@ -14,7 +14,8 @@ use std::{
 use crate::{
     chunk::{Chunk, PacketEntry, PacketFlags},
     media::{Stream, TRACKS_MAX},
-    rtp::{RtpTimestamp, SequenceNumber},
+    rtcp::{self, RtcpPacket, SenderInfo},
+    rtp::{self, RtpTimestamp, SequenceNumber},
 };
 
 /// How much a log keeps.
@@ -79,7 +80,7 @@ pub struct ChannelLog {
     bytes: usize,
     join: Option<Position>,
     tails: [Option<Tail>; TRACKS_MAX],
-    reports: [Option<Position>; TRACKS_MAX],
+    reports: [Option<SenderInfo>; TRACKS_MAX],
 }
 
 impl ChannelLog {
@@ -138,7 +139,7 @@ impl ChannelLog {
                         self.join = Some(self.frame_start(position, entry, timestamp));
                     }
                 }
-                _ => self.reports[track] = Some(Position { chunk: chunk.index(), packet: place }),
+                _ => self.reports[track] = sender_report(chunk.packet(entry)).or(self.reports[track]),
             }
         }
     }
@@ -229,38 +230,60 @@ impl ChannelLog {
         self.bytes
     }
 
-    /// Sequence number and timestamp of the first RTP packet of `track` at or after `from` (RFC 2326 §12.33).
+    /// Sequence number of the first RTP packet of `track` at or after `from`, and the track's timestamp at the time of
+    /// the key frame that viewers start at (RFC 2326 §12.33: one time for all tracks).
     ///
-    /// Where the log ends before it, the next packet's are foretold from the last one's. `None` when the track has
-    /// sent nothing yet.
+    /// Where the log ends before that packet, its number is foretold. Without sender reports to compare the tracks'
+    /// clocks by, the timestamp is the packet's own. `None` when the track has sent nothing yet.
     pub fn rtp_info(
         &self,
         from: Position,
         track: u8,
         now: Instant,
     ) -> Option<(SequenceNumber, RtpTimestamp)> {
-        let first = self.chunks.front()?.index();
-        let skip = usize::try_from(from.chunk.saturating_sub(first)).ok()?;
-        for chunk in self.chunks.iter().skip(skip) {
-            let skip = if chunk.index() == from.chunk { usize::from(from.packet) } else { 0 };
-            let found = chunk.packets().iter().skip(skip).find(|e| e.track == track && e.is_rtp());
-            if let Some(entry) = found {
-                return Some((chunk.sequence_number(entry)?, chunk.timestamp(entry)?));
-            }
-        }
-        let tail = (*self.tails.get(usize::from(track))?)?;
-        let clock_rate = u64::from(self.stream()?.tracks.get(usize::from(track))?.clock_rate.get());
-        let ticks = now.saturating_duration_since(tail.arrival).as_micros() as u64 * clock_rate / 1_000_000;
-        Some((
-            SequenceNumber(tail.sequence_number.0.wrapping_add(1)),
-            RtpTimestamp(tail.timestamp.0.wrapping_add(ticks as u32)),
-        ))
+        let (sequence_number, timestamp) =
+            self.first_at(from, track).or_else(|| self.foretell(track, now))?;
+        Some((sequence_number, self.timestamp_at_start(from, track).unwrap_or(timestamp)))
     }
 
-    /// The newest RTCP packet of `track` that is kept: the broadcaster side's sender report.
-    pub fn last_report(&self, track: u8) -> Option<&[u8]> {
-        let (chunk, entry) = self.entry((*self.reports.get(usize::from(track))?)?)?;
-        Some(chunk.packet(entry))
+    fn first_at(&self, from: Position, track: u8) -> Option<(SequenceNumber, RtpTimestamp)> {
+        let first = self.chunks.front()?.index();
+        let skip = usize::try_from(from.chunk.saturating_sub(first)).ok()?;
+        self.chunks.iter().skip(skip).find_map(|chunk| {
+            let skip = if chunk.index() == from.chunk { usize::from(from.packet) } else { 0 };
+            let entry = chunk.packets().iter().skip(skip).find(|e| e.track == track && e.is_rtp())?;
+            Some((chunk.sequence_number(entry)?, chunk.timestamp(entry)?))
+        })
+    }
+
+    fn foretell(&self, track: u8, now: Instant) -> Option<(SequenceNumber, RtpTimestamp)> {
+        let tail = (*self.tails.get(usize::from(track))?)?;
+        let clock_rate = self.stream()?.tracks.get(usize::from(track))?.clock_rate;
+        let ticks = rtp::ticks_in(now.saturating_duration_since(tail.arrival), clock_rate);
+        Some((tail.sequence_number.next(), tail.timestamp.wrapping_add(ticks as u32)))
+    }
+
+    /// The timestamp of `track` at the moment of the key track's packet at `from`, by the sender reports of both.
+    fn timestamp_at_start(&self, from: Position, track: u8) -> Option<RtpTimestamp> {
+        let stream = self.stream()?;
+        let key = key_track(stream)?;
+        let of_key = self.reports[key]?;
+        let of_track = (*self.reports.get(usize::from(track))?)?;
+        let (chunk, entry) = self.entry(from)?;
+        if usize::from(entry.track) != key || usize::from(track) == key {
+            return None;
+        }
+        let rate = |track: usize| Some(i64::from(stream.tracks.get(track)?.clock_rate.get()));
+        let since_report =
+            i64::from(chunk.timestamp(entry)?.ticks_since(of_key.rtp)) * 1_000_000 / rate(key)?;
+        let micros = of_key.ntp.micros_since(of_track.ntp) + since_report;
+        let ticks = micros * rate(usize::from(track))? / 1_000_000;
+        Some(of_track.rtp.wrapping_add_signed(i32::try_from(ticks).ok()?))
+    }
+
+    /// What the newest sender report of `track` said.
+    pub fn last_report(&self, track: u8) -> Option<&SenderInfo> {
+        self.reports.get(usize::from(track))?.as_ref()
     }
 
     /// The newest RTP packet of `track` that is kept.
@@ -272,6 +295,13 @@ impl ChannelLog {
     }
 }
 
+fn sender_report(compound: &[u8]) -> Option<SenderInfo> {
+    rtcp::packets(compound).flatten().find_map(|packet| match packet {
+        RtcpPacket::SenderReport { info, .. } => Some(info),
+        _ => None,
+    })
+}
+
 /// The track whose key frames decide where viewers start; `None` when no track has any.
 fn key_track(stream: &Stream) -> Option<usize> {
     stream.tracks.iter().position(|track| track.codec.has_key_frames())
@@ -281,9 +311,14 @@ fn key_track(stream: &Stream) -> Option<usize> {
 #[expect(clippy::disallowed_methods, reason = "tests take any instant to count from")]
 mod tests {
     use super::*;
-    use crate::chunk::{
-        ChunkBuilder,
-        tests::{rtp, stream},
+    use crate::{
+        chunk::{
+            ChunkBuilder,
+            tests::{rtp, stream},
+        },
+        rtcp::NtpTime,
+        rtp::Ssrc,
+        time::WallTime,
     };
 
     const KEY: PacketFlags = PacketFlags::KEY;
@@ -382,6 +417,26 @@ mod tests {
         assert_eq!(info(0), Some((SequenceNumber(2), RtpTimestamp(2))));
         assert_eq!(info(1), Some((SequenceNumber(1), RtpTimestamp(1000 + 8000))), "16 kHz for 500 ms");
         assert_eq!(info(2), None);
+    }
+
+    #[test]
+    fn rtp_info_gives_all_tracks_the_time_of_the_key_frame() {
+        let mut feeder = Feeder::new(LogLimits::default());
+        let mut builder = ChunkBuilder::new();
+        let ntp = NtpTime::from(WallTime::from_micros(1_000_000_000));
+        for (track, timestamp) in [(0, 90_000), (1, 4_000)] {
+            let info = SenderInfo { ssrc: Ssrc(7), ntp, rtp: RtpTimestamp(timestamp), packets: 0, octets: 0 };
+            let mut report = Vec::new();
+            rtcp::write_sender_report(&mut report, &info, rtcp::CNAME);
+            builder.push_rtcp(feeder.now, track, &report).unwrap();
+        }
+        feeder.log.push(builder.flush(&stream(1), 0).unwrap());
+        feeder.index = 1;
+        feeder.push(0, &[(1, KEY, 20_000), (0, KEY, 180_000), (1, KEY, 20_500)]);
+        let join = feeder.log.join_point().unwrap();
+        let info = |track| feeder.log.rtp_info(join, track, feeder.now);
+        assert_eq!(info(0), Some((SequenceNumber(1), RtpTimestamp(180_000))));
+        assert_eq!(info(1), Some((SequenceNumber(2), RtpTimestamp(4_000 + 16_000))), "one second on");
     }
 
     #[test]

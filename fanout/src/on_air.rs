@@ -86,14 +86,8 @@ impl OnAir {
     /// sent nothing lately.
     pub(crate) fn goodbye(&self, track: u8, reason: &str) -> Option<Vec<u8>> {
         let last = slotcast_core::rtp::RtpPacket::parse(self.log.last_packet(track)?).ok()?;
-        let report = self.log.last_report(track).and_then(|bytes| {
-            rtcp::packets(bytes).filter_map(Result::ok).find_map(|packet| match packet {
-                rtcp::RtcpPacket::SenderReport { info, .. } => Some(info),
-                _ => None,
-            })
-        });
         let mut packet = Vec::new();
-        rtcp::write_goodbye(&mut packet, report.as_ref(), last.ssrc(), rtcp::CNAME, reason);
+        rtcp::write_goodbye(&mut packet, self.log.last_report(track), last.ssrc(), rtcp::CNAME, reason);
         Some(packet)
     }
 }

@@ -165,7 +165,7 @@ impl Rig {
                 return;
             }
             assert!(Instant::now() < deadline, "it did not happen");
-            self.frame(count.is_multiple_of(20), 2);
+            self.frame(count.is_multiple_of(20), 1);
             std::thread::sleep(Duration::from_millis(5));
         }
     }
