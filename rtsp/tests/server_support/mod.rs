@@ -130,7 +130,12 @@ impl Server {
     }
 
     pub(crate) fn drain(&mut self) {
+        let mut behind_response = false;
         while let Some(output) = self.connection.poll_output() {
+            if matches!(output, Output::Event(Event::Playing | Event::Recording)) {
+                assert!(behind_response, "a start comes right behind its response");
+            }
+            behind_response = matches!(output, Output::Send(_));
             assert_eq!(self.closed, None, "nothing comes after Close: {output:?}");
             match output {
                 Output::Send(bytes) => self.sent.extend_from_slice(&bytes),
