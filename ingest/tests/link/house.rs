@@ -49,7 +49,14 @@ pub(crate) struct House {
     pub(crate) ingest: Ingest,
     pub(crate) timetable: Arc<Timetable>,
     pub(crate) feed: FeedReceiver,
-    stepped_us: Arc<AtomicU64>,
+    stepped: Arc<Steps>,
+}
+
+/// How far the clocks were stepped, in microseconds.
+#[derive(Default)]
+struct Steps {
+    both: AtomicU64,
+    wall: AtomicU64,
 }
 
 pub(crate) fn wall(text: &str) -> WallTime {
@@ -114,7 +121,7 @@ impl House {
         timetable: Arc<Timetable>,
         programs: Arc<dyn Programs>,
     ) -> Self {
-        let stepped_us = Arc::new(AtomicU64::new(0));
+        let stepped = Arc::new(Steps::default());
         let (sender, receiver) = feed(4096, NoWake);
         let mut config = IngestConfig {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
@@ -122,14 +129,19 @@ impl House {
             ..IngestConfig::default()
         };
         change(&mut config);
-        let clock = clock(Arc::clone(&stepped_us));
+        let clock = clock(Arc::clone(&stepped));
         let ingest = Ingest::start(config, programs, Feeds::new(vec![sender]), clock).unwrap();
-        Self { ingest, timetable, feed: receiver, stepped_us }
+        Self { ingest, timetable, feed: receiver, stepped }
     }
 
     /// Lets both clocks go on by `time` at once.
     pub(crate) fn step(&self, time: Duration) {
-        self.stepped_us.fetch_add(time.as_micros() as u64, Ordering::SeqCst);
+        self.stepped.both.fetch_add(time.as_micros() as u64, Ordering::SeqCst);
+    }
+
+    /// Steps wall time alone, as an operator or NTP may: windows follow, nobody falls silent for it.
+    pub(crate) fn step_wall(&self, time: Duration) {
+        self.stepped.wall.fetch_add(time.as_micros() as u64, Ordering::SeqCst);
     }
 
     pub(crate) fn connect(&self) -> Client {
@@ -213,13 +225,13 @@ fn rtp_of(chunk: &Chunk) -> Vec<Packet> {
     .collect()
 }
 
-fn clock(stepped_us: Arc<AtomicU64>) -> Clock {
+fn clock(stepped: Arc<Steps>) -> Clock {
     let start = Instant::now();
     let opening = wall(OPENING);
+    let micros = |step: &AtomicU64| Duration::from_micros(step.load(Ordering::SeqCst));
     Arc::new(move || {
-        let stepped = Duration::from_micros(stepped_us.load(Ordering::SeqCst));
-        let passed = start.elapsed() + stepped;
-        Now { mono: start + passed, wall: opening.saturating_add(passed) }
+        let passed = start.elapsed() + micros(&stepped.both);
+        Now { mono: start + passed, wall: opening.saturating_add(passed + micros(&stepped.wall)) }
     })
 }
 

@@ -261,3 +261,39 @@ fn links_of_two_channels_do_not_mix() {
     four.until_end();
     five.until_end();
 }
+
+#[test]
+fn parameter_sets_that_come_in_band_reach_the_description() {
+    let house = House::new();
+    let mut link = house.tcp_link();
+    let single = |number, nal: &[u8]| {
+        let mut packet = rtp(SSRC, number, 9000, false, 0);
+        packet.truncate(12);
+        packet.extend(nal);
+        packet
+    };
+    link.send_frame(0, &single(1, &[0x67, 0x42, 0xc0, 0x0d, 0xda, 0x05, 0x07, 0xec]));
+    link.send_frame(0, &single(2, &[0x68, 0xce, 0x0f, 0xc8]));
+    link.send_frame(0, &rtp(SSRC, 3, 9000, true, 100));
+    let mut streams = Vec::new();
+    wait_for("the slice", || {
+        streams.extend(house.chunks().into_iter().map(|chunk| chunk.stream().clone()));
+        let last = streams.last()?;
+        last.description.media[0].contains("sprop-parameter-sets=Z0LADdoFB+w=,aM4PyA==").then_some(())
+    });
+    assert!(streams.iter().all(|stream| stream.id == streams[0].id), "viewers go on");
+}
+
+#[test]
+fn a_restart_of_the_encoder_within_a_link_goes_on() {
+    let house = House::new();
+    let mut link = house.tcp_link();
+    link.send_frame(0, &rtp(SSRC, 10, 9000, true, 100));
+    house.packets(1);
+    // The first packet of the new SSRC is strange, the second shows that it is a source.
+    link.send_frame(0, &rtp(77, 500, 1_000, true, 100));
+    link.send_frame(0, &rtp(77, 501, 4_000, true, 100));
+    let packets = house.packets(1);
+    assert_eq!((packets[0].ssrc(), packets[0].number()), (SSRC, 11));
+    assert_eq!(house.traffic(|t| t.strange_ssrc.value()), 1);
+}

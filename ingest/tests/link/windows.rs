@@ -25,7 +25,7 @@ fn an_early_link_is_held_and_flows_at_the_start() {
     assert_eq!(house.ingest.links()[0].state, LinkState::Held);
     assert!(house.chunks().is_empty());
 
-    house.step(Duration::from_secs(180));
+    house.step_wall(Duration::from_secs(180));
     link.send_frame(0, &rtp(1, 2, 3000, true, 100));
     assert_eq!(house.packets(1)[0].number(), 2);
     wait_for("on air", || (house.ingest.links()[0].state == LinkState::OnAir).then_some(()));
@@ -37,14 +37,14 @@ fn after_the_end_nothing_is_published_and_the_link_ends_with_the_connect_window(
     let mut link = house.tcp_link();
     link.send_frame(0, &rtp(1, 1, 0, true, 100));
     house.packets(1);
-    house.step(Duration::from_secs(50 * 60));
+    house.step_wall(Duration::from_secs(50 * 60));
     link.send_frame(0, &rtp(1, 2, 3000, true, 100));
     wait_for("the packet after the end", || (house.traffic(|t| t.held.value()) == 1).then_some(()));
     assert!(house.chunks().is_empty());
-    house.step(Duration::from_secs(60));
+    house.step_wall(Duration::from_secs(60));
     link.send_frame(0, &rtp(1, 3, 6000, true, 100));
     wait_for("the packet before the close", || (house.traffic(|t| t.held.value()) == 2).then_some(()));
-    house.step(Duration::from_secs(5 * 60));
+    house.step_wall(Duration::from_secs(5 * 60));
     link.until_end();
     assert_eq!(house.decision("link_window_closed"), 1);
     wait_for("the source to go", || house.ingest.links().is_empty().then_some(()));
@@ -68,7 +68,7 @@ fn a_reload_that_changes_nothing_disturbs_nobody() {
     link.send_frame(0, &rtp(1, 1, 0, true, 100));
     house.packets(1);
     house.timetable.publish(channels(), on_air_now()).unwrap();
-    house.step(Duration::from_secs(1));
+    house.step_wall(Duration::from_secs(1));
     link.send_frame(0, &rtp(1, 2, 0, true, 100));
     assert_eq!(house.packets(1)[0].number(), 2);
 }
@@ -94,4 +94,30 @@ fn shutting_down_tells_everyone_and_ends() {
     assert!(begun.elapsed() < Duration::from_secs(3));
     link.until_end();
     unproven.until_end();
+}
+
+#[test]
+fn back_to_back_programs_hand_over_at_the_hour() {
+    let next_id = "reservation-of-the-next-hour-8d01";
+    let mut programs = on_air_now();
+    programs.push(program(3, 4, "2026-11-22T11:00:00Z", "2026-11-22T12:00:00Z", next_id));
+    let house = House::with(|_| (), programs);
+    house.step_wall(Duration::from_secs(46 * 60));
+    let mut now = house.tcp_link();
+    let mut next = house.connect();
+    next.record_over_tcp("channel4", next_id);
+    now.send_frame(0, &rtp(1, 1, 0, true, 100));
+    next.send_frame(0, &rtp(3, 300, 0, true, 100));
+    assert_eq!(house.packets(1)[0].ssrc(), 1);
+    wait_for("the early packet", || (house.traffic(|t| t.held.value()) == 1).then_some(()));
+
+    house.step_wall(Duration::from_secs(4 * 60));
+    now.send_frame(0, &rtp(1, 2, 3000, true, 100));
+    next.send_frame(0, &rtp(3, 301, 3000, true, 100));
+    assert_eq!(house.packets(1)[0].ssrc(), 3);
+    wait_for("the late packet", || (house.traffic(|t| t.held.value()) == 2).then_some(()));
+    house.step_wall(Duration::from_secs(5 * 60));
+    now.until_end();
+    next.send_frame(0, &rtp(3, 302, 6000, true, 100));
+    assert_eq!(house.packets(1)[0].number(), 302);
 }
