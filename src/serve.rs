@@ -314,3 +314,24 @@ async fn watch_clock(clock: Clock, counts: Arc<Counts>) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(old: &str, new: &str, expected: &[&str]) {
+        let [old, new] = [old, new].map(|text| Config::parse(text).map(|checked| checked.config));
+        let (Ok(old), Ok(new)) = (old, new) else { panic!("not a config") };
+        assert_eq!(differing_tables(&old, &new), expected);
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_named() {
+        check("", "", &[]);
+        check("", "[links]\nbefore = \"1m\"\nafter = \"1m\"\n", &[]);
+        check("", "[[channels]]\nnumber = 1\nname = \"a\"\nseats = 1\nrate = \"1kbit/s\"\n", &[]);
+        check("", "[links]\nburst = \"1s\"\n", &["links"]);
+        check("[log]\nlevel = \"warn\"\n", "[viewers]\nworkers = 1\n", &["viewers", "log"]);
+    }
+}
