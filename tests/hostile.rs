@@ -13,6 +13,8 @@ use support::feeder::{self, Feeder};
 use support::players::Lower;
 use support::server::{ID, Server, channel};
 
+const SECRET_ID: &str = "uN5sYb8Qe3LkWp6D";
+
 /// How long a connection may take to be closed that must be closed, or to be answered that is not.
 const CLOSES_WITHIN: Duration = Duration::from_secs(5);
 
@@ -75,7 +77,10 @@ fn source(index: usize) -> Ipv4Addr {
 }
 
 fn server() -> Server {
-    Server::start(&[channel("stage", 50), channel("secret", 50).password("correct-horse")])
+    Server::start(&[
+        channel("stage", 50),
+        channel("secret", 50).reservation_id(SECRET_ID).password("correct-horse"),
+    ])
 }
 
 /// `{text*N}` becomes N times the text; other braces stay.
@@ -221,11 +226,10 @@ fn transports_are_answered_as_the_corpus_says() {
 #[test]
 fn addresses_are_answered_as_the_corpus_says() {
     let server = server();
-    let _feeders = ["stage", "secret"].map(|name| {
-        let feeder = Feeder::start(&server, name, Lower::Tcp);
-        server.wait_on_air(name, if name == "secret" { "?token=correct-horse" } else { "" });
-        feeder
-    });
+    let _feeders = [("stage", ID), ("secret", SECRET_ID)]
+        .map(|(name, id)| Feeder::start_as(&server, name, id, Lower::Tcp));
+    server.wait_on_air("stage", "");
+    server.wait_on_air("secret", "?token=correct-horse");
     let cases = corpus::<Address>(include_str!("hostile/addresses.toml"));
     check_all(
         &cases,

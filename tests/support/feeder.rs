@@ -30,8 +30,14 @@ impl Feeder {
     /// Goes on air on this channel with [`ID`].
     #[track_caller]
     pub(crate) fn start(server: &Server, channel: &str, lower: Lower) -> Self {
-        let url = format!("rtsp://{}/{channel}?token={ID}", server.links);
-        let track = format!("rtsp://{}/{channel}/streamid=0?token={ID}", server.links);
+        Self::start_as(server, channel, ID, lower)
+    }
+
+    /// Goes on air with this reservation ID.
+    #[track_caller]
+    pub(crate) fn start_as(server: &Server, channel: &str, id: &str, lower: Lower) -> Self {
+        let url = format!("rtsp://{}/{channel}?token={id}", server.links);
+        let track = format!("rtsp://{}/{channel}/streamid=0?token={id}", server.links);
         let mut link = Dialogue::connect(server.links);
         let content = [("Content-Type", "application/sdp")];
         link.request_with_body("ANNOUNCE", &url, &content, SDP).expect(200);

@@ -64,6 +64,7 @@ impl Channel {
 /// A running server. Dropping it ends it, and fails the test if it panicked or wrote a secret to its log.
 pub(crate) struct Server {
     process: Option<Process>,
+    config: PathBuf,
     secrets: Vec<String>,
     /// Where viewers connect.
     pub(crate) viewers: SocketAddr,
@@ -95,9 +96,11 @@ impl Server {
 
         let mut config = format!(
             "[viewers]\nlisten = \"{viewers}\"\nrtp_ports = [{}, {}]\n{viewers_keys}\n\
-             [links]\nlisten = [\"{links}\"]\nlines = 300\n\n[http]\nlisten = \"{http}\"\n",
+             [links]\nlisten = [\"{links}\"]\nrtp_ports = [{}, {}]\nlines = 300\n\n[http]\nlisten = \"{http}\"\n",
             base + 4,
-            base + 5
+            base + 5,
+            base + 6,
+            base + 7
         );
         for (index, channel) in channels.iter().enumerate() {
             config.push_str(&channel_toml(index + 1, channel, second));
@@ -115,11 +118,10 @@ impl Server {
             });
             assert!(up.is_some() && process.is_running(), "the server does not listen on {address}");
         }
-        let _ = std::fs::remove_file(file);
         let secrets = channels.iter().filter_map(|channel| channel.program.as_ref());
         let secrets = secrets.flat_map(|program| [Some(program.reservation_id), program.password]);
         let secrets = secrets.flatten().map(str::to_owned).collect();
-        Self { process: Some(process), secrets, viewers, links, http, epoch }
+        Self { process: Some(process), config: file, secrets, viewers, links, http, epoch }
     }
 
     /// What a viewer opens.
@@ -208,6 +210,7 @@ impl Drop for Server {
         }
         process.signal(Signal::TERM);
         let finished = process.wait(Duration::from_secs(20));
+        let _ = std::fs::remove_file(&self.config);
         let log = finished.text();
         assert!(finished.status.success(), "the server ended with {}:\n{log}", finished.status);
         assert!(!log.contains("panicked"), "the server panicked:\n{log}");
@@ -217,15 +220,15 @@ impl Drop for Server {
     }
 }
 
-/// An address and ports for one server, which no other test that runs now has: the number of the process makes the
-/// loopback address, and with it the number of the server within the process makes the ports.
+/// An address and ten ports for one server, which no other test that runs now has: the number of the process makes
+/// the loopback address, the number of the server within the process makes the ports.
 fn place() -> (IpAddr, u16) {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let process = std::process::id();
     let [_, high, middle, low] = process.to_be_bytes();
     let ip = Ipv4Addr::new(127, 64 | (high & 0x3f), middle, low.clamp(1, 254));
-    let ports = u16::try_from(process % 1_000).unwrap() * 20;
-    (IpAddr::V4(ip), 12_000 + ports + NEXT.fetch_add(1, Ordering::Relaxed) % 2 * 10)
+    let ports = u16::try_from(process % 60).unwrap() * 200;
+    (IpAddr::V4(ip), 12_000 + ports + NEXT.fetch_add(1, Ordering::Relaxed) % 20 * 10)
 }
 
 fn channel_toml(number: usize, channel: &Channel, epoch: u64) -> String {
