@@ -288,48 +288,51 @@ fn noise_from_the_server_never_panics_the_client() {
     }
 }
 
+const METHODS: &[&str] = &[
+    "OPTIONS",
+    "DESCRIBE",
+    "ANNOUNCE",
+    "SETUP",
+    "SETUP",
+    "SETUP",
+    "PLAY",
+    "PLAY",
+    "RECORD",
+    "RECORD",
+    "PAUSE",
+    "TEARDOWN",
+    "GET_PARAMETER",
+    "SET_PARAMETER",
+    "REDIRECT",
+];
+
+const URLS: &[&str] = &[
+    URL,
+    "*",
+    "rtsp://h",
+    "rtsp://h/ch/trackID=0",
+    "rtsp://h/ch/trackID=1",
+    "rtsp://h/ch/streamid=0",
+    "rtsp://h/ch?q/trackID=1",
+    "rtsp://h/ch/trackID=9",
+    "/",
+    "rtsp://h/other",
+];
+
+const TRANSPORTS: &[&str] = &[
+    TCP,
+    UDP,
+    "RTP/AVP/TCP",
+    "RTP/AVP/TCP;interleaved=254-255",
+    "RTP/AVP;multicast",
+    "RTP/AVP/TCP;mode=\"",
+    "",
+    "RTP/AVP;client_port=0-1",
+    "RTP/AVP;client_port=6000-6001,RTP/AVP/TCP",
+];
+
 /// One random thing that may happen to a server's connection.
 fn operate(server: &mut Server, dice: &mut Dice, ids: &[String]) -> Vec<Response> {
-    let methods = [
-        "OPTIONS",
-        "DESCRIBE",
-        "ANNOUNCE",
-        "SETUP",
-        "SETUP",
-        "SETUP",
-        "PLAY",
-        "PLAY",
-        "RECORD",
-        "RECORD",
-        "PAUSE",
-        "TEARDOWN",
-        "GET_PARAMETER",
-        "SET_PARAMETER",
-        "REDIRECT",
-    ];
-    let urls = [
-        URL,
-        "*",
-        "rtsp://h",
-        "rtsp://h/ch/trackID=0",
-        "rtsp://h/ch/trackID=1",
-        "rtsp://h/ch/streamid=0",
-        "rtsp://h/ch?q/trackID=1",
-        "rtsp://h/ch/trackID=9",
-        "/",
-        "rtsp://h/other",
-    ];
-    let transports = [
-        TCP,
-        UDP,
-        "RTP/AVP/TCP",
-        "RTP/AVP/TCP;interleaved=254-255",
-        "RTP/AVP;multicast",
-        "RTP/AVP/TCP;mode=\"",
-        "",
-        "RTP/AVP;client_port=0-1",
-        "RTP/AVP;client_port=6000-6001,RTP/AVP/TCP",
-    ];
     match dice.roll(12) {
         0 => server.wait(dice.roll(12) as u64),
         1 => server.feed([b'$', dice.roll(4) as u8, 0, 1, b'x']),
@@ -344,10 +347,10 @@ fn operate(server: &mut Server, dice: &mut Dice, ids: &[String]) -> Vec<Response
             server.drain();
         }
         _ => {
-            let (method, url) = (methods[dice.roll(methods.len())], urls[dice.roll(urls.len())]);
+            let (method, url) = (METHODS[dice.roll(METHODS.len())], URLS[dice.roll(URLS.len())]);
             let mut text = format!("{method} {url} RTSP/1.0\r\nCSeq: 1\r\n");
             if dice.roll(3) > 0 {
-                text += &format!("Transport: {}\r\n", transports[dice.roll(transports.len())]);
+                text += &format!("Transport: {}\r\n", TRANSPORTS[dice.roll(TRANSPORTS.len())]);
             }
             if let Some(id) = ids.iter().rev().nth(dice.roll(3)) {
                 text += &format!("Session: {id}\r\n");

@@ -220,6 +220,7 @@ fn hostile_bytes_are_answered_and_closed() {
         ("GET / HTTP/1.1\r\n\r\n".to_owned(), 400),
         ("\x16\x03\x01\x02\0".to_owned(), 400),
         (format!("OPTIONS rtsp://h/{}", "a".repeat(3000)), 414),
+        (format!("OPTIONS rtsp://h/{} RTSP/1.0\r\n", "a".repeat(3000)), 414),
         (format!("OPTIONS * RTSP/1.0\r\nX: {}\r\n", "a".repeat(3000)), 400),
         (format!("OPTIONS * RTSP/1.0\r\n{}\r\n", "X: y\r\n".repeat(65)), 400),
         ("OPTIONS * RTSP/1.0\r\nCSeq: 1\r\nContent-Length: -1\r\n\r\n".to_owned(), 400),

@@ -1,6 +1,6 @@
 //! What each response brings, and what is asked next.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::{
     auth::Challenge,
@@ -20,6 +20,9 @@ use super::{
     border::{ClientEvent, ClientRole, ClientRtpInfo, ClientTrack, DigestPolicy, Failure, TransportPolicy},
     session::{ClientSession, Step},
 };
+
+/// Servers that say less are not asked more often.
+const TIMEOUT_MIN: Duration = Duration::from_secs(2);
 
 impl ClientSession {
     pub(super) fn on_response(&mut self, now: Instant, response: &Response) {
@@ -106,7 +109,7 @@ impl ClientSession {
         }
         match sdp::parse(&response.body) {
             Ok(announced) => {
-                self.announced = Some(announced.clone());
+                self.controls.clone_from(&announced.controls);
                 self.event(ClientEvent::Described(announced));
                 self.ask(now, Step::Setup(0));
             }
@@ -125,11 +128,10 @@ impl ClientSession {
         let Some(chosen) = chosen else {
             return self.unexpected("SETUP", "exactly one Transport, of the kind that was asked for");
         };
-        self.timeout = session.timeout.unwrap_or(self.timeout).max(std::time::Duration::from_secs(2));
+        self.timeout = session.timeout.unwrap_or(self.timeout).max(TIMEOUT_MIN);
         self.session = Some(session.id);
         self.tracks.push(client_track(&chosen));
-        let tracks = self.announced.as_ref().map_or(0, |announced| announced.tracks.len());
-        match track.checked_add(1).filter(|next| usize::from(*next) < tracks) {
+        match track.checked_add(1).filter(|next| usize::from(*next) < self.controls.len()) {
             Some(next) => self.ask(now, Step::Setup(next)),
             None => {
                 self.event(ClientEvent::Ready { tracks: self.tracks.clone() });

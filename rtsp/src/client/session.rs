@@ -15,7 +15,7 @@ use crate::{
     auth,
     headers::transport::{ChannelPair, LowerTransport, Mode, Offer, PortPair},
     message::{Decoder, Headers, Item, Request, Response, frame_header},
-    sdp::{self, Announced},
+    sdp,
     server::{TrackTransport, UdpPorts},
     status::Status,
     url,
@@ -83,8 +83,8 @@ pub struct ClientSession {
     pub(super) config: Arc<ClientConfig>,
     pub(super) step: Step,
     pub(super) lower: LowerTransport,
-    /// Announced or described; its controls are the tracks.
-    pub(super) announced: Option<Announced>,
+    /// Each track's `a=control:`, as announced or described.
+    pub(super) controls: Vec<String>,
     /// What relative controls stand on.
     pub(super) base: String,
     pub(super) tracks: Vec<ClientTrack>,
@@ -105,9 +105,9 @@ impl ClientSession {
     ///
     /// - `udp_ports`: our ports, one pair per track; empty over TCP.
     pub fn new(config: Arc<ClientConfig>, udp_ports: Vec<UdpPorts>, now: Instant) -> Self {
-        let announced = match &config.role {
-            ClientRole::Watch => Ok(None),
-            ClientRole::Publish { sdp } => sdp::parse(sdp.as_bytes()).map(Some),
+        let controls = match &config.role {
+            ClientRole::Watch => Ok(Vec::new()),
+            ClientRole::Publish { sdp } => sdp::parse(sdp.as_bytes()).map(|announced| announced.controls),
         };
         let lower = match config.transport {
             TransportPolicy::Tcp => LowerTransport::Tcp,
@@ -118,7 +118,7 @@ impl ClientSession {
             config,
             step: Step::Options,
             lower,
-            announced: None,
+            controls: Vec::new(),
             tracks: Vec::new(),
             session: None,
             timeout: SESSION_TIMEOUT,
@@ -131,9 +131,9 @@ impl ClientSession {
             decoder: Decoder::new(),
             outputs: VecDeque::new(),
         };
-        match announced {
-            Ok(announced) => {
-                session.announced = announced;
+        match controls {
+            Ok(controls) => {
+                session.controls = controls;
                 session.ask(now, Step::Options);
             }
             Err(error) => session.fail(Failure::Description(error)),
@@ -143,6 +143,9 @@ impl ClientSession {
 
     /// Takes bytes from the server, however they were cut.
     pub fn handle_bytes(&mut self, now: Instant, bytes: &[u8]) {
+        if self.step == Step::Closed {
+            return;
+        }
         self.decoder.feed(bytes);
         while self.step != Step::Closed {
             match self.decoder.poll_item() {
@@ -297,9 +300,7 @@ impl ClientSession {
 
     /// Where `track` is set up.
     pub(super) fn track_url(&self, track: u8) -> String {
-        let controls = self.announced.as_ref().map(|announced| announced.controls.as_slice());
-        let control = controls.and_then(|controls| controls.get(usize::from(track)));
-        url::resolve(&self.base, control.map_or("", String::as_str))
+        url::resolve(&self.base, self.controls.get(usize::from(track)).map_or("", String::as_str))
     }
 
     fn keep_alive(&mut self, now: Instant) {
