@@ -59,6 +59,19 @@ fn get(address: SocketAddr, path: &str) -> String {
     answer
 }
 
+/// Whether RTSP is spoken there to somebody new.
+fn answers_options(address: SocketAddr) -> bool {
+    let talk = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n")?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer)?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    };
+    talk().is_ok_and(|answer| answer == "RTSP/1.0 200")
+}
+
 #[track_caller]
 fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
@@ -137,10 +150,13 @@ fn a_draining_server_is_alive_but_not_ready() {
     let (server, _) = start(CONFIG);
     let http = server.addresses().http.unwrap();
     assert!(get(http, "/readyz").starts_with("HTTP/1.1 200"));
+    assert!(answers_options(server.addresses().viewers));
     server.drain();
     assert!(get(http, "/readyz").starts_with("HTTP/1.1 503"));
     assert!(get(http, "/healthz").starts_with("HTTP/1.1 200"));
-    assert!(server.is_idle());
+    let viewers = server.addresses().viewers;
+    wait_until("no new viewers are taken", || !answers_options(viewers));
+    wait_until("nobody is left", || server.is_idle());
     assert!(server.shutdown());
 }
 
