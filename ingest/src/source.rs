@@ -346,5 +346,6 @@ impl Source {
 
 fn stream_of(id: StreamId, program: &Program, announced: Announced) -> Arc<Stream> {
     let Announced { tracks, description, .. } = announced;
+    let description = sdp::with_title(&description, &program.title);
     Arc::new(Stream { id, program: program.id, tracks, description })
 }

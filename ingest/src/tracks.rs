@@ -44,23 +44,20 @@ pub(crate) struct Tracks {
     clock: SenderClock,
     /// Ours, in receiver reports.
     ssrc: Ssrc,
-    cname: String,
     published: bool,
 }
 
 impl Tracks {
     /// Nothing has come yet.
     pub(crate) fn new(tracks: &[Track]) -> Self {
-        let mut random = [0; 8];
-        // Without random numbers two servers may share a name in their reports, and nothing else happens.
+        let mut random = [0; 4];
+        // Without random numbers our reports carry an SSRC that another server's may carry too, and nothing else happens.
         let _ = getrandom::fill(&mut random);
-        let number = u64::from_ne_bytes(random);
         Self {
             clock: SenderClock::new(tracks.iter().map(|track| track.clock_rate)),
             tracks: tracks.iter().map(TrackState::new).collect(),
             splice: Splice::new(),
-            ssrc: Ssrc(number as u32),
-            cname: format!("{number:016x}@slotcast"),
+            ssrc: Ssrc(u32::from_ne_bytes(random)),
             published: false,
         }
     }
@@ -123,7 +120,7 @@ impl Tracks {
     /// Takes a compound of `track`; `false` when it is not RTCP.
     pub(crate) fn on_rtcp(&mut self, now: Now, track: u8, bytes: &[u8]) -> bool {
         let mut is_rtcp = false;
-        for packet in rtcp::packets(bytes).map_while(Result::ok) {
+        for packet in rtcp::packets(bytes).flatten() {
             is_rtcp = true;
             match packet {
                 RtcpPacket::SenderReport { info, .. } => self.on_sender_report(now, track, info),
@@ -179,7 +176,7 @@ impl Tracks {
     pub(crate) fn sender_report(&self, now: Now, track: u8) -> Option<Vec<u8>> {
         let info = self.clock.sender_info(now, usize::from(track))?;
         let mut report = Vec::new();
-        rtcp::write_sender_report(&mut report, &info, &self.cname);
+        rtcp::write_sender_report(&mut report, &info, rtcp::CNAME);
         Some(report)
     }
 
@@ -190,14 +187,14 @@ impl Tracks {
             return None;
         }
         let mut report = Vec::new();
-        rtcp::write_receiver_report(&mut report, self.ssrc, &[reception.report_block(now.mono)], &self.cname);
+        rtcp::write_receiver_report(&mut report, self.ssrc, &[reception.report_block(now.mono)], rtcp::CNAME);
         Some(report)
     }
 
     /// Tells the broadcaster that nobody listens any more, and why.
     pub(crate) fn goodbye(&self, reason: &str) -> Vec<u8> {
         let mut goodbye = Vec::new();
-        rtcp::write_goodbye(&mut goodbye, None, self.ssrc, &self.cname, reason);
+        rtcp::write_goodbye(&mut goodbye, None, self.ssrc, rtcp::CNAME, reason);
         goodbye
     }
 }
