@@ -67,6 +67,7 @@ impl Thread {
             Decision::Challenge(challenge) => {
                 self.stats.decided(challenge.reason.label());
                 self.antechamber.note(id, Shown::Announce);
+                link.challenged = Some(challenge.reason);
                 Some(Answer::Challenge { stale: challenge.stale })
             }
             Decision::Refuse(refusal) => self.refuse(id, link, refusal, now),
@@ -157,6 +158,10 @@ impl Thread {
         else {
             return refused_state();
         };
+        if let Some(admitted) = link.admitted().filter(|admitted| admitted.recording) {
+            // RECORD while recording is allowed, and changes nothing.
+            return Answer::Record { headers: admitted.headers.clone() };
+        }
         if !self.claim_ports(id, link, program.id) {
             link.refused = Some(Closing::PortsTaken);
             return Answer::Refuse {

@@ -1,7 +1,6 @@
 //! What links send: bytes in, the RTSP connection's outputs out, frames to their source; and how a link ends.
 
 use bytes::Bytes;
-use slotcast_admission::Reason;
 use slotcast_core::time::Now;
 use slotcast_rtsp::server::{CloseReason, Event, Output, SessionEnd, TrackTransport};
 
@@ -72,7 +71,9 @@ impl Thread {
     fn on_event(&mut self, id: LinkId, link: &mut Link, event: Event) -> Result<(), Closing> {
         match event {
             Event::Recording => {
-                if let Stage::Admitted { admitted, record_by } = &mut link.stage {
+                if let Stage::Admitted { admitted, record_by } = &mut link.stage
+                    && !admitted.recording
+                {
                     admitted.recording = true;
                     *record_by = None;
                     tracing::info!(channel = %admitted.channel, peer = %link.peer.ip(), "link opened");
@@ -201,17 +202,20 @@ impl Thread {
         self.stats.lines_in_use.set(u64::from(self.lines.count()));
     }
 
+    /// One line for each link that was opened, and for each that asked for a channel and did not get it. Who has not
+    /// even asked gets a line at debug level only, so that a flood of connections is none of log lines.
     fn log_end(&self, link: &Link, closing: Closing) {
-        let (reason, fault, peer) = (closing.label(), closing.fault(), link.peer.ip());
-        match (link.admitted(), closing) {
-            (Some(admitted), _) => {
-                tracing::info!(channel = %admitted.channel, %peer, reason, fault, "link closed");
-            }
-            (None, Closing::Because(Reason::Draining)) => {}
-            (None, _) => {
-                let channel = link.wanted.as_deref().map_or_else(|| "-".to_owned(), for_log);
-                tracing::info!(%channel, %peer, reason, fault, "link refused");
-            }
+        let peer = link.peer.ip();
+        if let Some(admitted) = link.admitted() {
+            let (reason, fault) = (closing.label(), closing.fault());
+            tracing::info!(channel = %admitted.channel, %peer, reason, fault, "link closed");
+        } else if let Some(wanted) = &link.wanted {
+            // Who was asked for an ID and went away has not shown one.
+            let why = link.challenged.filter(|_| closing.peer_is_gone()).map_or(closing, Closing::Because);
+            let (channel, reason, fault) = (for_log(wanted), why.label(), why.fault());
+            tracing::info!(%channel, %peer, reason, fault, "link refused");
+        } else {
+            tracing::debug!(%peer, reason = closing.label(), fault = closing.fault(), "connection closed");
         }
     }
 

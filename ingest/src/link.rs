@@ -13,7 +13,7 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use mio::net::TcpStream;
-use slotcast_admission::Line;
+use slotcast_admission::{Line, Reason};
 use slotcast_core::{words::ChannelName, words::ProgramId};
 use slotcast_rtsp::{
     sdp::Announced,
@@ -83,6 +83,8 @@ pub(crate) struct Link {
     pub(crate) stage: Stage,
     /// The channel that it asked for, as it came.
     pub(crate) wanted: Option<Box<str>>,
+    /// Why it was asked for a reservation ID, if it was.
+    pub(crate) challenged: Option<Reason>,
     /// Why it was refused, if the connection is to be closed for it.
     pub(crate) refused: Option<Closing>,
     /// An answer that must not come sooner than this.
@@ -111,6 +113,7 @@ impl Link {
             connection,
             stage,
             wanted: None,
+            challenged: None,
             refused: None,
             delayed: None,
             alive_at: None,
