@@ -8,6 +8,7 @@ use crate::limits;
 #[derive(Clone, Debug)]
 pub struct IngestConfig {
     /// Where broadcasters connect, one per access port; at least one. Port 0: any free one.
+    /// An IPv6 address takes IPv6 only: list both families.
     pub listen: Vec<SocketAddr>,
     /// UDP ports for RTP and RTCP on every address of `listen`; `None`: media over TCP only. `[0, 0]`: any free ones.
     pub rtp_ports: Option<[u16; 2]>,

@@ -292,8 +292,9 @@ impl Source {
     pub(crate) fn on_time(&mut self, now: Now, feeds: &Feeds) {
         if self.sender_reports_at.is_some_and(|at| at <= now.mono) {
             self.sender_reports_at = None;
-            // Nothing since the last report: viewers wait for the broadcaster, and so do the reports.
-            if self.program.is_on_air(now.wall) && self.tracks.take_published() {
+            // No link, or nothing since the last report: viewers wait for the broadcaster, and so do the reports.
+            let is_sent = self.link.is_some() && self.program.is_on_air(now.wall);
+            if self.tracks.take_published() && is_sent {
                 (0..self.tracks.count()).for_each(|track| self.report_to_viewers(now, track));
                 self.sender_reports_at = Some(now.mono + limits::SENDER_REPORT_EVERY);
             } else {

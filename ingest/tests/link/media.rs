@@ -297,3 +297,22 @@ fn a_restart_of_the_encoder_within_a_link_goes_on() {
     assert_eq!((packets[0].ssrc(), packets[0].number()), (SSRC, 11));
     assert_eq!(house.traffic(|t| t.strange_ssrc.value()), 1);
 }
+
+#[test]
+fn no_sender_reports_while_the_broadcaster_is_waited_for() {
+    let house = House::new();
+    let mut link = house.tcp_link();
+    link.send_frame(0, &rtp(SSRC, 1, 9000, true, 100));
+    house.packets(1);
+    link.send_frame(0, &rtp(SSRC, 2, 12_000, true, 100));
+    house.packets(1);
+    drop(link);
+    house.wait_for_decision("peer_closed", 1);
+    house.step(Duration::from_secs(5));
+    // Two answers: the turn in between has done what was due.
+    let mut other = house.connect();
+    for _ in 0..2 {
+        assert_eq!(other.request("OPTIONS", "*", &[], "").status, 200);
+    }
+    assert!(house.chunks().is_empty());
+}
