@@ -244,3 +244,16 @@ fn an_answer_to_another_question_ends_the_connection_and_gives_back() {
     assert_eq!(server.responses()[0].status.code(), 500);
     assert_eq!(server.events(), ["ask Setup", "SessionEnded(SetupRefused)", "Close(Misuse)"]);
 }
+
+#[test]
+fn tokens_do_not_appear_in_debug() {
+    let mut server = guarded(Role::Viewer);
+    let track = format!("{URL}/trackID=0?token=secret");
+    server.policy.hold_all = true;
+    server.try_request("SETUP", &track, &[("Transport", TCP)], "");
+    assert!(!format!("{:?}", server.connection).contains("secret"));
+    server.handle_answer(slotcast_rtsp::server::Answer::Setup { tracks: 2 });
+    let shown = format!("{:?}{:?}", server.connection, server.connection.session());
+    assert!(shown.contains("track: 0"), "{shown}");
+    assert!(!shown.contains("secret"), "{shown}");
+}

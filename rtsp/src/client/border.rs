@@ -1,6 +1,6 @@
 //! What passes between a [`ClientSession`](super::ClientSession) and the edge that carries it.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 
@@ -53,14 +53,14 @@ pub struct ClientCredentials {
 }
 
 /// Without the password.
-impl std::fmt::Debug for ClientCredentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for ClientCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientCredentials").field("user", &self.user).finish_non_exhaustive()
     }
 }
 
 /// What clients of one kind share.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ClientConfig {
     /// Watch or publish.
     pub role: ClientRole,
@@ -76,6 +76,18 @@ pub struct ClientConfig {
     pub user_agent: String,
     /// How long a response may take. PLAY may wait for a program to start: not below 15 s for a viewer.
     pub response: Duration,
+}
+
+/// Without the URL, which may hold a token.
+impl fmt::Debug for ClientConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientConfig")
+            .field("role", &self.role)
+            .field("transport", &self.transport)
+            .field("credentials", &self.credentials)
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ClientConfig {

@@ -4,7 +4,7 @@
 //! what an answer brings (`answers`).
 //! Holds: while a question is open no further request is taken, and what piles up meanwhile is bounded.
 
-use std::{collections::VecDeque, mem, sync::Arc, time::Instant};
+use std::{collections::VecDeque, fmt, mem, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use slotcast_core::timers::{TimerName, Timers};
@@ -56,7 +56,6 @@ impl TimerName for Timer {
 
 /// The server's side of one RTSP connection. Drain [`poll_output`](Self::poll_output) after every other call, then
 /// ask for the [`deadline`](Self::deadline).
-#[derive(Debug)]
 pub struct ServerConnection {
     pub(super) config: Arc<ServerConfig>,
     pub(super) random: Random,
@@ -292,6 +291,20 @@ impl ServerConnection {
         self.decoder = Decoder::default();
         self.timers = Timers::default();
         self.outputs.push_back(Output::Close(reason));
+    }
+}
+
+/// Where it stands, without what is on its way.
+impl fmt::Debug for ServerConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerConnection")
+            .field("role", &self.config.role)
+            .field("state", &self.state())
+            .field("session", &self.session)
+            .field("parked", &self.parked)
+            .field("timers", &self.timers)
+            .field("closed", &self.closed)
+            .finish_non_exhaustive()
     }
 }
 

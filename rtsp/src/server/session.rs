@@ -42,7 +42,7 @@ pub enum SessionState {
 }
 
 /// What one SETUP fixed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct TrackSetup {
     /// Index of the track in the stream.
     pub track: u8,
@@ -50,6 +50,16 @@ pub struct TrackSetup {
     pub transport: TrackTransport,
     /// The SETUP request's URL as sent: what `RTP-Info` names the track by.
     pub url: String,
+}
+
+/// Without the URL, which may hold a token.
+impl fmt::Debug for TrackSetup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrackSetup")
+            .field("track", &self.track)
+            .field("transport", &self.transport)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Where a track's packets go to (viewer) or come from (broadcaster).
@@ -72,7 +82,7 @@ pub enum TrackTransport {
 }
 
 /// One session.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Session {
     pub(super) id: SessionId,
     pub(super) state: SessionState,
@@ -84,6 +94,18 @@ pub struct Session {
     pub(super) start_by: Option<Instant>,
     /// The `RTP-Info` of the last PLAY.
     pub(super) rtp_info: String,
+}
+
+/// Without the URLs, which may hold a token.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.id)
+            .field("state", &self.state)
+            .field("path", &self.path)
+            .field("tracks", &self.tracks)
+            .finish_non_exhaustive()
+    }
 }
 
 impl TrackTransport {

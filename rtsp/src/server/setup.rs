@@ -5,7 +5,7 @@
 //! Holds: the track, its ports and its channels are checked before anything changes hands; the one thing that is
 //! known only after the seat was taken, how many tracks there are, gives the seat back where it does not fit.
 
-use std::time::Instant;
+use std::{fmt, time::Instant};
 
 use crate::{
     headers::transport::{self, ChannelPair, LowerTransport, Offer, PortPair},
@@ -34,11 +34,20 @@ pub(super) struct Announcement {
 }
 
 /// A first SETUP that waits for its seat.
-#[derive(Debug)]
 pub(super) struct Plan {
     target: Target,
     url: String,
     offer: Offer,
+}
+
+/// Without the URL, which may hold a token.
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan")
+            .field("target", &self.target)
+            .field("offer", &self.offer)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ServerConnection {
