@@ -47,8 +47,9 @@ impl Counts {
             Step::Forward(by) => (&self.steps_forward, micros(by)),
             Step::Back(by) => (&self.steps_back, -micros(by)),
         };
-        counter.fetch_add(1, Ordering::Relaxed);
+        // Its size first: who sees the count sees the size of that step or of a later one.
         self.last_step_micros.store(moved, Ordering::Relaxed);
+        counter.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -104,7 +105,7 @@ impl Collector for Sources {
 impl Sources {
     fn server(&self, page: &mut Page<'_>) -> fmt::Result {
         let counts = &self.counts;
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let load = |counter: &AtomicU64| counter.load(Ordering::Acquire);
         page.gauge(
             "build_info",
             "The version that runs, as a label; always 1",
