@@ -46,12 +46,12 @@ fn ffmpeg_over_tcp_ends_with_the_window() {
 
 #[test]
 fn gstreamer_over_udp_ends_with_the_window() {
-    check_end(|url| players::gst_viewer(url, "udp", None, &[]), seen_by_gst_until_closed);
+    check_end(|url| players::gst_viewer(url, "udp", &[]), seen_by_gst_until_closed);
 }
 
 #[test]
 fn gstreamer_over_tcp_ends_with_the_window() {
-    check_end(|url| players::gst_viewer(url, "tcp", None, &[]), seen_by_gst_until_closed);
+    check_end(|url| players::gst_viewer(url, "tcp", &[]), seen_by_gst_until_closed);
 }
 
 /// rtspsrc tells a BYE as the end of the stream. Where the connection's close reaches it first, it says so as an error:

@@ -43,10 +43,10 @@ fn check_ffmpeg(url: &str) {
 
 #[track_caller]
 fn check_gst(url: &str, properties: &[&str]) {
-    let over_udp = players::gst_viewer(url, "udp", Some(100), properties);
-    let over_tcp = players::gst_viewer(url, "tcp", Some(100), properties);
-    players::gst_seen(over_udp, PLAYS_WITHIN).expect_frames(100);
-    players::gst_seen(over_tcp, PLAYS_WITHIN).expect_frames(100);
+    let over_udp = players::gst_viewer(url, "udp", properties);
+    let over_tcp = players::gst_viewer(url, "tcp", properties);
+    players::gst_seen(over_udp, 100, PLAYS_WITHIN).expect_frames(100);
+    players::gst_seen(over_tcp, 100, PLAYS_WITHIN).expect_frames(100);
 }
 
 #[test]
@@ -125,8 +125,8 @@ fn gstreamer_watches_with_the_password_as_a_token() {
 #[test]
 fn gstreamer_with_its_default_order_of_transports_plays() {
     let on_air = on_air(channel("stage", 4));
-    let viewer = players::gst_viewer(&on_air.server.watch_url("stage"), "tcp+udp-mcast+udp", Some(75), &[]);
-    players::gst_seen(viewer, PLAYS_WITHIN).expect_frames(75);
+    let viewer = players::gst_viewer(&on_air.server.watch_url("stage"), "tcp+udp-mcast+udp", &[]);
+    players::gst_seen(viewer, 75, PLAYS_WITHIN).expect_frames(75);
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn a_viewer_over_the_seats_gets_453_and_disturbs_nobody() {
     let on_air = on_air(channel("stage", 2));
     let url = on_air.server.watch_url("stage");
     let over_udp = players::ffmpeg_viewer(&url, Some(Lower::Udp), Some(10), &[]);
-    let over_tcp = players::gst_viewer(&url, "tcp", Some(250), &[]);
+    let over_tcp = players::gst_viewer(&url, "tcp", &[]);
     on_air.server.wait_for_viewers("stage", 2);
     for lower in [Lower::Udp, Lower::Tcp] {
         let refused = players::ffmpeg_viewer(&url, Some(lower), Some(2), &[]);
@@ -150,10 +150,10 @@ fn a_viewer_over_the_seats_gets_453_and_disturbs_nobody() {
         assert!(refused.text.contains("453"), "{}", refused.text);
         assert!(refused.text.to_lowercase().contains("seat"), "no reason is given:\n{}", refused.text);
     }
-    let refused = players::gst_viewer(&url, "udp", Some(25), &[]).wait(Duration::from_secs(20));
+    let refused = players::gst_viewer(&url, "udp", &[]).wait(Duration::from_secs(20));
     assert!(refused.text().contains("ERROR"), "{}", refused.text());
     players::ffmpeg_seen(over_udp, PLAYS_WITHIN).expect_frames(240);
-    players::gst_seen(over_tcp, PLAYS_WITHIN).expect_frames(250);
+    players::gst_seen(over_tcp, 250, PLAYS_WITHIN).expect_frames(250);
     on_air.server.wait_for_viewers("stage", 0);
     let viewer = players::ffmpeg_viewer(&url, Some(Lower::Tcp), Some(2), &[]);
     players::ffmpeg_seen(viewer, PLAYS_WITHIN).expect_frames(40);
@@ -180,8 +180,8 @@ fn gstreamer_falls_back_to_tcp_on_a_channel_of_one_seat() {
     let on_air = on_air(channel("stage", 1));
     let relay = Relay::start(on_air.server.viewers);
     let url = format!("rtsp://{}/stage", relay.address);
-    let viewer = players::gst_viewer(&url, "udp+tcp", Some(75), &["timeout=2000000"]);
-    players::gst_seen(viewer, PLAYS_WITHIN).expect_frames(75);
+    let viewer = players::gst_viewer(&url, "udp+tcp", &["timeout=2000000"]);
+    players::gst_seen(viewer, 75, PLAYS_WITHIN).expect_frames(75);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! ffmpeg, ffprobe and GStreamer as publishers and viewers, and what their output says about the frames.
 
+use std::cell::Cell;
 use std::process::Command;
 use std::time::Duration;
 
@@ -154,14 +155,10 @@ pub(crate) fn ffprobe_seen(url: &str, lower: Lower, seconds: u32) -> Seen {
     seen
 }
 
-/// GStreamer's rtspsrc plays until `frames` pictures are decoded, or, with `None`, until the server ends it.
-/// `properties` are those of rtspsrc, such as `user-id=…`.
+/// GStreamer's rtspsrc plays until it is interrupted or the server ends it. `properties` are those of rtspsrc, such as
+/// `user-id=…`.
 #[track_caller]
-pub(crate) fn gst_viewer(url: &str, lower: &str, frames: Option<u32>, properties: &[&str]) -> Process {
-    let count = frames.map_or_else(|| "num-buffers=-1".to_owned(), |frames| format!("num-buffers={frames}"));
-    // One sound packet carries 1024 samples: 40 of them are about a second.
-    let sounds =
-        frames.map_or_else(|| "num-buffers=-1".to_owned(), |frames| format!("num-buffers={}", frames / 2));
+pub(crate) fn gst_viewer(url: &str, lower: &str, properties: &[&str]) -> Process {
     let mut command = Command::new("gst-launch-1.0");
     command.args(["-v", "rtspsrc", "name=source", &format!("location={url}"), "latency=500"]);
     command.arg(format!("protocols={lower}")).args(properties);
@@ -175,7 +172,7 @@ pub(crate) fn gst_viewer(url: &str, lower: &str, frames: Option<u32>, properties
         "h264parse",
         "!",
     ]);
-    command.args(["avdec_h264", "!", "fakesink", "name=pictures", "silent=false", "sync=false", &count]);
+    command.args(["avdec_h264", "!", "fakesink", "name=pictures", "silent=false", "sync=false"]);
     command.args([
         "source.",
         "!",
@@ -186,31 +183,36 @@ pub(crate) fn gst_viewer(url: &str, lower: &str, frames: Option<u32>, properties
         "aacparse",
         "!",
     ]);
-    command.args(["avdec_aac", "!", "fakesink", "name=sounds", "silent=false", "sync=false", &sounds]);
+    command.args(["avdec_aac", "!", "fakesink", "name=sounds", "silent=false", "sync=false"]);
     Process::spawn("GStreamer viewer", &mut command)
 }
 
-/// What [`gst_viewer`] saw.
+/// Waits until [`gst_viewer`] has decoded so many pictures, and some sound, and ends it; says what it saw.
 #[track_caller]
-pub(crate) fn gst_seen(viewer: Process, limit: Duration) -> Seen {
-    seen_by_gst(&viewer.wait(limit))
+pub(crate) fn gst_seen(mut viewer: Process, frames: u32, limit: Duration) -> Seen {
+    let (pictures, sounds) = (Cell::new(0), Cell::new(0));
+    viewer.wait_for_line(limit, |line| {
+        pictures.set(pictures.get() + u32::from(is_picture(line)));
+        sounds.set(sounds.get() + u32::from(line.contains("chain ") && line.contains("(sounds:sink)")));
+        (pictures.get() >= frames && sounds.get() > frames / 2) || line.starts_with("ERROR")
+    });
+    seen_by_gst(&viewer.interrupt(Duration::from_secs(10)))
+}
+
+fn is_picture(line: &str) -> bool {
+    line.contains("chain ") && line.contains("(pictures:sink)")
 }
 
 /// The same, from a viewer that has ended already.
 pub(crate) fn seen_by_gst(finished: &Finished) -> Seen {
-    let buffers = finished.lines.iter().filter(|line| line.text.contains("chain "));
-    let pictures: Vec<_> = buffers.filter(|line| line.text.contains("(pictures:sink)")).collect();
+    let pictures: Vec<_> = finished.lines.iter().filter(|line| is_picture(&line.text)).collect();
     let damaged = pictures.iter().copied().filter(|line| line.text.contains("corrupted"));
     let errors = finished.lines.iter().filter(|line| line.text.starts_with("ERROR"));
+    let said = finished.lines.iter().filter(|line| !line.text.contains("chain "));
     Seen {
         frames: pictures.len() as u64,
         broken: damaged.chain(errors).map(|line| line.text.clone()).collect(),
         success: finished.status.success(),
-        text: finished
-            .lines
-            .iter()
-            .filter(|line| !line.text.contains("chain "))
-            .map(|l| l.text.clone() + "\n")
-            .collect(),
+        text: said.map(|line| format!("{}\n", line.text)).collect(),
     }
 }

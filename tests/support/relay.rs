@@ -23,8 +23,8 @@ impl Relay {
             for viewer in listener.incoming().take(16) {
                 let (Ok(viewer), Ok(server)) = (viewer, TcpStream::connect(server)) else { return };
                 let (viewer_too, server_too) = (viewer.try_clone().unwrap(), server.try_clone().unwrap());
-                let rtp_port = pit.rtp_port;
-                thread::spawn(move || pass(viewer, server, |bytes| divert(bytes, rtp_port)));
+                let mut ports = pit.rtp_ports.clone().into_iter().cycle();
+                thread::spawn(move || pass(viewer, server, |bytes| divert(bytes, &mut ports)));
                 thread::spawn(move || pass(server_too, viewer_too, |_| {}));
             }
         });
@@ -32,25 +32,26 @@ impl Relay {
     }
 }
 
-/// An even UDP port and its neighbour, both bound and never read.
+/// Even UDP ports and their neighbours, bound and never read: a pair for each track.
 struct Pit {
-    rtp_port: u16,
-    _sockets: [UdpSocket; 2],
+    rtp_ports: Vec<u16>,
+    _sockets: Vec<[UdpSocket; 2]>,
 }
 
 impl Pit {
     fn dig() -> Self {
-        let pair = (20_000..60_000u16).step_by(2).find_map(|port| {
+        let pairs = (20_000..60_000u16).step_by(2).filter_map(|port| {
             let rtp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).ok()?;
             let rtcp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port + 1)).ok()?;
-            Some(Self { rtp_port: port, _sockets: [rtp, rtcp] })
+            Some((port, [rtp, rtcp]))
         });
-        pair.expect("a free pair of UDP ports")
+        let (rtp_ports, sockets) = pairs.take(4).unzip();
+        Self { rtp_ports, _sockets: sockets }
     }
 }
 
 /// Copies one direction until it ends, after `edit` has seen each piece.
-fn pass(mut from: TcpStream, mut to: TcpStream, edit: impl Fn(&mut Vec<u8>)) {
+fn pass(mut from: TcpStream, mut to: TcpStream, mut edit: impl FnMut(&mut Vec<u8>)) {
     let mut bytes = vec![0; 65_536];
     while let Ok(count @ 1..) = from.read(&mut bytes) {
         let mut piece = bytes[..count].to_vec();
@@ -64,9 +65,10 @@ fn pass(mut from: TcpStream, mut to: TcpStream, edit: impl Fn(&mut Vec<u8>)) {
 }
 
 /// Replaces `client_port=AAAAA-BBBBB` in a request. Players choose five digits; anything else is left as it is.
-fn divert(bytes: &mut [u8], rtp_port: u16) {
+fn divert(bytes: &mut [u8], rtp_ports: &mut impl Iterator<Item = u16>) {
     let key = b"client_port=";
     let Some(start) = bytes.windows(key.len()).position(|window| window == key) else { return };
+    let Some(rtp_port) = rtp_ports.next() else { return };
     let pair = format!("{rtp_port}-{}", rtp_port + 1);
     let place = bytes[start + key.len()..].get_mut(..pair.len());
     if let Some(place) = place.filter(|place| place.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-'))

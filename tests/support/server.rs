@@ -95,7 +95,7 @@ impl Server {
         let epoch = (Instant::now() - into_second, wall - into_second);
 
         let mut config = format!(
-            "[viewers]\nlisten = \"{viewers}\"\nrtp_ports = [{}, {}]\n{viewers_keys}\n\
+            "[server]\ndrain = \"100ms\"\n\n[viewers]\nlisten = \"{viewers}\"\nrtp_ports = [{}, {}]\n{viewers_keys}\n\
              [links]\nlisten = [\"{links}\"]\nrtp_ports = [{}, {}]\nlines = 300\n\n[http]\nlisten = \"{http}\"\n",
             base + 4,
             base + 5,
