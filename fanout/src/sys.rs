@@ -1,10 +1,12 @@
 //! The system calls that no safe wrapper offers: the only `unsafe` of the project.
 //!
-//! Owns: one datagram send with scattered buffers and UDP segmentation, the socket's error queue, four socket options.
+//! Owns: one datagram send with scattered buffers and UDP segmentation, the socket's error queue, socket options; and for
+//! the load tools: one call that sends or receives several datagrams.
 //! Holds: every pointer given to the kernel points into a value borrowed for the length of the call.
 #![expect(
     unsafe_code,
-    reason = "sendmsg with UDP_SEGMENT and recvmsg with MSG_ERRQUEUE have no safe wrapper that does not allocate"
+    reason = "sendmsg with UDP_SEGMENT, recvmsg with MSG_ERRQUEUE, sendmmsg and recvmmsg have no safe wrapper that does not \
+              allocate"
 )]
 
 use std::{
@@ -144,6 +146,132 @@ fn read_name(name: &libc::sockaddr_storage) -> SocketAddr {
     }
 }
 
+/// Most messages of one [`send_messages`] or one [`receive_datagrams`].
+pub const MESSAGES_MAX: usize = 64;
+
+/// Sends each of `datagrams` to its destination with one call (sendmmsg); at most [`MESSAGES_MAX`], the rest is left.
+///
+/// Returns how many were sent, at least one.
+///
+/// # Errors
+/// As sendmmsg(2), when the first could not be sent. `WouldBlock`: wait for the socket.
+pub fn send_messages(socket: BorrowedFd<'_>, datagrams: &[(Destination, IoSlice<'_>)]) -> io::Result<usize> {
+    // SAFETY: all-zero is a valid mmsghdr: null pointers with zero lengths.
+    let mut messages: [libc::mmsghdr; MESSAGES_MAX] = unsafe { mem::zeroed() };
+    let count = datagrams.len().min(MESSAGES_MAX);
+    for (message, (to, bytes)) in messages.iter_mut().zip(datagrams) {
+        let (name, name_bytes) = to.as_name();
+        message.msg_hdr.msg_name = name.cast_mut();
+        message.msg_hdr.msg_namelen = name_bytes;
+        // `IoSlice` is an iovec by its documentation; sendmmsg does not write through it.
+        message.msg_hdr.msg_iov = ptr::from_ref(bytes).cast_mut().cast();
+        message.msg_hdr.msg_iovlen = 1;
+    }
+    // SAFETY: the first `count` messages point into `datagrams`, which outlives the call; the descriptor is borrowed.
+    let sent = unsafe {
+        libc::sendmmsg(
+            socket.as_raw_fd(),
+            messages.as_mut_ptr(),
+            count as libc::c_uint,
+            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+        )
+    };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// Where [`receive_datagrams`] puts what came.
+pub struct ReceiveBuffers {
+    bytes: Box<[u8]>,
+    /// Length of each message that came, and of the datagrams it holds.
+    messages: [(usize, usize); MESSAGES_MAX],
+    capacity: usize,
+    count: usize,
+}
+
+/// Room for each message: the largest UDP datagram, or as many datagrams as the kernel puts together.
+const MESSAGE_BYTES: usize = 65_536;
+
+impl ReceiveBuffers {
+    /// Room for `messages` in one call, 1 to [`MESSAGES_MAX`].
+    pub fn new(messages: usize) -> Self {
+        let capacity = messages.clamp(1, MESSAGES_MAX);
+        let bytes = vec![0; capacity * MESSAGE_BYTES].into();
+        Self { bytes, messages: [(0, 0); MESSAGES_MAX], capacity, count: 0 }
+    }
+
+    /// The datagrams of the last call, in their order; those that the kernel had put together are cut apart again.
+    pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
+        let messages = self.messages.iter().take(self.count);
+        messages.zip(self.bytes.chunks(MESSAGE_BYTES)).flat_map(|(&(length, datagram_bytes), bytes)| {
+            bytes[..length.min(MESSAGE_BYTES)].chunks(datagram_bytes.max(1))
+        })
+    }
+}
+
+/// A `UDP_GRO` control message as the kernel writes it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct GroControl {
+    header: libc::cmsghdr,
+    datagram_bytes: i32,
+    padding: [u8; 4],
+}
+
+const _: () = {
+    // SAFETY: both only compute from their argument.
+    let space = unsafe { libc::CMSG_SPACE(4) } as usize;
+    assert!(size_of::<GroControl>() == space, "the layout is the kernel's");
+};
+
+/// Takes what waits in the socket, as many messages as `buffers` has room for, with one call (recvmmsg). Does not wait.
+///
+/// Returns how many messages came; fewer than there is room for: the socket is empty.
+///
+/// # Errors
+/// As recvmmsg(2); `WouldBlock`: nothing waits. `buffers` then holds nothing.
+pub fn receive_datagrams(socket: BorrowedFd<'_>, buffers: &mut ReceiveBuffers) -> io::Result<usize> {
+    // SAFETY: all-zero is a valid value of each: null pointers, zero lengths, plain numbers.
+    let (mut headers, mut controls, mut parts): (
+        [libc::mmsghdr; MESSAGES_MAX],
+        [GroControl; MESSAGES_MAX],
+        [libc::iovec; MESSAGES_MAX],
+    ) = unsafe { (mem::zeroed(), mem::zeroed(), mem::zeroed()) };
+    buffers.count = 0;
+    for (place, bytes) in buffers.bytes.chunks_mut(MESSAGE_BYTES).enumerate() {
+        parts[place] = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+        let header = &mut headers[place].msg_hdr;
+        header.msg_iov = ptr::from_mut(&mut parts[place]);
+        header.msg_iovlen = 1;
+        header.msg_control = ptr::from_mut(&mut controls[place]).cast();
+        header.msg_controllen = size_of::<GroControl>() as _;
+    }
+    // SAFETY: the first `capacity` headers point to as many parts, controls and stretches of `buffers.bytes`, all
+    // writable with their true lengths and alive for the call; no time limit is given; the descriptor is borrowed.
+    let got = unsafe {
+        libc::recvmmsg(
+            socket.as_raw_fd(),
+            headers.as_mut_ptr(),
+            buffers.capacity as libc::c_uint,
+            libc::MSG_DONTWAIT,
+            ptr::null_mut(),
+        )
+    };
+    let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
+    for ((message, header), control) in buffers.messages.iter_mut().zip(&headers).zip(&controls).take(got) {
+        let length = header.msg_len as usize;
+        let joined = header.msg_hdr.msg_controllen as usize >= size_of::<libc::cmsghdr>() + size_of::<i32>()
+            && (control.header.cmsg_level, control.header.cmsg_type) == (libc::SOL_UDP, libc::UDP_GRO);
+        *message = (length, if joined { control.datagram_bytes.max(1) as usize } else { length });
+    }
+    buffers.count = got;
+    Ok(got)
+}
+
+/// Lets the kernel hand over datagrams of one sender put together (UDP_GRO, Linux 5.0 and later).
+pub fn join_datagrams(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set_option(socket, libc::SOL_UDP, libc::UDP_GRO, 1)
+}
+
 fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
     let bytes = size_of_val(&value) as libc::socklen_t;
     // SAFETY: the pointer and the length are those of `value`, which outlives the call.
@@ -204,6 +332,46 @@ mod tests {
         send_datagrams(from.as_fd(), &destination, &[IoSlice::new(b"ab"), IoSlice::new(b"c")], None).unwrap();
         let mut buffer = [0; 16];
         assert_eq!(to.recv(&mut buffer).unwrap(), 3);
+    }
+
+    /// Receives until `count` datagrams are there.
+    fn receive(socket: &UdpSocket, count: usize) -> Vec<Vec<u8>> {
+        let mut buffers = ReceiveBuffers::new(4);
+        let mut got: Vec<Vec<u8>> = Vec::new();
+        let deadline = std::time::Instant::now() + Duration::from_secs(5);
+        while got.len() < count {
+            assert!(std::time::Instant::now() < deadline, "{} of {count} came", got.len());
+            if receive_datagrams(socket.as_fd(), &mut buffers).is_ok() {
+                got.extend(buffers.datagrams().map(<[u8]>::to_vec));
+            }
+        }
+        got
+    }
+
+    #[test]
+    fn one_call_sends_to_many() {
+        let (from, to, destination) = pair();
+        let (_, other, elsewhere) = pair();
+        let parts = [IoSlice::new(b"a"), IoSlice::new(b"bb"), IoSlice::new(b"ccc")];
+        let messages = [(destination, parts[0]), (elsewhere, parts[1]), (destination, parts[2])];
+        assert_eq!(send_messages(from.as_fd(), &messages).unwrap(), 3);
+        assert_eq!(receive(&to, 2), [b"a".to_vec(), b"ccc".to_vec()]);
+        assert_eq!(receive(&other, 1), [b"bb".to_vec()]);
+        assert!(receive_datagrams(to.as_fd(), &mut ReceiveBuffers::new(1)).is_err(), "nothing waits");
+    }
+
+    #[test]
+    fn datagrams_that_the_kernel_joined_are_cut_apart() {
+        for joining in [false, true] {
+            let (from, to, destination) = pair();
+            if joining {
+                join_datagrams(to.as_fd()).unwrap();
+            }
+            let parts = [IoSlice::new(&[1; 100]), IoSlice::new(&[2; 100]), IoSlice::new(&[3; 40])];
+            send_datagrams(from.as_fd(), &destination, &parts, Some(100)).unwrap();
+            send_datagrams(from.as_fd(), &destination, &[IoSlice::new(&[4; 7])], None).unwrap();
+            assert_eq!(receive(&to, 4), [vec![1; 100], vec![2; 100], vec![3; 40], vec![4; 7]]);
+        }
     }
 
     #[test]
