@@ -181,11 +181,28 @@ fn the_newer_of_two_links_with_one_id_takes_over() {
     server.wait_on_air("stage", "");
     let mut viewer = players::ffmpeg_viewer(&server.watch_url("stage"), Some(Lower::Tcp), None, &[]);
     wait_for_frames(&mut viewer, 25);
-    let mut newer = players::gst_publisher(&url, Lower::Tcp);
+    let mut newer = players::ffmpeg_publisher(&url, Lower::Udp);
     let finished = older.wait(Duration::from_secs(20));
     assert!(!finished.status.success(), "the older link ended as if by itself:\n{}", finished.text());
     wait_for_frames(&mut viewer, 150);
     assert!(newer.is_running());
+    assert_eq!(server.viewers_of("stage"), 1);
+}
+
+/// Another encoder with another description: who watches is told that it is over, and who comes sees the new stream.
+#[test]
+fn a_newer_link_of_another_shape_makes_viewers_start_again() {
+    let server = Server::start(&[channel("stage", 4)]);
+    let url = server.link_url(ID, "stage");
+    let _older = players::ffmpeg_publisher(&url, Lower::Tcp);
+    server.wait_on_air("stage", "");
+    let mut viewer = players::ffmpeg_viewer(&server.watch_url("stage"), Some(Lower::Tcp), None, &[]);
+    wait_for_frames(&mut viewer, 25);
+    let _newer = players::gst_publisher(&url, Lower::Tcp);
+    viewer.wait(Duration::from_secs(20));
+    server.wait_on_air("stage", "");
+    let viewer = players::ffmpeg_viewer(&server.watch_url("stage"), Some(Lower::Tcp), Some(2), &[]);
+    players::ffmpeg_seen(viewer, PLAYS_WITHIN).expect_frames(40);
 }
 
 #[test]
