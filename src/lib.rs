@@ -10,3 +10,4 @@ pub mod logging;
 mod metrics;
 mod run;
 pub mod serve;
+pub mod tools;
