@@ -90,8 +90,12 @@ impl Server {
             lines: config.links.lines,
             started: clock().wall,
         });
-        let pages =
-            Arc::new(ServerPages { metrics, counts: Arc::clone(&counts), ingest: Arc::downgrade(&ingest) });
+        let pages = Arc::new(ServerPages {
+            metrics,
+            counts: Arc::clone(&counts),
+            fanout: Arc::clone(fanout.stats()),
+            ingest: Arc::downgrade(&ingest),
+        });
         let control = Control::start(http, pages, Arc::clone(&counts), clock)?;
         Ok(Self { config: Mutex::new(config), addresses, timetable, counts, fanout, ingest, control })
     }
@@ -234,13 +238,14 @@ fn differing_tables(old: &Config, new: &Config) -> Vec<&'static str> {
 struct ServerPages {
     metrics: Metrics,
     counts: Arc<Counts>,
+    fanout: Arc<FanoutStats>,
     /// Weak: a page that is being made must not keep the link side from ending.
     ingest: Weak<Ingest>,
 }
 
 impl Pages for ServerPages {
     fn is_healthy(&self) -> bool {
-        self.ingest.upgrade().is_some_and(|ingest| ingest.is_running())
+        self.fanout.is_running() && self.ingest.upgrade().is_some_and(|ingest| ingest.is_running())
     }
 
     fn is_ready(&self) -> bool {

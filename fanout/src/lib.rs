@@ -26,7 +26,7 @@ mod worker;
 use std::{
     io,
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -175,8 +175,18 @@ fn work(worker: Worker, index: usize, pin: bool) {
             tracing::warn!(%error, worker = index, "the worker could not be pinned to a core");
         }
     }
+    let _ended = NoteEnd(Arc::clone(&worker.stats));
     if let Err(error) = worker.run() {
         tracing::error!(%error, worker = index, "the worker's poll failed: its viewers are lost");
+    }
+}
+
+/// Notes the end of a worker's thread, however it comes.
+struct NoteEnd(Arc<WorkerStats>);
+
+impl Drop for NoteEnd {
+    fn drop(&mut self) {
+        self.0.ended.store(true, Ordering::Relaxed);
     }
 }
 

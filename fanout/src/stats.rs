@@ -118,6 +118,8 @@ pub struct WorkerStats {
     pub send_errors: [Counter; SendErrorKind::ALL.len()],
     /// Open RTSP connections.
     pub connections: Counter,
+    /// Whether its thread has ended: in order, or because it could not go on.
+    pub ended: AtomicBool,
     /// Whether segmentation was given up because the kernel or device refused it.
     pub segmentation_refused: AtomicBool,
     audience: Mutex<BTreeMap<(ChannelNumber, Protocol), u32>>,
@@ -162,6 +164,11 @@ impl FanoutStats {
     /// Each worker's own counters.
     pub fn workers(&self) -> &[Arc<WorkerStats>] {
         &self.workers
+    }
+
+    /// Whether every worker works.
+    pub fn is_running(&self) -> bool {
+        !self.workers.iter().any(|worker| worker.ended.load(Ordering::Relaxed))
     }
 
     /// The sum of one counter over all workers.
