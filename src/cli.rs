@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     config::{COMMENTED_DEFAULT, Checked, Config, Environment, Problems},
-    logging, run,
+    load, logging, run,
 };
 
 /// Failed while running.
@@ -64,6 +64,9 @@ Every key can be set from the environment too: SLOTCAST_VIEWERS__LISTEN=0.0.0.0:
     },
     /// Print the commented default configuration
     PrintConfig,
+    /// Measure this machine, and servers on it
+    #[command(subcommand)]
+    Load(load::Command),
 }
 
 /// Runs what the command line says.
@@ -72,6 +75,7 @@ pub fn run() -> ExitCode {
         Command::Serve { config } => serve(&config),
         Command::CheckConfig { file } => check_config(&file),
         Command::PrintConfig => print(COMMENTED_DEFAULT),
+        Command::Load(command) => load::run(&command),
     }
 }
 

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 mod http;
+pub mod load;
 pub mod logging;
 mod metrics;
 mod run;

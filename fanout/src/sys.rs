@@ -259,7 +259,7 @@ pub fn receive_datagrams(socket: BorrowedFd<'_>, buffers: &mut ReceiveBuffers) -
     let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
     for ((message, header), control) in buffers.messages.iter_mut().zip(&headers).zip(&controls).take(got) {
         let length = header.msg_len as usize;
-        let joined = header.msg_hdr.msg_controllen as usize >= size_of::<libc::cmsghdr>() + size_of::<i32>()
+        let joined = header.msg_hdr.msg_controllen >= size_of::<libc::cmsghdr>() + size_of::<i32>()
             && (control.header.cmsg_level, control.header.cmsg_type) == (libc::SOL_UDP, libc::UDP_GRO);
         *message = (length, if joined { control.datagram_bytes.max(1) as usize } else { length });
     }

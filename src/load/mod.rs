@@ -1,0 +1,47 @@
+//! Load tools: what this machine's kernel can carry, and what a server makes of it.
+//!
+//! Owns: `slotcast load`. Not here: the server, which is measured like any other from outside.
+//! Holds: everything is bounded in time and count, and stays on loopback.
+
+use std::{io::Write, process::ExitCode};
+
+pub mod cpu;
+pub mod feeder;
+pub mod histogram;
+pub mod limit;
+pub mod paced;
+pub mod peer;
+pub mod receivers;
+pub mod round;
+pub mod saturated;
+pub mod shape;
+
+/// What can be typed after `slotcast load`.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Command {
+    /// Measure raw sending loops on this machine, without RTSP, and a server beside them
+    #[command(after_help = "\
+Examples:
+  slotcast load limit                                   every loop, 5 rounds of 5 s
+  slotcast load limit --only paced --receivers 200      the server's work at the server's pace
+  slotcast load limit --only paced --pid PID \\
+      --watch rtsp://127.0.0.1:8554/channel{n} \\
+      --publish rtsp://live:RESERVATION-ID@127.0.0.1:8555/channel{n}
+                                                        a server beside it; keep the server to --send-core (taskset)")]
+    Limit(limit::Args),
+}
+
+/// Runs a load tool.
+pub fn run(command: &Command) -> ExitCode {
+    let done = match command {
+        Command::Limit(args) => limit::run(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A standard error that is closed is no reason to fail otherwise.
+            drop(writeln!(std::io::stderr().lock(), "slotcast load: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
