@@ -6,4 +6,5 @@
 
 pub mod clip;
 pub mod packetize;
+pub mod publish;
 pub mod watch;
