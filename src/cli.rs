@@ -14,6 +14,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     config::{COMMENTED_DEFAULT, Checked, Config, Environment, Problems},
+    demo::{self, DemoArgs},
     load, logging, run,
 };
 
@@ -27,6 +28,7 @@ const INPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 const EXAMPLES: &str = "\
 Examples:
+  slotcast demo                              see it all on this machine
   slotcast print-config > slotcast.toml      start from the commented default
   slotcast check-config slotcast.toml        see everything that is wrong with it, each with its line
   slotcast serve --config slotcast.toml      run it; SIGHUP reads the file again, SIGTERM drains
@@ -56,6 +58,12 @@ Every key can be set from the environment too: SLOTCAST_VIEWERS__LISTEN=0.0.0.0:
         #[arg(long, short, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Show all of it on this machine: a server, a broadcaster and, if you like, viewers
+    #[command(after_help = "\
+Examples:
+  slotcast demo                            ten minutes on air; paste one of the printed commands to watch
+  slotcast demo --seconds 20 --viewers 60  bring viewers along, more than the seats, and check every promise")]
+    Demo(DemoArgs),
     /// Check a configuration and report everything that is wrong with it
     CheckConfig {
         /// The file, or `-` for standard input
@@ -73,6 +81,7 @@ Every key can be set from the environment too: SLOTCAST_VIEWERS__LISTEN=0.0.0.0:
 pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Serve { config } => serve(&config),
+        Command::Demo(args) => demo(&args),
         Command::CheckConfig { file } => check_config(&file),
         Command::PrintConfig => print(COMMENTED_DEFAULT),
         Command::Load(command) => load::run(&command),
@@ -94,6 +103,13 @@ fn serve(file: &Path) -> ExitCode {
         Err(error) => {
             failed(&format_args!("{error}; free the address or choose another in {}", file.display()))
         }
+    }
+}
+
+fn demo(args: &DemoArgs) -> ExitCode {
+    match demo::run(args) {
+        Ok(code) => code,
+        Err(error) => failed(&error),
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod demo;
 mod http;
 pub mod load;
 pub mod logging;

@@ -98,7 +98,9 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode, Box<dyn Error>> {
         return Err(format!("the broadcaster failed: {error}").into());
     }
     if args.viewers == 0 {
-        println!("\nThe window is over: viewers were told and closed. Bring viewers along with --viewers 60.");
+        println!(
+            "\nThe window is over: viewers were told and closed. Bring viewers along with --viewers 60."
+        );
         return Ok(ExitCode::SUCCESS);
     }
     let verdict = Verdict::new(&reports, &seen, sent, cutoffs);
@@ -221,7 +223,8 @@ fn end_on_monotonic(end: WallTime, now: Now) -> Instant {
 
 fn moment(stage: &Stage, watch: Option<&Watch>, left: Duration, bits_per_second: u64) -> String {
     let viewers = stage.fanout_stats().viewers();
-    let over = |wanted| viewers.iter().filter(|((_, p), _)| *p == wanted).map(|(_, count)| count).sum::<u32>();
+    let over =
+        |wanted| viewers.iter().filter(|((_, p), _)| *p == wanted).map(|(_, count)| count).sum::<u32>();
     let refused = watch.map_or_else(String::new, |watch| {
         format!("  refused {}", watch.progress().refused.load(Ordering::Relaxed))
     });

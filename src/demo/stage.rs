@@ -73,7 +73,8 @@ impl Stage {
             }
             started => started?,
         };
-        let program = server.programs().program(PROGRAM).ok_or("the demo's program is not in the timetable")?;
+        let program =
+            server.programs().program(PROGRAM).ok_or("the demo's program is not in the timetable")?;
         Ok(Self { server, program, reservation_id, _log: log })
     }
 
@@ -83,7 +84,11 @@ impl Stage {
         let channel = &self.program.channel;
         println!(
             "slotcast demo: {}, {} seats, {}, on air for {} s until {}\n",
-            channel.name, channel.seats, channel.class, args.seconds, self.end()
+            channel.name,
+            channel.seats,
+            channel.class,
+            args.seconds,
+            self.end()
         );
         println!("Watch it (each line is a command to paste):");
         println!("  vlc {url}");
@@ -103,7 +108,7 @@ impl Stage {
 
     /// Where the broadcaster connects.
     pub(super) fn links(&self) -> SocketAddr {
-        self.server.addresses().links.first().copied().unwrap_or(self.server.addresses().viewers)
+        self.server.addresses().links.first().copied().unwrap_or_else(|| self.viewers())
     }
 
     pub(super) fn channel(&self) -> &str {

@@ -97,16 +97,17 @@ fn seats_filled(reports: &[ViewerReport], inside: &[&ViewerReport], seen: &Seen)
 fn refused(reports: &[ViewerReport], inside: &[&ViewerReport]) -> Check {
     let mut reason_given = None;
     let mut others = Vec::new();
-    let refused = reports.iter().filter(|report| report.packets == 0).filter(|report| match &report.outcome {
-        Outcome::Refused { status: 453, reason } => {
-            reason_given = Some(reason.clone());
-            true
-        }
-        other => {
-            others.push(format!("{other:?}"));
-            false
-        }
-    });
+    let refused =
+        reports.iter().filter(|report| report.packets == 0).filter(|report| match &report.outcome {
+            Outcome::Refused { status: 453, reason } => {
+                reason_given = Some(reason.clone());
+                true
+            }
+            other => {
+                others.push(format!("{other:?}"));
+                false
+            }
+        });
     let count = refused.count();
     let reason = reason_given.map_or_else(String::new, |reason| format!(": {reason}"));
     let others = others.first().map_or_else(String::new, |other| format!("; also {other}"));
@@ -145,7 +146,10 @@ fn told_and_closed(inside: &[&ViewerReport], end: Instant) -> Check {
         found: format!(
             "{told} of {} told, {}",
             inside.len(),
-            slowest.map_or("not all closed".to_owned(), |at| format!("the last closed after {:.1} ms", millis(at)))
+            slowest.map_or_else(
+                || "not all closed".to_owned(),
+                |at| format!("the last closed after {:.1} ms", millis(at))
+            )
         ),
     }
 }
