@@ -12,7 +12,7 @@ use re_mp4::{Mp4, StsdBoxContent, Track};
 use slotcast_core::media::MediaKind;
 
 /// The clip that `slotcast demo` broadcasts.
-const BUNDLED: &[u8] = include_bytes!("../demo/clip.mp4");
+const BUNDLED: &[u8] = include_bytes!("clip.mp4");
 
 /// Ticks per second of every video track (RFC 6184 §8.2.1).
 const VIDEO_CLOCK_RATE: NonZeroU32 = NonZeroU32::new(90_000).expect("not zero");
