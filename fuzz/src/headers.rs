@@ -39,9 +39,16 @@ pub(crate) fn range(data: &[u8]) {
     let _ = range::Range::parse(&text(data));
 }
 
+/// What is written is read back. Quotes and white space around an address are not kept, so they are no part of it here.
 pub(crate) fn rtp_info(data: &[u8]) {
     let entries = rtp_info::parse(&text(data));
     assert!(entries.len() <= limits::RTP_INFO_ENTRIES_MAX);
+    if entries
+        .iter()
+        .any(|entry| entry.url.contains(|c: char| c == '"' || c.is_whitespace() || c.is_control()))
+    {
+        return;
+    }
     let written = rtp_info::write(&entries);
     assert_eq!(rtp_info::write(&rtp_info::parse(&written)), written);
 }
@@ -60,8 +67,9 @@ pub(crate) fn url(data: &[u8]) {
         );
     }
     assert!(target.content_base().contains('/'));
-    // Without a channel nobody goes on to its tracks; a query that ends in two tracks means nothing.
-    let is_plain = Target::parse(&target.base).is_ok_and(|base| base.track.is_none());
+    // Without a channel nobody goes on to its tracks; a query that ends in two tracks, or in two slashes, means nothing.
+    let slashes = target.query.as_ref().is_some_and(|query| query.ends_with('/'));
+    let is_plain = !slashes && Target::parse(&target.base).is_ok_and(|base| base.track.is_none());
     if name.is_empty() || !is_plain {
         return;
     }
@@ -117,6 +125,10 @@ pub(crate) fn sdp(data: &[u8]) {
     assert!(!announced.tracks.is_empty());
     assert_eq!(announced.tracks.len(), announced.description.media.len());
     assert_eq!(announced.tracks.len(), announced.controls.len());
+    // Control characters are left out of what viewers get: a codec's name that has one is another name afterwards.
+    if data.iter().any(|byte| byte.is_ascii_control() && !b"\r\n\t".contains(byte)) {
+        return;
+    }
     for base in [ControlBase::Relative, ControlBase::Absolute("rtsp://127.0.0.1:8554/stage?token=x")] {
         let rendered = render(&announced.description, base);
         if rendered.len() > limits::SDP_BYTES_MAX {
