@@ -134,7 +134,7 @@ mod tests {
             .spawn(move || {
                 let sum = (0..30_000_000u64).fold(0u64, |sum, n| std::hint::black_box(sum ^ n));
                 done.send(sum).unwrap();
-                drop(stopped.recv());
+                let _ = stopped.recv();
             })
             .unwrap();
         wait.recv().unwrap();
