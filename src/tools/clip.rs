@@ -1,61 +1,80 @@
 //! A stored clip as access units with times, played round and round.
 //!
-//! Owns: reading MP4 (H.264 and AAC), the order and the times of what it holds, the loop.
-//! Refuses: a file without a track that can be sent, samples that lie outside the file.
-//! Not here: RTP (`packetize`), pacing (`publish`).
+//! Owns: the order and the times of its access units, the loop.
+//! Refuses: a file without a track that can be sent.
+//! Not here: the file format (`mp4`), RTP (`packetize`), pacing (`publish`).
 //! Holds: times never go back; both tracks start each round with the same distance from each other.
 
-use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{fmt, io, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use re_mp4::{Mp4, StsdBoxContent, Track};
-use slotcast_core::media::MediaKind;
+use slotcast_core::media::{MediaKind, TRACKS_MAX};
+
+use super::mp4;
 
 /// The clip that `slotcast demo` broadcasts.
 const BUNDLED: &[u8] = include_bytes!("clip.mp4");
-
-/// Ticks per second of every video track (RFC 6184 §8.2.1).
-const VIDEO_CLOCK_RATE: NonZeroU32 = NonZeroU32::new(90_000).expect("not zero");
-
-/// Sampling rates by their index in an AudioSpecificConfig (ISO/IEC 14496-3 §1.6.3.3).
-const AAC_RATES: [u32; 13] =
-    [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
 
 /// Why a file is not a clip that can be sent.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ClipError {
-    /// Not MP4.
-    Mp4(re_mp4::Error),
-    /// Neither an H.264 nor an AAC track.
-    NoTrack,
-    /// A track whose settings cannot be sent.
-    Settings {
-        /// The track's id in the file.
-        track: u32,
-        /// What was expected.
-        expected: &'static str,
+    /// The file could not be read.
+    Io(io::Error),
+    /// The file ends inside what it announces, or a box or table does.
+    Truncated {
+        /// Where it was read.
+        at_byte: usize,
+        /// Bytes that must be there.
+        expected_bytes: usize,
+        /// Bytes that were left.
+        got_bytes: usize,
+    },
+    /// A part of the file contradicts itself, or says what cannot be sent.
+    Malformed {
+        /// Which part.
+        what: &'static str,
+        /// Where it begins.
+        at_byte: usize,
+    },
+    /// A box that is needed, by its name. Without `moov` it is no MP4 file.
+    Missing(&'static str),
+    /// More than is read.
+    Limit {
+        /// Of what.
+        what: &'static str,
+        /// At most.
+        max: usize,
+        /// So many there are.
+        got: usize,
     },
     /// A sample lies outside the file.
     Sample {
-        /// The track's id in the file.
-        track: u32,
+        /// Its number in the track, from 1.
+        number: usize,
         /// Where the sample ends.
-        end_byte: u64,
+        end_byte: usize,
         /// How long the file is.
         file_bytes: usize,
     },
+    /// Neither an H.264 nor an AAC track.
+    NoTrack,
 }
 
 impl fmt::Display for ClipError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Mp4(error) => write!(f, "not an MP4 file: {error}"),
-            Self::NoTrack => f.write_str("expected a track of H.264 or AAC, got none"),
-            Self::Settings { track, expected } => write!(f, "track {track}: expected {expected}"),
-            Self::Sample { track, end_byte, file_bytes } => {
-                write!(f, "track {track}: a sample ends at byte {end_byte} of a file of {file_bytes} bytes")
+            Self::Io(error) => write!(f, "the clip cannot be read: {error}"),
+            Self::Truncated { at_byte, expected_bytes, got_bytes } => {
+                write!(f, "expected {expected_bytes} bytes at byte {at_byte}, got {got_bytes}")
             }
+            Self::Malformed { what, at_byte } => write!(f, "malformed or unusual {what} at byte {at_byte}"),
+            Self::Missing(name) => write!(f, "expected an MP4 file with a box {name}, got none"),
+            Self::Limit { what, max, got } => write!(f, "expected at most {max} {what}, got {got}"),
+            Self::Sample { number, end_byte, file_bytes } => {
+                write!(f, "sample {number} ends at byte {end_byte} of a file of {file_bytes} bytes")
+            }
+            Self::NoTrack => f.write_str("expected a track of H.264 or AAC-LC, got none"),
         }
     }
 }
@@ -63,7 +82,7 @@ impl fmt::Display for ClipError {
 impl std::error::Error for ClipError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Mp4(error) => Some(error),
+            Self::Io(error) => Some(error),
             _ => None,
         }
     }
@@ -112,8 +131,10 @@ pub struct ClipTrack {
 #[derive(Clone, Debug)]
 struct AccessUnit {
     track: usize,
-    /// From the clip's start.
+    /// When it is sent, from the clip's start.
     at: Duration,
+    /// How much later it is shown.
+    shown_after: Duration,
     is_key: bool,
     data: Bytes,
 }
@@ -133,64 +154,45 @@ impl Clip {
         Self::parse(Bytes::from_static(BUNDLED))
     }
 
-    /// Reads an MP4 file: its H.264 and AAC tracks; others are left out.
-    pub fn parse(file: Bytes) -> Result<Self, ClipError> {
-        let mp4 = Mp4::read_bytes(&file).map_err(ClipError::Mp4)?;
-        let mut clip = Self { tracks: Vec::new(), units: Vec::new(), length: Duration::ZERO };
-        let mut starts = Vec::new();
-        for track in mp4.tracks().values() {
-            let Some((format, clock_rate)) = format(&mp4, track)? else { continue };
-            let index = clip.tracks.len();
-            clip.tracks.push(ClipTrack { format, clock_rate });
-            starts.push(clip.read_units(&file, index, track, skipped(&mp4, track))?);
-        }
-        // An encoder's lead-in lies before zero: it moves all tracks alike.
-        let first = starts.iter().copied().min().ok_or(ClipError::NoTrack)?;
-        for unit in &mut clip.units {
-            let ahead = starts.get(unit.track).map_or(0, |start| start - first);
-            unit.at += Duration::from_nanos(ahead.unsigned_abs());
-        }
-        clip.units.sort_by_key(|unit| (unit.at, unit.track));
-        if clip.units.is_empty() || clip.length.is_zero() {
-            return Err(ClipError::NoTrack);
-        }
-        Ok(clip)
+    /// Reads the MP4 file at `path`.
+    ///
+    /// # Errors
+    /// See [`ClipError`].
+    pub fn open(path: &Path) -> Result<Self, ClipError> {
+        let mut file = Vec::new();
+        // One byte more than is taken, so that a longer file is told from one that just fits.
+        let most = mp4::FILE_BYTES_MAX as u64 + 1;
+        let opened = std::fs::File::open(path).map_err(ClipError::Io)?;
+        io::Read::read_to_end(&mut io::Read::take(opened, most), &mut file).map_err(ClipError::Io)?;
+        Self::parse(file.into())
     }
 
-    /// Appends the units of `track`, timed from its own first one. Returns that one's time, in nanoseconds.
-    fn read_units(
-        &mut self,
-        file: &Bytes,
-        index: usize,
-        track: &Track,
-        skipped: i64,
-    ) -> Result<i64, ClipError> {
-        let (id, timescale) = (track.track_id, track.timescale);
-        let mut start = None;
-        let mut length = 0;
-        for sample in &track.samples {
-            let end_byte = sample.offset.saturating_add(sample.size);
-            let outside = ClipError::Sample { track: id, end_byte, file_bytes: file.len() };
-            let range = usize::try_from(sample.offset).ok().zip(usize::try_from(end_byte).ok());
-            let Some((from, to)) = range.filter(|(from, to)| from <= to && *to <= file.len()) else {
-                return Err(outside);
-            };
-            // Without B-frames both times are the same; with them, a player sorts it out from the order.
-            let ticks = sample.composition_timestamp.saturating_sub(skipped);
-            let nanos = nanos(ticks, timescale);
-            let start = *start.get_or_insert(nanos);
-            let at = Duration::from_nanos(nanos.saturating_sub(start).max(0).unsigned_abs());
-            self.units.push(AccessUnit {
-                track: index,
-                at,
-                is_key: sample.is_sync,
-                data: file.slice(from..to),
-            });
-            length += sample.duration;
+    /// Reads an MP4 file: its H.264 and AAC tracks; others are left out.
+    ///
+    /// # Errors
+    /// See [`ClipError`].
+    pub fn parse(file: Bytes) -> Result<Self, ClipError> {
+        let read = mp4::tracks(&file)?;
+        if read.len() > TRACKS_MAX {
+            return Err(ClipError::Limit { what: "tracks", max: TRACKS_MAX, got: read.len() });
         }
-        let length = nanos(i64::try_from(length).unwrap_or(i64::MAX), timescale);
-        self.length = self.length.max(Duration::from_nanos(length.unsigned_abs()));
-        Ok(start.unwrap_or(0))
+        // An encoder's lead-in lies before zero: it moves all tracks alike.
+        let first = read.iter().map(|track| track.start_nanos).min().ok_or(ClipError::NoTrack)?;
+        let mut clip = Self { tracks: Vec::new(), units: Vec::new(), length: Duration::ZERO };
+        for (index, track) in read.into_iter().enumerate() {
+            let start = track.start_nanos.abs_diff(first);
+            clip.length = clip.length.max(Duration::from_nanos(track.end_nanos));
+            clip.units.extend(track.samples.into_iter().map(|sample| AccessUnit {
+                track: index,
+                at: Duration::from_nanos(start + sample.decode_nanos),
+                shown_after: Duration::from_nanos(sample.shown_nanos.saturating_sub(sample.decode_nanos)),
+                is_key: sample.is_key,
+                data: file.slice(sample.place),
+            }));
+            clip.tracks.push(ClipTrack { format: track.format, clock_rate: track.clock_rate });
+        }
+        clip.units.sort_by_key(|unit| (unit.at, unit.track));
+        Ok(clip)
     }
 
     /// In the order of the file.
@@ -224,9 +226,9 @@ impl Clip {
 pub struct TimedUnit {
     /// Index of its track.
     pub track: usize,
-    /// From the start of the playback.
+    /// When it is to be sent, from the start of the playback.
     pub at: Duration,
-    /// The same on the track's clock; does not wrap.
+    /// When it is to be shown, on the track's clock; does not wrap.
     pub ticks: u64,
     /// Whether a decoder can start here.
     pub is_key: bool,
@@ -256,7 +258,7 @@ impl Iterator for Play {
         Some(TimedUnit {
             track: unit.track,
             at,
-            ticks: ticks(at, clock_rate),
+            ticks: ticks(at + unit.shown_after, clock_rate),
             is_key: unit.is_key,
             data: unit.data.clone(),
         })
@@ -267,57 +269,6 @@ impl Iterator for Play {
 pub(super) fn ticks(at: Duration, clock_rate: NonZeroU32) -> u64 {
     let ticks = (at.as_nanos() * u128::from(clock_rate.get()) + 500_000_000) / 1_000_000_000;
     u64::try_from(ticks).unwrap_or(u64::MAX)
-}
-
-/// `ticks` of a clock of `timescale` Hz in nanoseconds; 0 for a clock that stands.
-fn nanos(ticks: i64, timescale: u64) -> i64 {
-    let nanos = (i128::from(ticks) * 1_000_000_000).checked_div(i128::from(timescale)).unwrap_or(0);
-    i64::try_from(nanos).unwrap_or(i64::MAX)
-}
-
-/// How much of the track's start its edit list leaves out, in ticks of the track: an audio encoder's lead-in.
-fn skipped(mp4: &Mp4, track: &Track) -> i64 {
-    let edits = track.trak(mp4).edts.as_ref().and_then(|edts| edts.elst.as_ref());
-    let first = edits.and_then(|elst| elst.entries.first());
-    // An empty edit says -1, in 32 or 64 bits.
-    let time = first.map(|entry| entry.media_time).filter(|time| *time < u64::from(u32::MAX));
-    time.and_then(|time| i64::try_from(time).ok()).unwrap_or(0)
-}
-
-/// What the track holds and its RTP clock; `None` when it cannot be sent.
-fn format(mp4: &Mp4, track: &Track) -> Result<Option<(Format, NonZeroU32)>, ClipError> {
-    let settings = |expected| ClipError::Settings { track: track.track_id, expected };
-    match &track.trak(mp4).mdia.minf.stbl.stsd.contents {
-        StsdBoxContent::Avc1(avc1) => {
-            let sets = (avc1.avcc.sequence_parameter_sets.first(), avc1.avcc.picture_parameter_sets.first());
-            let (Some(sps), Some(pps)) = sets else {
-                return Err(settings("an SPS and a PPS in its avcC box"));
-            };
-            if sps.bytes.len() < 4 || pps.bytes.is_empty() {
-                return Err(settings("an SPS of 4 bytes or more and a PPS that is not empty"));
-            }
-            let format = Format::H264 {
-                length_bytes: usize::from(avc1.avcc.length_size_minus_one & 3) + 1,
-                sps: sps.bytes.clone().into(),
-                pps: pps.bytes.clone().into(),
-            };
-            Ok(Some((format, VIDEO_CLOCK_RATE)))
-        }
-        StsdBoxContent::Mp4a(mp4a) => {
-            let Some(esds) = &mp4a.esds else { return Ok(None) };
-            let audio = &esds.es_desc.dec_config.dec_specific;
-            let rate = AAC_RATES.get(usize::from(audio.freq_index)).copied().and_then(NonZeroU32::new);
-            let Some(clock_rate) = rate.filter(|_| audio.profile == 2 && audio.chan_conf > 0) else {
-                return Err(settings("AAC-LC with a standard sampling rate and channel layout"));
-            };
-            let config = u16::from(audio.profile) << 11
-                | u16::from(audio.freq_index) << 7
-                | u16::from(audio.chan_conf & 0x0f) << 3;
-            let format = Format::Aac { config: config.to_be_bytes(), channels: audio.chan_conf };
-            Ok(Some((format, clock_rate)))
-        }
-        _ => Ok(None),
-    }
 }
 
 #[cfg(test)]
@@ -393,6 +344,6 @@ mod tests {
         }
         // The index is whole, the media is cut off.
         let cut = Clip::parse(Bytes::from_static(&BUNDLED[..BUNDLED.len() - 20_000]));
-        assert!(matches!(cut, Err(ClipError::Sample { .. } | ClipError::Mp4(_))), "{cut:?}");
+        assert!(matches!(cut, Err(ClipError::Malformed { what: "stsz", .. })), "{cut:?}");
     }
 }

@@ -5,6 +5,7 @@
 //! Holds: every tool takes any address, ends by itself within a time that its caller names, and hands back a report.
 
 pub mod clip;
+mod mp4;
 pub mod packetize;
 pub mod publish;
 pub mod watch;
