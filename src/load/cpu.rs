@@ -25,6 +25,15 @@ pub struct ThreadUse {
     pub preemptions: u64,
 }
 
+impl ThreadUse {
+    /// Adds what `other` used.
+    pub fn add(&mut self, other: &Self) {
+        self.nanos += other.nanos;
+        self.waits += other.waits;
+        self.preemptions += other.preemptions;
+    }
+}
+
 /// The threads of a process at one moment, by thread ID.
 #[derive(Clone, Debug, Default)]
 pub struct ProcessUse(BTreeMap<u32, ThreadUse>);

@@ -5,6 +5,7 @@
 
 use std::{
     io,
+    iter::Peekable,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,9 +18,8 @@ use super::shape::{Part, Shape, Synthesizer};
 pub struct Feeder {
     synthesizers: Vec<Synthesizer>,
     /// When each part of all streams is due, from the start.
-    schedule: Box<dyn Iterator<Item = (Duration, Part)> + Send>,
+    schedule: Peekable<Box<dyn Iterator<Item = (Duration, Part)> + Send>>,
     spacing: Duration,
-    start: Option<Instant>,
 }
 
 impl Feeder {
@@ -27,11 +27,12 @@ impl Feeder {
     pub fn new(shape: Shape, channels: usize) -> Self {
         let frame = Duration::from_secs(1) / shape.frames_per_second.max(1);
         let synthesizers: Vec<_> = (0..channels).map(|channel| Synthesizer::new(shape, channel)).collect();
-        let schedule = Box::new(shape.schedule());
-        Self { spacing: frame / channels.max(1) as u32, synthesizers, schedule, start: None }
+        let schedule: Box<dyn Iterator<Item = _> + Send> = Box::new(shape.schedule());
+        let schedule = schedule.peekable();
+        Self { spacing: frame / channels.max(1) as u32, synthesizers, schedule }
     }
 
-    /// Publishes what is due for `time` from now; goes on where the last call ended.
+    /// Publishes what is due for `time`; goes on where the last call ended, as if no time had passed since.
     ///
     /// - `publish`: takes each channel's chunks.
     ///
@@ -44,26 +45,19 @@ impl Feeder {
         time: Duration,
         publish: &mut dyn FnMut(usize, &Arc<Chunk>) -> io::Result<()>,
     ) -> io::Result<Vec<u64>> {
-        let end = Instant::now() + time;
         let mut packets = vec![0; self.synthesizers.len()];
-        while Instant::now() < end {
-            let Some((at, part)) = self.schedule.next() else { break };
-            let start = *self.start.get_or_insert_with(Instant::now);
+        let Some(&(begin, _)) = self.schedule.peek() else { return Ok(packets) };
+        let start = Instant::now();
+        while let Some((at, part)) = self.schedule.next_if(|(at, _)| *at < begin + time) {
             for (channel, synthesizer) in self.synthesizers.iter_mut().enumerate() {
-                sleep_until(start + at + self.spacing * channel as u32);
+                sleep_until(start + (at - begin) + self.spacing * channel as u32);
                 let Some(chunk) = synthesizer.make(part) else { continue };
                 packets[channel] += chunk.packets().len() as u64;
                 publish(channel, &chunk)?;
             }
         }
+        sleep_until(start + time);
         Ok(packets)
-    }
-
-    /// Takes up the pace again after a pause: what would have been due meanwhile is not made up for.
-    pub fn resume(&mut self) {
-        if let Some((at, _)) = self.schedule.next() {
-            self.start = Instant::now().checked_sub(at);
-        }
     }
 }
 
@@ -80,7 +74,8 @@ mod tests {
 
     #[test]
     fn channels_get_the_same_packets_in_turns() {
-        let shape = Shape { frames_per_second: 1000, ..Shape::default() };
+        // At this rate the frames are as large as those of the standard shape.
+        let shape = Shape { frames_per_second: 1000, bit_rate: 1000 * 2_000_000 / 30, ..Shape::default() };
         let mut feeder = Feeder::new(shape, 3);
         let mut seen = Vec::new();
         let mut publish = |channel, chunk: &Arc<Chunk>| {
@@ -89,7 +84,22 @@ mod tests {
         };
         let packets = feeder.run(Duration::from_millis(20), &mut publish).unwrap();
         assert!(packets[0] > 0 && packets.iter().all(|&count| count == packets[0]), "{packets:?}");
+        assert_eq!(packets[0], 26 + 19 * 7, "20 frames, however late they were");
         assert_eq!(seen[..4], [(0, 0), (1, 0), (2, 0), (0, 1)]);
+    }
+
+    #[test]
+    fn a_pause_is_not_made_up_for() {
+        let mut feeder = Feeder::new(Shape::default(), 1);
+        let mut frames = Vec::new();
+        for _ in 0..2 {
+            let publish = &mut |_, chunk: &Arc<Chunk>| {
+                frames.push(chunk.index());
+                Ok(())
+            };
+            feeder.run(Duration::from_millis(40), publish).unwrap();
+        }
+        assert_eq!(frames, [0, 1, 2, 3]);
     }
 
     #[test]

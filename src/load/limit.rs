@@ -1,7 +1,7 @@
 //! `slotcast load limit`: what this machine's kernel can do, and how far a server is from it.
 //!
 //! Owns: the order of rounds, the table, the JSON.
-//! Holds: raw loop and server take turns within each round, so that a machine that changes its speed changes both.
+//! Holds: raw loop and server take turns within each round; a ratio is made of one round's two values.
 
 use std::{
     fs, io,
@@ -228,10 +228,9 @@ fn rounds(args: &Args, load: &Load, server: Option<&Server>, report: &mut Report
             let (what, measured) = (format!("{name} {what}"), measured.clone());
             add(report, Row { what, round, channels, receivers, measured });
         };
-        let raw = round::raw(load)?;
+        let (raw, served) = round::run(load, server)?;
         row("paced", &raw);
-        if let Some(server) = server {
-            let served = round::server(load, server)?;
+        if let Some(served) = served {
             row("server", &served);
             pairs.push((raw, served));
         }

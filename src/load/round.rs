@@ -1,7 +1,8 @@
 //! One round of measuring: streams are fed at their pace, receivers read, and the sending side's CPU time is taken.
 //!
-//! Owns: what a round is, for the raw loop and for a server alike; warm-up, window and settling.
-//! Holds: both are fed, received and measured by the same threads in the same way; only the sender differs.
+//! Owns: what a round is, for the raw loop and for a server alike; warm-up, turns and settling.
+//! Holds: both are fed, received and measured in the same way; only the sender differs. They are connected at the same
+//! time and take turns of one second, so that whatever else happens on the machine happens to both.
 
 use std::{
     io::{self, Write},
@@ -14,7 +15,7 @@ use serde::Serialize;
 use slotcast_core::chunk::Chunk;
 
 use super::{
-    cpu::{ProcessUse, resident_bytes},
+    cpu::{ProcessUse, ThreadUse, resident_bytes},
     feeder::Feeder,
     paced::{self, Sender, Transport},
     peer::Address,
@@ -24,8 +25,10 @@ use super::{
 
 /// Fed before anything counts: queues and buffers take their usual sizes, viewers who joined have caught up.
 const WARM_UP: Duration = Duration::from_secs(2);
-/// How long what is on its way may take.
-const SETTLE: Duration = Duration::from_secs(1);
+/// One turn: with the standard shape a whole group of pictures.
+const TURN: Duration = Duration::from_secs(1);
+/// How long what is on its way at the end of a turn may take.
+const SETTLE: Duration = Duration::from_millis(500);
 /// How long viewers may take to connect, all together.
 const CONNECT_MAX: Duration = Duration::from_secs(60);
 
@@ -126,50 +129,151 @@ impl Latency {
 }
 
 /// What a feeder's chunks go into.
-type Publish<'a> = &'a mut dyn FnMut(usize, &Arc<Chunk>) -> io::Result<()>;
+type Publish = Box<dyn FnMut(usize, &Arc<Chunk>) -> io::Result<()>>;
 
-/// Runs the raw loop once.
+/// Measures the raw loop and, in turn with it, `server`.
 ///
 /// # Errors
-/// Sockets or cores are missing.
-pub fn raw(load: &Load) -> io::Result<Measured> {
-    let (sender, sockets) = Sender::start(load.transport, load.channels, load.receivers, load.send_core)?;
-    let receivers = Receivers::start(sockets, load.tool_core)?;
-    let mut feeder = Feeder::new(load.shape, load.channels);
-    let feeds = sender.feeds.clone();
-    let publish: Publish<'_> = &mut |_, chunk| {
-        feeds.publish(chunk);
-        Ok(())
-    };
-    feeder.run(WARM_UP, publish)?;
+/// Sockets or cores are missing; the server cannot be reached, refuses a broadcaster or a viewer, or its process cannot
+/// be looked at.
+pub fn run(load: &Load, server: Option<&Server>) -> io::Result<(Measured, Option<Measured>)> {
+    let (sender, mut raw) = raw_side(load)?;
+    let mut server = server.map(|server| server_side(load, server)).transpose()?;
+    raw.begin()?;
+    server.as_mut().map_or(Ok(()), Side::begin)?;
     let before = [&sender.sent.calls, &sender.sent.frames].map(|counter| counter.load(Ordering::Relaxed));
-    let mut measured =
-        measure(load, &mut feeder, publish, receivers, &[paced::THREAD; 2], std::process::id())?;
+    for turn in 0..load.time.div_duration_f64(TURN).ceil() as u32 {
+        // First one begins, then the other.
+        if turn.is_multiple_of(2) {
+            raw.turn()?;
+        }
+        server.as_mut().map_or(Ok(()), Side::turn)?;
+        if !turn.is_multiple_of(2) {
+            raw.turn()?;
+        }
+    }
     let [calls, frames] =
         [&sender.sent.calls, &sender.sent.frames].map(|counter| counter.load(Ordering::Relaxed));
+    let mut measured = raw.finish()?;
     measured.calls = Some(calls - before[0]);
     measured.calls_per_frame = Some((calls - before[0]) as f64 / (frames - before[1]).max(1) as f64);
     sender.finish()?;
-    Ok(measured)
+    Ok((measured, server.map(Side::finish).transpose()?))
 }
 
-/// Publishes to `server`, lets viewers watch, and measures.
-///
-/// # Errors
-/// It cannot be reached, refuses a broadcaster or a viewer, or its process cannot be looked at.
-pub fn server(load: &Load, server: &Server) -> io::Result<Measured> {
+/// A sender, its receivers, and what was measured of it so far.
+struct Side {
+    receivers: Receivers,
+    receivers_per_channel: u64,
+    feeder: Feeder,
+    publish: Publish,
+    pid: u32,
+    /// What the names of the sending threads begin with, and those of all that count for the process.
+    threads: [&'static str; 2],
+    server: bool,
+    expected: u64,
+    time: Duration,
+    sending: ThreadUse,
+    process: ThreadUse,
+    receiving: ThreadUse,
+}
+
+impl Side {
+    fn begin(&mut self) -> io::Result<()> {
+        self.feeder.run(WARM_UP, &mut self.publish)?;
+        self.receivers.begin();
+        Ok(())
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        let (before, own_before) = (ProcessUse::of(self.pid)?, ProcessUse::own()?);
+        let start = Instant::now();
+        let published = self.feeder.run(TURN, &mut self.publish)?;
+        self.time += start.elapsed();
+        self.expected += published.iter().sum::<u64>() * self.receivers_per_channel;
+        let deadline = Instant::now() + SETTLE;
+        while self.receivers.packets() < self.expected && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let (after, own_after) = (ProcessUse::of(self.pid)?, ProcessUse::own()?);
+        self.sending.add(&after.since(&before, self.threads[0]));
+        self.process.add(&after.since(&before, self.threads[1]));
+        self.receiving.add(&own_after.since(&own_before, receivers::THREAD));
+        Ok(())
+    }
+
+    fn finish(self) -> io::Result<Measured> {
+        let resident = if self.server { resident_bytes(self.pid) } else { None };
+        let received = self.receivers.finish()?;
+        let time = self.time.as_secs_f64();
+        let micros = |nanos: u64| nanos as f64 / 1e3 / received.packets.max(1) as f64;
+        Ok(Measured {
+            packets: received.packets,
+            lost: self.expected.saturating_sub(received.packets),
+            packets_per_second: received.packets as f64 / time,
+            mbit_per_second: received.bytes as f64 * 8e-6 / time,
+            cpu_us_per_packet: micros(self.sending.nanos),
+            process_cpu_us_per_packet: micros(self.process.nanos),
+            core_share: self.process.nanos as f64 / 1e9 / time,
+            receiver_share: self.receiving.nanos as f64 / 1e9 / time,
+            waits_per_second: self.sending.waits as f64 / time,
+            preemptions_per_second: self.sending.preemptions as f64 / time,
+            latency: Latency::of(&received),
+            least: received.least,
+            most: received.most,
+            resident_bytes: resident,
+            ..Measured::default()
+        })
+    }
+}
+
+fn raw_side(load: &Load) -> io::Result<(Sender, Side)> {
+    let (sender, sockets) = Sender::start(load.transport, load.channels, load.receivers, load.send_core)?;
+    let feeds = sender.feeds.clone();
+    let publish = move |_, chunk: &Arc<Chunk>| {
+        feeds.publish(chunk);
+        Ok(())
+    };
+    let feeder = Feeder::new(load.shape, load.channels);
+    let receivers = Receivers::start(sockets, load.tool_core)?;
+    let side = side(load, receivers, feeder, Box::new(publish), [paced::THREAD; 2], None);
+    Ok((sender, side))
+}
+
+fn server_side(load: &Load, server: &Server) -> io::Result<Side> {
     let mut streams = Vec::with_capacity(load.channels);
     for channel in 1..=load.channels {
         streams.push(Address::parse(&server.publish, channel)?.publish(load.shape.sdp())?);
     }
     let mut feeder = Feeder::new(load.shape, load.channels);
-    let publish: Publish<'_> = &mut |channel, chunk| write(&mut streams, channel, chunk);
-    let sockets = connect(load, server, &mut feeder, publish)?;
+    let mut publish: Publish = Box::new(move |channel, chunk| write(&mut streams, channel, chunk));
+    let sockets = connect(load, server, &mut feeder, &mut publish)?;
     let receivers = Receivers::start(sockets, load.tool_core)?;
-    feeder.run(WARM_UP, publish)?;
-    let mut measured = measure(load, &mut feeder, publish, receivers, &["worker-", ""], server.pid)?;
-    measured.resident_bytes = resident_bytes(server.pid);
-    Ok(measured)
+    Ok(side(load, receivers, feeder, publish, ["worker-", ""], Some(server.pid)))
+}
+
+fn side(
+    load: &Load,
+    receivers: Receivers,
+    feeder: Feeder,
+    publish: Publish,
+    threads: [&'static str; 2],
+    server: Option<u32>,
+) -> Side {
+    Side {
+        receivers,
+        receivers_per_channel: load.receivers as u64,
+        feeder,
+        publish,
+        pid: server.unwrap_or_else(std::process::id),
+        threads,
+        server: server.is_some(),
+        expected: 0,
+        time: Duration::ZERO,
+        sending: ThreadUse::default(),
+        process: ThreadUse::default(),
+        receiving: ThreadUse::default(),
+    }
 }
 
 fn write(streams: &mut [TcpStream], channel: usize, chunk: &Chunk) -> io::Result<()> {
@@ -181,7 +285,7 @@ fn connect(
     load: &Load,
     server: &Server,
     feeder: &mut Feeder,
-    publish: Publish<'_>,
+    publish: &mut Publish,
 ) -> io::Result<Vec<Socket>> {
     let (load, watch) = (*load, server.watch.clone());
     let tracks = 1 + usize::from(load.shape.audio_per_second > 0);
@@ -200,55 +304,9 @@ fn connect(
         if Instant::now() > deadline {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "viewers took too long to connect"));
         }
-        feeder.run(Duration::from_millis(20), publish)?;
+        feeder.run(Duration::from_millis(40), publish)?;
     }
     thread.join().map_err(|_| io::Error::other("the connecting thread ended in a defect"))?
-}
-
-/// The window itself.
-///
-/// - `threads`: what the names of the sending side's threads begin with, and those of its whole process.
-fn measure(
-    load: &Load,
-    feeder: &mut Feeder,
-    publish: Publish<'_>,
-    receivers: Receivers,
-    threads: &[&str; 2],
-    pid: u32,
-) -> io::Result<Measured> {
-    let (before, own_before) = (ProcessUse::of(pid)?, ProcessUse::own()?);
-    let start = Instant::now();
-    receivers.begin();
-    let published = feeder.run(load.time, publish)?;
-    receivers.end();
-    let time = start.elapsed().as_secs_f64();
-    let (after, own_after) = (ProcessUse::of(pid)?, ProcessUse::own()?);
-    let expected: u64 = published.iter().sum::<u64>() * load.receivers as u64;
-    let deadline = Instant::now() + SETTLE;
-    while receivers.packets() < expected && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let received = receivers.finish()?;
-    let sending = after.since(&before, threads[0]);
-    let process = after.since(&before, threads[1]);
-    let receiving = own_after.since(&own_before, receivers::THREAD);
-    let micros = |nanos: u64| nanos as f64 / 1e3 / received.packets.max(1) as f64;
-    Ok(Measured {
-        packets: received.packets,
-        lost: expected.saturating_sub(received.packets),
-        packets_per_second: received.packets as f64 / time,
-        mbit_per_second: received.bytes as f64 * 8e-6 / time,
-        cpu_us_per_packet: micros(sending.nanos),
-        process_cpu_us_per_packet: micros(process.nanos),
-        core_share: process.nanos as f64 / 1e9 / time,
-        receiver_share: receiving.nanos as f64 / 1e9 / time,
-        waits_per_second: sending.waits as f64 / time,
-        preemptions_per_second: sending.preemptions as f64 / time,
-        latency: Latency::of(&received),
-        least: received.least,
-        most: received.most,
-        ..Measured::default()
-    })
 }
 
 #[cfg(test)]
@@ -263,11 +321,11 @@ mod tests {
                 transport,
                 channels: 2,
                 receivers: 2,
-                time: Duration::from_millis(300),
+                time: TURN,
                 send_core: 0,
                 tool_core: 0,
             };
-            let measured = raw(&load).unwrap();
+            let (measured, _) = run(&load, None).unwrap();
             assert_eq!(measured.lost, 0);
             assert!(measured.packets > 0 && measured.packets == 4 * measured.least);
             assert_eq!(measured.least, measured.most);
