@@ -50,6 +50,7 @@ pub struct Packetizer {
     payload_type: PayloadType,
     origin: Origin,
     next: SequenceNumber,
+    packet_bytes_max: usize,
     packets: u32,
     octets: u32,
 }
@@ -62,9 +63,19 @@ impl Packetizer {
             payload_type: payload_type(track),
             origin,
             next: origin.sequence_number,
+            packet_bytes_max: PACKET_BYTES_MAX,
             packets: 0,
             octets: 0,
         }
+    }
+
+    /// With another bound than [`PACKET_BYTES_MAX`].
+    ///
+    /// - `bytes`: of a whole packet, header included; below 64 it is 64. Parameter sets travel whole.
+    #[must_use]
+    pub const fn with_packet_bytes_max(mut self, bytes: usize) -> Self {
+        self.packet_bytes_max = if bytes < 64 { 64 } else { bytes };
+        self
     }
 
     /// Appends the packets of `unit` to `out`.
@@ -115,7 +126,7 @@ impl Packetizer {
 
     /// A NAL unit whole, or in fragments (RFC 6184 §5.6, §5.8).
     fn push_nal(&mut self, timestamp: RtpTimestamp, is_last: bool, nal: &[u8], out: &mut Vec<Bytes>) {
-        let room = PACKET_BYTES_MAX - HEADER_BYTES;
+        let room = self.packet_bytes_max - HEADER_BYTES;
         if nal.len() <= room {
             return self.push(timestamp, is_last, &[nal], out);
         }
@@ -139,7 +150,7 @@ impl Packetizer {
         let Some(size) = u16::try_from(frame.len()).ok().filter(|size| *size < 1 << 13) else { return };
         let [high, low] = (size << 3).to_be_bytes();
         let header = [0, 16, high, low];
-        let pieces = frame.chunks(PACKET_BYTES_MAX - HEADER_BYTES - header.len());
+        let pieces = frame.chunks(self.packet_bytes_max - HEADER_BYTES - header.len());
         let count = pieces.len();
         for (index, piece) in pieces.enumerate() {
             self.push(timestamp, index + 1 == count, &[&header, piece], out);
@@ -299,7 +310,8 @@ mod tests {
         let Format::H264 { sps, pps, length_bytes } = clip.tracks()[0].format.clone() else {
             panic!("video")
         };
-        let mut packetizer = Packetizer::new(clip.tracks()[0].format.clone(), 0, ORIGIN);
+        let packetizer = Packetizer::new(clip.tracks()[0].format.clone(), 0, ORIGIN);
+        let mut packetizer = packetizer.with_packet_bytes_max(300);
         let mut fragments = 0;
         for unit in clip.play().filter(|unit| unit.track == 0).take(200) {
             let mut packets = Vec::new();
@@ -311,6 +323,7 @@ mod tests {
             let nals = Nals { rest: &unit.data, length_bytes };
             expected.extend(nals.filter(|nal| is_sent(nal)).map(<[u8]>::to_vec));
             assert_eq!(reassemble(&packets), expected);
+            assert!(packets.iter().all(|packet| packet.len() <= 300));
             let markers: Vec<_> = packets.iter().map(|p| RtpPacket::parse(p).unwrap().marker()).collect();
             assert!(markers.iter().rev().skip(1).all(|marker| !marker) && markers.last() == Some(&true));
             let stamps = packets.iter().map(|p| RtpPacket::parse(p).unwrap().timestamp());
