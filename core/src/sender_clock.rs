@@ -11,7 +11,8 @@
 //! Refuses: reports without wall time, and reports more than 10 s away from what arrives.
 //! Not here: when a report is due and its bytes (`rtcp`), the timestamps' continuity (`splice`): all timestamps here
 //! are the program's own, so a returning broadcaster changes nothing.
-//! Holds: memory does not grow; a broadcaster's clock that steps or drifts moves all tracks alike.
+//! Holds: memory does not grow; a broadcaster's clock that steps or drifts moves all tracks alike; the time that
+//! reports give a timestamp does not go back by more than 5 ms.
 
 use std::num::NonZeroU32;
 
@@ -30,6 +31,10 @@ const OFFSET_SMOOTHING: i64 = 16;
 const ARRIVAL_STEP_MICROS: i64 = 1_000_000;
 /// Of a smaller deviation, one part in so many is followed per access unit.
 const ARRIVAL_SMOOTHING: i64 = 256;
+/// A report this far from those before it belongs to another run of the broadcaster, or to another clock.
+const ANOTHER_TIME_MICROS_MIN: i64 = 20_000;
+/// Reports that would set a track's time back by less change it as they say: it is far below a frame.
+const SET_BACK_MICROS_MIN: i64 = 5_000;
 /// A report whose timestamp is this far from what arrives is not about these packets.
 const REPORT_DEVIATION_MICROS_MAX: i64 = 10_000_000;
 
@@ -40,6 +45,9 @@ pub struct SenderClock {
     start: Option<Now>,
     /// Of the broadcaster's clock on the timeline; `None` before its first report.
     offset: Option<Offset>,
+    /// How much later than its broadcaster's clock says each track's time stands on the timeline, so that it never
+    /// went back.
+    moved_on: i64,
     tracks: Vec<TrackClock>,
 }
 
@@ -94,7 +102,7 @@ impl SenderClock {
     /// - `clock_rates`: ticks per second (Hz) of each track; those after the [`TRACKS_MAX`]th are left out.
     pub fn new(clock_rates: impl IntoIterator<Item = NonZeroU32>) -> Self {
         let tracks = clock_rates.into_iter().take(TRACKS_MAX).map(TrackClock::new).collect();
-        Self { start: None, offset: None, tracks }
+        Self { start: None, offset: None, moved_on: 0, tracks }
     }
 
     /// Counts one packet as sent.
@@ -130,13 +138,22 @@ impl SenderClock {
         if ntp == NtpTime(0) || !reporter.is_near(micros, timestamp) {
             return;
         }
-        if self.follow(micros, ntp) {
+        let is_another_time = self.follow(micros, ntp) || self.is_another_time(micros, track, ntp, timestamp);
+        if is_another_time {
             self.tracks.iter_mut().for_each(|track| track.report = None);
         }
         if let Some(reporter) = self.tracks.get_mut(track) {
             reporter.report = Some((ntp, timestamp));
         }
-        self.anchor_all();
+        self.anchor_all(micros);
+    }
+
+    /// Whether a report tells another time than those before, as after a broadcaster's return: then it counts only
+    /// together with the other tracks' next reports.
+    fn is_another_time(&self, micros: i64, track: usize, ntp: NtpTime, timestamp: RtpTimestamp) -> bool {
+        let (Some(offset), Some(track)) = (self.offset, self.tracks.get(track)) else { return false };
+        let anchor = Anchor { micros: offset.micros_of(ntp).saturating_add(self.moved_on), timestamp };
+        track.set_back_micros(micros, anchor).is_some_and(|back| back.abs() >= ANOTHER_TIME_MICROS_MIN)
     }
 
     /// Moves the offset towards a report that arrived at `micros`; says whether it stepped.
@@ -155,14 +172,28 @@ impl SenderClock {
     }
 
     /// Gives all tracks their reported anchors, once each that sends has a report.
-    fn anchor_all(&mut self) {
+    ///
+    /// Where these would set a track's time back (a broadcaster that returned after it had sent ahead of time, or
+    /// whose clock was stepped), all tracks' times are moved on together, so that no player sees time go back.
+    fn anchor_all(&mut self, now_micros: i64) {
         let Some(offset) = self.offset else { return };
         if self.tracks.iter().any(|track| track.ssrc.is_some() && track.report.is_none()) {
             return;
         }
+        let anchor = |track: &TrackClock, moved_on: i64| {
+            let (ntp, timestamp) = track.report?;
+            Some(Anchor { micros: offset.micros_of(ntp).saturating_add(moved_on), timestamp })
+        };
+        let back = self
+            .tracks
+            .iter()
+            .filter_map(|track| track.set_back_micros(now_micros, anchor(track, self.moved_on)?));
+        let back = back.max().unwrap_or(0);
+        if back >= SET_BACK_MICROS_MIN {
+            self.moved_on = self.moved_on.saturating_add(back);
+        }
         for track in &mut self.tracks {
-            track.reported =
-                track.report.map(|(ntp, timestamp)| Anchor { micros: offset.micros_of(ntp), timestamp });
+            track.reported = anchor(track, self.moved_on);
         }
     }
 
@@ -237,6 +268,14 @@ impl TrackClock {
     fn reported_at(&self, micros: i64) -> Option<RtpTimestamp> {
         let timestamp = self.reported?.at(micros, self.clock_rate);
         self.is_near(micros, timestamp).then_some(timestamp)
+    }
+
+    /// How much earlier `anchor` would put this track's present timestamp on the timeline than its reported anchor does;
+    /// `None` where there is nothing to go back from.
+    fn set_back_micros(&self, micros: i64, anchor: Anchor) -> Option<i64> {
+        let before = self.reported_at(micros)?;
+        let ticks = anchor.at(micros, self.clock_rate).ticks_since(before);
+        Some(i64::from(ticks) * 1_000_000 / i64::from(self.clock_rate.get()))
     }
 
     /// Media time from what the arrival anchor expects at `micros` to `timestamp`.
@@ -396,7 +435,26 @@ mod tests {
         program.report(5000, VIDEO, 3_605_000, 5100);
         program.check(5000, 5000, 5000);
         program.report(5000, AUDIO, 3_605_000, 5100);
-        program.check(5000, 5100, 5100);
+        program.check(5000, 5000, 5000);
+        program.check(6000, 6000, 6000);
+    }
+
+    #[test]
+    fn a_broadcaster_that_returns_sets_no_time_back() {
+        let mut program = Program::new();
+        for track in [VIDEO, AUDIO] {
+            program.packet(0, track, 0);
+            program.report(0, track, 0, 0);
+        }
+        // At its end it sent 300 ms of video and 250 ms of audio ahead of time; what returns goes on from there.
+        program.packet(5000, VIDEO, 5300);
+        program.packet(5000, AUDIO, 5250);
+        program.report(7000, VIDEO, 7000, 7300);
+        program.report(7000, AUDIO, 7000, 7250);
+        program.check(7000, 7000, 6950);
+        program.report(12_000, VIDEO, 12_000, 12_300);
+        program.report(12_000, AUDIO, 12_000, 12_250);
+        program.check(12_000, 12_000, 11_950);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use slotcast_admission::{
     Decision, Reason, Refusal, Then,
     viewer::{self, Seated, ViewerRequest},
 };
-use slotcast_core::{media::TRACKS_MAX, time::Now};
+use slotcast_core::{media::TRACKS_MAX, rtcp, time::Now};
 use slotcast_rtsp::{
     auth::Credentials,
     headers::transport::LowerTransport,
@@ -27,6 +27,7 @@ use crate::{
     connection::{CatchUp, Connection, Media, TcpViewer, UdpViewer, Viewer},
     limits,
     media::start_of,
+    on_air::interleaved,
     shape::Shape,
     stats::Protocol,
     sys::Destination,
@@ -44,6 +45,7 @@ impl Worker {
                 Output::Ask(ask) => self.asks.push_back((key, ask)),
                 Output::Event(Event::Playing) => {
                     self.flush(key, now);
+                    self.report_times(key);
                     self.start_media(key, now);
                 }
                 Output::Event(Event::Paused) => self.stop_media(key),
@@ -261,6 +263,31 @@ impl Worker {
             "viewer refused"
         );
         refusal(refused)
+    }
+
+    /// Tells a viewer who is about to get its first packets what time they stand for: with the reports at hand, players
+    /// lay the tracks on one time at once, and have not to move them when the next reports come.
+    fn report_times(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let (Some(viewer), Some(session)) = (&connection.viewer, connection.rtsp.session()) else { return };
+        let Some(on_air) = self.on_air.get(&viewer.program).filter(|on_air| on_air.ending.is_none()) else {
+            return;
+        };
+        for setup in session.tracks() {
+            let Some(info) = on_air.log.last_report(setup.track) else { continue };
+            let mut report = Vec::new();
+            rtcp::write_sender_report(&mut report, info, rtcp::CNAME);
+            match (setup.transport, &self.udp) {
+                (TrackTransport::Udp { client_rtcp, .. }, Some(udp)) => {
+                    let to = Destination::from(SocketAddr::new(connection.peer, client_rtcp));
+                    udp.send_rtcp(&to, &report, &self.stats);
+                }
+                (TrackTransport::Udp { .. }, None) => {}
+                (TrackTransport::Tcp { rtcp, .. }, _) => {
+                    connection.outbox.push_control(&interleaved(rtcp, &report));
+                }
+            }
+        }
     }
 
     /// The PLAY response is out: media may follow.

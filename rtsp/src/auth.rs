@@ -70,6 +70,9 @@ pub enum Verdict {
     Stale,
 }
 
+/// A SHA-256 as text.
+const SHA256_HEX_DIGITS: usize = 64;
+
 /// A digest's hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Algorithm {
@@ -310,13 +313,19 @@ impl Authorization {
             Some("auth") => Some((text("nc")?, text("cnonce")?)),
             Some(_) => return None,
         };
+        let response = text("response")?;
+        let algorithm = match parameters.get("algorithm") {
+            // retina 0.4 answers the SHA-256 challenge without naming it: its length does.
+            None if response.len() == SHA256_HEX_DIGITS => Algorithm::Sha256,
+            name => Algorithm::parse(name)?,
+        };
         Some(Self::Digest(Digest {
-            algorithm: Algorithm::parse(parameters.get("algorithm"))?,
+            algorithm,
             user: text("username")?,
             realm: text("realm")?,
             nonce: text("nonce")?,
             uri: text("uri")?,
-            response: text("response")?,
+            response,
             auth,
         }))
     }
