@@ -93,6 +93,7 @@ struct TrackClock {
     arrived: Anchor,
     /// The broadcaster's last report, not yet used until all tracks have one.
     report: Option<(NtpTime, RtpTimestamp)>,
+    report_is_used: bool,
     reported: Option<Anchor>,
 }
 
@@ -138,12 +139,17 @@ impl SenderClock {
         if ntp == NtpTime(0) || !reporter.is_near(micros, timestamp) {
             return;
         }
-        let is_another_time = self.follow(micros, ntp) || self.is_another_time(micros, track, ntp, timestamp);
-        if is_another_time {
-            self.tracks.iter_mut().for_each(|track| track.report = None);
+        let stepped = self.follow(micros, ntp);
+        let is_another_time = stepped || self.is_another_time(micros, track, ntp, timestamp);
+        for track in &mut self.tracks {
+            // What other tracks have said since the last anchors may be of the new time already.
+            if stepped || (is_another_time && track.report_is_used) {
+                track.report = None;
+            }
         }
         if let Some(reporter) = self.tracks.get_mut(track) {
             reporter.report = Some((ntp, timestamp));
+            reporter.report_is_used = false;
         }
         self.anchor_all(micros);
     }
@@ -194,6 +200,7 @@ impl SenderClock {
         }
         for track in &mut self.tracks {
             track.reported = anchor(track, self.moved_on);
+            track.report_is_used = true;
         }
     }
 
@@ -234,6 +241,7 @@ impl TrackClock {
             latest: RtpTimestamp(0),
             arrived: Anchor { micros: 0, timestamp: RtpTimestamp(0) },
             report: None,
+            report_is_used: false,
             reported: None,
         }
     }
