@@ -20,7 +20,8 @@ pub(super) fn rtpmap(media: &Media, payload_type: u8) -> Option<Rtpmap> {
             return None;
         }
         let mut parts = map.trim().split('/');
-        let encoding = parts.next().unwrap_or_default().to_owned();
+        // Without what is left out on writing, so that viewers are told the codec that is assumed here.
+        let encoding = parts.next().unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
         Some(Rtpmap { encoding, clock_rate: parts.next().and_then(|rate| rate.trim().parse().ok()) })
     })
 }
