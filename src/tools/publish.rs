@@ -1,17 +1,16 @@
-//! Broadcasts as an encoder does: ANNOUNCE, SETUP, RECORD, then each access unit when it is due.
+//! Broadcasts a clip as an encoder does: ANNOUNCE, SETUP, RECORD, then each access unit when it is due.
 //!
 //! Owns: the publisher's sockets, the pace, its sender reports, the counts of what was sent.
-//! Not here: the RTSP dialogue (`slotcast_rtsp::client`), the packets (`source`, `packetize`).
+//! Not here: the RTSP dialogue (`slotcast_rtsp::client`), the packets (`packetize`).
 //! Holds: only what is late is sent at once; every wait ends within `TURN`, so that `stop` is seen in time; what
 //! the server does not take is kept up to `UNSENT_BYTES_MAX` and then waited for, for `STALL_MAX` at most.
-
-mod source;
 
 use std::{
     error::Error,
     fmt,
     io::{self, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -26,7 +25,7 @@ use mio::{
 };
 use slotcast_core::{
     rtcp::{self, NtpTime, RtcpPacket},
-    rtp::{RtpTimestamp, SequenceNumber, Ssrc},
+    rtp::{RtpTimestamp, SequenceNumber, Ssrc, ticks_in},
     time::{Clock, Now},
 };
 use slotcast_rtsp::{
@@ -37,9 +36,12 @@ use slotcast_rtsp::{
     server::{TrackTransport, UdpPorts},
 };
 
-pub use self::source::{ClipSource, Source};
-use super::{clip::Clip, packetize::Origin, target::Target};
 use crate::clock;
+
+use super::{
+    clip::{Clip, Play, TimedUnit},
+    packetize::{Origin, Packetizer, sdp},
+};
 
 /// The user name that goes with a reservation ID.
 const USER: &str = "live";
@@ -89,29 +91,6 @@ impl fmt::Debug for PublishConfig {
             .field("transport", &self.transport)
             .field("duration", &self.duration)
             .finish_non_exhaustive()
-    }
-}
-
-/// Where and how to publish.
-#[derive(Clone, Debug)]
-pub struct LinkConfig {
-    /// Where the stream goes.
-    pub target: Target,
-    /// UDP, TCP, or one after the other.
-    pub transport: TransportPolicy,
-    /// How long to send; `None`: until stopped, or closed by the server.
-    pub duration: Option<Duration>,
-}
-
-impl From<&PublishConfig> for LinkConfig {
-    fn from(config: &PublishConfig) -> Self {
-        let (user, password) = (USER.to_owned(), config.reservation_id.clone());
-        let target = Target {
-            server: config.server,
-            url: format!("rtsp://{}/{}", config.server, config.channel),
-            credentials: Some(ClientCredentials { user, password }),
-        };
-        Self { target, transport: config.transport, duration: config.duration }
     }
 }
 
@@ -228,21 +207,7 @@ pub fn publish_with_progress(
     stop: &AtomicBool,
     progress: &PublishProgress,
 ) -> Result<PublishReport, PublishError> {
-    publish_source(&mut ClipSource::new(clip)?, &config.into(), stop, progress)
-}
-
-/// Publishes `source` on the calling thread until it has no more, the duration is over, `stop` is set or the server
-/// ends it.
-///
-/// # Errors
-/// See [`publish`].
-pub fn publish_source(
-    source: &mut dyn Source,
-    link: &LinkConfig,
-    stop: &AtomicBool,
-    progress: &PublishProgress,
-) -> Result<PublishReport, PublishError> {
-    let result = Publisher::new(source, link, progress).and_then(|publisher| publisher.run(stop));
+    let result = Publisher::new(clip, config, progress).and_then(|publisher| publisher.run(stop));
     progress.recording.store(false, Ordering::Relaxed);
     result
 }
@@ -271,8 +236,7 @@ struct OnAir {
 }
 
 struct Publisher<'a> {
-    source: &'a mut dyn Source,
-    config: &'a LinkConfig,
+    config: &'a PublishConfig,
     progress: &'a PublishProgress,
     clock: Clock,
     poll: Poll,
@@ -283,6 +247,10 @@ struct Publisher<'a> {
     flowed: Instant,
     /// One per track over UDP, none over TCP.
     ports: Vec<Ports>,
+    packetizers: Vec<Packetizer>,
+    clock_rates: Vec<NonZeroU32>,
+    play: Play,
+    next: Option<TimedUnit>,
     packets: Vec<Bytes>,
     on_air: Option<OnAir>,
     leaving: Option<Instant>,
