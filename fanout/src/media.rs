@@ -181,6 +181,7 @@ impl Worker {
                 None => Standing::Broken,
             },
             Media::Tcp(tcp) => {
+                overtake(on_air, tcp);
                 if tcp.awaits_key && !find_key(on_air, tcp) {
                     tcp.blocked = !matches!(outbox.flush(stream), Ok(Written::All));
                     return;
@@ -393,6 +394,19 @@ fn catch_up_tcp(
             Written::All if media == 0 => return Standing::Behind,
             Written::All => {}
         }
+    }
+}
+
+/// A viewer who catches up may be overtaken by the log's own end, when the next key frame lets the old one go: it goes
+/// on from the new one, which is no skip of its own making.
+fn overtake(on_air: &OnAir, tcp: &mut TcpViewer) {
+    let oldest = on_air.log.oldest().map_or(0, |chunk| chunk.index());
+    if tcp.catch_up.is_none() || tcp.cursor.chunk >= oldest {
+        return;
+    }
+    match on_air.log.join_point() {
+        Some(key) => tcp.cursor = on_air.shapes.translate(tcp.shape, key),
+        None => (tcp.cursor, tcp.awaits_key) = (on_air.log.head(), true),
     }
 }
 
