@@ -11,10 +11,12 @@ pub mod histogram;
 pub mod limit;
 pub mod paced;
 pub mod peer;
+pub mod push;
 pub mod receivers;
 pub mod round;
 pub mod saturated;
 pub mod shape;
+pub mod view;
 
 /// What can be typed after `slotcast load`.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -29,12 +31,20 @@ Examples:
       --publish rtsp://live:RESERVATION-ID@127.0.0.1:8555/channel{n}
                                                         a server beside it; keep the server to --send-core (taskset)")]
     Limit(limit::Args),
+    /// Broadcast synthetic streams whose packets say when they were to be sent, or a clip
+    #[command(after_help = push::EXAMPLES)]
+    Push(push::Args),
+    /// Watch with many viewers, and report what each got: loss, latency, joins, refusals
+    #[command(after_help = view::EXAMPLES)]
+    View(view::Args),
 }
 
 /// Runs a load tool.
 pub fn run(command: &Command) -> ExitCode {
     let done = match command {
         Command::Limit(args) => limit::run(args),
+        Command::Push(args) => push::run(args),
+        Command::View(args) => view::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

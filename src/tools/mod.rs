@@ -8,4 +8,5 @@ pub mod clip;
 mod mp4;
 pub mod packetize;
 pub mod publish;
+pub mod target;
 pub mod watch;

@@ -1,20 +1,22 @@
-//! Broadcasts a clip as an encoder does: ANNOUNCE, SETUP, RECORD, then each access unit when it is due.
+//! Broadcasts as an encoder does: ANNOUNCE, SETUP, RECORD, then each access unit when it is due.
 //!
 //! Owns: the publisher's sockets, the pace, its sender reports, the counts of what was sent.
-//! Not here: the RTSP dialogue (`slotcast_rtsp::client`), the packets (`packetize`).
+//! Not here: the RTSP dialogue (`slotcast_rtsp::client`), the packets (`source`, `packetize`).
 //! Holds: only what is late is sent at once; every wait ends within `TURN`, so that `stop` is seen in time; what
 //! the server does not take is kept up to `UNSENT_BYTES_MAX` and then waited for, for `STALL_MAX` at most.
+
+mod source;
 
 use std::{
     error::Error,
     fmt,
     io::{self, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -25,7 +27,7 @@ use mio::{
 };
 use slotcast_core::{
     rtcp::{self, NtpTime, RtcpPacket},
-    rtp::{RtpTimestamp, SequenceNumber, Ssrc, ticks_in},
+    rtp::{RtpTimestamp, SequenceNumber, Ssrc},
     time::{Clock, Now},
 };
 use slotcast_rtsp::{
@@ -36,12 +38,9 @@ use slotcast_rtsp::{
     server::{TrackTransport, UdpPorts},
 };
 
+pub use self::source::{ClipSource, Source};
+use super::{clip::Clip, packetize::Origin, target::Target};
 use crate::clock;
-
-use super::{
-    clip::{Clip, Play, TimedUnit},
-    packetize::{Origin, Packetizer, sdp},
-};
 
 /// The user name that goes with a reservation ID.
 const USER: &str = "live";
@@ -51,6 +50,8 @@ const RESPONSE_MAX: Duration = Duration::from_secs(10);
 const LEAVE_MAX: Duration = Duration::from_secs(2);
 /// How long the server may take no bytes at all.
 const STALL_MAX: Duration = Duration::from_secs(10);
+/// Waits that are shorter are slept, to be in time by less than the poll's millisecond.
+const FINE: Duration = Duration::from_millis(2);
 /// No wait is longer.
 const TURN: Duration = Duration::from_millis(50);
 /// From one sender report to the next: within what viewers' players wait for.
@@ -91,6 +92,29 @@ impl fmt::Debug for PublishConfig {
             .field("transport", &self.transport)
             .field("duration", &self.duration)
             .finish_non_exhaustive()
+    }
+}
+
+/// Where and how to publish.
+#[derive(Clone, Debug)]
+pub struct LinkConfig {
+    /// Where the stream goes.
+    pub target: Target,
+    /// UDP, TCP, or one after the other.
+    pub transport: TransportPolicy,
+    /// How long to send; `None`: until stopped, or closed by the server.
+    pub duration: Option<Duration>,
+}
+
+impl From<&PublishConfig> for LinkConfig {
+    fn from(config: &PublishConfig) -> Self {
+        let (user, password) = (USER.to_owned(), config.reservation_id.clone());
+        let target = Target {
+            server: config.server,
+            url: format!("rtsp://{}/{}", config.server, config.channel),
+            credentials: Some(ClientCredentials { user, password }),
+        };
+        Self { target, transport: config.transport, duration: config.duration }
     }
 }
 
@@ -207,7 +231,21 @@ pub fn publish_with_progress(
     stop: &AtomicBool,
     progress: &PublishProgress,
 ) -> Result<PublishReport, PublishError> {
-    let result = Publisher::new(clip, config, progress).and_then(|publisher| publisher.run(stop));
+    publish_source(&mut ClipSource::new(clip)?, &config.into(), stop, progress)
+}
+
+/// Publishes `source` on the calling thread until it has no more, the duration is over, `stop` is set or the server
+/// ends it.
+///
+/// # Errors
+/// See [`publish`].
+pub fn publish_source(
+    source: &mut dyn Source,
+    link: &LinkConfig,
+    stop: &AtomicBool,
+    progress: &PublishProgress,
+) -> Result<PublishReport, PublishError> {
+    let result = Publisher::new(source, link, progress).and_then(|publisher| publisher.run(stop));
     progress.recording.store(false, Ordering::Relaxed);
     result
 }
@@ -236,7 +274,8 @@ struct OnAir {
 }
 
 struct Publisher<'a> {
-    config: &'a PublishConfig,
+    source: &'a mut dyn Source,
+    config: &'a LinkConfig,
     progress: &'a PublishProgress,
     clock: Clock,
     poll: Poll,
@@ -247,10 +286,6 @@ struct Publisher<'a> {
     flowed: Instant,
     /// One per track over UDP, none over TCP.
     ports: Vec<Ports>,
-    packetizers: Vec<Packetizer>,
-    clock_rates: Vec<NonZeroU32>,
-    play: Play,
-    next: Option<TimedUnit>,
     packets: Vec<Bytes>,
     on_air: Option<OnAir>,
     leaving: Option<Instant>,
@@ -263,44 +298,38 @@ struct Publisher<'a> {
 
 impl<'a> Publisher<'a> {
     fn new(
-        clip: &Clip,
-        config: &'a PublishConfig,
+        source: &'a mut dyn Source,
+        config: &'a LinkConfig,
         progress: &'a PublishProgress,
     ) -> Result<Self, PublishError> {
         let clock = clock::system();
         let now = clock().mono;
         let poll = Poll::new()?;
-        let mut stream = TcpStream::connect(config.server)?;
+        let server = config.target.server;
+        let mut stream = TcpStream::connect(server)?;
         poll.registry().register(&mut stream, TOKEN, Interest::READABLE | Interest::WRITABLE)?;
-        let udp_tracks = if config.transport == TransportPolicy::Tcp { 0 } else { clip.tracks().len() };
+        let udp_tracks = if config.transport == TransportPolicy::Tcp { 0 } else { source.tracks() };
         let (mut ports, mut numbers) = (Vec::new(), Vec::new());
         for _ in 0..udp_tracks {
-            let mut pair = bind_pair(config.server.ip())?;
+            let mut pair = bind_pair(server.ip())?;
             poll.registry().register(&mut pair.rtp, TOKEN, Interest::READABLE)?;
             poll.registry().register(&mut pair.rtcp, TOKEN, Interest::READABLE)?;
             let [rtp, rtcp] = [pair.rtp.local_addr()?.port(), pair.rtcp.local_addr()?.port()];
             numbers.push(UdpPorts { rtp, rtcp });
             ports.push(pair);
         }
-        let tracks = clip.tracks().iter().enumerate();
-        let packetizers = tracks
-            .map(|(index, track)| Ok(Packetizer::new(track.format.clone(), index, origin()?)))
-            .collect::<Result<_, PublishError>>()?;
-        let mut play = Arc::new(clip.clone()).play();
+        let client = Arc::new(client_config(source.sdp(), config));
         Ok(Self {
+            source,
             config,
             progress,
             clock,
             poll,
             stream,
-            session: ClientSession::new(Arc::new(client_config(clip, config)), numbers, now),
+            session: ClientSession::new(client, numbers, now),
             unsent: Vec::new(),
             flowed: now,
             ports,
-            packetizers,
-            clock_rates: clip.tracks().iter().map(|track| track.clock_rate).collect(),
-            next: play.next(),
-            play,
             packets: Vec::new(),
             on_air: None,
             leaving: None,
@@ -318,9 +347,12 @@ impl<'a> Publisher<'a> {
             self.look_at_time(now.mono, stop.load(Ordering::Relaxed));
             self.send_due(now);
             self.carry_out(now);
-            let wait = self.wake(now.mono).saturating_duration_since(now.mono);
+            let wake = self.wake(now.mono);
+            // The poll waits in whole milliseconds: it leaves the last of them to a finer clock.
+            let wait = wake.saturating_duration_since(now.mono).saturating_sub(FINE);
             match self.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
+                _ if wait.is_zero() => thread::sleep(wake.saturating_duration_since(Instant::now())),
                 _ => {}
             }
             // Few sockets: each is asked, whatever woke us.
@@ -345,8 +377,8 @@ impl<'a> Publisher<'a> {
         let mut wake = now + TURN;
         if let Some(on_air) = self.on_air.as_ref().filter(|_| self.may_send()) {
             wake = wake.min(on_air.next_report);
-            if let Some(unit) = &self.next {
-                wake = wake.min(on_air.began.mono + unit.at);
+            if let Some(at) = self.source.next_at() {
+                wake = wake.min(on_air.began.mono + at);
             }
         }
         self.session.deadline().map_or(wake, |deadline| wake.min(deadline))
@@ -379,19 +411,20 @@ impl<'a> Publisher<'a> {
         self.session.is_streaming() && self.leaving.is_none() && self.unsent.len() <= UNSENT_BYTES_MAX
     }
 
-    /// Sends what is late, and the sender reports when it is their time.
+    /// Sends what is due, and the sender reports when it is their time.
     fn send_due(&mut self, now: Now) {
         while self.may_send()
             && let Some(on_air) = &mut self.on_air
-            && let Some(unit) = self.next.take_if(|unit| on_air.began.mono + unit.at <= now.mono)
+            && let Some(at) = self.source.next_at()
+            && on_air.began.mono + at <= now.mono
         {
-            let late = now.mono.duration_since(on_air.began.mono + unit.at);
+            let late = now.mono.duration_since(on_air.began.mono + at);
             if late > LATE_MAX {
                 on_air.began.mono += late;
                 on_air.began.wall = on_air.began.wall.saturating_add(late);
             }
-            self.next = self.play.next();
-            self.send_unit(&unit);
+            let due = on_air.began.mono + at;
+            self.send_unit(due);
         }
         let due = self.on_air.as_ref().is_some_and(|on_air| on_air.next_report <= now.mono);
         if due && self.may_send() {
@@ -399,12 +432,11 @@ impl<'a> Publisher<'a> {
         }
     }
 
-    fn send_unit(&mut self, unit: &TimedUnit) {
-        let Some(packetizer) = self.packetizers.get_mut(unit.track) else { return };
+    fn send_unit(&mut self, due: Instant) {
         let mut packets = std::mem::take(&mut self.packets);
-        packetizer.packetize(unit, &mut packets);
+        let track = self.source.take(due, &mut packets);
         for packet in packets.drain(..) {
-            if self.send_packet(unit.track, false, &packet) {
+            if self.send_packet(track, false, &packet) {
                 self.report.packets += 1;
                 self.report.bytes += packet.len() as u64;
             }
@@ -420,12 +452,7 @@ impl<'a> Publisher<'a> {
         on_air.next_report = now.mono + REPORT_EVERY;
         let elapsed = now.mono.saturating_duration_since(on_air.began.mono);
         let ntp = NtpTime::from(on_air.began.wall.saturating_add(elapsed));
-        let reports: Vec<_> = self
-            .packetizers
-            .iter()
-            .zip(&self.clock_rates)
-            .map(|(packetizer, rate)| packetizer.sender_info(ntp, ticks_in(elapsed, *rate)))
-            .collect();
+        let reports = self.source.sender_infos(ntp, elapsed);
         for (track, info) in reports.iter().enumerate().filter(|(_, info)| info.packets > 0) {
             let mut packet = Vec::with_capacity(64);
             rtcp::write_sender_report(&mut packet, info, rtcp::CNAME);
@@ -533,7 +560,7 @@ impl<'a> Publisher<'a> {
         }
         for (ports, track) in self.ports.iter().zip(tracks) {
             let server = track.server.ok_or(PublishError::ServerPortsMissing)?;
-            let ip = self.config.server.ip();
+            let ip = self.config.target.server.ip();
             ports.rtp.connect(SocketAddr::new(ip, server.rtp))?;
             ports.rtcp.connect(SocketAddr::new(ip, server.rtcp))?;
         }
@@ -576,18 +603,19 @@ fn take_goodbye(goodbye: &mut Option<String>, packet: &[u8]) {
     }
 }
 
-fn client_config(clip: &Clip, config: &PublishConfig) -> ClientConfig {
-    let url = format!("rtsp://{}/{}", config.server, config.channel);
-    let mut client = ClientConfig::new(ClientRole::Publish { sdp: sdp(clip, "slotcast clip") }, url);
+fn client_config(sdp: String, config: &LinkConfig) -> ClientConfig {
+    let mut client = ClientConfig::new(ClientRole::Publish { sdp }, config.target.url.clone());
     client.transport = config.transport;
-    client.credentials =
-        Some(ClientCredentials { user: USER.to_owned(), password: config.reservation_id.clone() });
+    client.credentials.clone_from(&config.target.credentials);
     client.response = RESPONSE_MAX;
     client
 }
 
 /// Random, as RFC 3550 §5.1 wants it.
-fn origin() -> Result<Origin, PublishError> {
+///
+/// # Errors
+/// The kernel gives no random numbers.
+pub fn origin() -> Result<Origin, PublishError> {
     let mut bytes = [0; 10];
     getrandom::fill(&mut bytes).map_err(PublishError::Random)?;
     let [a, b, c, d, e, f, g, h, i, j] = bytes;

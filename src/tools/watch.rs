@@ -1,11 +1,16 @@
 //! Many viewers in a few threads: they play, count, and report.
 //!
-//! Owns: the viewers' sockets and what each of them saw: packets, losses by sequence number, refusals, BYE, the close.
-//! Not here: decoding. Bounded: in viewers, in threads, and by the time of [`WatchConfig::patience`].
+//! Owns: who comes when and over what; what each viewer saw: packets, losses, refusals, BYE, the close.
+//! Not here: decoding. Bounded: in viewers, in threads, and by the time of [`CrowdConfig::patience`].
+
+mod crowd;
+mod frames;
+mod sequence;
+mod viewer;
 
 use std::{
-    io::{self, Read, Write},
-    net::{Ipv4Addr, SocketAddr, UdpSocket as StdUdpSocket},
+    io,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -14,36 +19,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mio::{
-    Events, Interest, Poll, Token,
-    net::{TcpStream, UdpSocket},
-};
-use slotcast_core::{
-    media::TRACKS_MAX,
-    rtcp::{self, RtcpPacket},
-    rtp::{RtpPacket, SequenceNumber},
-};
-use slotcast_rtsp::{
-    client::{
-        ClientConfig, ClientCredentials, ClientEvent, ClientOutput, ClientRole, ClientSession, Failure,
-        TransportPolicy,
-    },
-    server::UdpPorts,
-};
+use slotcast_rtsp::client::ClientCredentials;
+
+use self::crowd::{Crowd, CrowdReport, Plan};
+use super::target::Target;
+use crate::load::histogram::Histogram;
 
 /// Most viewers of one watch.
 pub const VIEWERS_MAX: usize = 20_000;
-/// Tracks that UDP viewers hold ports ready for.
-const UDP_TRACKS: usize = 2;
-/// Tokens per viewer: one for RTSP, two per track.
-const TOKENS: usize = 1 + 2 * UDP_TRACKS;
-/// How often deadlines and orders are looked at.
-const TURN: Duration = Duration::from_millis(50);
-/// How long a viewer may take to leave.
-const LEAVE_MAX: Duration = Duration::from_secs(2);
-const UDP_RECEIVE_BUFFER_BYTES: usize = 1 << 20;
+/// Most threads of one watch.
+pub const THREADS_MAX: usize = 64;
+/// What the names of the threads begin with.
+pub const THREAD: &str = "watch-";
+/// The user name that goes with a password: servers that ask for one take any.
+const USER: &str = "viewer";
 
-/// What the viewers do.
+/// What viewers of one channel do.
 #[derive(Clone, Debug)]
 pub struct WatchConfig {
     /// Where RTSP is.
@@ -62,6 +53,46 @@ pub struct WatchConfig {
     pub threads: usize,
     /// After this time the viewers leave by themselves.
     pub patience: Duration,
+}
+
+/// What viewers of any channels do.
+#[derive(Clone, Debug)]
+pub struct CrowdConfig {
+    /// What is watched; viewers take turns.
+    pub targets: Vec<Target>,
+    /// How many in all, at most [`VIEWERS_MAX`].
+    pub viewers: usize,
+    /// How many of them over UDP, of each target the same share; the others over TCP.
+    pub udp_viewers: usize,
+    /// Viewers who connect per second.
+    pub per_second: u32,
+    /// Over so many threads, at most [`THREADS_MAX`].
+    pub threads: usize,
+    /// After this time the viewers leave by themselves.
+    pub patience: Duration,
+}
+
+impl From<&WatchConfig> for CrowdConfig {
+    fn from(config: &WatchConfig) -> Self {
+        let target = Target {
+            server: config.server,
+            url: format!("rtsp://{}/{}", config.server, config.channel),
+            credentials: config.password.clone().map(viewer_credentials),
+        };
+        Self {
+            targets: vec![target],
+            viewers: config.viewers,
+            udp_viewers: config.udp_viewers,
+            per_second: config.per_second,
+            threads: config.threads,
+            patience: config.patience,
+        }
+    }
+}
+
+/// What a viewer shows who was told a password only.
+pub fn viewer_credentials(password: String) -> ClientCredentials {
+    ClientCredentials { user: USER.to_owned(), password }
 }
 
 /// How a viewer's session came out.
@@ -99,364 +130,10 @@ pub struct ViewerReport {
     pub joined_in: Option<Duration>,
     /// When the last RTP packet was read.
     pub last_media: Option<Instant>,
-    /// When a BYE was read on the first track.
+    /// When a BYE was read on any track.
     pub told: Option<Instant>,
     /// When the server closed the connection.
     pub closed: Option<Instant>,
-}
-
-/// What all viewers together have seen so far.
-#[derive(Debug, Default)]
-pub struct WatchProgress {
-    /// Playing now.
-    pub playing: AtomicU64,
-    /// Refused so far.
-    pub refused: AtomicU64,
-    /// RTP packets so far.
-    pub packets: AtomicU64,
-}
-
-/// Viewers at work.
-pub struct Watch {
-    threads: Vec<JoinHandle<io::Result<Vec<ViewerReport>>>>,
-    progress: Arc<WatchProgress>,
-    stop: Arc<AtomicBool>,
-}
-
-impl Watch {
-    /// Sends the viewers out.
-    pub fn start(config: &WatchConfig) -> io::Result<Self> {
-        let (progress, stop) = (Arc::<WatchProgress>::default(), Arc::<AtomicBool>::default());
-        let threads = config.threads.clamp(1, 64);
-        let viewers = config.viewers.min(VIEWERS_MAX);
-        let started = Instant::now();
-        let threads = (0..threads)
-            .map(|thread| {
-                // Every other one over UDP as long as there are any, so that both kinds come from the beginning.
-                let own: Vec<Plan> = (0..viewers)
-                    .filter(|viewer| viewer % threads == thread)
-                    .map(|viewer| Plan {
-                        udp: is_udp(viewer, viewers, config.udp_viewers),
-                        at: started
-                            + Duration::from_secs_f64(viewer as f64 / f64::from(config.per_second.max(1))),
-                    })
-                    .collect();
-                let crowd = Crowd::new(config, own, Arc::clone(&progress), Arc::clone(&stop))?;
-                std::thread::Builder::new().name(format!("watch-{thread}")).spawn(move || crowd.run())
-            })
-            .collect::<io::Result<_>>()?;
-        Ok(Self { threads, progress, stop })
-    }
-
-    /// What they have seen so far.
-    pub fn progress(&self) -> &WatchProgress {
-        &self.progress
-    }
-
-    /// Whether all have left.
-    pub fn is_over(&self) -> bool {
-        self.threads.iter().all(JoinHandle::is_finished)
-    }
-
-    /// Lets those who still watch leave.
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-
-    /// Waits until all have left, and tells what they saw.
-    pub fn join(self) -> io::Result<Vec<ViewerReport>> {
-        let mut reports = Vec::new();
-        for thread in self.threads {
-            let own = thread.join().map_err(|_| io::Error::other("a watching thread panicked"))?;
-            reports.append(&mut own?);
-        }
-        Ok(reports)
-    }
-}
-
-/// Spreads `udp` UDP viewers evenly among `all`.
-const fn is_udp(viewer: usize, all: usize, udp: usize) -> bool {
-    (viewer + 1) * udp / all > viewer * udp / all
-}
-
-struct Plan {
-    udp: bool,
-    at: Instant,
-}
-
-/// The sequence numbers of one track.
-#[derive(Clone, Copy, Default)]
-struct Sequence {
-    first: Option<SequenceNumber>,
-    /// Numbers from the first to the highest, both included.
-    span: u64,
-    received: u64,
-}
-
-impl Sequence {
-    fn begin(&mut self, first: SequenceNumber) {
-        *self = Self { first: Some(first), span: 0, received: 0 };
-    }
-
-    fn take(&mut self, number: SequenceNumber) {
-        let first = *self.first.get_or_insert(number);
-        self.received += 1;
-        // Where the number lies relative to the highest so far, over the wrap at 2^16.
-        let highest = SequenceNumber(first.0.wrapping_add(self.span as u16).wrapping_sub(1));
-        let ahead = number.0.wrapping_sub(highest.0).cast_signed();
-        if ahead > 0 {
-            self.span += u64::from(ahead.unsigned_abs());
-        }
-    }
-
-    const fn lost(self) -> u64 {
-        self.span.saturating_sub(self.received)
-    }
-}
-
-struct Viewer {
-    stream: TcpStream,
-    session: ClientSession,
-    unsent: Vec<u8>,
-    sockets: Vec<UdpSocket>,
-    sequences: [Sequence; TRACKS_MAX],
-    report: ViewerReport,
-    played: Option<Instant>,
-    leaving: Option<Instant>,
-    done: bool,
-}
-
-/// The viewers of one thread.
-struct Crowd {
-    poll: Poll,
-    configs: [Arc<ClientConfig>; 2],
-    server: SocketAddr,
-    plans: std::vec::IntoIter<Plan>,
-    next: Option<Plan>,
-    viewers: Vec<Viewer>,
-    reports: Vec<ViewerReport>,
-    open: usize,
-    progress: Arc<WatchProgress>,
-    stop: Arc<AtomicBool>,
-    until: Instant,
-    buffer: Vec<u8>,
-}
-
-impl Crowd {
-    fn new(
-        config: &WatchConfig,
-        plans: Vec<Plan>,
-        progress: Arc<WatchProgress>,
-        stop: Arc<AtomicBool>,
-    ) -> io::Result<Self> {
-        let client = |transport| {
-            let url = format!("rtsp://{}/{}", config.server, config.channel);
-            let mut client = ClientConfig::new(ClientRole::Watch, url);
-            client.transport = transport;
-            client.credentials = config
-                .password
-                .clone()
-                .map(|password| ClientCredentials { user: "viewer".to_owned(), password });
-            Arc::new(client)
-        };
-        let mut plans = plans.into_iter();
-        Ok(Self {
-            poll: Poll::new()?,
-            configs: [client(TransportPolicy::Tcp), client(TransportPolicy::Udp)],
-            server: config.server,
-            next: plans.next(),
-            plans,
-            viewers: Vec::new(),
-            reports: Vec::new(),
-            open: 0,
-            progress,
-            stop,
-            until: Instant::now() + config.patience,
-            buffer: vec![0; 64 * 1024],
-        })
-    }
-
-    fn run(mut self) -> io::Result<Vec<ViewerReport>> {
-        let mut events = Events::with_capacity(1024);
-        let mut look_at = Instant::now();
-        while self.next.is_some() || self.open > 0 {
-            let now = Instant::now();
-            self.connect_due(now)?;
-            if now >= look_at {
-                self.look_around(now);
-                look_at = now + TURN;
-            }
-            let wake = self.next.as_ref().map_or(look_at, |plan| plan.at.min(look_at));
-            match self.poll.poll(&mut events, Some(wake.saturating_duration_since(now))) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-                _ => {}
-            }
-            let now = Instant::now();
-            for event in &events {
-                let (viewer, socket) = (event.token().0 / TOKENS, event.token().0 % TOKENS);
-                match socket {
-                    0 => self.on_rtsp(viewer, now),
-                    _ => self.on_datagrams(viewer, socket - 1, now),
-                }
-            }
-        }
-        self.reports.extend(self.viewers.into_iter().map(|viewer| viewer.report));
-        Ok(self.reports)
-    }
-
-    fn connect_due(&mut self, now: Instant) -> io::Result<()> {
-        while self.next.as_ref().is_some_and(|plan| plan.at <= now) {
-            let Some(plan) = self.next.take() else { break };
-            self.next = self.plans.next();
-            if self.stop.load(Ordering::Relaxed) || now >= self.until {
-                continue;
-            }
-            match self.connect(plan.udp, now) {
-                Ok(()) => {}
-                Err(error) => {
-                    self.reports.push(ViewerReport::new(plan.udp, Outcome::Failed(error.to_string())));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn connect(&mut self, udp: bool, now: Instant) -> io::Result<()> {
-        let key = self.viewers.len();
-        let mut stream = TcpStream::connect(self.server)?;
-        let both = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut stream, Token(key * TOKENS), both)?;
-        let (mut sockets, mut ports) = (Vec::new(), Vec::new());
-        for _ in 0..if udp { UDP_TRACKS } else { 0 } {
-            let [rtp, rtcp] = [bind(self.server)?, bind(self.server)?];
-            ports.push(UdpPorts { rtp: rtp.local_addr()?.port(), rtcp: rtcp.local_addr()?.port() });
-            sockets.extend([rtp, rtcp]);
-        }
-        for (place, socket) in sockets.iter_mut().enumerate() {
-            self.poll.registry().register(socket, Token(key * TOKENS + 1 + place), Interest::READABLE)?;
-        }
-        self.viewers.push(Viewer {
-            stream,
-            session: ClientSession::new(Arc::clone(&self.configs[usize::from(udp)]), ports, now),
-            unsent: Vec::new(),
-            sockets,
-            sequences: Default::default(),
-            report: ViewerReport::new(udp, Outcome::Left),
-            played: None,
-            leaving: None,
-            done: false,
-        });
-        self.open += 1;
-        Ok(())
-    }
-
-    /// Deadlines, and the order to leave.
-    fn look_around(&mut self, now: Instant) {
-        let leave = self.stop.load(Ordering::Relaxed) || now >= self.until;
-        for key in 0..self.viewers.len() {
-            let viewer = &mut self.viewers[key];
-            if viewer.done {
-                continue;
-            }
-            if leave && viewer.leaving.is_none() {
-                viewer.leaving = Some(now);
-                viewer.session.teardown(now);
-            }
-            if viewer.session.deadline().is_some_and(|at| at <= now) {
-                viewer.session.handle_timeout(now);
-            }
-            self.carry_out(key, now);
-            if self.viewers[key].leaving.is_some_and(|at| now.saturating_duration_since(at) > LEAVE_MAX) {
-                self.finish(key);
-            }
-        }
-    }
-
-    fn on_rtsp(&mut self, key: usize, now: Instant) {
-        let Some(viewer) = self.viewers.get_mut(key).filter(|viewer| !viewer.done) else { return };
-        let mut over = false;
-        loop {
-            match viewer.stream.read(&mut self.buffer) {
-                Ok(0) => over = true,
-                Ok(count) => {
-                    viewer.session.handle_bytes(now, &self.buffer[..count]);
-                    continue;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // Not connected yet.
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
-                Err(_) => over = true,
-            }
-            break;
-        }
-        self.carry_out(key, now);
-        let viewer = &mut self.viewers[key];
-        if over && !viewer.done {
-            viewer.report.closed.get_or_insert(now);
-            viewer.session.handle_eof();
-            self.carry_out(key, now);
-            self.finish(key);
-        }
-    }
-
-    fn on_datagrams(&mut self, key: usize, socket: usize, now: Instant) {
-        let Some(viewer) = self.viewers.get_mut(key).filter(|viewer| !viewer.done) else { return };
-        while let Some(count) = viewer.sockets.get(socket).and_then(|s| s.recv(&mut self.buffer).ok()) {
-            viewer.take_packet(socket as u8, &self.buffer[..count], now, &self.progress);
-        }
-    }
-
-    fn carry_out(&mut self, key: usize, now: Instant) {
-        let viewer = &mut self.viewers[key];
-        let mut closed = false;
-        while let Some(output) = viewer.session.poll_output() {
-            match output {
-                ClientOutput::Send(bytes) => viewer.unsent.extend_from_slice(&bytes),
-                ClientOutput::Frame { channel, payload } => {
-                    viewer.take_packet(channel, &payload, now, &self.progress);
-                }
-                ClientOutput::Event(event) => viewer.on_event(event, now, &self.progress),
-                ClientOutput::Failed(failure) => viewer.on_failure(&failure, &self.progress),
-                ClientOutput::Closed => closed = true,
-            }
-        }
-        while !viewer.unsent.is_empty() {
-            match viewer.stream.write(&viewer.unsent) {
-                Ok(count) => drop(viewer.unsent.drain(..count)),
-                Err(_) => break,
-            }
-        }
-        if closed {
-            self.finish(key);
-        }
-    }
-
-    fn finish(&mut self, key: usize) {
-        let viewer = &mut self.viewers[key];
-        if std::mem::replace(&mut viewer.done, true) {
-            return;
-        }
-        self.open -= 1;
-        if viewer.played.is_some() {
-            self.progress.playing.fetch_sub(1, Ordering::Relaxed);
-        }
-        viewer.report.lost = viewer.sequences.iter().map(|sequence| sequence.lost()).sum();
-        let registry = self.poll.registry();
-        let _ = registry.deregister(&mut viewer.stream);
-        let _ = viewer.stream.shutdown(std::net::Shutdown::Both);
-        viewer.sockets.iter_mut().for_each(|socket| _ = registry.deregister(socket));
-        viewer.sockets.clear();
-    }
-}
-
-fn bind(server: SocketAddr) -> io::Result<UdpSocket> {
-    let ip = if server.ip().is_loopback() { server.ip() } else { Ipv4Addr::UNSPECIFIED.into() };
-    let socket = StdUdpSocket::bind((ip, 0))?;
-    socket.set_nonblocking(true)?;
-    // The kernel gives what it allows.
-    let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(UDP_RECEIVE_BUFFER_BYTES);
-    Ok(UdpSocket::from_std(socket))
 }
 
 impl ViewerReport {
@@ -475,86 +152,205 @@ impl ViewerReport {
     }
 }
 
-impl Viewer {
-    /// Takes an RTP (even channel) or RTCP packet of track `channel / 2`.
-    fn take_packet(&mut self, channel: u8, packet: &[u8], now: Instant, progress: &WatchProgress) {
-        if !channel.is_multiple_of(2) {
-            let bye = rtcp::packets(packet).flatten().any(|packet| matches!(packet, RtcpPacket::Bye(_)));
-            if bye {
-                self.report.told.get_or_insert(now);
-            }
-            return;
+/// What one viewer saw, for measuring.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Index of what it watched.
+    pub target: usize,
+    /// The session in all.
+    pub report: ViewerReport,
+    /// Packets that came after a later one.
+    pub reordered: u64,
+    /// Packets that had come already.
+    pub duplicates: u64,
+    /// From sending PLAY to the first packet.
+    pub first_packet_in: Option<Duration>,
+    /// From sending PLAY to the first packet of a key frame of the video.
+    pub first_key_in: Option<Duration>,
+    /// Whether PLAY was answered with 200.
+    pub played: bool,
+    /// The server's reason in a BYE.
+    pub goodbye: Option<String>,
+    /// Packets that were sent in the window of [`Watch::measure_from`]; unstamped ones: that came in it.
+    pub measured_packets: u64,
+    /// Their bytes.
+    pub measured_bytes: u64,
+}
+
+impl Seen {
+    const fn new(target: usize, report: ViewerReport) -> Self {
+        Self {
+            target,
+            report,
+            reordered: 0,
+            duplicates: 0,
+            first_packet_in: None,
+            first_key_in: None,
+            played: false,
+            goodbye: None,
+            measured_packets: 0,
+            measured_bytes: 0,
         }
-        let Ok(rtp) = RtpPacket::parse(packet) else { return };
-        self.report.packets += 1;
-        self.report.bytes += packet.len() as u64;
-        self.report.last_media = Some(now);
-        if self.report.joined_in.is_none() {
-            self.report.joined_in = self.played.map(|played| now.saturating_duration_since(played));
+    }
+}
+
+/// What all viewers together have seen so far.
+#[derive(Debug)]
+pub struct WatchProgress {
+    /// Playing now.
+    pub playing: AtomicU64,
+    /// Refused so far.
+    pub refused: AtomicU64,
+    /// Playing no more, for whatever reason, or never.
+    pub gone: AtomicU64,
+    /// RTP packets so far.
+    pub packets: AtomicU64,
+    /// Stamps that are measured: from here ...
+    from: AtomicU64,
+    /// ... to here.
+    to: AtomicU64,
+}
+
+impl Default for WatchProgress {
+    fn default() -> Self {
+        let number = AtomicU64::new;
+        Self {
+            playing: number(0),
+            refused: number(0),
+            gone: number(0),
+            packets: number(0),
+            from: number(u64::MAX),
+            to: number(u64::MAX),
         }
-        if let Some(sequence) = self.sequences.get_mut(usize::from(channel / 2)) {
-            sequence.take(rtp.sequence_number());
+    }
+}
+
+/// What came of a watch.
+#[derive(Debug, Default)]
+pub struct WatchReport {
+    /// Each viewer.
+    pub viewers: Vec<Seen>,
+    /// From a packet's stamp to the moment at which its viewer had it in hand; TCP viewers, UDP viewers.
+    pub latency: [Histogram; 2],
+    /// Datagrams that the kernel dropped because the viewers read too slowly: our loss, not the server's.
+    pub udp_drops: u64,
+}
+
+/// Viewers at work.
+pub struct Watch {
+    threads: Vec<JoinHandle<io::Result<CrowdReport>>>,
+    progress: Arc<WatchProgress>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Watch {
+    /// Sends the viewers out.
+    ///
+    /// # Errors
+    /// There is nothing to watch, or a thread or its poll cannot be made.
+    pub fn start(config: impl Into<CrowdConfig>) -> io::Result<Self> {
+        let mut config = config.into();
+        if config.targets.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "there is nothing to watch"));
         }
-        progress.packets.fetch_add(1, Ordering::Relaxed);
+        config.viewers = config.viewers.min(VIEWERS_MAX);
+        let (progress, stop) = (Arc::<WatchProgress>::default(), Arc::<AtomicBool>::default());
+        let threads = config.threads.clamp(1, THREADS_MAX);
+        let mut plans: Vec<Vec<Plan>> = (0..threads).map(|_| Vec::new()).collect();
+        let started = Instant::now();
+        for viewer in 0..config.viewers {
+            let after = viewer as f64 / f64::from(config.per_second.max(1));
+            plans[viewer / 2 % threads].push(Plan {
+                udp: is_udp(viewer, config.viewers, config.udp_viewers, config.targets.len()),
+                target: viewer % config.targets.len(),
+                at: started + Duration::from_secs_f64(after),
+            });
+        }
+        let threads = plans.into_iter().enumerate().map(|(number, plans)| {
+            let crowd = Crowd::new(&config, plans, Arc::clone(&progress), Arc::clone(&stop))?;
+            std::thread::Builder::new().name(format!("{THREAD}{number}")).spawn(move || crowd.run())
+        });
+        Ok(Self { threads: threads.collect::<io::Result<_>>()?, progress, stop })
     }
 
-    fn on_event(&mut self, event: ClientEvent, now: Instant, progress: &WatchProgress) {
-        if let ClientEvent::Playing { rtp_info } = event {
-            self.played = Some(now);
-            progress.playing.fetch_add(1, Ordering::Relaxed);
-            for info in rtp_info {
-                if let (Some(seq), Some(sequence)) =
-                    (info.seq, self.sequences.get_mut(usize::from(info.track)))
-                    && sequence.received == 0
-                {
-                    sequence.begin(SequenceNumber(seq));
-                }
-            }
-        }
+    /// What they have seen so far.
+    pub fn progress(&self) -> &WatchProgress {
+        &self.progress
     }
 
-    fn on_failure(&mut self, failure: &Failure, progress: &WatchProgress) {
-        self.report.outcome = match failure {
-            Failure::Refused { status, reason, .. } => {
-                progress.refused.fetch_add(1, Ordering::Relaxed);
-                Outcome::Refused { status: status.code(), reason: reason.clone() }
-            }
-            Failure::Disconnected { method: None } => Outcome::Ended,
-            other => Outcome::Failed(format!("{other:?}")),
-        };
+    /// Measures packets stamped from `nanos` on (`load::shape::monotonic_nanos`).
+    pub fn measure_from(&self, nanos: u64) {
+        self.progress.from.store(nanos, Ordering::Release);
     }
+
+    /// Measures packets stamped before `nanos`.
+    pub fn measure_to(&self, nanos: u64) {
+        self.progress.to.store(nanos, Ordering::Release);
+    }
+
+    /// Whether all have left.
+    pub fn is_over(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Lets those who still watch leave.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until all have left, and tells what each saw.
+    pub fn join(self) -> io::Result<Vec<ViewerReport>> {
+        Ok(self.finish()?.viewers.into_iter().map(|seen| seen.report).collect())
+    }
+
+    /// Waits until all have left, and tells what was measured.
+    pub fn finish(self) -> io::Result<WatchReport> {
+        let mut report = WatchReport::default();
+        for thread in self.threads {
+            let own = thread.join().map_err(|_| io::Error::other("a watching thread panicked"))??;
+            report.viewers.extend(own.viewers);
+            report.latency.iter_mut().zip(&own.latency).for_each(|(all, own)| all.merge(own));
+            report.udp_drops += own.udp_drops;
+        }
+        Ok(report)
+    }
+}
+
+/// Spreads `udp` UDP viewers evenly among `all`, and so among the viewers of each target, who take turns.
+const fn is_udp(viewer: usize, all: usize, udp: usize, targets: usize) -> bool {
+    let (target, own) = (viewer % targets, viewer / targets);
+    let more = all % targets;
+    let before = target * (all / targets) + if target < more { target } else { more };
+    let place = before + own;
+    (place + 1) * udp / all > place * udp / all
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn check(first: Option<u16>, numbers: &[u16], lost: u64) {
-        let mut sequence = Sequence::default();
-        if let Some(first) = first {
-            sequence.begin(SequenceNumber(first));
-        }
-        numbers.iter().for_each(|&number| sequence.take(SequenceNumber(number)));
-        assert_eq!(sequence.lost(), lost, "{first:?} {numbers:?}");
-    }
-
-    #[test]
-    fn losses_are_counted_by_sequence_number() {
-        check(None, &[7, 8, 9], 0);
-        check(Some(5), &[7, 8, 9], 2);
-        check(None, &[1, 2, 5, 6], 2);
-        check(None, &[1, 3, 2, 4], 0);
-        check(None, &[65_534, 65_535, 0, 1], 0);
-        check(Some(65_530), &[65_534, 65_535, 1], 5);
-    }
-
     #[test]
     fn transports_are_spread_evenly() {
-        let udp = |all, udp| (0..all).map(|viewer| is_udp(viewer, all, udp)).collect::<Vec<_>>();
+        let udp = |all, udp| (0..all).map(|viewer| is_udp(viewer, all, udp, 1)).collect::<Vec<_>>();
         assert_eq!(udp(4, 2), [false, true, false, true]);
         assert_eq!(udp(3, 0), [false; 3]);
         assert_eq!(udp(3, 3), [true; 3]);
         assert_eq!(udp(60, 30).iter().filter(|udp| **udp).count(), 30);
+    }
+
+    #[test]
+    fn each_target_has_its_share_of_both_transports() {
+        for (all, targets) in [(40, 4), (41, 4), (7, 3), (2, 5)] {
+            let udp: Vec<usize> = (0..all)
+                .filter(|&viewer| is_udp(viewer, all, all / 2, targets))
+                .map(|v| v % targets)
+                .collect();
+            assert_eq!(udp.len(), all / 2);
+            for target in 0..targets {
+                let own = (0..all).filter(|viewer| viewer % targets == target).count();
+                let over_udp = udp.iter().filter(|&&of| of == target).count();
+                assert!(over_udp.abs_diff(own / 2) <= 1, "{all} on {targets}: {over_udp} of {own}");
+            }
+        }
     }
 }
