@@ -1,0 +1,186 @@
+//! `slotcast load push` and `load view` against a whole server: what was pushed arrives, and what is refused is counted.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use slotcast::{
+    clock,
+    config::Config,
+    load::{
+        push::{Content, PushConfig, PushReport, push},
+        shape::Shape,
+        view::{ViewConfig, ViewReport, measure},
+    },
+    serve::Server,
+    tools::target::{ReachPolicy, Target},
+};
+use slotcast_rtsp::client::TransportPolicy;
+
+const ID: &str = "a-reservation-id-of-this-test";
+const PASSWORD: &str = "a-password-of-this-test";
+
+/// A server with `channels` channels of `seats` seats, each with a program that is on air.
+fn server(channels: usize, seats: u32, level: &str) -> Server {
+    let start = clock::system()().wall;
+    let end = start.saturating_add(Duration::from_secs(600));
+    let mut text = "[viewers]\nlisten = \"127.0.0.1:0\"\nrtp_ports = [0, 0]\nper_address = 1000\n\
+                    [links]\nlisten = [\"127.0.0.1:0\"]\nrtp_ports = [0, 0]\n[http]\nlisten = \"127.0.0.1:0\"\n"
+        .to_owned();
+    for number in 1..=channels {
+        text.push_str(&format!(
+            "[[channels]]\nnumber = {number}\nname = \"channel{number}\"\nseats = {seats}\nrate = \"4Mbit/s\"\ntoll = 1\n\
+             [[programs]]\nchannel = {number}\nstart = \"{start}\"\nend = \"{end}\"\nreservation_id = \"{ID}{number}\"\n\
+             open_level = \"{level}\"\ntitle = \"load\"\n"
+        ));
+        if level == "password" {
+            text.push_str(&format!("password = \"{PASSWORD}\"\n"));
+        }
+    }
+    let config = Config::parse(&text).unwrap_or_else(|problems| panic!("{problems}")).config;
+    Server::start(config, clock::system()).unwrap()
+}
+
+/// A push that goes on until it is stopped.
+struct Push {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<PushReport>,
+}
+
+impl Push {
+    #[track_caller]
+    fn start(server: &Server, channels: u32, transport: TransportPolicy, shape: Shape) -> Self {
+        let url = format!("rtsp://live:{ID}{{n}}@{}/channel{{n}}", server.addresses().links[0]);
+        let config = PushConfig {
+            targets: Target::parse_all(&url, channels, ReachPolicy::Loopback).unwrap(),
+            content: Content::Synthetic(shape),
+            transport,
+            duration: Duration::from_secs(120),
+        };
+        let stop = Arc::<AtomicBool>::default();
+        let flag = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || push(&config, &flag).unwrap());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        // A hundred chunks of each channel: every one of them is on air.
+        while server.fanout_stats().sum(|worker| &worker.chunks) < 100 * u64::from(channels) {
+            assert!(Instant::now() < deadline && !thread.is_finished(), "nothing was pushed");
+            std::thread::yield_now();
+        }
+        Self { stop, thread }
+    }
+
+    #[track_caller]
+    fn finish(self) -> PushReport {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+fn view(server: &Server, user: &str, channels: u32, viewers: usize, udp: usize) -> ViewReport {
+    let url = format!("rtsp://{user}{}/channel{{n}}", server.addresses().viewers);
+    let targets = Target::parse_all(&url, channels, ReachPolicy::Loopback).unwrap();
+    let mut config = ViewConfig::new(targets, viewers, udp, Duration::from_secs(1));
+    config.warm_up = Duration::from_millis(500);
+    config.server = Some((std::process::id(), "worker-".to_owned()));
+    measure(&config).unwrap()
+}
+
+#[track_caller]
+fn check(transport: TransportPolicy, audio_per_second: u32) {
+    let (channels, viewers) = (2, 12);
+    let shape = Shape { audio_per_second, ..Shape::default() };
+    let server = server(channels, 20, "public");
+    let push = Push::start(&server, 2, transport, shape);
+    let report = view(&server, "", 2, viewers, viewers / 2);
+    let pushed = push.finish();
+    assert_eq!((pushed.finished, pushed.failed), (2, Vec::new()));
+    assert!(pushed.packets > 0 && pushed.late_ms.count >= pushed.packets);
+
+    assert_eq!((report.all.connected, report.all.refused.len(), report.all.dropped.len()), (12, 0, 0));
+    for group in [&report.all, report.udp.as_ref().unwrap(), report.tcp.as_ref().unwrap()] {
+        assert_eq!((group.lost, group.duplicates, group.reordered), (0, 0, 0), "{report}");
+        assert_eq!(group.latency_ms.count, group.packets, "every packet has a stamp");
+        assert_eq!(group.first_packet_ms.count, group.viewers);
+        assert_eq!(group.first_key_ms.count, group.viewers);
+        assert!(group.packets > 0 && group.least_packets > 0, "{report}");
+    }
+    let [udp, tcp] = [&report.udp, &report.tcp].map(|group| group.as_ref().unwrap());
+    assert_eq!((udp.connected, tcp.connected), (6, 6));
+    assert_eq!(udp.packets + tcp.packets, report.all.packets);
+    assert_eq!(report.tool.udp_drops, 0);
+    // The server is this very process.
+    assert!(report.server.as_ref().unwrap().resident_after.is_some());
+    assert!(server.shutdown());
+}
+
+#[test]
+fn what_is_pushed_over_tcp_reaches_every_viewer_whole() {
+    check(TransportPolicy::Tcp, 0);
+}
+
+#[test]
+fn what_is_pushed_over_udp_with_sound_reaches_every_viewer_whole() {
+    check(TransportPolicy::Udp, 47);
+}
+
+#[test]
+fn viewers_over_the_seats_are_counted_by_status() {
+    let server = server(1, 3, "public");
+    let push = Push::start(&server, 1, TransportPolicy::Tcp, Shape::default());
+    let report = view(&server, "", 1, 10, 5);
+    assert_eq!((report.all.viewers, report.all.connected), (10, 3), "{report}");
+    let [refused] = report.all.refused.as_slice() else { panic!("{report}") };
+    assert_eq!((refused.status, refused.count), (453, 7));
+    assert!(!refused.reason.is_empty());
+    assert!(report.all.dropped.is_empty(), "{report}");
+    assert_eq!(report.all.lost, 0);
+    assert!(push.finish().failed.is_empty());
+    assert!(server.shutdown());
+}
+
+#[test]
+fn a_password_lets_viewers_in_and_a_wrong_one_is_counted() {
+    let server = server(1, 10, "password");
+    let push = Push::start(&server, 1, TransportPolicy::Tcp, Shape::default());
+    let right = view(&server, &format!("viewer:{PASSWORD}@"), 1, 2, 1);
+    assert_eq!((right.all.connected, right.all.lost), (2, 0), "{right}");
+    let wrong = view(&server, "viewer:wrong@", 1, 2, 1);
+    assert_eq!((wrong.all.connected, wrong.all.packets), (0, 0));
+    assert_eq!(
+        wrong.all.refused.iter().map(|refused| (refused.status, refused.count)).collect::<Vec<_>>(),
+        [(401, 2)]
+    );
+    push.finish();
+    assert!(server.shutdown());
+}
+
+#[test]
+fn a_push_with_a_wrong_reservation_id_says_why() {
+    let server = server(1, 1, "public");
+    let url = format!("rtsp://live:wrong@{}/channel1", server.addresses().links[0]);
+    let config = PushConfig {
+        targets: Target::parse_all(&url, 1, ReachPolicy::Loopback).unwrap(),
+        content: Content::Synthetic(Shape::default()),
+        transport: TransportPolicy::Tcp,
+        duration: Duration::from_secs(1),
+    };
+    let report = push(&config, &AtomicBool::new(false)).unwrap();
+    assert_eq!((report.finished, report.packets), (0, 0));
+    assert!(report.failed[0].contains("401"), "{:?}", report.failed);
+    assert!(!report.failed[0].contains("wrong@"), "{:?}", report.failed);
+    assert!(server.shutdown());
+}
+
+#[test]
+fn nobody_there_is_a_reason_for_each_viewer() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let target = Target::parse(&format!("rtsp://{free}/x"), ReachPolicy::Loopback).unwrap();
+    let report = measure(&ViewConfig::new(vec![target], 3, 1, Duration::from_secs(1))).unwrap();
+    assert_eq!((report.all.viewers, report.all.connected), (3, 0));
+    assert_eq!(report.all.dropped.iter().map(|dropped| dropped.count).sum::<u64>(), 3, "{report}");
+}
