@@ -16,6 +16,7 @@ pub mod receivers;
 pub mod round;
 pub mod saturated;
 pub mod shape;
+pub mod storm;
 pub mod view;
 
 /// What can be typed after `slotcast load`.
@@ -37,6 +38,8 @@ Examples:
     /// Watch with many viewers, and report what each got: loss, latency, joins, refusals
     #[command(after_help = view::EXAMPLES)]
     View(view::Args),
+    /// Press on a server's admission with crowds, and see what a viewer beside them notices
+    Storm(storm::Args),
 }
 
 /// Runs a load tool.
@@ -45,6 +48,7 @@ pub fn run(command: &Command) -> ExitCode {
         Command::Limit(args) => limit::run(args),
         Command::Push(args) => push::run(args),
         Command::View(args) => view::run(args),
+        Command::Storm(args) => storm::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
