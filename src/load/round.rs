@@ -29,6 +29,8 @@ const WARM_UP: Duration = Duration::from_secs(2);
 const TURN: Duration = Duration::from_secs(1);
 /// How long what is on its way at the end of a turn may take.
 const SETTLE: Duration = Duration::from_millis(500);
+/// Fed before the first viewer connects: a server offers a stream once it has packets of it.
+const LEAD: Duration = Duration::from_millis(500);
 /// How long viewers may take to connect, all together.
 const CONNECT_MAX: Duration = Duration::from_secs(60);
 
@@ -288,6 +290,7 @@ fn connect(
     publish: &mut Publish,
 ) -> io::Result<Vec<Socket>> {
     let (load, watch) = (*load, server.watch.clone());
+    feeder.run(LEAD, publish)?;
     let tracks = 1 + usize::from(load.shape.audio_per_second > 0);
     let thread = std::thread::Builder::new().name("load-connect".to_owned()).spawn(move || {
         let mut sockets = Vec::with_capacity(load.channels * load.receivers);

@@ -207,7 +207,10 @@ pub fn run(args: &Args) -> io::Result<()> {
 pub fn measure(config: &ViewConfig) -> io::Result<ViewReport> {
     let pid = config.server.as_ref().map(|(pid, _)| *pid);
     let uses = || -> io::Result<_> { Ok((ProcessUse::own()?, pid.map(ProcessUse::of).transpose()?)) };
-    uses()?;
+    uses().map_err(|error| {
+        let process = pid.unwrap_or_else(std::process::id);
+        io::Error::new(error.kind(), format!("process {process} cannot be looked at: {error}"))
+    })?;
     let resident = pid.and_then(resident_bytes);
     let watch = Watch::start(config.crowd.clone())?;
     let joined_in = joined(&watch, config);
