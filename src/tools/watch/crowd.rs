@@ -6,7 +6,7 @@ use std::{
     collections::HashSet,
     fs,
     io::{self, Read},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdUdpSocket},
+    net::{IpAddr, SocketAddr, UdpSocket as StdUdpSocket},
     os::{
         fd::{AsFd, AsRawFd},
         unix::fs::MetadataExt,
@@ -161,11 +161,12 @@ impl Crowd {
         let Some((server, configs)) = self.configs.get(plan.target) else { return Ok(()) };
         let key = self.viewers.len() * TOKENS;
         let mut stream = TcpStream::connect(*server)?;
+        let ip = stream.local_addr()?.ip();
         let registry = self.poll.registry();
         registry.register(&mut stream, Token(key), Interest::READABLE | Interest::WRITABLE)?;
         let (mut sockets, mut ports) = (Vec::new(), Vec::new());
         for _ in 0..if plan.udp { UDP_TRACKS } else { 0 } {
-            let [rtp, rtcp] = [bind(*server)?, bind(*server)?];
+            let [rtp, rtcp] = [bind(ip)?, bind(ip)?];
             ports.push(UdpPorts { rtp: rtp.local_addr()?.port(), rtcp: rtcp.local_addr()?.port() });
             sockets.extend([rtp, rtcp]);
         }
@@ -307,12 +308,8 @@ fn drops_of(table: &str, inodes: &HashSet<u64>) -> u64 {
     table.lines().filter_map(of_line).sum()
 }
 
-fn bind(server: SocketAddr) -> io::Result<UdpSocket> {
-    let ip: IpAddr = match server.ip() {
-        ip if ip.is_loopback() => ip,
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
+/// A socket at the address from which the viewer talks to the server: where the server sends to.
+fn bind(ip: IpAddr) -> io::Result<UdpSocket> {
     let socket = StdUdpSocket::bind((ip, 0))?;
     socket.set_nonblocking(true)?;
     // The kernel gives what it allows, and joins what it can.

@@ -46,11 +46,11 @@ pub(super) fn split(bytes: &[u8]) -> Option<(Piece<'_>, &[u8])> {
 /// What `Content-Length` says; 0 where there is none that can be read.
 fn body_bytes(head: &[u8]) -> usize {
     let lines = head.split(|&byte| byte == b'\n');
-    let value = lines.filter_map(|line| {
+    let mut values = lines.filter_map(|line| {
         let (name, value) = line.split_at_checked(line.iter().position(|&byte| byte == b':')?)?;
         name.eq_ignore_ascii_case(b"content-length").then_some(&value[1..])
     });
-    let text = value.last().and_then(|value| std::str::from_utf8(value).ok());
+    let text = values.next_back().and_then(|value| std::str::from_utf8(value).ok());
     text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
