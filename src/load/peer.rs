@@ -73,26 +73,32 @@ impl Address {
         Arc::new(config)
     }
 
-    /// Watches: returns the viewer's socket once PLAY was answered.
+    /// Watches: returns the viewer's sockets once PLAY was answered: over UDP one per track, over TCP one.
     ///
     /// - `tracks`: how many the stream has.
     ///
     /// # Errors
     /// The server cannot be reached, refuses, or does not answer in time.
-    pub fn watch(&self, transport: Transport, tracks: usize) -> io::Result<Socket> {
+    pub fn watch(&self, transport: Transport, tracks: usize) -> io::Result<Vec<Socket>> {
         match transport {
             Transport::Tcp => {
                 let config = self.config(ClientRole::Watch, TransportPolicy::Tcp);
                 let (stream, begun) = self.talk(config, Vec::new())?;
-                Ok(Socket::Tcp { stream, begun })
+                Ok(vec![Socket::Tcp { stream, begun }])
             }
             Transport::Udp => {
-                // Measuring counts all tracks at one socket's reader: they share their ports.
-                let (rtp, rtcp) = (udp_socket()?, UdpSocket::bind("127.0.0.1:0")?);
-                let ports = UdpPorts { rtp: rtp.local_addr()?.port(), rtcp: rtcp.local_addr()?.port() };
-                let config = self.config(ClientRole::Watch, TransportPolicy::Udp);
-                let (stream, _) = self.talk(config, vec![ports; tracks])?;
-                Ok(Socket::Udp { rtp, kept: Some((rtcp, stream)) })
+                let mut media = Vec::with_capacity(tracks);
+                let mut reports = Vec::with_capacity(tracks);
+                let mut ports = Vec::with_capacity(tracks);
+                for _ in 0..tracks {
+                    let (rtp, rtcp) = (udp_socket()?, UdpSocket::bind("127.0.0.1:0")?);
+                    ports.push(UdpPorts { rtp: rtp.local_addr()?.port(), rtcp: rtcp.local_addr()?.port() });
+                    media.push(rtp);
+                    reports.push(rtcp);
+                }
+                let (stream, _) = self.talk(self.config(ClientRole::Watch, TransportPolicy::Udp), ports)?;
+                let mut kept = Some((reports, stream));
+                Ok(media.into_iter().map(|rtp| Socket::Udp { rtp, kept: kept.take() }).collect())
             }
         }
     }

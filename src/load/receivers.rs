@@ -37,14 +37,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Name of the thread.
 pub(super) const THREAD: &str = "load-receive";
 
-/// One receiver's socket. Whatever keeps its session alive goes with it.
+/// One receiver's socket; over UDP one of its tracks. Whatever keeps its session alive goes with it.
 pub enum Socket {
     /// RTP over UDP, and what must stay open meanwhile.
     Udp {
         /// RTP arrives here.
         rtp: UdpSocket,
-        /// The RTCP socket and the control connection.
-        kept: Option<(UdpSocket, std::net::TcpStream)>,
+        /// The viewer's RTCP sockets and its control connection; with its first track.
+        kept: Option<(Vec<UdpSocket>, std::net::TcpStream)>,
     },
     /// `$` frames.
     Tcp {
@@ -130,7 +130,7 @@ impl Receivers {
 }
 
 enum Source {
-    Udp { socket: UdpSocket, _kept: Option<(UdpSocket, std::net::TcpStream)> },
+    Udp { socket: UdpSocket, _kept: Option<(Vec<UdpSocket>, std::net::TcpStream)> },
     Tcp { stream: std::net::TcpStream, begun: Vec<u8>, open: bool },
 }
 

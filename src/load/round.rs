@@ -297,7 +297,7 @@ fn connect(
         for channel in 1..=load.channels {
             let address = Address::parse(&watch, channel)?;
             for _ in 0..load.receivers {
-                sockets.push(address.watch(load.transport, tracks)?);
+                sockets.extend(address.watch(load.transport, tracks)?);
             }
         }
         io::Result::Ok(sockets)
