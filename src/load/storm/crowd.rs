@@ -19,7 +19,7 @@ use slotcast_fanout::sys::ReceiveBuffers;
 use slotcast_rtsp::client::ClientConfig;
 
 use super::{
-    seen::{Seen, nanos},
+    seen::{PHASES, Seen, nanos},
     viewer::{Around, MESSAGES, Plan, Viewer},
 };
 use crate::load::histogram::Histogram;
@@ -63,7 +63,7 @@ pub(super) struct Orders {
 }
 
 impl Orders {
-    /// In which phase control viewers count.
+    /// In which phase control viewers count; at first in none.
     pub(super) fn phase(&self) -> usize {
         self.phase.load(Ordering::Relaxed)
     }
@@ -88,7 +88,7 @@ impl Crowd {
             started: Instant::now(),
             release: AtomicU64::new(0),
             stop: AtomicBool::new(false),
-            phase: AtomicUsize::new(0),
+            phase: AtomicUsize::new(PHASES),
             described: AtomicUsize::new(0),
             answered: AtomicUsize::new(0),
             begun: AtomicUsize::new(0),

@@ -27,13 +27,15 @@ use crate::{
 pub(super) const CONTROLS: usize = 2;
 /// How long control viewers may take to play.
 const CONTROL_MAX: Duration = Duration::from_secs(15);
+/// From a control viewer's start until it is surely at the head of the stream.
+const CAUGHT_UP: Duration = Duration::from_millis(1500);
 /// How long all may take to be answered.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// From the decision to the common moment, so that every thread knows of it.
 const RELEASE_IN: Duration = Duration::from_millis(100);
 /// How long those who were admitted watch, so that all of them get media at one time.
 const WATCH: Duration = Duration::from_secs(3);
-/// Who was sent before the end may be read so much later: our own threads are late too.
+/// What was sent before the end may be read so much later, and later still by as much as our own threads were late.
 const GRACE: Duration = Duration::from_millis(250);
 /// What two readings of clocks may differ.
 const CLOCK_SLACK: Duration = Duration::from_millis(2);
@@ -204,6 +206,9 @@ fn beside_controls(
     let own = Setup { patience: args.patience() + 2 * ANSWER_MAX, hold: false, ..setup.clone() };
     let controls = Crowd::start(&own, &plans, 1)?;
     wait(CONTROL_MAX, || counted(&controls.orders().answered) >= CONTROLS);
+    // What is behind them when they join is no measure of the stream.
+    std::thread::sleep(CAUGHT_UP);
+    controls.enter_phase(0);
     std::thread::sleep(Duration::from_secs(args.before));
     controls.enter_phase(1);
     let outcome = storm()?;
@@ -226,7 +231,7 @@ fn beside_controls(
     match outcome.ending {
         Some(end) => {
             let all: Vec<&Seen> = outcome.seen.iter().chain(&control_seen).collect();
-            judge_ending(&mut report, end, &all);
+            judge_ending(&mut report, end, &all, GRACE + outcome.late.max());
         }
         None => {
             let ended = control_seen.iter().filter(|seen| seen.closed.is_some()).count();
@@ -239,7 +244,8 @@ fn beside_controls(
     Ok(report)
 }
 
-fn judge_ending(report: &mut Report, end: End, all: &[&Seen]) {
+/// - `grace`: what is read so long after the end may have been sent before it.
+fn judge_ending(report: &mut Report, end: End, all: &[&Seen], grace: Duration) {
     let watching: Vec<&Seen> = all.iter().copied().filter(|seen| seen.playing.is_some()).collect();
     let goodbyes = watching.iter().flat_map(|seen| [seen.told, seen.closed]).flatten();
     let known = end.0.map(|(at, stamp)| (at, Some(stamp)));
@@ -250,7 +256,7 @@ fn judge_ending(report: &mut Report, end: End, all: &[&Seen]) {
     let slack = u64::try_from(CLOCK_SLACK.as_nanos()).unwrap_or(0);
     let is_after = |seen: &&&Seen| {
         let sent_after = stamp.zip(seen.last_stamp).is_some_and(|(end, sent)| sent > end + slack);
-        sent_after || seen.last_packet.is_some_and(|last| last > at + GRACE)
+        sent_after || seen.last_packet.is_some_and(|last| last > at + grace)
     };
     let millis = |moment: Instant| {
         let after = moment.saturating_duration_since(at).as_secs_f64();

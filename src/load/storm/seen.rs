@@ -13,7 +13,7 @@ use crate::load::{
     shape::{monotonic_nanos, read_stamp},
 };
 
-/// Before the storm, while it lasts, and after it (which counts nowhere).
+/// Before the storm, and while it lasts. In any other phase nothing is counted.
 pub(super) const PHASES: usize = 2;
 
 /// What one client saw.

@@ -5,7 +5,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdUdpSocket},
+    net::{IpAddr, UdpSocket as StdUdpSocket},
     os::fd::AsFd,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
@@ -130,7 +130,9 @@ impl Viewer {
         }
         let (mut sockets, mut ports) = (Vec::new(), Vec::new());
         for _ in 0..if plan.udp { setup.udp_tracks } else { 0 } {
-            let [rtp, rtcp] = [bind(setup.server)?, bind(setup.server)?];
+            // Media goes to the address that the server sees the connection come from.
+            let ip = socket.local_addr()?.as_socket().map_or(setup.server.ip(), |local| local.ip());
+            let [rtp, rtcp] = [bind(ip)?, bind(ip)?];
             ports.push(UdpPorts { rtp: rtp.local_addr()?.port(), rtcp: rtcp.local_addr()?.port() });
             sockets.extend([rtp, rtcp]);
         }
@@ -400,12 +402,7 @@ fn is_passing(error: &io::Error) -> bool {
     )
 }
 
-fn bind(server: SocketAddr) -> io::Result<UdpSocket> {
-    let ip: IpAddr = match server.ip() {
-        ip if ip.is_loopback() => ip,
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
+fn bind(ip: IpAddr) -> io::Result<UdpSocket> {
     let socket = StdUdpSocket::bind((ip, 0))?;
     socket.set_nonblocking(true)?;
     // The kernel gives what it allows, and hands datagrams over one by one where it cannot join them.
