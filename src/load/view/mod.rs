@@ -6,6 +6,7 @@
 //! Holds: it ends by itself; latency counts from the moment at which a packet was to be sent, so a server that makes
 //! its broadcaster wait cannot hide it.
 
+mod queueing;
 mod report;
 
 use std::{
@@ -19,6 +20,7 @@ use std::{
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use self::queueing::Queueing;
 pub use self::report::{Count, Group, Percentiles, Refused, ServerUse, ToolUse, ViewReport};
 use super::{
     cpu::{ProcessUse, pin, resident_bytes},
@@ -215,7 +217,11 @@ pub fn measure(config: &ViewConfig) -> io::Result<ViewReport> {
     let watch = Watch::start(config.crowd.clone())?;
     let joined_in = joined(&watch, config);
     wait(&watch, config.warm_up, "warm-up");
-    let before = uses()?;
+    let queueing = || {
+        let server = config.server.as_ref().map(|(pid, prefix)| Queueing::of(*pid, prefix));
+        [Queueing::of(std::process::id(), THREAD), server.unwrap_or_default()]
+    };
+    let (before, queued_before) = (uses()?, queueing());
     let (from, playing) = (monotonic_nanos(), watch.progress().playing.load(Ordering::Relaxed));
     watch.measure_from(from);
     wait(&watch, config.window, "measuring");
@@ -223,17 +229,23 @@ pub fn measure(config: &ViewConfig) -> io::Result<ViewReport> {
     watch.measure_to(to);
     // A server that is gone by now has used what nobody knows.
     let after = uses().unwrap_or_else(|_| before.clone());
+    let queued_after = queueing();
     let resident_after = pid.and_then(resident_bytes);
     wait(&watch, SETTLE, "settling");
     watch.stop();
     let seen = watch.finish()?;
     let window = Duration::from_nanos(to - from);
     let mut report = ViewReport::new(&seen, config, window, joined_in);
+    let [tool_queued, server_queued] =
+        [0, 1].map(|of| queued_after[of].nanos_since(&queued_before[of]) as f64 / (to - from) as f64);
     report.tool = ToolUse::new(after.0.since(&before.0, THREAD).nanos, window, seen.udp_drops);
+    report.tool.queued_share = tool_queued;
     if let (Some((_, prefix)), Some(before), Some(after)) = (&config.server, &before.1, &after.1) {
         let spent = (after.since(before, prefix), after.since(before, ""));
-        report.server =
-            Some(ServerUse::new(&spent, report.all.packets, window, resident, resident_after, playing));
+        let resident = (resident, resident_after);
+        let mut server = ServerUse::new(&spent, report.all.packets, window, resident, playing);
+        server.workers_queued_share = server_queued;
+        report.server = Some(server);
     }
     Ok(report)
 }

@@ -14,6 +14,8 @@ use crate::{
 
 /// Share of a core from which on the tool's own threads may have added to the latency.
 const BUSY: f64 = 0.8;
+/// Share of the time from which on waiting for a core shows in the latency.
+const QUEUED: f64 = 0.02;
 /// Characters of a reason that are shown.
 const REASON_CHARS_MAX: usize = 120;
 
@@ -179,11 +181,13 @@ pub struct ToolUse {
     pub cores: f64,
     /// Datagrams that the kernel dropped because they read too slowly.
     pub udp_drops: u64,
+    /// Time that their threads could have run and had no core, in sum over the window's time.
+    pub queued_share: f64,
 }
 
 impl ToolUse {
     pub(super) fn new(nanos: u64, window: Duration, udp_drops: u64) -> Self {
-        Self { cores: nanos as f64 / 1e9 / window.as_secs_f64(), udp_drops }
+        Self { cores: nanos as f64 / 1e9 / window.as_secs_f64(), udp_drops, queued_share: 0.0 }
     }
 }
 
@@ -196,6 +200,8 @@ pub struct ServerUse {
     pub process_us_per_packet: f64,
     /// CPU time of the whole process, in cores.
     pub cores: f64,
+    /// Time that its sending threads could have run and had no core, in sum over the window's time.
+    pub workers_queued_share: f64,
     /// How often its threads waited.
     pub waits_per_second: f64,
     /// How often they were interrupted.
@@ -210,12 +216,12 @@ pub struct ServerUse {
 
 impl ServerUse {
     /// - `spent`: by the sending threads, by the whole process.
+    /// - `playing`: viewers who share the growth of its memory.
     pub(super) fn new(
         spent: &(ThreadUse, ThreadUse),
         packets: u64,
         window: Duration,
-        resident_before: Option<u64>,
-        resident_after: Option<u64>,
+        (resident_before, resident_after): (Option<u64>, Option<u64>),
         playing: u64,
     ) -> Self {
         let per_packet = |spent: &ThreadUse| spent.nanos as f64 / 1e3 / packets.max(1) as f64;
@@ -225,6 +231,7 @@ impl ServerUse {
             workers_us_per_packet: per_packet(&spent.0),
             process_us_per_packet: per_packet(&spent.1),
             cores: per_second(spent.1.nanos) / 1e9,
+            workers_queued_share: 0.0,
             waits_per_second: per_second(spent.1.waits),
             preemptions_per_second: per_second(spent.1.preemptions),
             resident_before,
@@ -337,8 +344,10 @@ impl ViewReport {
         let tool = &self.tool;
         writeln!(
             f,
-            "viewers  {:.2} cores, {} datagrams dropped at their sockets",
-            tool.cores, tool.udp_drops
+            "viewers  {:.2} cores, had to wait for a core {:.1} % of the time, {} datagrams dropped at their sockets",
+            tool.cores,
+            100.0 * tool.queued_share,
+            tool.udp_drops
         )?;
         if tool.udp_drops > 0 {
             writeln!(f, "         so many of the lost packets are the tool's: use more --threads")?;
@@ -346,14 +355,18 @@ impl ViewReport {
         if tool.cores > BUSY {
             writeln!(f, "         near a whole core: with one thread, some of the latency is the tool's")?;
         }
+        if tool.queued_share > QUEUED {
+            writeln!(f, "         the machine is busy with other things: some of the latency is theirs")?;
+        }
         let Some(server) = &self.server else { return Ok(()) };
         writeln!(
             f,
-            "server   {:.3} us of workers, {:.3} us of the process per delivered packet; {:.2} cores; \
-             {:.0} waits, {:.0} preemptions a second",
+            "server   {:.3} us of workers, {:.3} us of the process per delivered packet; {:.2} cores, workers \
+             had to wait for one {:.1} % of the time; {:.0} waits, {:.0} preemptions a second",
             server.workers_us_per_packet,
             server.process_us_per_packet,
             server.cores,
+            100.0 * server.workers_queued_share,
             server.waits_per_second,
             server.preemptions_per_second
         )?;
