@@ -131,7 +131,7 @@ impl Viewer {
         let (mut sockets, mut ports) = (Vec::new(), Vec::new());
         for _ in 0..if plan.udp { setup.udp_tracks } else { 0 } {
             // Media goes to the address that the server sees the connection come from.
-            let ip = socket.local_addr()?.as_socket().map_or(setup.server.ip(), |local| local.ip());
+            let ip = socket.local_addr()?.as_socket().map_or_else(|| setup.server.ip(), |local| local.ip());
             let [rtp, rtcp] = [bind(ip)?, bind(ip)?];
             ports.push(UdpPorts { rtp: rtp.local_addr()?.port(), rtcp: rtcp.local_addr()?.port() });
             sockets.extend([rtp, rtcp]);
