@@ -91,6 +91,11 @@ impl Gate {
         self.word.load().is_open()
     }
 
+    /// Which opening of the gate this is: seats of another one count no more.
+    pub fn generation(&self) -> Generation {
+        self.word.load().generation()
+    }
+
     /// Whether media may flow at `at`: open, and the end has not come.
     pub fn lets_through(&self, at: WallTime) -> bool {
         self.is_open() && at < self.end()

@@ -9,25 +9,25 @@ use crate::words::BitRate;
 /// Lets through `rate`, and up to `burst` worth of it at once. Starts full.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenBucket {
-    bits_per_second: u128,
-    /// Millionths of a bit, so that microseconds of rate add up without rounding.
-    level: u128,
-    level_max: u128,
+    bits_per_second: i128,
+    /// Millionths of a bit, so that microseconds of rate add up without rounding. Below zero: taken in advance.
+    level: i128,
+    level_max: i128,
     filled_at: Instant,
 }
 
 impl TokenBucket {
     /// A full bucket that holds what `rate` carries in `burst`.
     pub fn new(rate: BitRate, burst: Duration, now: Instant) -> Self {
-        let bits_per_second = u128::from(rate.bits_per_second());
-        let level_max = bits_per_second * burst.as_micros().min(1_000_000_000_000);
+        let bits_per_second = i128::from(rate.bits_per_second());
+        let level_max = bits_per_second * micros(burst);
         Self { bits_per_second, level: level_max, level_max, filled_at: now }
     }
 
     fn fill(&mut self, now: Instant) {
-        let micros = now.saturating_duration_since(self.filled_at).as_micros();
-        if micros > 0 {
-            self.level = (self.level + self.bits_per_second * micros).min(self.level_max);
+        let elapsed = micros(now.saturating_duration_since(self.filled_at));
+        if elapsed > 0 {
+            self.level = (self.level + self.bits_per_second * elapsed).min(self.level_max);
             self.filled_at = now;
         }
     }
@@ -35,7 +35,7 @@ impl TokenBucket {
     /// Takes `bytes` if they are there; else takes nothing and returns `false`.
     pub fn try_take(&mut self, now: Instant, bytes: u64) -> bool {
         self.fill(now);
-        let wanted = u128::from(bytes) * 8_000_000;
+        let wanted = i128::from(bytes) * 8_000_000;
         let there = self.level >= wanted;
         if there {
             self.level -= wanted;
@@ -43,22 +43,34 @@ impl TokenBucket {
         there
     }
 
+    /// Takes `bytes` whether they are there or not; what was not is waited for before anything else is there.
+    pub fn take(&mut self, now: Instant, bytes: u64) {
+        self.fill(now);
+        self.level -= i128::from(bytes) * 8_000_000;
+    }
+
     /// Whole bytes that could be taken at `now`.
     pub fn available(&mut self, now: Instant) -> u64 {
         self.fill(now);
-        u64::try_from(self.level / 8_000_000).unwrap_or(u64::MAX)
+        u64::try_from(self.level.max(0) / 8_000_000).unwrap_or(u64::MAX)
     }
 
     /// When `bytes` will be there, if nothing is taken before; `None` when they are more than the bucket holds.
     pub fn ready_at(&mut self, now: Instant, bytes: u64) -> Option<Instant> {
         self.fill(now);
-        let wanted = u128::from(bytes) * 8_000_000;
+        let wanted = i128::from(bytes) * 8_000_000;
         if wanted > self.level_max {
             return None;
         }
-        let micros = wanted.saturating_sub(self.level).div_ceil(self.bits_per_second.max(1));
+        let missing = (wanted - self.level).max(0).unsigned_abs();
+        let micros = missing.div_ceil(self.bits_per_second.max(1).unsigned_abs());
         Some(now + Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX)))
     }
+}
+
+/// At most some ten thousand years: sums and products stay far inside their type.
+fn micros(time: Duration) -> i128 {
+    time.as_micros().min(1_000_000_000_000).cast_signed()
 }
 
 #[cfg(test)]
@@ -82,6 +94,16 @@ mod tests {
         assert_eq!(bucket.ready_at(start, 8_001), None);
         assert!(bucket.try_take(start + Duration::from_millis(100), 800));
         assert_eq!(bucket.available(start + Duration::from_secs(60)), 8_000);
+    }
+
+    #[test]
+    fn what_is_taken_in_advance_is_waited_for() {
+        let start = Instant::now();
+        let mut bucket = bucket("64kbit/s", 1000, start);
+        bucket.take(start, 12_000);
+        assert_eq!((bucket.available(start), bucket.try_take(start, 0)), (0, false));
+        assert_eq!(bucket.ready_at(start, 800), Some(start + Duration::from_millis(600)));
+        assert_eq!(bucket.available(start + Duration::from_millis(600)), 800);
     }
 
     proptest! {

@@ -69,6 +69,11 @@ impl FeedReceiver {
         self.0.queue.pop()
     }
 
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.0.queue.is_empty()
+    }
+
     /// Chunks that found the queue full, since the start.
     pub fn dropped(&self) -> u64 {
         self.0.dropped.load(Ordering::Relaxed)

@@ -4,7 +4,7 @@
 //! Holds: dropping a connection gives its seat and its place among its address's connections back.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -44,6 +44,8 @@ pub(crate) struct Viewer {
     pub(crate) start: Position,
     /// `None` until it plays, and while it is paused.
     pub(crate) media: Option<Media>,
+    /// How much of the log it may be given at once; kept over pauses, so that playing anew earns nothing.
+    pub(crate) pace: TokenBucket,
     pub(crate) slowness: Slowness,
 }
 
@@ -56,6 +58,8 @@ pub(crate) enum Media {
 /// A viewer over UDP.
 pub(crate) struct UdpViewer {
     pub(crate) ports: Box<ViewerPorts>,
+    /// The same, as they stand in the worker's table of ports.
+    pub(crate) addresses: Vec<SocketAddr>,
     /// `None` once it is part of the audience.
     pub(crate) catch_up: Option<CatchUp>,
     /// "Unreachable" answers of the network, and when the last one counted.
@@ -78,23 +82,29 @@ pub(crate) struct TcpViewer {
     pub(crate) awaits_key: bool,
     /// When the socket last took a byte.
     pub(crate) progress_at: Instant,
+    /// When it last jumped in the log.
+    pub(crate) jumped_at: Option<Instant>,
 }
 
-/// Pace and patience of a viewer who has just joined.
+/// Place and patience of a viewer who has just joined.
 pub(crate) struct CatchUp {
     pub(crate) cursor: Position,
-    pub(crate) pace: TokenBucket,
     pub(crate) until: Instant,
 }
 
 impl CatchUp {
-    /// From `cursor` on, at 4 times the bandwidth class.
-    pub(crate) fn new(cursor: Position, class: BitRate, now: Instant) -> Self {
-        let rate = BitRate::new(class.bits_per_second().saturating_mul(limits::JOIN_SPEED)).unwrap_or(class);
-        let burst =
-            Duration::from_micros(limits::JOIN_BURST_BYTES * 8_000_000 / rate.bits_per_second().max(1) + 1);
-        Self { cursor, pace: TokenBucket::new(rate, burst, now), until: now + limits::JOIN_TIME_MAX }
+    /// From `cursor` on.
+    pub(crate) fn new(cursor: Position, now: Instant) -> Self {
+        Self { cursor, until: now + limits::JOIN_TIME_MAX }
     }
+}
+
+/// 4 times the bandwidth class, with a first burst.
+pub(crate) fn join_pace(class: BitRate, now: Instant) -> TokenBucket {
+    let rate = BitRate::new(class.bits_per_second().saturating_mul(limits::JOIN_SPEED)).unwrap_or(class);
+    let burst =
+        Duration::from_micros(limits::JOIN_BURST_BYTES * 8_000_000 / rate.bits_per_second().max(1) + 1);
+    TokenBucket::new(rate, burst, now)
 }
 
 /// The jumps of a slow viewer.

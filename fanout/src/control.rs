@@ -24,15 +24,15 @@ use slotcast_rtsp::{
 };
 
 use crate::{
-    connection::{CatchUp, Connection, Media, TcpViewer, UdpViewer, Viewer},
+    connection::{CatchUp, Connection, Media, TcpViewer, UdpViewer, Viewer, join_pace},
     limits,
-    media::start_of,
+    media::{Patience, start_of},
     on_air::interleaved,
     shape::Shape,
     stats::Protocol,
     sys::Destination,
     tcp::Written,
-    udp::{ViewerPorts, port_index},
+    udp::{PortIndex, ViewerPorts, port_index},
     worker::Worker,
 };
 
@@ -89,9 +89,11 @@ impl Worker {
         }
     }
 
-    /// Answers the questions of this turn, and those that come up while pipelined requests go on.
+    /// Answers the questions of this turn, one a connection; those of requests that were pipelined behind them come up
+    /// in the next.
     pub(crate) fn answer_asks(&mut self, now: Now) {
-        while let Some((key, ask)) = self.asks.pop_front() {
+        for _ in 0..self.asks.len() {
+            let Some((key, ask)) = self.asks.pop_front() else { return };
             let gone =
                 self.connections.get(key).is_none_or(|c| c.closing.is_some()) || self.dead.contains(&key);
             if gone {
@@ -102,6 +104,7 @@ impl Worker {
                     worker.answer(key, answer, now);
                 }
             });
+            self.breathe();
         }
     }
 
@@ -192,6 +195,7 @@ impl Worker {
             protocol,
             start: slotcast_core::log::Position::at_chunk(0),
             media: None,
+            pace: join_pace(program.class, now.mono),
             slowness: Default::default(),
         }));
         Some(Answer::Setup { tracks: tracks as u8 })
@@ -203,7 +207,18 @@ impl Worker {
         let Some(on_air) = self.on_air.get_mut(&program).filter(|on_air| on_air.ending.is_none()) else {
             return Some(refusal(&Refusal::close(Reason::ProgramEnded)));
         };
-        match start_of(&on_air.log, connection, now.mono, false) {
+        let taken = udp_addresses(connection)
+            .any(|(address, _)| self.ports.get(&address).is_some_and(|(owner, _)| *owner != key));
+        if taken {
+            return Some(Answer::Refuse {
+                status: Status::UNSUPPORTED_TRANSPORT,
+                reason: "Another session at your address has these client ports; choose others".to_owned(),
+                then: AfterRefusal::KeepOpen,
+            });
+        }
+        let patience =
+            if on_air.is_settled(now.mono) { Patience::ForKeyFrame } else { Patience::ForAllTracks };
+        match start_of(&on_air.log, connection, now.mono, patience) {
             Some((start, rtp_info)) => {
                 connection.viewer.as_mut()?.start = start;
                 Some(Answer::Play { rtp_info })
@@ -293,38 +308,40 @@ impl Worker {
     /// The PLAY response is out: media may follow.
     fn start_media(&mut self, key: usize, now: Now) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let (peer, Some(session)) = (connection.peer, connection.rtsp.session()) else { return };
+        let addresses: Vec<(SocketAddr, PortIndex)> = udp_addresses(connection).collect();
+        let Some(session) = connection.rtsp.session() else { return };
         let Some(viewer) = connection.viewer.as_mut() else { return };
         let Some(on_air) = self.on_air.get_mut(&viewer.program).filter(|on_air| on_air.ending.is_none())
         else {
             return;
         };
-        let catch_up = CatchUp::new(viewer.start, on_air.program.class, now.mono);
+        let catch_up = CatchUp::new(viewer.start, now.mono);
         let mut ports: Box<ViewerPorts> = Box::new([None; 2 * TRACKS_MAX]);
+        for &(address, port) in &addresses {
+            self.ports.insert(address, (key, port.is_multiple_of(2)));
+            ports[port] = Some(Destination::from(address));
+        }
         let mut shape = Shape([None; TRACKS_MAX]);
         for setup in session.tracks() {
-            let track = usize::from(setup.track).min(TRACKS_MAX - 1);
-            match setup.transport {
-                TrackTransport::Udp { client_rtp, client_rtcp } => {
-                    for (port, is_rtp) in [(client_rtp, true), (client_rtcp, false)] {
-                        let address = SocketAddr::new(peer, port);
-                        self.ports.insert(address, (key, is_rtp));
-                        ports[port_index(track as u8, !is_rtp)] = Some(Destination::from(address));
-                    }
-                }
-                TrackTransport::Tcp { rtp, rtcp } => shape.0[track] = Some((rtp, rtcp)),
+            if let (TrackTransport::Tcp { rtp, rtcp }, Some(channels)) =
+                (setup.transport, shape.0.get_mut(usize::from(setup.track)))
+            {
+                *channels = Some((rtp, rtcp));
             }
         }
         viewer.media = Some(match viewer.protocol {
             Protocol::Udp => Media::Udp(UdpViewer {
                 ports,
+                addresses: addresses.into_iter().map(|(address, _)| address).collect(),
                 catch_up: Some(catch_up),
                 unreachable: 0,
                 unreachable_at: None,
             }),
             Protocol::Tcp => {
                 let tracks = on_air.log.stream().map_or(0, |stream| stream.tracks.len());
-                let shape = on_air.shapes.enter(shape, tracks, &on_air.log);
+                let Some(shape) = on_air.shapes.enter(shape, tracks, &on_air.log) else {
+                    return self.end_session(key, SessionEnd::Kicked, "too_many_channel_numberings", now);
+                };
                 Media::Tcp(TcpViewer {
                     shape,
                     cursor: on_air.shapes.translate(shape, viewer.start),
@@ -333,6 +350,7 @@ impl Worker {
                     catch_up: Some(catch_up),
                     awaits_key: false,
                     progress_at: now.mono,
+                    jumped_at: None,
                 })
             }
         });
@@ -348,10 +366,19 @@ impl Worker {
                 on_air.remove(key);
                 on_air.shapes.leave(tcp.shape);
             }
-            (_, Some(on_air)) => on_air.remove(key),
+            (Some(Media::Udp(udp)), on_air) => {
+                if let Some(on_air) = on_air {
+                    on_air.remove(key);
+                }
+                for address in &udp.addresses {
+                    if self.ports.get(address).is_some_and(|(owner, _)| *owner == key) {
+                        self.ports.remove(address);
+                    }
+                }
+            }
+            (None, Some(on_air)) => on_air.parked.retain(|&(parked, _)| parked != key),
             (_, None) => {}
         }
-        self.ports.retain(|_, (owner, _)| *owner != key);
     }
 
     /// The session is over: its seat is given back at once.
@@ -401,6 +428,23 @@ impl Worker {
             self.note_closed(key, now);
         }
     }
+}
+
+/// Where a session's media goes over UDP, each with its [`port_index`].
+fn udp_addresses(connection: &Connection) -> impl Iterator<Item = (SocketAddr, PortIndex)> {
+    let tracks = connection.rtsp.session().map_or(&[][..], |session| session.tracks());
+    tracks.iter().filter(|setup| usize::from(setup.track) < TRACKS_MAX).flat_map(|setup| {
+        let ports = match setup.transport {
+            TrackTransport::Udp { client_rtp, client_rtcp } => {
+                Some([(client_rtp, false), (client_rtcp, true)])
+            }
+            TrackTransport::Tcp { .. } => None,
+        };
+        ports
+            .into_iter()
+            .flatten()
+            .map(|(port, rtcp)| (SocketAddr::new(connection.peer, port), port_index(setup.track, rtcp)))
+    })
 }
 
 fn refusal(refusal: &Refusal) -> Answer {

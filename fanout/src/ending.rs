@@ -27,7 +27,7 @@ impl Worker {
             let gate = &on_air.program.gate;
             // An extension that is published at this very moment wins; somebody else's close stands.
             let ended = gate.close_if_over(now.wall);
-            if !ended && gate.is_open() {
+            if !ended && gate.is_open() && on_air.is_same_opening() {
                 continue;
             }
             let delay =
@@ -63,6 +63,15 @@ impl Worker {
                 let Some(on_air) = self.on_air.get_mut(&id) else { break };
                 let Some(ending) = &mut on_air.ending else { break };
                 let Some(key) = ending.untold.pop() else { break };
+                // Meanwhile it may have left, or taken a seat in the next program.
+                let is_of_this = self
+                    .connections
+                    .get(key)
+                    .and_then(|c| c.viewer.as_ref())
+                    .is_some_and(|viewer| viewer.program == id && !viewer.seat.holds());
+                if !is_of_this {
+                    continue;
+                }
                 ending.unclosed.push(key);
                 left -= 1;
                 let reason = match on_air.program.gate.cut() {

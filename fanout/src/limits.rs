@@ -9,7 +9,9 @@ pub(crate) const CHUNKS_PER_TURN_MAX: usize = 256;
 /// Connections a worker accepts before it looks at media again.
 pub(crate) const ACCEPTS_PER_TURN_MAX: usize = 64;
 /// Bytes a worker reads from one connection in a turn.
-pub(crate) const READ_BYTES_PER_TURN_MAX: usize = 64 * 1024;
+pub(crate) const READ_BYTES_PER_TURN_MAX: usize = 8 * 1024;
+/// Room for one datagram of any size.
+pub(crate) const DATAGRAM_BYTES_MAX: usize = 64 * 1024;
 /// Datagrams a worker reads from one UDP socket in a turn.
 pub(crate) const DATAGRAMS_PER_TURN_MAX: usize = 64;
 /// Datagrams handed on to sibling workers in 100 ms: the rest is dropped, a flood must not multiply.
@@ -72,3 +74,12 @@ pub(crate) const SILENCE_EXCUSES: Duration = Duration::from_secs(5);
 pub(crate) const PROBE_AFTER: Duration = Duration::from_secs(20);
 /// See [`PROBE_AFTER`].
 pub(crate) const PROBE_EVERY: Duration = Duration::from_secs(10);
+/// Channel numberings and choices of tracks, other than the canonical one, that the viewers of a program may use at once
+/// on a worker: each costs a copy of what the log holds.
+pub(crate) const SHAPES_MAX: usize = 16;
+/// Re-framed views that nobody reads are kept up for so many chunks.
+pub(crate) const IDLE_SHAPE_CHUNKS_MAX: u32 = 100;
+/// "Unreachable" answers further apart than this do not add up.
+pub(crate) const UNREACHABLE_FORGOTTEN: Duration = Duration::from_secs(10);
+/// PLAY does not wait longer than this for the first packet of a track while others flow.
+pub(crate) const SILENT_TRACK_MAX: Duration = Duration::from_secs(1);

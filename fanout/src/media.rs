@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Instant};
 
 use slab::Slab;
 use slotcast_core::{
+    bucket::TokenBucket,
     chunk::Chunk,
     log::{Position, Pushed},
     time::Now,
@@ -47,16 +48,16 @@ impl Worker {
         if on_air.ending.is_some() || on_air.is_over(now) {
             return;
         }
-        let pushed = on_air.log.push(Arc::clone(&chunk));
-        if pushed == Pushed::Stale {
+        if on_air.log.stream().is_some_and(|stream| stream.id != chunk.stream().id) {
+            // While the log still knows the old stream: its viewers are told goodbye in its name.
+            self.end_sessions_of(id, SessionEnd::StreamChanged, now);
+        }
+        let Some(on_air) = self.on_air.get_mut(&id) else { return };
+        if on_air.log.push(Arc::clone(&chunk)) == Pushed::Stale {
             return;
         }
         on_air.chunk_at = now.mono;
         on_air.shapes.push(&chunk, &on_air.log);
-        if pushed == Pushed::NewStream {
-            self.end_sessions_of(id, SessionEnd::StreamChanged, now);
-            return;
-        }
         on_air.udp.push(Arc::clone(&chunk));
         self.serve_udp(id, now);
         self.serve_tcp(id, &chunk, now);
@@ -111,6 +112,8 @@ impl Worker {
                 Ok((packet, false)) => {
                     tcp.cursor = Position { chunk: chunk.index(), packet };
                     (tcp.live, tcp.blocked) = (false, true);
+                    // It stood at the head until now: its patience begins here.
+                    tcp.progress_at = now.mono;
                     behind.push(key);
                     false
                 }
@@ -174,10 +177,10 @@ impl Worker {
         let guard = Guard::new(&on_air.program.gate, &self.shared.clock, now);
         let Some(connection) = self.connections.get_mut(key) else { return };
         let Connection { stream, outbox, viewer: Some(viewer), .. } = connection else { return };
-        let Viewer { media: Some(media), .. } = &mut **viewer else { return };
+        let Viewer { media: Some(media), pace, .. } = &mut **viewer else { return };
         let standing = match media {
             Media::Udp(udp) => match &mut self.udp {
-                Some(ports) => catch_up_udp(on_air, udp, ports, &guard, &self.stats, now.mono),
+                Some(ports) => catch_up_udp(on_air, udp, pace, ports, &guard, &self.stats, now.mono),
                 None => Standing::Broken,
             },
             Media::Tcp(tcp) => {
@@ -187,7 +190,15 @@ impl Worker {
                     return;
                 }
                 let source = Source { log: &on_air.log, shapes: &on_air.shapes, shape: tcp.shape };
-                catch_up_tcp(stream, outbox, tcp, &source, &guard, &self.stats, now.mono)
+                catch_up_tcp(
+                    ConnectionParts { stream, outbox },
+                    tcp,
+                    pace,
+                    &source,
+                    &guard,
+                    &self.stats,
+                    now.mono,
+                )
             }
         };
         match standing {
@@ -217,9 +228,15 @@ impl Worker {
         let mut answers = Vec::new();
         for on_air in self.on_air.values_mut() {
             let connections = &self.connections;
+            let settled = on_air.is_settled(now.mono);
             on_air.parked.retain(|&(key, until)| {
                 let Some(connection) = connections.get(key) else { return false };
-                let info = start_of(&on_air.log, connection, now.mono, until <= now.mono);
+                let patience = match () {
+                    () if until <= now.mono => Patience::Over,
+                    () if settled => Patience::ForKeyFrame,
+                    () => Patience::ForAllTracks,
+                };
+                let info = start_of(&on_air.log, connection, now.mono, patience);
                 let parked = info.is_none();
                 answers.extend(info.map(|(start, rtp_info)| (key, start, Answer::Play { rtp_info })));
                 parked
@@ -288,22 +305,30 @@ struct ConnectionParts<'a> {
     outbox: &'a mut crate::tcp::Outbox,
 }
 
-/// Where PLAY starts and what RTP-Info says of it.
-///
-/// `None` while a track that was set up has sent nothing yet, or no key frame is at hand; unless `settle`, then
-/// whatever is known must do.
+/// What PLAY waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// A key frame, and a packet of every track that was set up.
+    ForAllTracks,
+    /// A key frame: tracks that have sent nothing so far may never do.
+    ForKeyFrame,
+    /// Nothing any more: whatever is known must do.
+    Over,
+}
+
+/// Where PLAY starts and what RTP-Info says of it; `None` while what it waits for has not come.
 pub(crate) fn start_of(
     log: &slotcast_core::log::ChannelLog,
     connection: &Connection,
     now: Instant,
-    settle: bool,
+    patience: Patience,
 ) -> Option<(Position, Vec<slotcast_rtsp::server::RtpInfoEntry>)> {
-    let start = log.join_point().or_else(|| settle.then(|| log.head()))?;
+    let start = log.join_point().or_else(|| (patience == Patience::Over).then(|| log.head()))?;
     let session = connection.rtsp.session()?;
     let mut entries = Vec::with_capacity(session.tracks().len());
     for setup in session.tracks() {
         let info = log.rtp_info(start, setup.track, now);
-        if info.is_none() && !settle {
+        if info.is_none() && patience == Patience::ForAllTracks {
             return None;
         }
         entries.push(slotcast_rtsp::server::RtpInfoEntry {
@@ -319,6 +344,7 @@ pub(crate) fn start_of(
 fn catch_up_udp(
     on_air: &OnAir,
     udp: &mut UdpViewer,
+    pace: &mut TokenBucket,
     ports: &mut UdpPorts,
     guard: &Guard<'_>,
     stats: &WorkerStats,
@@ -329,10 +355,10 @@ fn catch_up_udp(
         catch_up.cursor = on_air.log.join_point().unwrap_or_else(|| on_air.log.head());
     }
     while let Some(chunk) = on_air.log.chunk(catch_up.cursor.chunk) {
-        let bytes = (chunk.bytes().len() as u64).min(limits::JOIN_BURST_BYTES);
-        if !catch_up.pace.try_take(now, bytes) {
+        if pace.available(now) == 0 {
             return Standing::Behind;
         }
+        pace.take(now, chunk.bytes().len() as u64);
         for run in chunk.runs().all() {
             let Some(to) = &udp.ports[port_index(run.track, run.rtcp)] else { continue };
             let mut parts = [std::io::IoSlice::new(&[]); slotcast_core::runs::SEGMENTS_MAX];
@@ -343,8 +369,10 @@ fn catch_up_udp(
                 }
                 let mut done = 0;
                 if ports.send_run(to, run, turn, &mut done, stats).is_err() {
-                    // The socket is full: what this viewer missed counts as lost on its way.
+                    // The socket is full: this chunk is sent anew later. What has left of it comes twice, which receivers
+                    // sort out by sequence number.
                     stats.udp_waits.add(1);
+                    return Standing::Behind;
                 }
             }
         }
@@ -356,28 +384,28 @@ fn catch_up_udp(
 
 /// Writes what a TCP viewer who is behind may have now.
 fn catch_up_tcp(
-    stream: &mut mio::net::TcpStream,
-    outbox: &mut crate::tcp::Outbox,
+    wire: ConnectionParts<'_>,
     tcp: &mut TcpViewer,
+    pace: &mut TokenBucket,
     source: &Source<'_>,
     guard: &Guard<'_>,
     stats: &WorkerStats,
     now: Instant,
 ) -> Standing {
     loop {
-        let allowed = match &mut tcp.catch_up {
-            Some(catch_up) => (catch_up.pace.available(now) as usize).min(limits::PUMP_BYTES_MAX),
+        let allowed = match &tcp.catch_up {
+            Some(_) => (pace.available(now) as usize).min(limits::PUMP_BYTES_MAX),
             None => limits::PUMP_BYTES_MAX,
         };
         if !guard.may_send() || allowed < limits::PUMP_BYTES_MIN.min(source.bytes_ahead(tcp.cursor)) {
             return Standing::Behind;
         }
-        let Ok((media, written)) = outbox.pump(stream, source, &mut tcp.cursor, allowed, stats) else {
+        let Ok((media, written)) = wire.outbox.pump(wire.stream, source, &mut tcp.cursor, allowed, stats)
+        else {
             return Standing::Broken;
         };
-        if let Some(catch_up) = &mut tcp.catch_up {
-            let there = catch_up.pace.available(now);
-            let _paid = catch_up.pace.try_take(now, (media as u64).min(there));
+        if tcp.catch_up.is_some() {
+            pace.take(now, media as u64);
         }
         if media > 0 || written == Written::All {
             tcp.progress_at = now;
@@ -429,6 +457,10 @@ fn jump_if_late(
     now: Instant,
 ) -> Option<u64> {
     let behind = |index: u64| log.chunk(index).map(|c| now.saturating_duration_since(c.arrival()));
+    if tcp.blocked && tcp.jumped_at.is_some_and(|at| tcp.progress_at <= at) {
+        // It has not taken a byte since it jumped last: that is standing still, which has a patience of its own.
+        return None;
+    }
     let head = log.head();
     let late = match behind(tcp.cursor.chunk) {
         Some(time) => time > limits::BEHIND_MAX,
@@ -449,5 +481,6 @@ fn jump_if_late(
         }
     }
     tcp.catch_up = None;
+    tcp.jumped_at = Some(now);
     Some(tcp.cursor.chunk.saturating_sub(from))
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use slotcast_admission::{Gate, Program};
+use slotcast_admission::{Gate, Program, seats::Generation};
 use slotcast_core::{
     chunk::FRAME_HEADER_BYTES,
     log::{ChannelLog, LogLimits},
@@ -31,6 +31,10 @@ pub(crate) struct OnAir {
     pub(crate) behind: Vec<usize>,
     /// Viewers whose PLAY waits for the first packets, and until when.
     pub(crate) parked: Vec<(usize, Instant)>,
+    /// The opening of the gate that its viewers came in by.
+    generation: Generation,
+    /// When the first chunk came.
+    began_at: Instant,
     /// When the last chunk came.
     pub(crate) chunk_at: Instant,
     /// Set when the gate closed: who is still to be told.
@@ -50,6 +54,8 @@ pub(crate) struct Ending {
 impl OnAir {
     pub(crate) fn new(program: Arc<Program>, now: Instant) -> Self {
         Self {
+            generation: program.gate.generation(),
+            began_at: now,
             program,
             log: ChannelLog::new(LogLimits::default()),
             shapes: Shapes::default(),
@@ -62,9 +68,26 @@ impl OnAir {
         }
     }
 
-    /// Whether the program's time is over, or somebody closed its gate.
+    /// Whether the program's time is over, or somebody closed its gate, though it may have been opened again since.
     pub(crate) fn is_over(&self, now: Now) -> bool {
-        !self.program.gate.lets_through(now.wall)
+        !self.program.gate.lets_through(now.wall) || !self.is_same_opening()
+    }
+
+    /// Whether the gate was not closed and opened again since the viewers here came in.
+    pub(crate) fn is_same_opening(&self) -> bool {
+        self.program.gate.generation() == self.generation
+    }
+
+    /// Takes over what a reload has changed; a program with a gate of its own is another one.
+    pub(crate) fn refresh(&mut self, program: Arc<Program>) {
+        if Arc::ptr_eq(&self.program.gate, &program.gate) {
+            self.program = program;
+        }
+    }
+
+    /// Whether PLAY need not wait for tracks that have sent nothing yet.
+    pub(crate) fn is_settled(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.began_at) > limits::SILENT_TRACK_MAX
     }
 
     /// Whether new viewers can be offered the stream: its broadcaster has sent lately.

@@ -5,6 +5,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use crate::limits;
 use bytes::{BufMut, Bytes, BytesMut};
 use slotcast_core::{
     chunk::{Chunk, FRAME_HEADER_BYTES, PacketEntry},
@@ -70,14 +71,17 @@ impl Reframed {
 struct Views {
     shape: Shape,
     viewers: usize,
+    /// Chunks that came since the last viewer left: the views stay for a while, for who pauses and plays again.
+    idle_chunks: u32,
     first: u64,
     views: VecDeque<Reframed>,
 }
 
 impl Views {
+    /// Views of what the log holds from where new viewers start.
     fn new(shape: Shape, log: &ChannelLog) -> Self {
-        let first = log.oldest().map_or(0, |chunk| chunk.index());
-        let mut views = Self { shape, viewers: 0, first, views: VecDeque::new() };
+        let first = log.join_point().unwrap_or_else(|| log.head()).chunk;
+        let mut views = Self { shape, viewers: 0, idle_chunks: 0, first, views: VecDeque::new() };
         let mut index = first;
         while let Some(chunk) = log.chunk(index) {
             views.push(chunk);
@@ -110,27 +114,34 @@ impl Views {
 pub(crate) struct Shapes(Vec<Views>);
 
 impl Shapes {
-    /// Counts one more viewer of `shape`; its views of what the log holds are made if nobody had them.
-    pub(crate) fn enter(&mut self, shape: Shape, tracks: usize, log: &ChannelLog) -> ShapeId {
+    /// Counts one more viewer of `shape`; its views are made if there are none. `None`: too many shapes are in use.
+    pub(crate) fn enter(&mut self, shape: Shape, tracks: usize, log: &ChannelLog) -> Option<ShapeId> {
         if shape.is_canonical(tracks) {
-            return ShapeId::Canonical;
+            return Some(ShapeId::Canonical);
         }
-        let known = self.0.iter().position(|views| views.viewers > 0 && views.shape == shape);
-        let place = known.unwrap_or_else(|| {
-            let views = Views::new(shape, log);
-            match self.0.iter().position(|views| views.viewers == 0) {
-                Some(free) => {
-                    self.0[free] = views;
-                    free
-                }
-                None => {
-                    self.0.push(views);
-                    self.0.len() - 1
+        let place = match self.0.iter().position(|views| views.shape == shape) {
+            Some(known) => known,
+            None => {
+                let views = Views::new(shape, log);
+                match self.0.iter().position(|views| views.viewers == 0) {
+                    Some(free) => {
+                        self.0[free] = views;
+                        free
+                    }
+                    None if self.0.len() < limits::SHAPES_MAX => {
+                        self.0.push(views);
+                        self.0.len() - 1
+                    }
+                    None => return None,
                 }
             }
-        });
-        self.0[place].viewers += 1;
-        ShapeId::Reframed(place)
+        };
+        let views = &mut self.0[place];
+        if views.views.is_empty() {
+            *views = Views::new(shape, log);
+        }
+        views.viewers += 1;
+        Some(ShapeId::Reframed(place))
     }
 
     /// Counts one viewer less.
@@ -139,16 +150,21 @@ impl Shapes {
             && let Some(views) = self.0.get_mut(place)
         {
             views.viewers = views.viewers.saturating_sub(1);
-            if views.viewers == 0 {
-                views.views.clear();
-            }
+            views.idle_chunks = 0;
         }
     }
 
     /// Follows the log, which has just taken `chunk`.
     pub(crate) fn push(&mut self, chunk: &Arc<Chunk>, log: &ChannelLog) {
         let oldest = log.oldest().map_or(0, |chunk| chunk.index());
-        for views in self.0.iter_mut().filter(|views| views.viewers > 0) {
+        for views in &mut self.0 {
+            if views.viewers == 0 {
+                views.idle_chunks += 1;
+                if views.idle_chunks >= limits::IDLE_SHAPE_CHUNKS_MAX || views.views.is_empty() {
+                    views.views.clear();
+                    continue;
+                }
+            }
             views.push(chunk);
             views.trim(oldest);
         }
@@ -197,7 +213,7 @@ mod tests {
     #[test]
     fn all_tracks_on_canonical_channels_are_the_chunk_itself() {
         let (mut shapes, log) = (Shapes::default(), log(1));
-        let id = shapes.enter(Shape([Some((0, 1)), Some((2, 3)), None, None]), 2, &log);
+        let id = shapes.enter(Shape([Some((0, 1)), Some((2, 3)), None, None]), 2, &log).unwrap();
         assert_eq!(id, ShapeId::Canonical);
         let view = shapes.view(id, &log, 0).unwrap();
         assert_eq!(view.bytes.as_ptr(), log.chunk(0).unwrap().bytes().as_ptr());
@@ -207,20 +223,38 @@ mod tests {
     fn fewer_tracks_on_other_channels_are_framed_anew_once() {
         let (mut shapes, mut log) = (Shapes::default(), log(2));
         let shape = Shape([None, Some((6, 7)), None, None]);
-        let id = shapes.enter(shape, 2, &log);
-        assert_eq!(shapes.enter(shape, 2, &log), id);
+        let id = shapes.enter(shape, 2, &log).unwrap();
+        assert_eq!(shapes.enter(shape, 2, &log), Some(id));
         let next = chunk(2, &[(1, 30)]);
         log.push(Arc::clone(&next));
         shapes.push(&next, &log);
-        for (index, length) in [(0, 20), (1, 20), (2, 30)] {
+        for (index, length) in [(1, 20), (2, 30)] {
             let view = shapes.view(id, &log, index).unwrap();
             assert_eq!(&view.bytes[..4], &[b'$', 6, 0, length]);
             assert_eq!((view.packets.len(), view.bytes.len()), (1, 4 + usize::from(length)));
         }
         assert!(shapes.view(id, &log, 3).is_none());
-        assert_eq!(shapes.translate(id, Position { chunk: 0, packet: 2 }), Position { chunk: 0, packet: 1 });
+        assert!(shapes.view(id, &log, 0).is_none(), "nobody starts before the newest key frame");
+        assert_eq!(shapes.translate(id, Position { chunk: 1, packet: 2 }), Position { chunk: 1, packet: 1 });
         shapes.leave(id);
         shapes.leave(id);
-        assert!(shapes.view(id, &log, 0).is_none(), "nobody reads it, nothing is kept");
+        for index in 3..3 + u64::from(limits::IDLE_SHAPE_CHUNKS_MAX) {
+            let next = chunk(index, &[(1, 30)]);
+            log.push(Arc::clone(&next));
+            shapes.push(&next, &log);
+        }
+        assert!(shapes.view(id, &log, 3).is_none(), "nobody reads it, nothing is kept");
+    }
+
+    #[test]
+    fn there_are_only_so_many_shapes_at_once() {
+        let (mut shapes, log) = (Shapes::default(), log(1));
+        let shape = |channel: usize| Shape([Some((channel as u8, 255)), None, None, None]);
+        for channel in 0..limits::SHAPES_MAX {
+            assert!(shapes.enter(shape(channel), 2, &log).is_some());
+        }
+        assert_eq!(shapes.enter(shape(200), 2, &log), None);
+        shapes.leave(ShapeId::Reframed(3));
+        assert_eq!(shapes.enter(shape(200), 2, &log), Some(ShapeId::Reframed(3)));
     }
 }

@@ -110,10 +110,17 @@ pub fn send_datagrams(
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Takes one entry of the socket's error queue: the address of a datagram that could not be delivered.
-///
-/// Returns `None` when the queue is empty. An entry without a readable address comes as `0.0.0.0:0`.
-pub fn pop_undelivered(socket: BorrowedFd<'_>) -> Option<SocketAddr> {
+/// A datagram that came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Undelivered {
+    /// Where it went; `0.0.0.0:0` when that cannot be read.
+    pub to: SocketAddr,
+    /// Why, as an errno: `ECONNREFUSED`, `EHOSTUNREACH`, `EMSGSIZE` (smaller path MTU) …; 0 when that cannot be read.
+    pub errno: i32,
+}
+
+/// Takes one entry of the socket's error queue; `None` when it is empty.
+pub fn pop_undelivered(socket: BorrowedFd<'_>) -> Option<Undelivered> {
     // SAFETY: all-zero is a valid sockaddr_storage and a valid msghdr.
     let (mut name, mut message): (libc::sockaddr_storage, libc::msghdr) =
         unsafe { (mem::zeroed(), mem::zeroed()) };
@@ -125,7 +132,27 @@ pub fn pop_undelivered(socket: BorrowedFd<'_>) -> Option<SocketAddr> {
     // SAFETY: `message` points to `name` and `control`, writable and alive for the call, with their true lengths.
     let got =
         unsafe { libc::recvmsg(socket.as_raw_fd(), &mut message, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) };
-    (got >= 0).then(|| read_name(&name))
+    (got >= 0).then(|| Undelivered { to: read_name(&name), errno: read_errno(&message) })
+}
+
+/// The errno of a message from the error queue (`sock_extended_err`, ip(7)).
+fn read_errno(message: &libc::msghdr) -> i32 {
+    // SAFETY: the kernel has filled in the control messages of `message`, whose buffer is alive; CMSG_FIRSTHDR gives
+    // null or a header that lies inside it.
+    let header = unsafe { libc::CMSG_FIRSTHDR(message).as_ref() };
+    let Some(header) = header else { return 0 };
+    let is_error = matches!(
+        (header.cmsg_level, header.cmsg_type),
+        (libc::SOL_IP, libc::IP_RECVERR) | (libc::SOL_IPV6, libc::IPV6_RECVERR)
+    );
+    // SAFETY: only computes from its argument.
+    let least = unsafe { libc::CMSG_LEN(size_of::<libc::sock_extended_err>() as u32) } as usize;
+    if !is_error || header.cmsg_len < least {
+        return 0;
+    }
+    // SAFETY: the length says that the message holds a sock_extended_err; it is read without asking for alignment.
+    let error = unsafe { libc::CMSG_DATA(header).cast::<libc::sock_extended_err>().read_unaligned() };
+    error.ee_errno.cast_signed()
 }
 
 fn read_name(name: &libc::sockaddr_storage) -> SocketAddr {
@@ -289,10 +316,10 @@ pub fn can_segment(socket: BorrowedFd<'_>) -> bool {
 /// Lets the socket queue the ICMP errors that come back (`IP_RECVERR`, `IPV6_RECVERR`).
 pub fn queue_errors(socket: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
     if v6 {
-        set_option(socket, libc::SOL_IPV6, libc::IPV6_RECVERR, 1)
-    } else {
-        set_option(socket, libc::SOL_IP, libc::IP_RECVERR, 1)
+        set_option(socket, libc::SOL_IPV6, libc::IPV6_RECVERR, 1)?;
     }
+    // Also on an IPv6 socket: it may serve IPv4 viewers too.
+    set_option(socket, libc::SOL_IP, libc::IP_RECVERR, 1)
 }
 
 /// Lets writes fail with `WouldBlock` while `bytes` wait unsent in the kernel (`TCP_NOTSENT_LOWAT`).
@@ -385,7 +412,7 @@ mod tests {
             std::thread::yield_now();
             pop_undelivered(from.as_fd())
         });
-        assert_eq!(undelivered, Some(gone));
+        assert_eq!(undelivered, Some(Undelivered { to: gone, errno: libc::ECONNREFUSED }));
         assert_eq!(pop_undelivered(from.as_fd()), None);
     }
 }

@@ -31,7 +31,7 @@ pub(crate) fn chunk(index: u64, packets: &[(u8, usize)]) -> Arc<Chunk> {
         let mut packet = vec![place as u8; bytes.max(12)];
         packet[..2].copy_from_slice(&[0x80, 96 + track]);
         packet[2..4].copy_from_slice(&((index * 100) as u16 + place as u16).to_be_bytes());
-        builder.push(Instant::now(), track, PacketFlags::EMPTY, &packet).unwrap();
+        builder.push(Instant::now(), track, PacketFlags::KEY, &packet).unwrap();
     }
     builder.flush(&stream(), index).unwrap()
 }

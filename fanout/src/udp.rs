@@ -27,6 +27,9 @@ use crate::{
     sys::{self, Destination},
 };
 
+/// A send that fails for reasons of an earlier one is tried so often.
+const SEND_TRIES_MAX: u32 = 3;
+
 /// Ports of one viewer and track: RTP and RTCP share the kernel form of their address.
 pub(crate) type PortIndex = usize;
 
@@ -82,7 +85,7 @@ impl UdpPorts {
                 Err(error) => match error.raw_os_error() {
                     // The path's MTU is smaller than a segment: single packets may be fragmented.
                     Some(libc::EINVAL | libc::EMSGSIZE) => {}
-                    Some(libc::EIO | libc::EOPNOTSUPP | libc::ENOPROTOOPT) => {
+                    Some(libc::EIO | libc::EOPNOTSUPP) => {
                         self.segmentation = false;
                         stats.segmentation_refused.store(true, Ordering::Relaxed);
                         tracing::warn!(%error, "the device cannot segment UDP: one send per packet from now on");
@@ -114,14 +117,16 @@ impl UdpPorts {
         stats: &WorkerStats,
     ) -> io::Result<()> {
         let socket = self.socket(rtcp).as_fd();
-        stats.send_calls.add(1);
-        match sys::send_datagrams(socket, to, parts, segment_bytes) {
-            // The error of an earlier datagram to somebody else: it is told once, this one was not sent.
-            Err(error) if error.raw_os_error() == Some(libc::ECONNREFUSED) => {
-                stats.send_calls.add(1);
-                sys::send_datagrams(socket, to, parts, segment_bytes)
+        let mut tries = 0;
+        loop {
+            stats.send_calls.add(1);
+            tries += 1;
+            match sys::send_datagrams(socket, to, parts, segment_bytes) {
+                // The network's answer to an earlier datagram, perhaps to somebody else, is told once by whichever send
+                // comes next; that one was not carried out.
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock && tries < SEND_TRIES_MAX => {}
+                sent => return sent,
             }
-            sent => sent,
         }
     }
 

@@ -31,6 +31,7 @@ use crate::{
     mailbox::{Mailbox, Message},
     on_air::{OnAir, until_end},
     stats::{FanoutStats, WorkerStats},
+    sys::Undelivered,
     udp::{Served, UdpPorts},
 };
 
@@ -125,7 +126,7 @@ impl Worker {
             accept_again_at: None,
             tick_at,
             stopping: false,
-            buffer: vec![0; limits::READ_BYTES_PER_TURN_MAX].into(),
+            buffer: vec![0; limits::DATAGRAM_BYTES_MAX].into(),
             reserve: std::fs::File::open("/dev/null").ok(),
         })
     }
@@ -143,6 +144,9 @@ impl Worker {
             self.close_gates(now);
             self.take_chunks(now);
             self.take_events(&events, now);
+            if self.accept_again_at.take_if(|at| *at <= now.mono).is_some() {
+                self.accept(now);
+            }
             self.take_messages(now);
             self.answer_asks(now);
             self.serve_behind(now);
@@ -161,7 +165,8 @@ impl Worker {
     fn timeout(&self) -> Duration {
         let now = (self.shared.clock)();
         let mut timeout = self.tick_at.saturating_duration_since(now.mono);
-        if !self.unfinished.is_empty() || !self.asks.is_empty() {
+        let accept_now = self.accept_again_at.is_some_and(|at| at <= now.mono);
+        if accept_now || !self.unfinished.is_empty() || !self.asks.is_empty() {
             return Duration::ZERO;
         }
         for on_air in self.on_air.values() {
@@ -183,6 +188,15 @@ impl Worker {
             }
         }
         timeout
+    }
+
+    /// Lets media go first: between two connections' business, chunks that came meanwhile go out.
+    pub(crate) fn breathe(&mut self) {
+        if !self.feed.is_empty() {
+            let now = (self.shared.clock)();
+            self.close_gates(now);
+            self.take_chunks(now);
+        }
     }
 
     fn take_chunks(&mut self, now: Now) {
@@ -207,9 +221,15 @@ impl Worker {
                         self.serve_waiting_audiences(now);
                     }
                 }
-                RTCP => self.read_datagrams(true, now),
+                RTCP => {
+                    self.read_datagrams(true, now);
+                    if event.is_writable() {
+                        self.serve_waiting_audiences(now);
+                    }
+                }
                 Token(token) => {
                     let key = token - FIRST_CONNECTION;
+                    self.breathe();
                     self.guarded(key, now, |worker| {
                         if event.is_readable() || event.is_read_closed() || event.is_error() {
                             worker.read(key, now);
@@ -222,6 +242,7 @@ impl Worker {
             }
         }
         for key in std::mem::take(&mut self.unfinished) {
+            self.breathe();
             self.guarded(key, now, |worker| worker.read(key, now));
         }
     }
@@ -328,13 +349,14 @@ impl Worker {
     fn read(&mut self, key: usize, now: Now) {
         use io::Read;
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let mut left = self.buffer.len();
+        let mut left = limits::READ_BYTES_PER_TURN_MAX;
         loop {
             match connection.stream.read(&mut self.buffer[..left]) {
                 Ok(0) => return self.lose(key, "closed", now),
-                Ok(_) if connection.closing.is_some() => {}
                 Ok(count) => {
-                    connection.rtsp.handle_bytes(now.mono, &self.buffer[..count]);
+                    if connection.closing.is_none() {
+                        connection.rtsp.handle_bytes(now.mono, &self.buffer[..count]);
+                    }
                     left -= count;
                     if left == 0 {
                         self.unfinished.push(key);
@@ -372,7 +394,11 @@ impl Worker {
         for _ in 0..limits::DATAGRAMS_PER_TURN_MAX {
             let Some(ports) = &self.udp else { return };
             let socket = if rtcp { &ports.rtcp } else { &ports.rtp };
-            let Some(to) = crate::sys::pop_undelivered(socket.as_fd()) else { return };
+            let Some(Undelivered { to, errno }) = crate::sys::pop_undelivered(socket.as_fd()) else { return };
+            // A smaller path MTU and the like do not say that nobody is there.
+            if !matches!(errno, libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH) {
+                continue;
+            }
             let to = SocketAddr::new(to.ip().to_canonical(), to.port());
             if !self.on_undelivered(to, now) {
                 self.forward(|| Message::Undelivered(to));
@@ -392,6 +418,10 @@ impl Worker {
         let Some(&(key, _)) = self.ports.get(&from) else { return false };
         if let Some(connection) = self.connections.get_mut(key) {
             connection.rtsp.handle_alive(now.mono);
+            if let Some(Media::Udp(udp)) = connection.viewer.as_mut().and_then(|viewer| viewer.media.as_mut())
+            {
+                udp.unreachable = 0;
+            }
         }
         true
     }
@@ -401,10 +431,11 @@ impl Worker {
         let Some(&(key, is_rtp)) = self.ports.get(&to) else { return false };
         let viewer = self.connections.get_mut(key).and_then(|c| c.viewer.as_mut());
         let Some(Media::Udp(udp)) = viewer.and_then(|v| v.media.as_mut()) else { return true };
-        let spaced = udp
-            .unreachable_at
-            .is_none_or(|at| now.mono.saturating_duration_since(at) >= limits::UNREACHABLE_SPACING);
-        if is_rtp && spaced {
+        let since = udp.unreachable_at.map(|at| now.mono.saturating_duration_since(at));
+        if since.is_some_and(|since| since > limits::UNREACHABLE_FORGOTTEN) {
+            udp.unreachable = 0;
+        }
+        if is_rtp && since.is_none_or(|since| since >= limits::UNREACHABLE_SPACING) {
             udp.unreachable += 1;
             udp.unreachable_at = Some(now.mono);
             if udp.unreachable >= limits::UNREACHABLE_MAX {
@@ -418,9 +449,6 @@ impl Worker {
     fn tick(&mut self, now: Now) {
         self.tick_at = now.mono + limits::TICK;
         self.forwards_left = limits::FORWARDS_PER_TICK_MAX;
-        if self.accept_again_at.take_if(|at| *at <= now.mono).is_some() {
-            self.accept(now);
-        }
         self.deliver_delayed_answers(now);
         self.look_at_parked(now);
         self.look_at_slow_viewers(now);
@@ -473,7 +501,7 @@ impl Worker {
     fn refresh_programs(&mut self, now: Now) {
         for (id, on_air) in &mut self.on_air {
             if let Some(program) = self.shared.programs.program(*id) {
-                on_air.program = program;
+                on_air.refresh(program);
             }
         }
         // A gate that was closed and opened again between two looks left seats behind that count no more.
