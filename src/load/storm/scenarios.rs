@@ -211,8 +211,9 @@ fn beside_controls(
     controls.enter_phase(0);
     std::thread::sleep(Duration::from_secs(args.before));
     controls.enter_phase(1);
-    let outcome = storm()?;
-    let (control_seen, _) = controls.finish()?;
+    let mut outcome = storm()?;
+    let (control_seen, control_late) = controls.finish()?;
+    outcome.late.merge(&control_late);
     if let Some(out) = control_seen.iter().find(|seen| seen.playing.is_none()) {
         let why = out.refused.as_ref().map(|refused| format!("{} {}", refused.status, refused.reason));
         let why = why.or_else(|| out.failed.clone()).unwrap_or_default();
