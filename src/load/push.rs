@@ -47,7 +47,7 @@ Examples:
                                        a minute of 2 Mbit/s, 30 frames a second, a key frame each second
   slotcast load push rtsp://live:RESERVATION-ID@127.0.0.1:8555/channel4 --seconds 600 --bit-rate 6Mbit/s \\
       --audio 47 --transport udp       ten minutes, with sound, over UDP
-  slotcast load push rtsp://live:RESERVATION-ID@127.0.0.1:8555/channel{n} --channels 100
+  slotcast load push rtsp://live:RESERVATION-ID@127.0.0.1:8555/channel{number} --channels 100
                                        a hundred channels at once
   slotcast load push URL --file clip.mp4
 
@@ -86,10 +86,10 @@ pub enum Transport {
 /// What `slotcast load push` is told.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Where to: rtsp://live:RESERVATION-ID@HOST:PORT/CHANNEL; {n} counts from 1 to --channels
+    /// Where to: rtsp://live:RESERVATION-ID@HOST:PORT/CHANNEL; {number} counts from 1 to --channels
     #[arg(value_name = "URL")]
     url: String,
-    /// Streams at once, one for each {n}
+    /// Streams at once, one for each {number}
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=CHANNELS_MAX as i64))]
     channels: u32,
     /// Seconds on air
@@ -174,8 +174,8 @@ impl Args {
     fn config(&self) -> io::Result<PushConfig> {
         let wrong = |error: &dyn fmt::Display| io::Error::new(io::ErrorKind::InvalidInput, error.to_string());
         let reach = if self.allow_remote { ReachPolicy::Anywhere } else { ReachPolicy::Loopback };
-        if self.channels > 1 && !self.url.contains("{n}") {
-            return Err(wrong(&"several channels need {n} in the URL"));
+        if self.channels > 1 && !Target::has_number(&self.url) {
+            return Err(wrong(&"several channels need {number} in the URL"));
         }
         let content = match &self.file {
             Some(file) => Content::Clip(

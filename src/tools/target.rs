@@ -13,6 +13,9 @@ use slotcast_rtsp::client::ClientCredentials;
 /// RFC 2326 §3.2.
 const DEFAULT_PORT: u16 = 554;
 
+/// Where a channel's number goes. The help names the first: clap takes the second for a line break.
+const PLACES: [&str; 2] = ["{number}", "{n}"];
+
 /// How far an address may lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReachPolicy {
@@ -96,13 +99,23 @@ impl Target {
         Ok(Self { server, url: format!("rtsp://{host}/{path}"), credentials })
     }
 
-    /// Reads an address in which `{n}` stands for the numbers from 1 to `channels`; one that has none is one target.
+    /// Reads an address in which `{number}`, or `{n}` for short, stands for the numbers from 1 to `channels`; one that
+    /// has none is one target.
     ///
     /// # Errors
     /// See [`TargetError`].
     pub fn parse_all(text: &str, channels: u32, reach: ReachPolicy) -> Result<Vec<Self>, TargetError> {
-        let channels = if text.contains("{n}") { channels } else { 1 };
-        (1..=channels).map(|n| Self::parse(&text.replace("{n}", &n.to_string()), reach)).collect()
+        let channels = if Self::has_number(text) { channels } else { 1 };
+        let numbered = |number: u32| {
+            let number = number.to_string();
+            PLACES.iter().fold(text.to_owned(), |text, place| text.replace(place, &number))
+        };
+        (1..=channels).map(|number| Self::parse(&numbered(number), reach)).collect()
+    }
+
+    /// Whether an address has a place for a channel's number.
+    pub fn has_number(text: &str) -> bool {
+        PLACES.iter().any(|place| text.contains(place))
     }
 }
 
@@ -130,6 +143,7 @@ mod tests {
             targets.into_iter().map(|target| target.url).collect::<Vec<_>>()
         };
         assert_eq!(urls("rtsp://127.0.0.1:1/c{n}", 2), ["rtsp://127.0.0.1:1/c1", "rtsp://127.0.0.1:1/c2"]);
+        assert_eq!(urls("rtsp://127.0.0.1:1/c{number}", 1), ["rtsp://127.0.0.1:1/c1"]);
         assert_eq!(urls("rtsp://127.0.0.1:1/c", 2), ["rtsp://127.0.0.1:1/c"]);
     }
 

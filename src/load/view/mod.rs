@@ -38,7 +38,7 @@ Examples:
                                         200 UDP viewers, ten seconds; publish with `slotcast load push` before
   slotcast load view rtsp://127.0.0.1:8554/channel4 -n 500 --transport tcp --ramp 200 --pid PID
                                         over TCP, and what the server's process used for each packet
-  slotcast load view rtsp://127.0.0.1:8554/channel{n} --channels 100 -n 400 --transport mixed
+  slotcast load view rtsp://127.0.0.1:8554/channel{number} --channels 100 -n 400 --transport mixed
                                         a hundred channels with two UDP and two TCP viewers each
   slotcast load view URL --password SECRET --threads 2 --json report.json
 
@@ -71,10 +71,10 @@ pub enum Transport {
 /// What `slotcast load view` is told.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// What to watch: rtsp://[USER:PASSWORD@]HOST[:PORT]/PATH; viewers take turns; {n} counts from 1 to --channels
+    /// What to watch: rtsp://[USER:PASSWORD@]HOST[:PORT]/PATH; viewers take turns; {number} counts from 1 to --channels
     #[arg(value_name = "URL", required = true)]
     urls: Vec<String>,
-    /// What {n} in a URL counts to
+    /// What {number} in a URL counts to
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     channels: u32,
     /// Viewers, over all URLs
