@@ -216,13 +216,17 @@ impl Worker {
                 WAKER => {}
                 LISTENER => self.accept(now),
                 RTP => {
-                    self.read_datagrams(false, now);
+                    if event.is_readable() || event.is_error() {
+                        self.read_datagrams(false, now);
+                    }
                     if event.is_writable() {
                         self.serve_waiting_audiences(now);
                     }
                 }
                 RTCP => {
-                    self.read_datagrams(true, now);
+                    if event.is_readable() || event.is_error() {
+                        self.read_datagrams(true, now);
+                    }
                     if event.is_writable() {
                         self.serve_waiting_audiences(now);
                     }

@@ -29,8 +29,13 @@ impl Thread {
 
     /// Reads within the turn's budget and does what the bytes say.
     fn read(&mut self, id: LinkId, link: &mut Link, now: Now) -> Result<(), Closing> {
-        for _ in 0..limits::READS_PER_TURN {
-            match link.read(&mut self.buffer) {
+        // Who has shown no reservation ID yet is heard in small portions: media of others waits meanwhile.
+        let (reads, bytes) = match link.admitted() {
+            Some(_) => (limits::READS_PER_TURN, limits::READ_BYTES),
+            None => (1, limits::UNPROVEN_READ_BYTES),
+        };
+        for _ in 0..reads {
+            match link.read(&mut self.buffer[..bytes]) {
                 ReadOutcome::Data(_) if link.is_leaving() => {}
                 ReadOutcome::Data(length) => {
                     link.connection.handle_bytes(now.mono, &self.buffer[..length]);

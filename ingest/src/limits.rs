@@ -26,6 +26,8 @@ pub(crate) const OUT_BYTES_FOR_REPORTS: usize = 16 * 1024;
 
 /// One read from a socket.
 pub(crate) const READ_BYTES: usize = 64 * 1024;
+/// Bytes read at once, and in a turn, of a connection that has shown no reservation ID: an ANNOUNCE with its SDP.
+pub(crate) const UNPROVEN_READ_BYTES: usize = 8 * 1024;
 /// Reads from one link per turn, so that one cannot starve the others.
 pub(crate) const READS_PER_TURN: usize = 4;
 /// Datagrams from one UDP socket per turn.
