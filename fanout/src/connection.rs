@@ -9,13 +9,13 @@ use std::{
 };
 
 use mio::net::TcpStream;
-use slotcast_admission::{Line, Seat};
+use slotcast_admission::{Fault, Line, Reason, Seat};
 use slotcast_core::{
     bucket::TokenBucket,
     log::Position,
     words::{BitRate, ChannelNumber, ProgramId},
 };
-use slotcast_rtsp::server::ServerConnection;
+use slotcast_rtsp::server::{ServerConnection, SessionEnd};
 
 use crate::{limits, shape::ShapeId, stats::Protocol, tcp::Outbox, udp::ViewerPorts};
 
@@ -47,6 +47,35 @@ pub(crate) struct Viewer {
     /// How much of the log it may be given at once; kept over pauses, so that playing anew earns nothing.
     pub(crate) pace: TokenBucket,
     pub(crate) slowness: Slowness,
+    /// Why the server ends its session, once it does.
+    pub(crate) cause: Option<Cause>,
+}
+
+/// Why a viewer's session is over, for the log: one line per viewer, with the side at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cause {
+    pub(crate) reason: &'static str,
+    pub(crate) fault: Fault,
+}
+
+impl From<Reason> for Cause {
+    fn from(reason: Reason) -> Self {
+        Self { reason: reason.label(), fault: reason.fault() }
+    }
+}
+
+impl From<SessionEnd> for Cause {
+    /// What the session machine ended by itself.
+    fn from(end: SessionEnd) -> Self {
+        match end {
+            SessionEnd::Teardown => Self { reason: "teardown", fault: Fault::Nobody },
+            SessionEnd::Replaced => Self { reason: "replaced", fault: Fault::Nobody },
+            SessionEnd::SetupRefused => Self { reason: "setup_refused", fault: Fault::Viewer },
+            SessionEnd::NotStarted => Reason::SeatUnused.into(),
+            SessionEnd::Silent => Reason::ViewerSilent.into(),
+            _ => Self { reason: "connection_closed", fault: Fault::Viewer },
+        }
+    }
 }
 
 /// How media reaches a viewer who plays.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use slotcast_admission::{
-    Decision, Reason, Refusal, Then,
+    Decision, Fault, Reason, Refusal, Then,
     viewer::{self, Seated, ViewerRequest},
 };
 use slotcast_core::{media::TRACKS_MAX, rtcp, time::Now};
@@ -24,7 +24,7 @@ use slotcast_rtsp::{
 };
 
 use crate::{
-    connection::{CatchUp, Connection, Media, TcpViewer, UdpViewer, Viewer, join_pace},
+    connection::{CatchUp, Cause, Connection, Media, TcpViewer, UdpViewer, Viewer, join_pace},
     limits,
     media::{Patience, start_of},
     on_air::interleaved,
@@ -196,6 +196,7 @@ impl Worker {
             start: slotcast_core::log::Position::at_chunk(0),
             media: None,
             pace: join_pace(program.class, now.mono),
+            cause: None,
             slowness: Default::default(),
         }));
         Some(Answer::Setup { tracks: tracks as u8 })
@@ -340,7 +341,8 @@ impl Worker {
             Protocol::Tcp => {
                 let tracks = on_air.log.stream().map_or(0, |stream| stream.tracks.len());
                 let Some(shape) = on_air.shapes.enter(shape, tracks, &on_air.log) else {
-                    return self.end_session(key, SessionEnd::Kicked, "too_many_channel_numberings", now);
+                    let cause = Cause { reason: "too_many_channel_numberings", fault: Fault::Viewer };
+                    return self.end_session(key, SessionEnd::Kicked, cause, now);
                 };
                 Media::Tcp(TcpViewer {
                     shape,
@@ -386,9 +388,8 @@ impl Worker {
         self.stop_media(key);
         let Some(connection) = self.connections.get_mut(key) else { return };
         if let Some(viewer) = connection.viewer.take() {
-            let held = viewer.seat.holds();
-            drop(viewer);
-            tracing::info!(viewer = key, peer = %connection.peer, ?end, held, "viewer left");
+            let Cause { reason, fault } = viewer.cause.unwrap_or_else(|| end.into());
+            tracing::info!(viewer = key, peer = %connection.peer, reason, fault = fault.label(), "viewer closed");
         }
     }
 
@@ -397,7 +398,7 @@ impl Worker {
         self.stop_media(key);
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.viewer.take().is_some() {
-            tracing::info!(viewer = key, peer = %connection.peer, reason, fault = "viewer", "viewer lost");
+            tracing::info!(viewer = key, peer = %connection.peer, reason, fault = "viewer", "viewer closed");
         }
         self.dead.push(key);
     }

@@ -11,7 +11,7 @@ use slotcast_core::{time::Now, words::ProgramId};
 use slotcast_rtsp::server::{SessionEnd, TrackTransport};
 
 use crate::{
-    connection::{Connection, Media},
+    connection::{Cause, Connection, Media},
     limits,
     on_air::{Ending, OnAir, interleaved},
     worker::Worker,
@@ -79,16 +79,17 @@ impl Worker {
                     Some(Cut::Withdrawn) => Reason::ProgramWithdrawn,
                     _ => Reason::ProgramEnded,
                 };
-                self.end_session(key, SessionEnd::ProgramOver, reason.label(), now);
+                self.end_session(key, SessionEnd::ProgramOver, reason.into(), now);
             }
         }
     }
 
     /// Ends one viewer's session: BYE on each track, then the session machine closes the connection.
-    pub(crate) fn end_session(&mut self, key: usize, end: SessionEnd, reason: &'static str, now: Now) {
+    pub(crate) fn end_session(&mut self, key: usize, end: SessionEnd, cause: Cause, now: Now) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let Some(program) = connection.viewer.as_ref().map(|viewer| viewer.program) else { return };
-        tracing::info!(viewer = key, peer = %connection.peer, reason, "viewer's session ended");
+        let Some(viewer) = connection.viewer.as_mut() else { return };
+        viewer.cause = Some(cause);
+        let program = viewer.program;
         if let Some(on_air) = self.on_air.get_mut(&program) {
             on_air.remove(key);
             say_goodbye(on_air, connection, self.udp.as_ref(), &self.stats);
@@ -106,7 +107,7 @@ impl Worker {
             .map(|(key, _)| key)
             .collect();
         for key in viewers {
-            self.end_session(key, end, Reason::StreamChanged.label(), now);
+            self.end_session(key, end, Reason::StreamChanged.into(), now);
         }
     }
 
@@ -114,7 +115,7 @@ impl Worker {
     pub(crate) fn end_everything(&mut self, now: Now) {
         let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
         for key in keys {
-            self.end_session(key, SessionEnd::ShuttingDown, Reason::Draining.label(), now);
+            self.end_session(key, SessionEnd::ShuttingDown, Reason::Draining.into(), now);
             if let Some(connection) = self.connections.get_mut(key)
                 && connection.closing.is_none()
             {

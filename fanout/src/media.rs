@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Instant};
 
 use slab::Slab;
+use slotcast_admission::Reason;
 use slotcast_core::{
     bucket::TokenBucket,
     chunk::Chunk,
@@ -260,7 +261,7 @@ impl Worker {
                 };
                 let Viewer { media: Some(Media::Tcp(tcp)), slowness, .. } = &mut **viewer else { continue };
                 if tcp.blocked && now.mono.saturating_duration_since(tcp.progress_at) > limits::STALL_MAX {
-                    cut.push((key, "viewer_stalled"));
+                    cut.push((key, Reason::ViewerStalled));
                     continue;
                 }
                 if tcp.catch_up.as_ref().is_some_and(|catch_up| now.mono < catch_up.until) || tcp.awaits_key {
@@ -270,12 +271,12 @@ impl Worker {
                 self.stats.frames_skipped.add(skipped);
                 self.stats.skips.add(1);
                 if slowness.jumped(now.mono) {
-                    cut.push((key, "viewer_slow"));
+                    cut.push((key, Reason::ViewerSlow));
                 }
             }
         }
         for (key, reason) in cut {
-            self.end_session(key, SessionEnd::TooSlow, reason, now);
+            self.end_session(key, SessionEnd::TooSlow, reason.into(), now);
         }
         let late: Vec<ProgramId> =
             self.on_air.iter().filter(|(_, o)| o.udp.is_waiting()).map(|(id, _)| *id).collect();

@@ -518,7 +518,7 @@ impl Worker {
             .map(|(key, _)| key)
             .collect();
         for key in stale {
-            self.end_session(key, SessionEnd::ProgramOver, Reason::ProgramEnded.label(), now);
+            self.end_session(key, SessionEnd::ProgramOver, Reason::ProgramEnded.into(), now);
         }
         self.on_air.retain(|_, on_air| {
             on_air.ending.as_ref().is_none_or(|e| !(e.untold.is_empty() && e.unclosed.is_empty()))
