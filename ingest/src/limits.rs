@@ -59,3 +59,5 @@ pub(crate) const SSRC_SILENCE: Duration = Duration::from_millis(200);
 pub(crate) const RATE_WINDOW: Duration = Duration::from_secs(1);
 /// Characters of a peer's text that go into a log line.
 pub(crate) const LOGGED_CHARS_MAX: usize = 64;
+/// So long before the end a picture is sent whole or not at all.
+pub(crate) const WHOLE_PICTURES_BEFORE_END: Duration = Duration::from_millis(100);

@@ -66,6 +66,10 @@ pub(crate) struct Source {
     tracks: Tracks,
     meter: ClassMeter,
     builder: ChunkBuilder,
+    /// Whether the last video packet was not the last of its picture.
+    picture_is_open: bool,
+    /// Shortly before the end an unfinished picture waits for its last packet rather than for the builder's deadline.
+    waits_for_marker: bool,
     next_index: u64,
     link: Option<LinkId>,
     last_arrival: Option<Instant>,
@@ -95,6 +99,8 @@ impl Source {
             program,
             stream,
             builder: ChunkBuilder::new(),
+            picture_is_open: false,
+            waits_for_marker: false,
             next_index: 0,
             link: None,
             last_arrival: None,
@@ -244,6 +250,9 @@ impl Source {
         };
         rtp::rewrite(copy, mapped.ssrc, mapped.sequence_number, mapped.timestamp);
         self.counts.add(|traffic| &traffic.published, 1);
+        if self.is_video(track) {
+            self.picture_is_open = !flags.contains(PacketFlags::MARKER);
+        }
         if report_due {
             self.report_to_viewers(now, track);
             self.sender_reports_at.get_or_insert(now.mono + limits::SENDER_REPORT_EVERY);
@@ -253,11 +262,13 @@ impl Source {
         }
     }
 
+    fn is_video(&self, track: u8) -> bool {
+        self.stream.tracks.get(usize::from(track)).is_some_and(|track| track.kind == MediaKind::Video)
+    }
+
     /// The marker of a sound packet does not break up the picture that comes beside it.
     fn marker_ends_chunk(&self, track: u8) -> bool {
-        let is_video = |track: &Track| track.kind == MediaKind::Video;
-        let tracks = &self.stream.tracks;
-        tracks.get(usize::from(track)).is_some_and(is_video) || !tracks.iter().any(is_video)
+        self.is_video(track) || !self.stream.tracks.iter().any(|track| track.kind == MediaKind::Video)
     }
 
     /// Puts parameter sets that came in band into the description that viewers get.
@@ -276,6 +287,7 @@ impl Source {
     }
 
     fn flush(&mut self, feeds: &Feeds) {
+        self.waits_for_marker = false;
         if let Some(chunk) = self.builder.flush(&self.stream, self.next_index) {
             self.next_index += 1;
             feeds.publish(&chunk);
@@ -285,7 +297,8 @@ impl Source {
     /// What has to be done next by itself; `None` while nothing comes.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let reports = [self.receiver_reports_at, self.sender_reports_at];
-        reports.into_iter().chain([self.builder.deadline()]).flatten().min()
+        let flush_at = self.builder.deadline().filter(|_| !self.waits_for_marker);
+        reports.into_iter().chain([flush_at]).flatten().min()
     }
 
     /// Does what is due: flushes a chunk that has waited, and the viewers' sender reports.
@@ -301,8 +314,14 @@ impl Source {
                 self.tracks.report_with_next_packet();
             }
         }
-        if self.builder.deadline().is_some_and(|at| at <= now.mono) {
-            self.flush(feeds);
+        if self.builder.deadline().is_some_and(|at| at <= now.mono) && !self.waits_for_marker {
+            // What the end cuts off is a whole picture, not the second half of one.
+            let end_is_near = self.program.gate.end().since(now.wall) < limits::WHOLE_PICTURES_BEFORE_END;
+            if end_is_near && self.picture_is_open {
+                self.waits_for_marker = true;
+            } else {
+                self.flush(feeds);
+            }
         }
     }
 

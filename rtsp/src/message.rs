@@ -93,7 +93,10 @@ impl Headers {
     /// Folds one more line onto the last value (RFC 2068 §4.2); `false` where there is none.
     fn fold(&mut self, more: &str) -> bool {
         let Some((_, value)) = self.entries.last_mut() else { return false };
-        value.push(' ');
+        // An empty line adds nothing, not even the space: what is read is what would be written.
+        if !value.is_empty() && !more.is_empty() {
+            value.push(' ');
+        }
         value.push_str(more);
         true
     }
