@@ -14,7 +14,7 @@ use slotcast_admission::{ClassMeter, MeterVerdict, Program, Reason};
 use slotcast_core::{
     chunk::{ChunkBuilder, PacketFlags},
     feed::Feeds,
-    media::{MediaKind, Stream, StreamId, Track},
+    media::{MediaKind, Stream, StreamId},
     rtp::{self, RtpPacket},
     time::Now,
 };

@@ -196,7 +196,7 @@ pub(crate) fn gst_seen(mut viewer: Process, frames: u32, limit: Duration) -> See
         sounds.set(sounds.get() + u32::from(line.contains("chain ") && line.contains("(sounds:sink)")));
         (pictures.get() >= frames && sounds.get() > frames / 2) || line.starts_with("ERROR")
     });
-    let had_error = viewer.lines().iter().any(|line| line.starts_with("ERROR"));
+    let had_error = viewer.lines().iter().any(|line| line.text.starts_with("ERROR"));
     let mut seen = seen_by_gst(&viewer.interrupt(Duration::from_secs(10)));
     if !had_error {
         // All was seen before it was interrupted. On its way out rtspsrc may trip over its own connection, which it has
