@@ -201,8 +201,10 @@ pub(crate) fn gst_seen(mut viewer: Process, frames: u32, limit: Duration) -> See
     if !had_error {
         // All was seen before it was interrupted. On its way out rtspsrc may trip over its own connection, which it has
         // closed before it asks for PAUSE; that is told as an error and in the exit code.
-        seen.broken.retain(|line| !line.contains("Could not write to resource"));
-        seen.success = true;
+        // Any other failure stays one.
+        let tripped = |line: &String| line.contains("Could not write to resource");
+        seen.success |= seen.broken.iter().any(tripped);
+        seen.broken.retain(|line| !tripped(line));
     }
     seen
 }
