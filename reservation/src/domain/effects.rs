@@ -1,0 +1,246 @@
+//! What a decision changes, as values: the store writes them in the transaction in which the decision was made.
+//!
+//! Owns: [`Effects`] and what it is made of: mails to send, money to move, ledger entries.
+
+use slotcast_core::time::WallTime;
+
+use super::{
+    reservation::Reservation,
+    words::{Amount, Email, MemberNumber, ReservationNumber},
+};
+
+/// Everything that one decision about one reservation changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effects {
+    /// The reservation as it is from now on; its `version` is the one after this write.
+    pub reservation: Reservation,
+    /// What happens to slots.
+    pub slots: SlotChange,
+    /// Mails to send once the transaction stands.
+    pub mails: Vec<MailRequest>,
+    /// Money to move once the transaction stands.
+    pub payments: Vec<PaymentRequest>,
+    /// What the ledger says of it. Each sums to zero.
+    pub ledger: Vec<LedgerTransaction>,
+}
+
+impl Effects {
+    /// Only the reservation changes.
+    pub const fn of(reservation: Reservation) -> Self {
+        Self {
+            reservation,
+            slots: SlotChange::Keep,
+            mails: Vec::new(),
+            payments: Vec::new(),
+            ledger: Vec::new(),
+        }
+    }
+}
+
+/// What happens to the rows of (channel, slot).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SlotChange {
+    /// Nothing.
+    Keep,
+    /// A new reservation takes these, by their starts, ascending; any that is taken refuses the whole.
+    Take(Vec<WallTime>),
+    /// All that the reservation holds and that start at or after this are free again.
+    FreeFrom(WallTime),
+}
+
+/// Why somebody is written to. The text is made when it is sent, from the reservation as it is then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MailKind {
+    /// To a new member.
+    Welcome,
+    /// To the member: the reservation ID, and until when to reconfirm.
+    ReservationId,
+    /// To the member: reconfirm soon.
+    ReconfirmReminder,
+    /// To the member: confirmed; where the settings file is.
+    Confirmed,
+    /// To a friend: when, what, where to watch, the password where one is needed.
+    Invitation,
+    /// To a friend: what changed.
+    Changed,
+    /// To a friend or the member: it will not be.
+    Cancelled,
+    /// To the member: the window is longer now.
+    Extended,
+    /// To the member: charged or waived, with the number of viewers.
+    Settled,
+}
+
+impl MailKind {
+    /// All there are.
+    pub const ALL: [Self; 9] = [
+        Self::Welcome,
+        Self::ReservationId,
+        Self::ReconfirmReminder,
+        Self::Confirmed,
+        Self::Invitation,
+        Self::Changed,
+        Self::Cancelled,
+        Self::Extended,
+        Self::Settled,
+    ];
+
+    /// The name in the database.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Welcome => "welcome",
+            Self::ReservationId => "reservation_id",
+            Self::ReconfirmReminder => "reconfirm_reminder",
+            Self::Confirmed => "confirmed",
+            Self::Invitation => "invitation",
+            Self::Changed => "changed",
+            Self::Cancelled => "cancelled",
+            Self::Extended => "extended",
+            Self::Settled => "settled",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// One mail to send: a row of the outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailRequest {
+    /// Unique: the same key is never written twice; it makes the Message-ID, by which a receiver knows a repeat.
+    /// At most 200 of `a-z 0-9 - .`.
+    pub key: String,
+    /// Why.
+    pub kind: MailKind,
+    /// To whom.
+    pub to: Email,
+    /// Whose mail it is (whose language, whose name).
+    pub member: MemberNumber,
+    /// About which reservation; `None` for a welcome.
+    pub reservation: Option<ReservationNumber>,
+    /// `calendar_sequence` at that moment.
+    pub calendar_sequence: u32,
+    /// What changed, one line each, already in the member's words ("Title: A → B"); never a password.
+    pub changes: Vec<String>,
+}
+
+/// What to do with money.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PaymentKind {
+    /// Hold the amount on the card.
+    Authorise,
+    /// Take what was held (or charge anew where the hold has lapsed).
+    Capture,
+    /// Let go of what was held.
+    Release,
+    /// Take at once, without a hold: an extension.
+    Charge,
+}
+
+impl PaymentKind {
+    /// All there are.
+    pub const ALL: [Self; 4] = [Self::Authorise, Self::Capture, Self::Release, Self::Charge];
+
+    /// The name in the database.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Authorise => "authorise",
+            Self::Capture => "capture",
+            Self::Release => "release",
+            Self::Charge => "charge",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// One movement of money: a row of the payments outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PaymentRequest {
+    /// Unique, and the provider's idempotency key: repeated, it has no second effect. At most 200 of `a-z 0-9 - .`.
+    pub key: String,
+    /// What to do.
+    pub kind: PaymentKind,
+    /// For which reservation.
+    pub reservation: ReservationNumber,
+    /// Whose card.
+    pub member: MemberNumber,
+    /// How much.
+    pub amount: Amount,
+}
+
+/// An account of the ledger. `MemberHolds` and `Holds` are memorandum accounts: what was authorised, not yet owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Account {
+    /// Authorised amounts of one member.
+    MemberHolds(MemberNumber),
+    /// The other side of all holds.
+    Holds,
+    /// What one member owes.
+    Receivable(MemberNumber),
+    /// What was earned.
+    Revenue,
+    /// What the payment provider has collected.
+    Cash,
+}
+
+/// Why the ledger moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LedgerKind {
+    /// Authorised at reconfirmation.
+    Authorised,
+    /// A hold ended: charged, waived or cancelled.
+    Released,
+    /// Owed from now on.
+    Charged,
+    /// The payment provider has collected it.
+    Collected,
+    /// Given back by the operator.
+    Refunded,
+}
+
+impl LedgerKind {
+    /// All there are.
+    pub const ALL: [Self; 5] =
+        [Self::Authorised, Self::Released, Self::Charged, Self::Collected, Self::Refunded];
+
+    /// The name in API, export and database.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Authorised => "authorised",
+            Self::Released => "released",
+            Self::Charged => "charged",
+            Self::Collected => "collected",
+            Self::Refunded => "refunded",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// One entry pair of the ledger: `amount` goes to `debit` and comes from `credit`. Append-only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerTransaction {
+    /// Unique: the same key is never posted twice. At most 200 of `a-z 0-9 - .`.
+    pub key: String,
+    /// Why.
+    pub kind: LedgerKind,
+    /// For which reservation.
+    pub reservation: ReservationNumber,
+    /// When.
+    pub at: WallTime,
+    /// Receives.
+    pub debit: Account,
+    /// Gives.
+    pub credit: Account,
+    /// How much; never zero.
+    pub amount: Amount,
+}

@@ -1,0 +1,100 @@
+//! Members: who may watch, who may reserve, who runs the server.
+//!
+//! Owns: [`Member`] and what belongs to it.
+//! Not here: checking what somebody typed (`draft`), passwords (`service::password`).
+
+use std::fmt;
+
+use slotcast_core::time::WallTime;
+
+use super::words::{Email, Language, MemberNumber, UserId};
+
+/// What a member may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MemberKind {
+    /// May watch what is open to members.
+    General,
+    /// May also reserve; has a payment method on file.
+    Premium,
+}
+
+/// Where a premium member can be reached. All but `fax` and `mobile` must be there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contact {
+    /// Postal address.
+    pub address: String,
+    /// Telephone.
+    pub phone: String,
+    /// Mobile telephone.
+    pub mobile: Option<String>,
+    /// Facsimile.
+    pub fax: Option<String>,
+}
+
+/// What is kept of a payment card. Never its number.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Card {
+    /// What the payment provider knows it by.
+    pub token: String,
+    /// E.g. `visa`; `invoice` where the operator bills.
+    pub brand: String,
+    /// The last four digits; empty for an invoice.
+    pub last_four: String,
+    /// Year and month of its expiry; `None` for an invoice.
+    pub expires: Option<(i16, u8)>,
+}
+
+impl fmt::Debug for Card {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Card({} …{})", self.brand, self.last_four)
+    }
+}
+
+/// A registered person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Names it.
+    pub number: MemberNumber,
+    /// Logs in with it; unique.
+    pub user_id: UserId,
+    /// As the person writes it, 1 to 100 characters.
+    pub name: String,
+    /// Its reading, e.g. romanised; 1 to 100 characters.
+    pub reading: String,
+    /// Unique.
+    pub email: Email,
+    /// Whether others may see it.
+    pub email_public: bool,
+    /// The member's own page on the web, `http://` or `https://`, at most 200 bytes.
+    pub web: Option<String>,
+    /// In which mails are written.
+    pub language: Language,
+    /// What it may do.
+    pub kind: MemberKind,
+    /// Whether it runs the server.
+    pub is_operator: bool,
+    /// Whether the operator has shut it out.
+    pub is_blocked: bool,
+    /// A PHC string of argon2id.
+    pub password_hash: PasswordHash,
+    /// Premium members have one.
+    pub contact: Option<Contact>,
+    /// Premium members have one.
+    pub card: Option<Card>,
+    /// The age recipient (`age1…`) of the terminal for which settings files are encrypted.
+    pub terminal_key: Option<String>,
+    /// When.
+    pub registered_at: WallTime,
+    /// Counts edits, from 1: what ETag and `If-Match` are about.
+    pub version: i64,
+}
+
+/// A PHC string; not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordHash(pub String);
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasswordHash(…)")
+    }
+}

@@ -1,0 +1,44 @@
+//! The rules of booking: pure functions of what is known, what is asked, and the time.
+//!
+//! Owns: [`Rules`], what the operator can set of them.
+
+use std::time::Duration;
+
+use slotcast_core::words::ConnectMargins;
+
+use super::words::Currency;
+
+/// What the operator sets.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The unit of booking and pricing; slots begin at whole multiples of it since 1970 (UTC).
+    pub slot: Duration,
+    /// Of all money.
+    pub currency: Currency,
+    /// Reconfirmation is due so long before the start …
+    pub reconfirm_before: Duration,
+    /// … but never sooner than so long after the terms were accepted, and not later than the window's end.
+    pub reconfirm_grace: Duration,
+    /// The reminder goes out so long before the reconfirmation is due.
+    pub remind_before: Duration,
+    /// The terms must be accepted within this.
+    pub hold: Duration,
+    /// Slots of one member that start in one month of `zone`.
+    pub month_slots_max: u32,
+    /// Slots of one reservation.
+    pub slots_max: u32,
+    /// A window must end within this from now.
+    pub ahead_max: Duration,
+    /// An extension is offered from so long before the end.
+    pub extend_from: Duration,
+    /// The provider's time zone: months and days are its.
+    pub zone: jiff::tz::TimeZone,
+    /// When links are accepted.
+    pub margins: ConnectMargins,
+    /// Whether `public` means any member instead of anyone.
+    pub public_to_members_only: bool,
+    /// Of the window, in thousandths, during which the server must have been seen to run normally to be paid.
+    pub normal_share_min: u32,
+    /// Friends of one program.
+    pub friends_max: usize,
+}

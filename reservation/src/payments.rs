@@ -1,0 +1,133 @@
+//! Taking money: the border to the company that does it, and the two ways there are.
+//!
+//! Owns: [`Payments`]. Not here: what is owed and why (`domain`), retrying (`service`).
+//! Holds: no card number ever passes here, only tokens that the provider gave to the member's browser.
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use crate::domain::{
+    effects::PaymentKind,
+    member::Card,
+    words::{Amount, Currency, Email, MemberNumber, ReservationNumber},
+};
+
+/// A payment method that a member wants to register.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NewCard {
+    /// What the provider's own form gave: for Stripe a PaymentMethod ID (`pm_…`). Ignored by `invoice`.
+    pub token: String,
+    /// Whose.
+    pub member: MemberNumber,
+    /// For the provider's receipts.
+    pub email: Email,
+    /// As the member writes it.
+    pub name: String,
+}
+
+impl fmt::Debug for NewCard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NewCard(member {})", self.member)
+    }
+}
+
+/// One movement of money, as the provider is asked for it.
+#[derive(Clone, Debug)]
+pub struct Movement {
+    /// The provider's idempotency key: repeated, the same answer and no second effect.
+    pub key: String,
+    /// What to do.
+    pub kind: PaymentKind,
+    /// For which reservation; shown in the provider's books.
+    pub reservation: ReservationNumber,
+    /// Whose card.
+    pub member: MemberNumber,
+    /// The card.
+    pub card: Card,
+    /// How much.
+    pub amount: Amount,
+    /// In what.
+    pub currency: Currency,
+    /// The provider's name of the hold that a capture or release is about: what `Authorise` returned.
+    pub hold: Option<String>,
+}
+
+/// What the provider did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// The provider's name for it: a later capture or release refers to it.
+    pub reference: String,
+    /// Whether money has reached the operator by this: `Capture` and `Charge` over a provider, never over `invoice`.
+    pub is_collected: bool,
+}
+
+/// Why it was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PaymentError {
+    /// Declined, for good: asking again changes nothing. The text is for the member.
+    Declined(String),
+    /// Not reached, slow, or failing: ask again with the same key. The text is for the log.
+    Unavailable(String),
+    /// The provider refuses our request itself: a wrong key, a wrong setting. The text is for the operator.
+    Misconfigured(String),
+}
+
+impl fmt::Display for PaymentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Declined(why) => write!(f, "declined: {why}"),
+            Self::Unavailable(why) => write!(f, "the payment provider cannot be asked now: {why}"),
+            Self::Misconfigured(why) => {
+                write!(f, "the payment provider refuses our requests: {why}; check the [payments] settings")
+            }
+        }
+    }
+}
+
+impl std::error::Error for PaymentError {}
+
+/// What a provider tells by itself (a webhook), checked and understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The provider's name of the event: the same event comes more than once.
+    pub event: String,
+    /// Of the hold or charge: what [`Moved::reference`] was.
+    pub reference: String,
+    /// What happened.
+    pub what: Noticed,
+}
+
+/// What a provider tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Noticed {
+    /// The hold has lapsed or was cancelled there.
+    HoldGone,
+    /// The money was collected.
+    Collected(Amount),
+    /// So much in all was given back.
+    Refunded(Amount),
+    /// A charge failed afterwards; the text is for the operator.
+    Failed(String),
+}
+
+/// A way to take money.
+#[async_trait]
+pub trait Payments: Send + Sync + fmt::Debug {
+    /// Checks the card with the provider and keeps it there for later. Returns what may be stored.
+    async fn check_card(&self, card: &NewCard) -> Result<Card, PaymentError>;
+    /// Does one movement; see [`Movement::key`].
+    async fn move_money(&self, movement: &Movement) -> Result<Moved, PaymentError>;
+    /// Gives back what a collected movement brought. `key` as in [`Movement::key`].
+    async fn refund(&self, key: &str, reference: &str, amount: Amount) -> Result<Moved, PaymentError>;
+    /// Checks the signature of a webhook and reads it. `Ok(None)`: genuine, and of no interest.
+    ///
+    /// - `signature`: the provider's header; `now_seconds`: seconds since 1970, against replays.
+    fn read_notice(
+        &self,
+        signature: &str,
+        body: &[u8],
+        now_seconds: i64,
+    ) -> Result<Option<Notice>, PaymentError>;
+}

@@ -1,0 +1,109 @@
+//! The border to the streaming side: what this side publishes to it, and asks of it.
+//!
+//! Owns: [`Scheduled`], [`Streaming`]. Holds: nothing here waits; the streaming side never waits for this one.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use slotcast_core::{
+    time::WallTime,
+    words::{BitRate, ChannelNumber, OpenLevel, Seats, Window},
+};
+
+use crate::{
+    domain::{
+        reservation::{ProgramPassword, SoldChannel},
+        words::ReservationNumber,
+    },
+    vault::ReservationId,
+};
+
+/// One confirmed program, as the streaming side must know it.
+#[derive(Clone, Debug)]
+pub struct Scheduled {
+    /// Names it.
+    pub number: ReservationNumber,
+    /// On which channel.
+    pub channel: ChannelNumber,
+    /// When it is on air.
+    pub window: Window,
+    /// When its link is accepted.
+    pub connect: Window,
+    /// How many viewers at once.
+    pub seats: Seats,
+    /// The bit rate that it may carry.
+    pub class: BitRate,
+    /// For people.
+    pub title: String,
+    /// Who may watch.
+    pub open_level: OpenLevel,
+    /// Present unless public.
+    pub password: Option<ProgramPassword>,
+    /// What opens the link.
+    pub reservation_id: ReservationId,
+}
+
+/// Everything the streaming side must know: published as a whole whenever something changes.
+#[derive(Clone, Debug, Default)]
+pub struct Schedule {
+    /// Channels that are sold, and retired ones with programs left.
+    pub channels: Vec<SoldChannel>,
+    /// Confirmed and on-air programs whose connect window is not over.
+    pub programs: Vec<Scheduled>,
+}
+
+/// What a broadcaster's link does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// Nobody sends.
+    Absent,
+    /// Connected, media held back outside the window.
+    Held,
+    /// Media goes to the viewers.
+    OnAir,
+}
+
+/// One program as it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Live {
+    /// What its link does.
+    pub link: Link,
+    /// Since when.
+    pub since: WallTime,
+    /// What came in during the last second, in bits per second.
+    pub bit_rate: u64,
+    /// Viewers now.
+    pub viewers: u32,
+    /// Packets that went on to the viewers' side since the link's source began.
+    pub packets: u64,
+    /// Width and height, where the stream told them.
+    pub picture: Option<(u16, u16)>,
+}
+
+/// One viewer, for an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Viewer {
+    /// Names it for [`Streaming::kick_viewer`].
+    pub id: u64,
+    /// From where.
+    pub address: SocketAddr,
+    /// `udp` or `tcp`.
+    pub protocol: &'static str,
+}
+
+/// What this side asks of the streaming side. Answers come from memory, at once.
+pub trait Streaming: Send + Sync {
+    /// Replaces the schedule. Errors: what does not fit together, for the log; nothing was changed then.
+    fn publish(&self, schedule: &Schedule) -> Result<(), String>;
+    /// Whether its threads run and take viewers and links: what "the server ran normally" means at this moment.
+    fn is_normal(&self) -> bool;
+    /// Programs that have or had a link, or have viewers.
+    fn live(&self) -> BTreeMap<ReservationNumber, Live>;
+    /// Who watches `program`.
+    fn viewers(&self, program: ReservationNumber) -> Vec<Viewer>;
+    /// Ends one viewer's session. `false`: not there.
+    fn kick_viewer(&self, program: ReservationNumber, viewer: u64, reason: &str) -> bool;
+    /// Closes the program's link; the broadcaster may connect again. `false`: there was none.
+    fn kick_link(&self, program: ReservationNumber, reason: &str) -> bool;
+    /// Ends the program for everyone at once, before its window is over: the broadcaster's early end. It stays ended.
+    fn end_early(&self, program: ReservationNumber) -> bool;
+}
