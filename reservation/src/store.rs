@@ -1,1 +1,408 @@
-//! To be filled.
+//! What is kept, and how it changes: one border in the product's words, over SQLite or PostgreSQL.
+//!
+//! Owns: [`Store`], [`Tx`], the rows that are not the domain's own.
+//! Not here: deciding anything. A service begins a transaction, reads what it needs, decides by `domain`, writes the
+//! effects and commits; until the commit returned, nothing has happened.
+//! Holds: one row for each (channel, slot), so nobody's slot is ever sold twice; what `commit` confirmed survives
+//! kill -9 and power loss as far as the disk's fsync goes; mails and payments are written with what causes them.
+
+use std::{fmt, path::Path};
+
+use async_trait::async_trait;
+use slotcast_core::{time::WallTime, words::ChannelNumber};
+
+use crate::domain::{
+    effects::{Account, Effects, LedgerTransaction, MailRequest, PaymentKind, PaymentRequest},
+    member::Member,
+    reservation::{Reservation, SoldChannel, State},
+    words::{Email, MemberNumber, ReservationNumber, UserId},
+};
+
+/// Why the store did not do it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Lost connection, busy, serialisation failure: the whole transaction may be tried again.
+    Retry(String),
+    /// A uniqueness that the domain speaks of was broken.
+    Conflict(Conflict),
+    /// Full disk, broken file, wrong password: an operator must look.
+    Broken(String),
+}
+
+/// What was there already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Conflict {
+    /// Another reservation has a slot: these starts, as far as known.
+    Slots(Vec<WallTime>),
+    /// The user ID.
+    UserId,
+    /// The e-mail address.
+    Email,
+    /// A channel's number or name.
+    Channel,
+    /// Changed since it was read: the version there is now.
+    Version(i64),
+    /// An idempotency key, a mail's, payment's or ledger's key.
+    Key,
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Retry(why) => write!(f, "the database cannot answer now: {why}"),
+            Self::Conflict(what) => write!(f, "already there: {what:?}"),
+            Self::Broken(why) => write!(f, "the database is broken: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// What the store's answers come as.
+pub type Stored<T> = Result<T, StoreError>;
+
+/// A slice of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Rows to leave out.
+    pub offset: u32,
+    /// Rows at most.
+    pub limit: u32,
+}
+
+/// A part of a list, and how long the whole is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed<T> {
+    /// The part.
+    pub items: Vec<T>,
+    /// Of the whole.
+    pub count: u32,
+}
+
+/// A slot that is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TakenSlot {
+    /// On which channel.
+    pub channel: ChannelNumber,
+    /// When it begins.
+    pub start: WallTime,
+    /// By which reservation.
+    pub reservation: ReservationNumber,
+}
+
+/// A log-in by a browser. The token itself is known to the browser alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// SHA-256 of the cookie's token.
+    pub token_hash: [u8; 32],
+    /// Whose.
+    pub member: MemberNumber,
+    /// SHA-256 of the token that requests which change something must show.
+    pub csrf_hash: [u8; 32],
+    /// When it began.
+    pub created_at: WallTime,
+    /// Not valid from then on.
+    pub expires_at: WallTime,
+}
+
+/// A bearer token of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiToken {
+    /// SHA-256 of the token.
+    pub token_hash: [u8; 32],
+    /// Whose.
+    pub member: MemberNumber,
+    /// What the member calls it.
+    pub name: String,
+    /// What it may do: `read`, `book`, `broadcast`, `operate`, separated by spaces.
+    pub scopes: String,
+    /// When it was made.
+    pub created_at: WallTime,
+    /// Not valid from then on.
+    pub expires_at: WallTime,
+}
+
+/// A mail that waits in the outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingMail {
+    /// What to send.
+    pub request: MailRequest,
+    /// How often it was tried.
+    pub tries: u32,
+    /// When it was asked for.
+    pub created_at: WallTime,
+}
+
+/// How a payment stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PaymentState {
+    /// To be done, or not known to be done.
+    Waiting,
+    /// Done.
+    Done,
+    /// Declined for good.
+    Declined,
+}
+
+/// A row of the payments outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payment {
+    /// What was asked.
+    pub request: PaymentRequest,
+    /// How it stands.
+    pub state: PaymentState,
+    /// The provider's name for it, once done.
+    pub reference: Option<String>,
+    /// Why it was declined, or why the last try failed.
+    pub error: Option<String>,
+    /// How often it was tried.
+    pub tries: u32,
+    /// Not to be tried before.
+    pub next_at: WallTime,
+    /// When it was asked for.
+    pub created_at: WallTime,
+}
+
+/// How one program ran, as the streaming side reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Run {
+    /// Of the window, the milliseconds in which the server was seen to run normally.
+    pub normal_ms: u64,
+    /// Of the window, the milliseconds in which media was forwarded.
+    pub media_ms: u64,
+    /// Most viewers at once.
+    pub viewers_peak: u32,
+    /// Viewers times milliseconds: over the window's length it is the average.
+    pub viewer_ms: u64,
+}
+
+/// The number of viewers at a moment; holds until the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ViewerSample {
+    /// From when.
+    pub at: WallTime,
+    /// How many.
+    pub viewers: u32,
+}
+
+/// What the operator recommends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pickup {
+    /// Which program.
+    pub reservation: ReservationNumber,
+    /// Why, in the operator's words; 0 to 200 characters.
+    pub note: String,
+    /// Lower ones come first.
+    pub position: i32,
+}
+
+/// Which reservations a list is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReservationFilter {
+    /// Only this member's.
+    pub member: Option<MemberNumber>,
+    /// Only on this channel.
+    pub channel: Option<ChannelNumber>,
+    /// Only those whose window shares a moment with `[from, to)`.
+    pub between: Option<(WallTime, WallTime)>,
+    /// Only in these states; empty: all.
+    pub states: Vec<State>,
+    /// Leave out secret programs.
+    pub listed_only: bool,
+    /// Newest start first; else oldest first.
+    pub newest_first: bool,
+}
+
+/// What is due to happen by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Held, and the hold is over.
+    HoldExpired,
+    /// Registered, and the reconfirmation is overdue.
+    ReconfirmationOverdue,
+    /// Registered, not reminded, and due within the given span.
+    ReminderDue,
+    /// Confirmed, and the window has begun.
+    Started,
+    /// On air (or confirmed), and the window is over.
+    Ended,
+    /// Finished, and the charge is not decided.
+    Unsettled,
+}
+
+/// What an idempotency key stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptAnswer {
+    /// SHA-256 of the request's method, path and body.
+    pub request_hash: [u8; 32],
+    /// What was made: a number in decimal.
+    pub made: String,
+}
+
+/// Reading. All reads of one value see one state of the database.
+#[async_trait]
+pub trait Reads: Send {
+    /// A member.
+    async fn member(&mut self, number: MemberNumber) -> Stored<Option<Member>>;
+    /// The member of that user ID.
+    async fn member_by_user_id(&mut self, user_id: &UserId) -> Stored<Option<Member>>;
+    /// The member of that address (case does not count).
+    async fn member_by_email(&mut self, email: &Email) -> Stored<Option<Member>>;
+    /// Members by user ID.
+    async fn members(&mut self, page: Page) -> Stored<Listed<Member>>;
+    /// The session of that token, if it has not expired.
+    async fn session(&mut self, token_hash: &[u8; 32], now: WallTime) -> Stored<Option<Session>>;
+    /// The token, if it has not expired.
+    async fn api_token(&mut self, token_hash: &[u8; 32], now: WallTime) -> Stored<Option<ApiToken>>;
+    /// A member's tokens, oldest first.
+    async fn api_tokens(&mut self, member: MemberNumber) -> Stored<Vec<ApiToken>>;
+    /// Every channel, by number.
+    async fn channels(&mut self) -> Stored<Vec<SoldChannel>>;
+    /// A reservation.
+    async fn reservation(&mut self, number: ReservationNumber) -> Stored<Option<Reservation>>;
+    /// Reservations by start (then number).
+    async fn reservations(&mut self, filter: &ReservationFilter, page: Page) -> Stored<Listed<Reservation>>;
+    /// Taken slots that start in `[from, to)`, by channel and start; `channel`: only that one's.
+    async fn taken_slots(
+        &mut self,
+        channel: Option<ChannelNumber>,
+        from: WallTime,
+        to: WallTime,
+    ) -> Stored<Vec<TakenSlot>>;
+    /// How many slots that start in `[from, to)` the member's private reservations hold.
+    async fn slots_of(&mut self, member: MemberNumber, from: WallTime, to: WallTime) -> Stored<u32>;
+    /// Reservations to which something is due at `now`, oldest first, at most `limit`; `span`: for `ReminderDue`.
+    async fn due(&mut self, what: Due, now: WallTime, span: WallSpan, limit: u32)
+    -> Stored<Vec<Reservation>>;
+    /// Confirmed and on-air reservations whose window ends after `after`, by start.
+    async fn scheduled(&mut self, after: WallTime) -> Stored<Vec<Reservation>>;
+    /// Payments of one reservation, oldest first.
+    async fn payments_of(&mut self, reservation: ReservationNumber) -> Stored<Vec<Payment>>;
+    /// The payment of that key.
+    async fn payment(&mut self, key: &str) -> Stored<Option<Payment>>;
+    /// The payment whose provider's reference that is.
+    async fn payment_by_reference(&mut self, reference: &str) -> Stored<Option<Payment>>;
+    /// Ledger transactions with `from <= at < to`, in the order of posting.
+    async fn ledger(&mut self, from: WallTime, to: WallTime, page: Page)
+    -> Stored<Listed<LedgerTransaction>>;
+    /// Ledger transactions of one reservation, in the order of posting.
+    async fn ledger_of(&mut self, reservation: ReservationNumber) -> Stored<Vec<LedgerTransaction>>;
+    /// Debits minus credits of an account.
+    async fn balance(&mut self, account: Account) -> Stored<i64>;
+    /// How the program ran.
+    async fn run(&mut self, reservation: ReservationNumber) -> Stored<Run>;
+    /// Its numbers of viewers, oldest first.
+    async fn samples(&mut self, reservation: ReservationNumber, page: Page) -> Stored<Listed<ViewerSample>>;
+    /// What the operator recommends, by position.
+    async fn pickups(&mut self) -> Stored<Vec<Pickup>>;
+    /// What the key stands for in that scope (a member, or an address for those who have not logged in).
+    async fn kept_answer(&mut self, scope: &str, key: &str) -> Stored<Option<KeptAnswer>>;
+    /// Mails that wait or were given up: how many wait, and the age of the oldest; for metrics.
+    async fn outbox_depth(&mut self) -> Stored<OutboxDepth>;
+    /// Grows with every committed change of channels or of confirmed reservations: what a schedule is made anew for.
+    async fn schedule_revision(&mut self) -> Stored<i64>;
+}
+
+/// A span in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WallSpan(pub i64);
+
+/// How full the outboxes are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutboxDepth {
+    /// Mails that wait.
+    pub mails: u32,
+    /// Payments that wait.
+    pub payments: u32,
+    /// When the oldest of either was asked for.
+    pub oldest: Option<WallTime>,
+}
+
+/// One transaction that writes. Dropped without [`commit`](Self::commit), nothing has happened.
+#[async_trait]
+pub trait Tx: Reads {
+    /// Reads a member and keeps it from changing until the end of the transaction: bookings of one member follow one
+    /// another, so that its month's limit holds.
+    async fn lock_member(&mut self, number: MemberNumber) -> Stored<Option<Member>>;
+    /// Reads a reservation and keeps it from changing until the end of the transaction.
+    async fn lock_reservation(&mut self, number: ReservationNumber) -> Stored<Option<Reservation>>;
+    /// Adds a member. Conflict: user ID, address.
+    async fn add_member(&mut self, member: &Member) -> Stored<()>;
+    /// Replaces a member whose version is `member.version - 1`. Conflict: version, user ID, address.
+    async fn put_member(&mut self, member: &Member) -> Stored<()>;
+    /// Adds a session; forgets those that have expired.
+    async fn add_session(&mut self, session: &Session) -> Stored<()>;
+    /// Ends a session.
+    async fn end_session(&mut self, token_hash: &[u8; 32]) -> Stored<()>;
+    /// Ends all sessions of a member but `keep`, and with `tokens` its tokens.
+    async fn end_sessions(
+        &mut self,
+        member: MemberNumber,
+        keep: Option<&[u8; 32]>,
+        tokens: bool,
+    ) -> Stored<()>;
+    /// Adds a token.
+    async fn add_api_token(&mut self, token: &ApiToken) -> Stored<()>;
+    /// Takes a member's token of that name away. `false`: there was none.
+    async fn end_api_token(&mut self, member: MemberNumber, name: &str) -> Stored<bool>;
+    /// Adds a channel (version 1), or replaces the one whose version is `channel.version - 1`. Conflict: channel,
+    /// version.
+    async fn put_channel(&mut self, channel: &SoldChannel) -> Stored<()>;
+    /// Adds (version 1) or replaces the reservation and does everything else that the effects say. Conflict: slots,
+    /// version, key.
+    async fn write(&mut self, effects: &Effects) -> Stored<()>;
+    /// Adds mails that belong to no reservation. Conflict: key.
+    async fn add_mails(&mut self, mails: &[MailRequest], now: WallTime) -> Stored<()>;
+    /// Adds a payment that was just asked for; one of that key that is there already stays as it is.
+    async fn add_payment(&mut self, request: &PaymentRequest, now: WallTime, next_at: WallTime)
+    -> Stored<()>;
+    /// Writes how a payment went, and what the ledger says of it.
+    async fn settle_payment(&mut self, payment: &Payment, ledger: &[LedgerTransaction]) -> Stored<()>;
+    /// Takes mails that are due: at most `limit`, none of which is given to anybody else until `leased_until`.
+    async fn take_mails(
+        &mut self,
+        now: WallTime,
+        leased_until: WallTime,
+        limit: u32,
+    ) -> Stored<Vec<WaitingMail>>;
+    /// Notes that a mail went out, was given up (`next_at` `None`), or is to be tried again.
+    async fn mail_sent(&mut self, key: &str, now: WallTime) -> Stored<()>;
+    /// See [`mail_sent`](Self::mail_sent).
+    async fn mail_failed(&mut self, key: &str, error: &str, next_at: Option<WallTime>) -> Stored<()>;
+    /// Takes payments that are due, as [`take_mails`](Self::take_mails); only of `kinds`.
+    async fn take_payments(
+        &mut self,
+        now: WallTime,
+        leased_until: WallTime,
+        kinds: &[PaymentKind],
+        limit: u32,
+    ) -> Stored<Vec<Payment>>;
+    /// Adds to how programs ran, and appends samples (one of the same moment replaces it).
+    async fn add_runs(&mut self, runs: &[(ReservationNumber, Run, Option<ViewerSample>)]) -> Stored<()>;
+    /// Adds or replaces a recommendation.
+    async fn put_pickup(&mut self, pickup: &Pickup) -> Stored<()>;
+    /// Takes it away. `false`: there was none.
+    async fn end_pickup(&mut self, reservation: ReservationNumber) -> Stored<bool>;
+    /// Keeps what a key stands for. Conflict: key. Forgets those older than a day.
+    async fn keep_answer(&mut self, scope: &str, key: &str, answer: &KeptAnswer, now: WallTime)
+    -> Stored<()>;
+    /// Notes a webhook's event. `false`: it was seen before.
+    async fn first_seen(&mut self, event: &str, now: WallTime) -> Stored<bool>;
+    /// Makes everything stand.
+    async fn commit(self: Box<Self>) -> Stored<()>;
+}
+
+/// A database.
+#[async_trait]
+pub trait Store: Send + Sync + fmt::Debug {
+    /// Begins to read.
+    async fn read(&self) -> Stored<Box<dyn Reads + '_>>;
+    /// Begins to write.
+    async fn begin(&self) -> Stored<Box<dyn Tx + '_>>;
+    /// Copies the whole into the file `to`, which must not exist, while others read and write. SQLite only.
+    async fn back_up(&self, to: &Path) -> Stored<()>;
+    /// Closes it, after what is under way.
+    async fn close(&self);
+}
