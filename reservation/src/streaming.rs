@@ -104,6 +104,4 @@ pub trait Streaming: Send + Sync {
     fn kick_viewer(&self, program: ReservationNumber, viewer: u64, reason: &str) -> bool;
     /// Closes the program's link; the broadcaster may connect again. `false`: there was none.
     fn kick_link(&self, program: ReservationNumber, reason: &str) -> bool;
-    /// Ends the program for everyone at once, before its window is over: the broadcaster's early end. It stays ended.
-    fn end_early(&self, program: ReservationNumber) -> bool;
 }

@@ -207,8 +207,8 @@ pub struct Reservation {
     pub terms_accepted_at: Option<WallTime>,
     /// When it was reconfirmed.
     pub confirmed_at: Option<WallTime>,
-    /// When it was cancelled.
-    pub cancelled_at: Option<WallTime>,
+    /// When it was over: cancelled, ended early by the broadcaster, or at its window's end.
+    pub over_at: Option<WallTime>,
     /// Set once the terms are accepted.
     pub id_hash: Option<ReservationIdHash>,
     /// Which reservation ID is the valid one, from 1; 0: none was made yet. A lost ID is replaced by the next.

@@ -1,6 +1,24 @@
 //! The rules of booking: pure functions of what is known, what is asked, and the time.
 //!
-//! Owns: [`Rules`], what the operator can set of them.
+//! Owns: [`Rules`], what the operator can set of them; the decisions are in the rooms below.
+//! Holds: a decision changes nothing by itself; it is a value that the store writes or nobody does.
+
+mod booking;
+mod mails;
+mod payments;
+mod program;
+mod running;
+mod slots;
+
+pub use booking::{
+    BookingFacts, Draft, accept_terms, book, book_special, cancel, check_times, expire_hold,
+    expire_reconfirmation, may_book, may_reconfirm, reconfirm, reissue_id, remind, total,
+};
+pub use mails::welcome;
+pub use payments::{collected, hold_key};
+pub use program::{change, check_program};
+pub use running::{Extension, end, end_early, extend, may_extend, settle, start};
+pub use slots::{MonthShare, Quote, month_of, start_of, zoned};
 
 use std::time::Duration;
 

@@ -1,0 +1,96 @@
+//! Who is written to, under which key, and what is said of a change.
+
+use sha2::{Digest, Sha256};
+use slotcast_core::words::OpenLevel;
+
+use crate::domain::{
+    effects::{MailKind, MailRequest},
+    member::Member,
+    reservation::{ProgramDetails, Reservation},
+    words::{Email, Language},
+};
+
+/// A mail to the member whose reservation it is. The reservation's version makes the key one of its kind.
+pub(super) fn to_member(kind: MailKind, member: &Member, reservation: &Reservation) -> MailRequest {
+    MailRequest {
+        key: format!("{}-{}-{}", label(kind), reservation.number, reservation.version),
+        kind,
+        to: member.email.clone(),
+        member: member.number,
+        reservation: Some(reservation.number),
+        calendar_sequence: reservation.calendar_sequence,
+        changes: Vec::new(),
+    }
+}
+
+/// A mail to a new member.
+pub fn welcome(member: &Member) -> MailRequest {
+    MailRequest {
+        key: format!("welcome-{}", member.number),
+        kind: MailKind::Welcome,
+        to: member.email.clone(),
+        member: member.number,
+        reservation: None,
+        calendar_sequence: 0,
+        changes: Vec::new(),
+    }
+}
+
+pub(super) fn to_friends<'a>(
+    kind: MailKind,
+    reservation: &'a Reservation,
+    changes: &'a [String],
+) -> impl Iterator<Item = MailRequest> + 'a {
+    reservation.program.friends.iter().map(move |friend| friend_mail(kind, friend, reservation, changes))
+}
+
+pub(super) fn friend_mail(
+    kind: MailKind,
+    friend: &Email,
+    reservation: &Reservation,
+    changes: &[String],
+) -> MailRequest {
+    let who = Sha256::digest(friend.as_str().to_lowercase().as_bytes());
+    let who: String = who.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    MailRequest {
+        key: format!("{}-{}-{}-{who}", label(kind), reservation.number, reservation.version),
+        kind,
+        to: friend.clone(),
+        member: reservation.member,
+        reservation: Some(reservation.number),
+        calendar_sequence: reservation.calendar_sequence,
+        changes: changes.to_vec(),
+    }
+}
+
+fn label(kind: MailKind) -> String {
+    kind.name().replace('_', "-")
+}
+
+/// One line for each thing that changed and that friends may know.
+pub(super) fn changed_lines(old: &ProgramDetails, new: &ProgramDetails, language: Language) -> Vec<String> {
+    let name = |english: &'static str, japanese: &'static str| match language {
+        Language::English => english,
+        Language::Japanese => japanese,
+    };
+    let mut lines = Vec::new();
+    let mut text = |name: &str, old: &str, new: &str| {
+        if old != new {
+            lines.push(format!("{name}: {old} → {new}"));
+        }
+    };
+    text(name("Title", "題名"), &old.title, &new.title);
+    text(name("Genre", "ジャンル"), &old.genre, &new.genre);
+    text(name("Outline", "概要"), &old.outline, &new.outline);
+    text(name("Details", "詳細"), &old.details, &new.details);
+    let level = |level| match level {
+        OpenLevel::Public => name("public", "公開"),
+        OpenLevel::Password => name("password", "パスワード制"),
+        OpenLevel::Secret => name("secret", "非公開"),
+    };
+    text(name("Open level", "公開範囲"), level(old.open_level), level(new.open_level));
+    if old.password != new.password && new.password.is_some() {
+        lines.push(name("Password: changed, see below", "パスワード: 変更されました(下記参照)").to_owned());
+    }
+    lines
+}

@@ -1,0 +1,108 @@
+//! What is broadcast: what may be written, what may be changed, and who is told.
+
+use slotcast_core::{time::WallTime, words::OpenLevel};
+
+use super::{
+    Rules,
+    booking::{next, wrong_state},
+    mails::{changed_lines, friend_mail, to_friends},
+};
+use crate::domain::{
+    effects::{Effects, MailKind},
+    member::Member,
+    refusal::{FieldProblem, Refusal},
+    reservation::{ProgramDetails, Reservation, State},
+    words::Email,
+};
+
+/// Checks every item and reports all that is wrong at once.
+pub fn check_program(program: &ProgramDetails, rules: &Rules) -> Result<(), Refusal> {
+    let mut wrong = Vec::new();
+    let mut text = |field, text: &str, least: usize, most: usize| {
+        let length = text.chars().count();
+        let right = (least..=most).contains(&length)
+            && !text.chars().any(char::is_control)
+            && (least == 0 || !text.trim().is_empty());
+        if !right {
+            let expected = format!("{least} to {most} characters on one line");
+            wrong.push(FieldProblem { field, expected });
+        }
+    };
+    text("program.title", &program.title, 1, 80);
+    text("program.genre", &program.genre, 0, 40);
+    text("program.outline", &program.outline, 0, 20);
+    let details = program.details.replace("\r\n", " ").replace('\n', " ");
+    text("program.details", &details, 0, 200);
+    match (program.open_level, &program.password) {
+        (OpenLevel::Public, None) => {}
+        (OpenLevel::Public, Some(_)) => {
+            let expected = "no password, since the program is public".to_owned();
+            wrong.push(FieldProblem { field: "program.password", expected });
+        }
+        (_, password) => {
+            let right = password.as_ref().is_some_and(|password| {
+                (1..=64).contains(&password.0.len()) && password.0.bytes().all(|b| b.is_ascii_graphic())
+            });
+            if !right {
+                let expected = "1 to 64 letters, digits or signs of ASCII, without spaces".to_owned();
+                wrong.push(FieldProblem { field: "program.password", expected });
+            }
+        }
+    }
+    let mut friends: Vec<_> = program.friends.iter().map(|email| email.as_str().to_lowercase()).collect();
+    friends.sort();
+    friends.dedup();
+    if program.friends.len() > rules.friends_max || friends.len() < program.friends.len() {
+        let expected = format!("at most {} addresses, each once", rules.friends_max);
+        wrong.push(FieldProblem { field: "program.friends", expected });
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(Refusal::Invalid(wrong)) }
+}
+
+/// Replaces what is broadcast. Friends are mailed what changed once they were invited; new friends are invited, those
+/// who are not friends any more are told that it will not be.
+pub fn change(
+    member: &Member,
+    reservation: &Reservation,
+    program: ProgramDetails,
+    rules: &Rules,
+    now: WallTime,
+) -> Result<Effects, Refusal> {
+    let is_open =
+        matches!(reservation.state, State::Held | State::Registered | State::Confirmed | State::OnAir);
+    if !is_open || reservation.window.end() <= now {
+        return Err(wrong_state("change", reservation.state));
+    }
+    check_program(&program, rules)?;
+    let lines = changed_lines(&reservation.program, &program, member.language);
+    let was_invited = reservation.state.is_accounted();
+    let mut after = Reservation { program, ..next(reservation) };
+    if !was_invited {
+        return Ok(Effects::of(after));
+    }
+    after.calendar_sequence = after.calendar_sequence.saturating_add(1);
+    let (old, new) = (&reservation.program.friends, &after.program.friends);
+    let has = |list: &[Email], friend: &Email| {
+        list.iter().any(|known| known.as_str().eq_ignore_ascii_case(friend.as_str()))
+    };
+    let mut mails = Vec::new();
+    for friend in new {
+        if !has(old, friend) {
+            mails.push(friend_mail(MailKind::Invitation, friend, &after, &[]));
+        } else if !lines.is_empty() {
+            mails.push(friend_mail(MailKind::Changed, friend, &after, &lines));
+        }
+    }
+    mails.extend(
+        old.iter()
+            .filter(|friend| !has(new, friend))
+            .map(|friend| friend_mail(MailKind::Cancelled, friend, &after, &[])),
+    );
+    Ok(Effects { mails, ..Effects::of(after) })
+}
+
+/// Tells every friend `kind`; used where all are told the same.
+pub(super) fn tell_friends(effects: &mut Effects, kind: MailKind, lines: &[String]) {
+    let mails: Vec<_> = to_friends(kind, &effects.reservation, lines).collect();
+    effects.mails.extend(mails);
+}
