@@ -1,0 +1,159 @@
+//! Who asks, and what that one may: every scope and every ownership is checked by the functions of this room.
+
+use std::fmt;
+
+use crate::domain::{refusal::Refusal, reservation::Reservation, words::MemberNumber};
+
+/// What a token may be used for. A browser's session covers all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// See what is the member's own.
+    Read,
+    /// Book, change, cancel, reconfirm.
+    Book,
+    /// Fetch settings, see the status, extend, end.
+    Broadcast,
+    /// What only operators may.
+    Operate,
+    /// The account itself: its data, password and tokens. No token covers it.
+    Account,
+}
+
+impl Scope {
+    /// Those that a token may carry.
+    pub const OF_TOKENS: [Self; 4] = [Self::Read, Self::Book, Self::Broadcast, Self::Operate];
+
+    /// The name in the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Book => "book",
+            Self::Broadcast => "broadcast",
+            Self::Operate => "operate",
+            Self::Account => "account",
+        }
+    }
+}
+
+/// A set of scopes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Scopes(u8);
+
+impl Scopes {
+    /// What a browser's session covers.
+    pub const ALL: Self = Self(0b1_1111);
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+
+    /// These and `scope`.
+    #[must_use]
+    pub const fn with(self, scope: Scope) -> Self {
+        Self(self.0 | 1 << scope as u8)
+    }
+
+    /// Whether `scope` is among them.
+    pub const fn has(self, scope: Scope) -> bool {
+        self.0 & (1 << scope as u8) != 0
+    }
+
+    /// Reads names separated by spaces. `None`: a name is not one of a token's scopes, or there is none at all.
+    pub fn of_token(names: &str) -> Option<Self> {
+        let mut scopes = Self::NONE;
+        for name in names.split_ascii_whitespace() {
+            scopes = scopes.with(Scope::OF_TOKENS.into_iter().find(|scope| scope.name() == name)?);
+        }
+        (scopes != Self::NONE).then_some(scopes)
+    }
+}
+
+/// Names separated by spaces.
+impl fmt::Display for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut between = "";
+        for scope in Scope::OF_TOKENS.into_iter().filter(|scope| self.has(*scope)) {
+            write!(f, "{between}{}", scope.name())?;
+            between = " ";
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Scopes({self})")
+    }
+}
+
+/// Who asks, once that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// The member.
+    pub member: MemberNumber,
+    /// Whether it runs the server.
+    pub is_operator: bool,
+    /// What the session or token covers.
+    pub scopes: Scopes,
+    /// Which log-in it is, by its number in the database (`None`: a token).
+    pub(super) session: Option<SessionKey>,
+}
+
+/// SHA-256 of a session's token: not shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct SessionKey(pub(super) [u8; 32]);
+
+impl fmt::Debug for SessionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionKey(…)")
+    }
+}
+
+impl Actor {
+    /// Refuses what the session or token does not cover.
+    pub(super) fn need(&self, scope: Scope) -> Result<(), Refusal> {
+        if !self.scopes.has(scope) {
+            return Err(Refusal::Scope(scope.name()));
+        }
+        if scope == Scope::Operate && !self.is_operator {
+            return Err(Refusal::NotOperator);
+        }
+        Ok(())
+    }
+
+    /// The reservation, if it is there and the actor's own, or an operator asks whose session or token covers it.
+    pub(super) fn own(&self, reservation: Option<Reservation>) -> Result<Reservation, Refusal> {
+        reservation
+            .filter(|found| found.member == self.member || self.operates())
+            .ok_or(Refusal::NotFound("reservation"))
+    }
+
+    /// Whether it may do what operators do.
+    pub(super) fn operates(&self) -> bool {
+        self.need(Scope::Operate).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_never_cover_the_account() {
+        let scopes = Scopes::of_token("read book broadcast operate").unwrap();
+        assert!(!scopes.has(Scope::Account) && Scopes::ALL.has(Scope::Account));
+        assert_eq!(scopes.to_string(), "read book broadcast operate");
+        for bad in ["", " ", "account", "read,book", "READ", "read admin"] {
+            assert_eq!(Scopes::of_token(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_operators_token_needs_the_scope_as_well() {
+        let mut actor =
+            Actor { member: MemberNumber(1), is_operator: true, scopes: Scopes::ALL, session: None };
+        assert_eq!(actor.need(Scope::Operate), Ok(()));
+        actor.scopes = Scopes::NONE.with(Scope::Read);
+        assert_eq!(actor.need(Scope::Operate), Err(Refusal::Scope("operate")));
+        actor = Actor { is_operator: false, scopes: Scopes::ALL, ..actor };
+        assert_eq!(actor.need(Scope::Operate), Err(Refusal::NotOperator));
+    }
+}

@@ -1,0 +1,59 @@
+//! Why a use case was not carried out.
+
+use std::fmt;
+
+use crate::{
+    domain::refusal::Refusal,
+    store::{Conflict, StoreError},
+};
+
+/// What use cases come back as.
+pub type Answer<T> = Result<T, ServiceError>;
+
+/// Why a use case was not carried out.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ServiceError {
+    /// Refused, for a reason that the asker is told.
+    Refused(Refusal),
+    /// The database does not answer: 503, and the text is for the log.
+    Store(StoreError),
+    /// Something in this program or its surroundings is broken: 500, and the text is for the log.
+    Internal(String),
+}
+
+impl fmt::Display for ServiceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => write!(f, "refused: {refusal:?}"),
+            Self::Store(error) => error.fmt(f),
+            Self::Internal(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for ServiceError {}
+
+impl From<Refusal> for ServiceError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// Conflicts that mean one thing wherever they come up are refusals; the others are the caller's to translate.
+impl From<StoreError> for ServiceError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict(Conflict::UserId) => Self::Refused(Refusal::UserIdTaken),
+            StoreError::Conflict(Conflict::Email) => Self::Refused(Refusal::EmailTaken),
+            StoreError::Conflict(Conflict::Channel) => Self::Refused(Refusal::Exists("channel")),
+            StoreError::Conflict(Conflict::Version(version)) => Self::Refused(Refusal::Stale { version }),
+            other => Self::Store(other),
+        }
+    }
+}
+
+/// For what is declared and not carried out yet.
+pub(super) fn unready<T>() -> Answer<T> {
+    Err(ServiceError::Internal("not there yet".to_owned()))
+}
