@@ -10,6 +10,7 @@ mod http;
 pub mod load;
 pub mod logging;
 mod metrics;
+mod reservations;
 mod run;
 pub mod serve;
 pub mod tools;

@@ -345,3 +345,41 @@ fn a_program_is_the_same_as_long_as_channel_start_and_reservation_are() {
     assert_ne!(first, id("T10:00", "T10:10"));
     assert_ne!(first, id("abcdef", "fedcba"));
 }
+
+#[test]
+fn sold_channels_have_no_written_programs_and_need_http() {
+    let sold = "[reservations]\nenabled = true\n";
+    assert!(good("").config.reservations.is_none());
+    assert!(good(sold).config.reservations.is_some());
+    let problems = bad(&format!("{CHANNEL}{PROGRAM}{sold}"));
+    assert!(problems.to_string().contains("booked, not written"), "{problems}");
+    refused(&format!("{sold}[http]\nlisten = \"off\"\n"), 4, "give it an address");
+}
+
+#[test]
+fn wrong_reservation_settings_are_named() {
+    let sold = "[reservations]\nenabled = true\n";
+    for (line, words) in [
+        ("public_url = \"tv.example.com\"", "an address like"),
+        ("viewers_host = \"a b\"", "a host like"),
+        ("access_ports = [\"east\"]", "an access port like"),
+        ("zone = \"Mars/Olympus\"", "a time zone like"),
+        ("normal_share = 101", "per cent"),
+        ("slots_per_month = 0", "whole number"),
+        ("trusted_proxies = [\"proxy\"]", "an address like"),
+        ("provider = \"\"", "1 to 100 characters"),
+    ] {
+        refused(&format!("{sold}{line}\n"), 3, words);
+    }
+    refused(&format!("{sold}[mail]\nfrom = \"nobody\"\n"), 4, "an e-mail address like");
+    refused(&format!("{sold}[mail]\nserver = \"mail.example.com\"\n"), 4, "smtp://");
+    refused(&format!("{sold}[payments]\nway = \"stripe\"\n"), 3, "stripe_webhook_secret");
+}
+
+#[test]
+fn secrets_of_the_reservation_side_are_not_shown() {
+    let text = "[reservations]\nenabled = true\ndatabase = \"postgres://u:hidden1@h/d\"\n[mail]\n\
+                server = \"smtp://h\"\npassword = \"hidden2\"\n[payments]\nway = \"stripe\"\n\
+                stripe_key = \"hidden3\"\nstripe_webhook_secret = \"hidden4\"\n";
+    assert!(!format!("{:?}", good(text).config).contains("hidden"));
+}

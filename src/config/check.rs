@@ -34,6 +34,22 @@ pub(super) fn check(draft: &Draft, places: &Places, found: &mut Vec<Problem>) {
     }
     overlaps(draft, places, found);
     shared_ids(draft, places, found);
+    sold(draft, places, found);
+}
+
+/// Where channels are sold, programs are booked, and somebody must be able to ask.
+fn sold(draft: &Draft, places: &Places, found: &mut Vec<Problem>) {
+    if !matches!(draft.reservations, Some(Some(_))) {
+        return;
+    }
+    if !draft.programs.is_empty() {
+        let text = "programs: with reservations.enabled they are booked, not written here: take them out";
+        found.push(Problem::error(places.of("programs[0]"), text));
+    }
+    if draft.http.as_ref().is_some_and(|http| http.listen.is_none()) {
+        let text = "http.listen: reservations are made over HTTP: give it an address";
+        found.push(Problem::error(places.of("http.listen"), text));
+    }
 }
 
 /// What a channel sends when every seat is taken, in bits per second.

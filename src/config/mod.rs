@@ -8,6 +8,7 @@
 mod check;
 mod document;
 mod problem;
+mod reservations;
 mod sections;
 mod values;
 
@@ -22,6 +23,7 @@ use slotcast_core::{
 use toml::de::DeTable;
 
 pub use problem::{Place, Problem, Problems, Severity};
+pub use reservations::{AccessPort, Mail, Payments, Reservations};
 
 /// The commented configuration with every default; what `slotcast print-config` prints.
 pub const COMMENTED_DEFAULT: &str = include_str!("default.toml");
@@ -46,6 +48,8 @@ pub struct Config {
     pub channels: Vec<Channel>,
     /// What is known to be broadcast.
     pub programs: Vec<ProgramSpec>,
+    /// How the channels are sold; `None`: they are not, and `programs` is all there is.
+    pub reservations: Option<Reservations>,
 }
 
 /// `[server]`

@@ -9,9 +9,9 @@ use slotcast_core::{
 };
 
 use super::{
-    Config, Http, Links, Log, Server, Viewers,
+    Config, Http, Links, Log, Reservations, Server, Viewers,
     document::{Reader, Section},
-    program_id, values,
+    program_id, reservations, values,
 };
 
 /// A program as far as it could be read; `None` where a key is missing or wrong.
@@ -45,6 +45,8 @@ pub(super) struct Draft {
     pub(super) log: Option<Log>,
     pub(super) channels: Vec<ChannelDraft>,
     pub(super) programs: Vec<ProgramDraft>,
+    /// The inner one is `None` where they are off.
+    pub(super) reservations: Option<Option<Reservations>>,
 }
 
 impl Draft {
@@ -60,6 +62,7 @@ impl Draft {
             links: links(reader.section("links"), channels.len()),
             http: http(reader.section("http")),
             log: log(reader.section("log")),
+            reservations: reservations::read(reader),
             channels,
             programs,
         }
@@ -75,6 +78,7 @@ impl Draft {
             links,
             http: self.http?,
             log: self.log?,
+            reservations: self.reservations?,
             channels: self.channels.into_iter().map(ChannelDraft::into_channel).collect::<Option<_>>()?,
             programs: self
                 .programs

@@ -49,14 +49,14 @@ impl<'a> Raw<'a> {
         }
     }
 
-    fn as_text(self) -> Option<&'a str> {
+    pub(super) fn as_text(self) -> Option<&'a str> {
         match self {
             Self::Variable(text) => Some(text),
             Self::Toml(value) => value.as_str(),
         }
     }
 
-    fn items(self) -> Option<Vec<Self>> {
+    pub(super) fn items(self) -> Option<Vec<Self>> {
         match self {
             Self::Variable("") => Some(Vec::new()),
             Self::Variable(text) => Some(text.split(',').map(|item| Self::Variable(item.trim())).collect()),
@@ -66,7 +66,7 @@ impl<'a> Raw<'a> {
         }
     }
 
-    fn expected(self, what: &str) -> String {
+    pub(super) fn expected(self, what: &str) -> String {
         format!("expected {what}, got {}", self.shown())
     }
 }

@@ -1,0 +1,137 @@
+//! The streaming side as the reservation side sees it.
+//!
+//! Owns: [`Media`], which turns schedules into timetables and counters into answers.
+//! Holds: media never waits for anything here; a schedule that does not fit together changes nothing.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak, atomic::Ordering},
+};
+
+use slotcast_admission::{Channel, LinkKey, ProgramSpec, Programs, Secret, Timetable};
+use slotcast_core::words::ProgramId;
+use slotcast_fanout::FanoutStats;
+use slotcast_ingest::{Ingest, IngestStats, LinkState};
+use slotcast_reservation::{
+    domain::{reservation::SoldChannel, words::ReservationNumber},
+    streaming::{Link, Live, Schedule, Scheduled, Streaming, Viewer},
+};
+
+use crate::metrics::Counts;
+
+/// The rooms of a running server, for the reservation side.
+pub(crate) struct Media {
+    pub(crate) timetable: Arc<Timetable>,
+    pub(crate) fanout: Arc<FanoutStats>,
+    pub(crate) counts: Arc<Counts>,
+    pub(crate) ingest_stats: Arc<IngestStats>,
+    /// Weak: who asks here must not keep the link side from ending.
+    pub(crate) ingest: Weak<Ingest>,
+}
+
+impl Streaming for Media {
+    fn publish(&self, schedule: &Schedule) -> Result<(), String> {
+        let channels = schedule.channels.iter().map(channel).collect();
+        let programs = schedule.programs.iter().map(program).collect();
+        let changes = self.timetable.publish(channels, programs).map_err(|error| error.to_string())?;
+        let [added, changed, removed] = [changes.added.len(), changes.changed.len(), changes.removed.len()];
+        if added + changed + removed > 0 {
+            tracing::info!(added, changed, removed, "the schedule of programs changed");
+        }
+        Ok(())
+    }
+
+    fn is_normal(&self) -> bool {
+        self.fanout.is_running()
+            && self.ingest.upgrade().is_some_and(|ingest| ingest.is_running())
+            && !self.counts.draining.load(Ordering::Relaxed)
+    }
+
+    fn live(&self) -> BTreeMap<ReservationNumber, Live> {
+        let mut all = BTreeMap::new();
+        for program in self.timetable.programs() {
+            let Some(number) = number(program.id) else { continue };
+            let viewers = program.gate.viewers();
+            if viewers > 0 {
+                all.insert(number, Live { viewers, ..absent(program.window.start()) });
+            }
+        }
+        for status in self.ingest_stats.links() {
+            let Some(number) = number(status.program) else { continue };
+            let live = all.entry(number).or_insert_with(|| absent(status.since));
+            live.since = status.since;
+            live.bit_rate = status.bit_rate;
+            live.link = match status.state {
+                LinkState::Absent => Link::Absent,
+                LinkState::Held => Link::Held,
+                LinkState::OnAir => Link::OnAir,
+            };
+            let program = self.ingest_stats.program(status.program);
+            live.packets = program.map_or(0, |program| program.traffic.published.value());
+        }
+        all
+    }
+
+    fn viewers(&self, _program: ReservationNumber) -> Vec<Viewer> {
+        Vec::new()
+    }
+
+    fn kick_viewer(&self, _program: ReservationNumber, _viewer: u64, _reason: &str) -> bool {
+        false
+    }
+
+    fn kick_link(&self, program: ReservationNumber, reason: &str) -> bool {
+        let id = program_id(program);
+        let has_link = self
+            .ingest_stats
+            .links()
+            .iter()
+            .any(|link| link.program == id && matches!(link.state, LinkState::Held | LinkState::OnAir));
+        match self.ingest.upgrade() {
+            Some(ingest) if has_link => {
+                tracing::info!(program = program.0, reason, "the operator closes a link");
+                ingest.kick(id);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What the streaming side calls a reservation's program.
+pub(crate) const fn program_id(number: ReservationNumber) -> ProgramId {
+    ProgramId(number.0 as u64)
+}
+
+fn number(id: ProgramId) -> Option<ReservationNumber> {
+    i64::try_from(id.0).ok().map(ReservationNumber)
+}
+
+const fn absent(since: slotcast_core::time::WallTime) -> Live {
+    Live { link: Link::Absent, since, bit_rate: 0, viewers: 0, packets: 0, picture: None }
+}
+
+fn channel(sold: &SoldChannel) -> Channel {
+    Channel {
+        number: sold.number,
+        name: sold.name.clone(),
+        seats: sold.seats,
+        class: sold.class,
+        toll: sold.toll,
+    }
+}
+
+fn program(scheduled: &Scheduled) -> ProgramSpec {
+    ProgramSpec {
+        id: program_id(scheduled.number),
+        channel: scheduled.channel,
+        window: scheduled.window,
+        connect: scheduled.connect,
+        seats: Some(scheduled.seats),
+        class: Some(scheduled.class),
+        title: scheduled.title.clone(),
+        open_level: scheduled.open_level,
+        password: scheduled.password.as_ref().map(|password| Secret::new(password.0.clone())),
+        link_key: LinkKey::from_reservation_id(scheduled.reservation_id.expose()),
+    }
+}
