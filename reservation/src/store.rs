@@ -6,16 +6,26 @@
 //! Holds: one row for each (channel, slot), so nobody's slot is ever sold twice; what `commit` confirmed survives
 //! kill -9 and power loss as far as the disk's fsync goes; mails and payments are written with what causes them.
 
-use std::{fmt, path::Path};
+mod names;
+pub mod postgres;
+pub mod sqlite;
+
+use std::{fmt, path::Path, sync::Arc};
 
 use async_trait::async_trait;
-use slotcast_core::{time::WallTime, words::ChannelNumber};
+use slotcast_core::{
+    time::{Clock, WallTime},
+    words::ChannelNumber,
+};
 
-use crate::domain::{
-    effects::{Account, Effects, LedgerTransaction, MailRequest, PaymentKind, PaymentRequest},
-    member::Member,
-    reservation::{Reservation, SoldChannel, State},
-    words::{Email, MemberNumber, ReservationNumber, UserId},
+use crate::{
+    domain::{
+        effects::{Account, Effects, LedgerTransaction, MailRequest, PaymentKind, PaymentRequest},
+        member::Member,
+        reservation::{Reservation, SoldChannel, State},
+        words::{Email, MemberNumber, ReservationNumber, UserId},
+    },
+    vault::Vault,
 };
 
 /// Why the store did not do it.
@@ -360,7 +370,8 @@ pub trait Tx: Reads {
     -> Stored<()>;
     /// Writes how a payment went, and what the ledger says of it.
     async fn settle_payment(&mut self, payment: &Payment, ledger: &[LedgerTransaction]) -> Stored<()>;
-    /// Takes mails that are due: at most `limit`, none of which is given to anybody else until `leased_until`.
+    /// Takes mails that are due: at most `limit`, none of which is given to anybody else until `leased_until`. Each
+    /// counts one try more from now on; `tries` in the answer are those before.
     async fn take_mails(
         &mut self,
         now: WallTime,
@@ -405,4 +416,26 @@ pub trait Store: Send + Sync + fmt::Debug {
     async fn back_up(&self, to: &Path) -> Stored<()>;
     /// Closes it, after what is under way.
     async fn close(&self);
+}
+
+/// Opens the database that `place` names and brings it to the newest schema.
+///
+/// - `place`: `postgres://user:password@host:5432/name`, `sqlite:PATH`, or a path.
+/// - `clock`: when mails and payments were asked for.
+/// - Errors name the place without its password.
+pub async fn open(place: &str, vault: Vault, clock: Clock) -> Stored<Arc<dyn Store>> {
+    match place.split_once("://") {
+        Some(("postgres" | "postgresql", _)) => {
+            Ok(Arc::new(postgres::PostgresStore::connect(place, vault, clock).await?))
+        }
+        // What comes before may hold anything, a password too.
+        Some(_) => {
+            let text = "expected postgres://user:password@host:5432/name, sqlite:PATH or a path";
+            Err(StoreError::Broken(text.to_owned()))
+        }
+        None => {
+            let path = Path::new(place.strip_prefix("sqlite:").unwrap_or(place));
+            Ok(Arc::new(sqlite::SqliteStore::open(path, vault, clock).await?))
+        }
+    }
 }

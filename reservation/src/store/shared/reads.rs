@@ -1,0 +1,332 @@
+//! Reading: [`Reads`] of one transaction.
+
+use async_trait::async_trait;
+use slotcast_core::{time::WallTime, words::ChannelNumber};
+
+use super::{
+    super::super::{
+        ApiToken, Due, KeptAnswer, Listed, OutboxDepth, Page, Payment, Pickup, Reads, ReservationFilter, Run,
+        Session, TakenSlot, ViewerSample, WallSpan, names,
+    },
+    Builder, Db, Row, Stored, Work, rows,
+};
+use crate::domain::{
+    effects::{Account, LedgerTransaction},
+    member::Member,
+    reservation::{Reservation, SoldChannel},
+    words::{Email, MemberNumber, ReservationNumber, UserId},
+};
+
+const MEMBER: &str = concat!("SELECT number, ", member_columns!(), " FROM members WHERE number = $1");
+const MEMBER_BY_USER_ID: &str =
+    concat!("SELECT number, ", member_columns!(), " FROM members WHERE user_id = $1");
+const MEMBER_BY_EMAIL: &str =
+    concat!("SELECT number, ", member_columns!(), " FROM members WHERE email_folded = $1");
+const MEMBERS: &str =
+    concat!("SELECT number, ", member_columns!(), " FROM members ORDER BY user_id LIMIT $1 OFFSET $2");
+const SESSION: &str = "SELECT token_hash, member, csrf_hash, created_at, expires_at FROM sessions
+    WHERE token_hash = $1 AND expires_at > $2";
+const API_TOKEN: &str = "SELECT token_hash, member, name, scopes, created_at, expires_at FROM api_tokens
+    WHERE token_hash = $1 AND expires_at > $2";
+const API_TOKENS: &str = "SELECT token_hash, member, name, scopes, created_at, expires_at FROM api_tokens
+    WHERE member = $1 ORDER BY created_at, name";
+const CHANNELS: &str = concat!("SELECT number, ", channel_columns!(), " FROM channels ORDER BY number");
+const RESERVATION: &str =
+    concat!("SELECT number, ", reservation_columns!(), " FROM reservations WHERE number = $1");
+const RESERVATIONS: &str = concat!("SELECT number, ", reservation_columns!(), " FROM reservations");
+const TAKEN_SLOTS: &str = "SELECT channel, start, reservation FROM slots
+    WHERE start >= $1 AND start < $2 ORDER BY channel, start";
+const TAKEN_SLOTS_ON: &str = "SELECT channel, start, reservation FROM slots
+    WHERE start >= $1 AND start < $2 AND channel = $3 ORDER BY start";
+const SLOTS_OF: &str = "SELECT count(*) FROM reservations JOIN slots ON slots.reservation = reservations.number
+    WHERE reservations.member = $1 AND reservations.kind = 'private' AND slots.start >= $2 AND slots.start < $3";
+const SCHEDULED: &str = concat!(
+    "SELECT number, ",
+    reservation_columns!(),
+    " FROM reservations WHERE state IN ('confirmed', 'on_air') AND window_end > $1 ORDER BY window_start, number"
+);
+const PAYMENTS_OF: &str =
+    concat!("SELECT tries, ", payment_columns!(), " FROM payments WHERE reservation = $1 ORDER BY position");
+const PAYMENT: &str = concat!("SELECT tries, ", payment_columns!(), " FROM payments WHERE key = $1");
+/// A capture may bear the name of the hold that it takes: the hold is the first.
+const PAYMENT_BY_REFERENCE: &str = concat!(
+    "SELECT tries, ",
+    payment_columns!(),
+    " FROM payments WHERE reference = $1 ORDER BY position LIMIT 1"
+);
+const LEDGER: &str = concat!(
+    "SELECT ",
+    ledger_columns!(),
+    " FROM ledger WHERE at >= $1 AND at < $2 ORDER BY position LIMIT $3 OFFSET $4"
+);
+const LEDGER_OF: &str =
+    concat!("SELECT ", ledger_columns!(), " FROM ledger WHERE reservation = $1 ORDER BY position");
+const RUN: &str = "SELECT normal_ms, media_ms, viewers_peak, viewer_ms FROM runs WHERE reservation = $1";
+const SAMPLES: &str = "SELECT at, viewers FROM samples WHERE reservation = $1 ORDER BY at LIMIT $2 OFFSET $3";
+const PICKUPS: &str = "SELECT reservation, note, position FROM pickups ORDER BY position, reservation";
+const OUTBOX_DEPTH: &str = "SELECT
+    (SELECT count(*) FROM mails WHERE next_at IS NOT NULL) AS mails,
+    (SELECT count(*) FROM payments WHERE state = 'waiting') AS payments,
+    (SELECT min(created_at) FROM mails WHERE next_at IS NOT NULL) AS oldest_mail,
+    (SELECT min(created_at) FROM payments WHERE state = 'waiting') AS oldest_payment";
+
+impl Work {
+    pub(super) fn reservations_in(&self, rows: &[Row]) -> Stored<Vec<Reservation>> {
+        rows.iter().map(|row| rows::reservation(row, &self.vault)).collect()
+    }
+
+    pub(super) async fn member_where(&mut self, query: super::Query<'_>) -> Stored<Option<Member>> {
+        self.row(query).await?.as_ref().map(rows::member).transpose()
+    }
+
+    pub(super) async fn reservation_where(&mut self, query: super::Query<'_>) -> Stored<Option<Reservation>> {
+        let row = self.row(query).await?;
+        row.map(|row| rows::reservation(&row, &self.vault)).transpose()
+    }
+
+    /// The sum of one side of an account.
+    async fn side(&mut self, side: &'static str, account: Account) -> Stored<i64> {
+        let (name, member) = names::account_columns(account);
+        let mut query = Builder::new("SELECT CAST(coalesce(sum(amount), 0) AS BIGINT) FROM ledger WHERE ");
+        query.push(side).push(" = ").push_bind(name).push(" AND ").push(side);
+        match member {
+            Some(member) => query.push("_member = ").push_bind(member),
+            None => query.push("_member IS NULL"),
+        };
+        self.number(query.build()).await
+    }
+}
+
+fn limits(page: Page) -> (i64, i64) {
+    (i64::from(page.limit), i64::from(page.offset))
+}
+
+/// The conditions of a filter, from ` WHERE` on.
+fn push_filter(query: &mut Builder, filter: &ReservationFilter) {
+    query.push(" WHERE TRUE");
+    if let Some(member) = filter.member {
+        query.push(" AND member = ").push_bind(member.0);
+    }
+    if let Some(channel) = filter.channel {
+        query.push(" AND channel = ").push_bind(i64::from(channel.0));
+    }
+    if let Some((from, to)) = filter.between {
+        query.push(" AND window_start < ").push_bind(to.as_micros());
+        query.push(" AND window_end > ").push_bind(from.as_micros());
+    }
+    if filter.listed_only {
+        query.push(" AND open_level <> 'secret'");
+    }
+    if !filter.states.is_empty() {
+        query.push(" AND state IN (");
+        let mut states = query.separated(", ");
+        for state in &filter.states {
+            states.push_bind(state.name());
+        }
+        query.push(")");
+    }
+}
+
+/// The conditions of what is due, with the column by which it became so.
+fn push_due(query: &mut Builder, what: Due, now: WallTime, span: WallSpan) {
+    let now = now.as_micros();
+    let by = match what {
+        Due::HoldExpired => {
+            query.push(" WHERE state = 'held' AND hold_until <= ").push_bind(now);
+            "hold_until"
+        }
+        Due::ReconfirmationOverdue => {
+            query.push(" WHERE state = 'registered' AND reconfirm_until <= ").push_bind(now);
+            "reconfirm_until"
+        }
+        Due::ReminderDue => {
+            query
+                .push(" WHERE state = 'registered' AND NOT is_reminded AND reconfirm_until > ")
+                .push_bind(now);
+            query.push(" AND reconfirm_until <= ").push_bind(now.saturating_add(span.0));
+            "reconfirm_until"
+        }
+        Due::Started => {
+            query.push(" WHERE state = 'confirmed' AND window_start <= ").push_bind(now);
+            "window_start"
+        }
+        Due::Ended => {
+            query.push(" WHERE state IN ('confirmed', 'on_air') AND window_end <= ").push_bind(now);
+            "window_end"
+        }
+        Due::Unsettled => {
+            query.push(" WHERE state = 'finished'");
+            "window_end"
+        }
+    };
+    query.push(" ORDER BY ").push(by).push(", number LIMIT ");
+}
+
+#[async_trait]
+impl Reads for Work {
+    async fn member(&mut self, number: MemberNumber) -> Stored<Option<Member>> {
+        self.member_where(sqlx::query(MEMBER).bind(number.0)).await
+    }
+
+    async fn member_by_user_id(&mut self, user_id: &UserId) -> Stored<Option<Member>> {
+        self.member_where(sqlx::query(MEMBER_BY_USER_ID).bind(user_id.as_str())).await
+    }
+
+    async fn member_by_email(&mut self, email: &Email) -> Stored<Option<Member>> {
+        self.member_where(sqlx::query(MEMBER_BY_EMAIL).bind(names::folded(email.as_str()))).await
+    }
+
+    async fn members(&mut self, page: Page) -> Stored<Listed<Member>> {
+        let (limit, offset) = limits(page);
+        let rows = self.rows(sqlx::query(MEMBERS).bind(limit).bind(offset)).await?;
+        let count = self.count(sqlx::query("SELECT count(*) FROM members")).await?;
+        Ok(Listed { items: rows.iter().map(rows::member).collect::<Stored<_>>()?, count })
+    }
+
+    async fn session(&mut self, token_hash: &[u8; 32], now: WallTime) -> Stored<Option<Session>> {
+        let query = sqlx::query(SESSION).bind(&token_hash[..]).bind(now.as_micros());
+        self.row(query).await?.as_ref().map(rows::session).transpose()
+    }
+
+    async fn api_token(&mut self, token_hash: &[u8; 32], now: WallTime) -> Stored<Option<ApiToken>> {
+        let query = sqlx::query(API_TOKEN).bind(&token_hash[..]).bind(now.as_micros());
+        self.row(query).await?.as_ref().map(rows::api_token).transpose()
+    }
+
+    async fn api_tokens(&mut self, member: MemberNumber) -> Stored<Vec<ApiToken>> {
+        let rows = self.rows(sqlx::query(API_TOKENS).bind(member.0)).await?;
+        rows.iter().map(rows::api_token).collect()
+    }
+
+    async fn channels(&mut self) -> Stored<Vec<SoldChannel>> {
+        self.rows(sqlx::query(CHANNELS)).await?.iter().map(rows::channel).collect()
+    }
+
+    async fn reservation(&mut self, number: ReservationNumber) -> Stored<Option<Reservation>> {
+        self.reservation_where(sqlx::query(RESERVATION).bind(number.0)).await
+    }
+
+    async fn reservations(&mut self, filter: &ReservationFilter, page: Page) -> Stored<Listed<Reservation>> {
+        let mut query = Builder::new(RESERVATIONS);
+        push_filter(&mut query, filter);
+        query.push(if filter.newest_first {
+            " ORDER BY window_start DESC, number DESC LIMIT "
+        } else {
+            " ORDER BY window_start, number LIMIT "
+        });
+        let (limit, offset) = limits(page);
+        query.push_bind(limit).push(" OFFSET ").push_bind(offset);
+        let rows = self.rows(query.build()).await?;
+        let mut query = Builder::new("SELECT count(*) FROM reservations");
+        push_filter(&mut query, filter);
+        let count = self.count(query.build()).await?;
+        Ok(Listed { items: self.reservations_in(&rows)?, count })
+    }
+
+    async fn taken_slots(
+        &mut self,
+        channel: Option<ChannelNumber>,
+        from: WallTime,
+        to: WallTime,
+    ) -> Stored<Vec<TakenSlot>> {
+        let (from, to) = (from.as_micros(), to.as_micros());
+        let query = match channel {
+            Some(channel) => sqlx::query(TAKEN_SLOTS_ON).bind(from).bind(to).bind(i64::from(channel.0)),
+            None => sqlx::query(TAKEN_SLOTS).bind(from).bind(to),
+        };
+        self.rows(query).await?.iter().map(rows::taken_slot).collect()
+    }
+
+    async fn slots_of(&mut self, member: MemberNumber, from: WallTime, to: WallTime) -> Stored<u32> {
+        let query = sqlx::query(SLOTS_OF).bind(member.0).bind(from.as_micros()).bind(to.as_micros());
+        self.count(query).await
+    }
+
+    async fn due(
+        &mut self,
+        what: Due,
+        now: WallTime,
+        span: WallSpan,
+        limit: u32,
+    ) -> Stored<Vec<Reservation>> {
+        let mut query = Builder::new(RESERVATIONS);
+        push_due(&mut query, what, now, span);
+        query.push_bind(i64::from(limit));
+        let rows = self.rows(query.build()).await?;
+        self.reservations_in(&rows)
+    }
+
+    async fn scheduled(&mut self, after: WallTime) -> Stored<Vec<Reservation>> {
+        let rows = self.rows(sqlx::query(SCHEDULED).bind(after.as_micros())).await?;
+        self.reservations_in(&rows)
+    }
+
+    async fn payments_of(&mut self, reservation: ReservationNumber) -> Stored<Vec<Payment>> {
+        self.rows(sqlx::query(PAYMENTS_OF).bind(reservation.0)).await?.iter().map(rows::payment).collect()
+    }
+
+    async fn payment(&mut self, key: &str) -> Stored<Option<Payment>> {
+        let key = names::text(key)?;
+        self.row(sqlx::query(PAYMENT).bind(key)).await?.as_ref().map(rows::payment).transpose()
+    }
+
+    async fn payment_by_reference(&mut self, reference: &str) -> Stored<Option<Payment>> {
+        let query = sqlx::query(PAYMENT_BY_REFERENCE).bind(names::text(reference)?);
+        self.row(query).await?.as_ref().map(rows::payment).transpose()
+    }
+
+    async fn ledger(
+        &mut self,
+        from: WallTime,
+        to: WallTime,
+        page: Page,
+    ) -> Stored<Listed<LedgerTransaction>> {
+        let (from, to, (limit, offset)) = (from.as_micros(), to.as_micros(), limits(page));
+        let query = sqlx::query(LEDGER).bind(from).bind(to).bind(limit).bind(offset);
+        let rows = self.rows(query).await?;
+        let query = sqlx::query("SELECT count(*) FROM ledger WHERE at >= $1 AND at < $2").bind(from).bind(to);
+        let count = self.count(query).await?;
+        Ok(Listed { items: rows.iter().map(rows::ledger_transaction).collect::<Stored<_>>()?, count })
+    }
+
+    async fn ledger_of(&mut self, reservation: ReservationNumber) -> Stored<Vec<LedgerTransaction>> {
+        let rows = self.rows(sqlx::query(LEDGER_OF).bind(reservation.0)).await?;
+        rows.iter().map(rows::ledger_transaction).collect()
+    }
+
+    async fn balance(&mut self, account: Account) -> Stored<i64> {
+        Ok(self.side("debit", account).await?.saturating_sub(self.side("credit", account).await?))
+    }
+
+    async fn run(&mut self, reservation: ReservationNumber) -> Stored<Run> {
+        let row = self.row(sqlx::query(RUN).bind(reservation.0)).await?;
+        row.as_ref().map_or_else(|| Ok(Run::default()), rows::run)
+    }
+
+    async fn samples(&mut self, reservation: ReservationNumber, page: Page) -> Stored<Listed<ViewerSample>> {
+        let (limit, offset) = limits(page);
+        let rows = self.rows(sqlx::query(SAMPLES).bind(reservation.0).bind(limit).bind(offset)).await?;
+        let query = sqlx::query("SELECT count(*) FROM samples WHERE reservation = $1").bind(reservation.0);
+        let count = self.count(query).await?;
+        Ok(Listed { items: rows.iter().map(rows::sample).collect::<Stored<_>>()?, count })
+    }
+
+    async fn pickups(&mut self) -> Stored<Vec<Pickup>> {
+        self.rows(sqlx::query(PICKUPS)).await?.iter().map(rows::pickup).collect()
+    }
+
+    async fn kept_answer(&mut self, scope: &str, key: &str) -> Stored<Option<KeptAnswer>> {
+        let sql = "SELECT request_hash, made FROM kept_answers WHERE scope = $1 AND key = $2";
+        let query = sqlx::query::<Db>(sql).bind(names::text(scope)?).bind(names::text(key)?);
+        self.row(query).await?.as_ref().map(rows::kept_answer).transpose()
+    }
+
+    async fn outbox_depth(&mut self) -> Stored<OutboxDepth> {
+        let row = self.row(sqlx::query(OUTBOX_DEPTH)).await?;
+        row.as_ref().map_or_else(|| Ok(OutboxDepth::default()), rows::outbox_depth)
+    }
+
+    async fn schedule_revision(&mut self) -> Stored<i64> {
+        self.number(sqlx::query("SELECT schedule_revision FROM server")).await
+    }
+}

@@ -1,0 +1,161 @@
+//! One transaction under way, the same text for both databases: compiled once as a part of each.
+//!
+//! Owns: [`Work`], how a statement is run and when a transaction has failed.
+//! Not here: what differs (`super`: `Db`, `of_database`, the clauses that lock rows).
+//! Holds: a transaction in which a statement failed, or was not seen to end, is never committed.
+
+use std::fmt;
+
+use slotcast_core::time::{Clock, WallTime};
+use sqlx::{Executor, Transaction};
+
+use super::{
+    super::{Conflict, StoreError, Stored},
+    Db, of_database,
+};
+use crate::vault::Vault;
+
+macro_rules! member_columns {
+    () => {
+        "user_id, name, reading, email, email_folded, email_public, web, language, kind, is_operator, is_blocked, \
+         password_hash, contact_address, contact_phone, contact_mobile, contact_fax, card_token, card_brand, \
+         card_last_four, card_expires_year, card_expires_month, terminal_key, registered_at, version"
+    };
+}
+macro_rules! reservation_columns {
+    () => {
+        "member, kind, channel, window_start, window_end, seats, class, toll, state, title, genre, outline, \
+         details, open_level, sealed_password, show_email, show_web, friends, booked_at, hold_until, \
+         reconfirm_until, terms_accepted_at, confirmed_at, over_at, id_hash, id_issue, is_reminded, \
+         calendar_sequence, version"
+    };
+}
+macro_rules! channel_columns {
+    () => {
+        "name, seats, class, toll, is_retired, version"
+    };
+}
+macro_rules! payment_columns {
+    () => {
+        "key, kind, reservation, member, amount, state, reference, error, next_at, created_at"
+    };
+}
+macro_rules! ledger_columns {
+    () => {
+        "key, kind, reservation, at, debit, debit_member, credit, credit_member, amount"
+    };
+}
+
+mod reads;
+mod rows;
+mod schema;
+mod writes;
+
+pub(super) use schema::make_ready;
+
+type Row = <Db as sqlx::Database>::Row;
+type Arguments = <Db as sqlx::Database>::Arguments;
+type Query<'q> = sqlx::query::Query<'q, Db, Arguments>;
+type Builder = sqlx::QueryBuilder<Db>;
+
+/// One transaction. Dropped, it is rolled back.
+pub(super) struct Work {
+    transaction: Transaction<'static, Db>,
+    vault: Vault,
+    clock: Clock,
+    /// A statement failed, or its future was dropped before the end: PostgreSQL would answer COMMIT with a rollback
+    /// and no error, SQLite would keep the half.
+    failed: bool,
+    /// The schedule changes with this transaction. Written last of all: the row is one for everybody.
+    touches_schedule: bool,
+}
+
+impl fmt::Debug for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Work").field("failed", &self.failed).finish_non_exhaustive()
+    }
+}
+
+impl Work {
+    pub(super) const fn new(transaction: Transaction<'static, Db>, vault: Vault, clock: Clock) -> Self {
+        Self { transaction, vault, clock, failed: false, touches_schedule: false }
+    }
+
+    fn now(&self) -> WallTime {
+        (self.clock)().wall
+    }
+
+    /// Runs one statement. Returns how many rows it changed.
+    async fn run(&mut self, query: Query<'_>) -> Stored<u64> {
+        self.enter()?;
+        let done = (&mut *self.transaction).execute(query).await.map_err(fault)?;
+        self.failed = false;
+        Ok(done.rows_affected())
+    }
+
+    async fn rows(&mut self, query: Query<'_>) -> Stored<Vec<Row>> {
+        self.enter()?;
+        let rows = (&mut *self.transaction).fetch_all(query).await.map_err(fault)?;
+        self.failed = false;
+        Ok(rows)
+    }
+
+    async fn row(&mut self, query: Query<'_>) -> Stored<Option<Row>> {
+        self.enter()?;
+        let row = (&mut *self.transaction).fetch_optional(query).await.map_err(fault)?;
+        self.failed = false;
+        Ok(row)
+    }
+
+    /// Of a statement that always returns one row with one number.
+    async fn number(&mut self, query: Query<'_>) -> Stored<i64> {
+        let row = self.row(query).await?;
+        row.map_or_else(|| Err(StoreError::Broken("a row is missing".to_owned())), |row| rows::at(&row, 0))
+    }
+
+    async fn count(&mut self, query: Query<'_>) -> Stored<u32> {
+        Ok(u32::try_from(self.number(query).await?).unwrap_or(u32::MAX))
+    }
+
+    /// Refuses what was asked: the transaction cannot be committed any more.
+    fn refuse<T>(&mut self, conflict: Conflict) -> Stored<T> {
+        self.failed = true;
+        Err(StoreError::Conflict(conflict))
+    }
+
+    fn broken<T>(&mut self, why: String) -> Stored<T> {
+        self.failed = true;
+        Err(StoreError::Broken(why))
+    }
+
+    /// From here until `failed` is cleared again, a drop leaves it set.
+    fn enter(&mut self) -> Stored<()> {
+        if self.failed {
+            let text = "something in this transaction failed before: begin another";
+            return Err(StoreError::Broken(text.to_owned()));
+        }
+        self.failed = true;
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Stored<()> {
+        if self.touches_schedule {
+            let sql = "UPDATE server SET schedule_revision = schedule_revision + 1";
+            self.run(sqlx::query(sql)).await?;
+        }
+        self.enter()?;
+        self.transaction.commit().await.map_err(fault)
+    }
+}
+
+/// What an error of the driver means to those above.
+pub(super) fn fault(error: sqlx::Error) -> StoreError {
+    match error {
+        sqlx::Error::Database(error) => of_database(&*error),
+        sqlx::Error::PoolTimedOut => StoreError::Retry("too many transactions wait for it".to_owned()),
+        sqlx::Error::PoolClosed => StoreError::Broken("it was closed".to_owned()),
+        sqlx::Error::Io(error) => StoreError::Retry(format!("connection lost: {error}")),
+        sqlx::Error::WorkerCrashed => StoreError::Retry("its connection broke".to_owned()),
+        other => StoreError::Broken(other.to_string()),
+    }
+}

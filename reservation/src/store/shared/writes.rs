@@ -1,0 +1,578 @@
+//! Writing: [`Tx`].
+
+use async_trait::async_trait;
+use slotcast_core::{time::WallTime, words::ChannelNumber};
+
+use super::{
+    super::super::{
+        ApiToken, Conflict, KeptAnswer, Payment, Pickup, Run, Session, Tx, ViewerSample, WaitingMail, names,
+    },
+    Builder, Db, Query, StoreError, Stored, Work, rows,
+};
+use crate::domain::{
+    effects::{Effects, LedgerTransaction, MailRequest, PaymentKind, PaymentRequest, SlotChange},
+    member::Member,
+    reservation::{Reservation, SoldChannel},
+    words::{Email, MemberNumber, ReservationNumber},
+};
+
+const DAY_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
+/// Longer than any provider repeats an event.
+const EVENTS_DAYS_MAX: i64 = 30;
+/// Slots of one INSERT: three values each, and SQLite takes 32766 of them.
+const SLOTS_PER_STATEMENT_MAX: usize = 4096;
+/// Conflicting slots that are named, at most.
+const NAMED_SLOTS_MAX: i64 = 1000;
+
+const LOCK_MEMBER: &str =
+    concat!("SELECT number, ", member_columns!(), " FROM members WHERE number = $1", for_change!());
+const LOCK_RESERVATION: &str =
+    concat!("SELECT number, ", reservation_columns!(), " FROM reservations WHERE number = $1", for_change!());
+const ADD_MEMBER: &str = concat!(
+    "INSERT INTO members (number, ",
+    member_columns!(),
+    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, \
+     $22, $23, $24, $25)"
+);
+const PUT_MEMBER: &str = concat!(
+    "UPDATE members SET (",
+    member_columns!(),
+    ") = ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, \
+     $22, $23, $24, $25) WHERE number = $1 AND version = $25 - 1"
+);
+const ADD_RESERVATION: &str = concat!(
+    "INSERT INTO reservations (number, ",
+    reservation_columns!(),
+    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, \
+     $22, $23, $24, $25, $26, $27, $28, $29, $30) ON CONFLICT (number) DO NOTHING"
+);
+const PUT_RESERVATION: &str = concat!(
+    "UPDATE reservations SET (",
+    reservation_columns!(),
+    ") = ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, \
+     $22, $23, $24, $25, $26, $27, $28, $29, $30) WHERE number = $1 AND version = $30 - 1"
+);
+const ADD_CHANNEL: &str =
+    concat!("INSERT INTO channels (number, ", channel_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7)");
+const PUT_CHANNEL: &str = concat!(
+    "UPDATE channels SET (",
+    channel_columns!(),
+    ") = ($2, $3, $4, $5, $6, $7) WHERE number = $1 AND version = $7 - 1"
+);
+const ADD_MAIL: &str = "INSERT INTO mails
+    (key, kind, recipient, member, reservation, calendar_sequence, changes, created_at, tries, next_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $8) ON CONFLICT (key) DO NOTHING";
+const ADD_PAYMENT: &str = "INSERT INTO payments
+    (key, kind, reservation, member, amount, state, created_at, tries, next_at)
+    VALUES ($1, $2, $3, $4, $5, 'waiting', $6, 0, $7) ON CONFLICT (key) DO NOTHING";
+const SETTLE_PAYMENT: &str = "UPDATE payments SET state = $2, reference = $3, error = $4, next_at = $5,
+    tries = CASE WHEN tries < $6 THEN $6 ELSE tries END WHERE key = $1";
+const ADD_LEDGER: &str = concat!(
+    "INSERT INTO ledger (",
+    ledger_columns!(),
+    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (key) DO NOTHING"
+);
+const TAKE_MAILS: &str = concat!(
+    "WITH due AS MATERIALIZED (SELECT position FROM mails WHERE next_at <= $1
+        ORDER BY next_at, position LIMIT $3",
+    for_taking!(),
+    ") UPDATE mails SET next_at = $2, tries = tries + 1 WHERE position IN (SELECT position FROM due)
+    RETURNING position, key, kind, recipient, member, reservation, calendar_sequence, changes, created_at,
+        tries - 1 AS tries"
+);
+const ADD_RUN: &str = "INSERT INTO runs (reservation, normal_ms, media_ms, viewers_peak, viewer_ms)
+    VALUES ($1, $2, $3, $4, $5) ON CONFLICT (reservation) DO UPDATE SET
+    normal_ms = runs.normal_ms + excluded.normal_ms, media_ms = runs.media_ms + excluded.media_ms,
+    viewers_peak = CASE WHEN runs.viewers_peak < excluded.viewers_peak
+        THEN excluded.viewers_peak ELSE runs.viewers_peak END,
+    viewer_ms = runs.viewer_ms + excluded.viewer_ms";
+const ADD_SAMPLE: &str = "INSERT INTO samples (reservation, at, viewers) VALUES ($1, $2, $3)
+    ON CONFLICT (reservation, at) DO UPDATE SET viewers = excluded.viewers";
+const FORGET_SESSIONS: &str = concat!(
+    "DELETE FROM sessions WHERE token_hash IN (SELECT token_hash FROM sessions WHERE expires_at <= $1",
+    for_taking!(),
+    ")"
+);
+const FORGET_ANSWERS: &str = concat!(
+    "DELETE FROM kept_answers WHERE (scope, key) IN (SELECT scope, key FROM kept_answers WHERE created_at < $1",
+    for_taking!(),
+    ")"
+);
+const FORGET_EVENTS: &str = concat!(
+    "DELETE FROM seen_events WHERE event IN (SELECT event FROM seen_events WHERE seen_at < $1",
+    for_taking!(),
+    ")"
+);
+
+/// The values of [`ADD_MEMBER`] and [`PUT_MEMBER`].
+fn member_query<'q>(sql: &'static str, member: &Member) -> Stored<Query<'q>> {
+    let contact = member.contact.as_ref();
+    let card = member.card.as_ref();
+    let expires = card.and_then(|card| card.expires);
+    Ok(sqlx::query(sql)
+        .bind(member.number.0)
+        .bind(member.user_id.as_str().to_owned())
+        .bind(names::text(&member.name)?.to_owned())
+        .bind(names::text(&member.reading)?.to_owned())
+        .bind(member.email.as_str().to_owned())
+        .bind(names::folded(member.email.as_str()))
+        .bind(member.email_public)
+        .bind(owned(member.web.as_ref())?)
+        .bind(member.language.tag())
+        .bind(names::member_kind_name(member.kind))
+        .bind(member.is_operator)
+        .bind(member.is_blocked)
+        .bind(names::text(&member.password_hash.0)?.to_owned())
+        .bind(owned(contact.map(|contact| &contact.address))?)
+        .bind(owned(contact.map(|contact| &contact.phone))?)
+        .bind(owned(contact.and_then(|contact| contact.mobile.as_ref()))?)
+        .bind(owned(contact.and_then(|contact| contact.fax.as_ref()))?)
+        .bind(owned(card.map(|card| &card.token))?)
+        .bind(owned(card.map(|card| &card.brand))?)
+        .bind(owned(card.map(|card| &card.last_four))?)
+        .bind(expires.map(|(year, _)| i64::from(year)))
+        .bind(expires.map(|(_, month)| i64::from(month)))
+        .bind(owned(member.terminal_key.as_ref())?)
+        .bind(member.registered_at.as_micros())
+        .bind(member.version))
+}
+
+fn owned(optional: Option<&String>) -> Stored<Option<String>> {
+    Ok(names::optional_text(optional.map(String::as_str))?.map(str::to_owned))
+}
+
+fn micros(time: Option<WallTime>) -> Option<i64> {
+    time.map(WallTime::as_micros)
+}
+
+fn json<T: AsRef<str>>(texts: &[T]) -> Stored<String> {
+    let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+    serde_json::to_string(&texts).map_err(|error| StoreError::Broken(error.to_string()))
+}
+
+impl Work {
+    /// The values of [`ADD_RESERVATION`] and [`PUT_RESERVATION`].
+    fn reservation_query<'q>(&self, sql: &'static str, is: &Reservation) -> Stored<Query<'q>> {
+        let place = rows::password_place(is.number);
+        let sealed = is.program.password.as_ref().map(|password| self.vault.seal(&place, &password.0));
+        let sealed = sealed.transpose().map_err(|error| StoreError::Broken(error.to_string()))?;
+        let friends: Vec<&str> = is.program.friends.iter().map(Email::as_str).collect();
+        Ok(sqlx::query(sql)
+            .bind(is.number.0)
+            .bind(is.member.0)
+            .bind(names::program_kind_name(is.kind))
+            .bind(i64::from(is.channel.0))
+            .bind(is.window.start().as_micros())
+            .bind(is.window.end().as_micros())
+            .bind(i64::from(is.seats.count()))
+            .bind(names::signed(is.class.bits_per_second())?)
+            .bind(names::signed(is.toll.0)?)
+            .bind(is.state.name())
+            .bind(names::text(&is.program.title)?.to_owned())
+            .bind(names::text(&is.program.genre)?.to_owned())
+            .bind(names::text(&is.program.outline)?.to_owned())
+            .bind(names::text(&is.program.details)?.to_owned())
+            .bind(names::open_level_name(is.program.open_level))
+            .bind(sealed)
+            .bind(is.program.show_email)
+            .bind(is.program.show_web)
+            .bind(json(&friends)?)
+            .bind(is.booked_at.as_micros())
+            .bind(is.hold_until.as_micros())
+            .bind(is.reconfirm_until.as_micros())
+            .bind(micros(is.terms_accepted_at))
+            .bind(micros(is.confirmed_at))
+            .bind(micros(is.over_at))
+            .bind(is.id_hash.map(|hash| hash.0.to_vec()))
+            .bind(i64::from(is.id_issue))
+            .bind(is.is_reminded)
+            .bind(i64::from(is.calendar_sequence))
+            .bind(is.version))
+    }
+
+    /// Refuses with the version that is there; 0: there is none.
+    async fn refuse_version(&mut self, sql: &'static str, number: i64) -> Stored<()> {
+        let row = self.row(sqlx::query(sql).bind(number)).await?;
+        let version = row.map_or(Ok(0), |row| rows::at(&row, 0))?;
+        self.refuse(Conflict::Version(version))
+    }
+
+    async fn write_reservation(&mut self, reservation: &Reservation) -> Stored<()> {
+        let sql = if reservation.version == 1 { ADD_RESERVATION } else { PUT_RESERVATION };
+        let query = self.reservation_query(sql, reservation)?;
+        if self.run(query).await? != 1 {
+            let sql = "SELECT version FROM reservations WHERE number = $1";
+            return self.refuse_version(sql, reservation.number.0).await;
+        }
+        self.touches_schedule |= names::touches_schedule(reservation.state);
+        Ok(())
+    }
+
+    /// Inserts in ascending order, so that two that want the same slots wait for each other instead of locking up.
+    async fn take_slots(&mut self, reservation: &Reservation, starts: &[WallTime]) -> Stored<()> {
+        let mut starts: Vec<i64> = starts.iter().map(|start| start.as_micros()).collect();
+        starts.sort_unstable();
+        let channel = i64::from(reservation.channel.0);
+        for some in starts.chunks(SLOTS_PER_STATEMENT_MAX) {
+            let mut query = Builder::new("INSERT INTO slots (channel, start, reservation) ");
+            query.push_values(some, |mut values, start| {
+                values.push_bind(channel).push_bind(*start).push_bind(reservation.number.0);
+            });
+            query.push(" ON CONFLICT (channel, start) DO NOTHING");
+            if self.run(query.build().persistent(false)).await? != some.len() as u64 {
+                return self.refuse_slots(reservation, channel, &starts).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses with those of `starts` that others hold; if none are held any more, with none.
+    async fn refuse_slots(&mut self, by: &Reservation, channel: i64, starts: &[i64]) -> Stored<()> {
+        let sql =
+            "SELECT start FROM slots WHERE channel = $1 AND reservation <> $2 AND start >= $3 AND start <= $4
+            ORDER BY start LIMIT $5";
+        let (first, last) = (starts.first().copied(), starts.last().copied());
+        let query = sqlx::query::<Db>(sql).bind(channel).bind(by.number.0).bind(first).bind(last);
+        let found = self.rows(query.bind(NAMED_SLOTS_MAX)).await?;
+        let found = found.iter().map(|row| rows::at(row, 0)).collect::<Stored<Vec<i64>>>()?;
+        let wanted = |start: &i64| starts.binary_search(start).is_ok();
+        let taken = found.into_iter().filter(wanted).map(WallTime::from_micros).collect();
+        self.refuse(Conflict::Slots(taken))
+    }
+
+    async fn write_mails(&mut self, mails: &[MailRequest], now: WallTime) -> Stored<()> {
+        for mail in mails {
+            let query = sqlx::query(ADD_MAIL)
+                .bind(names::text(&mail.key)?)
+                .bind(mail.kind.name())
+                .bind(mail.to.as_str())
+                .bind(mail.member.0)
+                .bind(mail.reservation.map(|reservation| reservation.0))
+                .bind(i64::from(mail.calendar_sequence))
+                .bind(json(&mail.changes)?)
+                .bind(now.as_micros());
+            if self.run(query).await? != 1 {
+                return self.refuse(Conflict::Key);
+            }
+        }
+        Ok(())
+    }
+
+    /// `false`: one of that key is there already.
+    async fn write_payment(
+        &mut self,
+        request: &PaymentRequest,
+        now: WallTime,
+        next_at: WallTime,
+    ) -> Stored<bool> {
+        let query = sqlx::query(ADD_PAYMENT)
+            .bind(names::text(&request.key)?)
+            .bind(request.kind.name())
+            .bind(request.reservation.0)
+            .bind(request.member.0)
+            .bind(request.amount.minor())
+            .bind(now.as_micros())
+            .bind(next_at.as_micros());
+        Ok(self.run(query).await? == 1)
+    }
+
+    async fn write_ledger(&mut self, ledger: &[LedgerTransaction]) -> Stored<()> {
+        for posted in ledger {
+            let (debit, debit_member) = names::account_columns(posted.debit);
+            let (credit, credit_member) = names::account_columns(posted.credit);
+            let query = sqlx::query(ADD_LEDGER)
+                .bind(names::text(&posted.key)?)
+                .bind(posted.kind.name())
+                .bind(posted.reservation.0)
+                .bind(posted.at.as_micros())
+                .bind(debit)
+                .bind(debit_member)
+                .bind(credit)
+                .bind(credit_member)
+                .bind(posted.amount.minor());
+            if self.run(query).await? != 1 {
+                return self.refuse(Conflict::Key);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn channel_query<'q>(sql: &'static str, channel: &SoldChannel) -> Stored<Query<'q>> {
+    let ChannelNumber(number) = channel.number;
+    Ok(sqlx::query(sql)
+        .bind(i64::from(number))
+        .bind(channel.name.as_str().to_owned())
+        .bind(i64::from(channel.seats.count()))
+        .bind(names::signed(channel.class.bits_per_second())?)
+        .bind(names::signed(channel.toll.0)?)
+        .bind(channel.is_retired)
+        .bind(channel.version))
+}
+
+#[async_trait]
+impl Tx for Work {
+    async fn lock_member(&mut self, number: MemberNumber) -> Stored<Option<Member>> {
+        self.member_where(sqlx::query(LOCK_MEMBER).bind(number.0)).await
+    }
+
+    async fn lock_reservation(&mut self, number: ReservationNumber) -> Stored<Option<Reservation>> {
+        self.reservation_where(sqlx::query(LOCK_RESERVATION).bind(number.0)).await
+    }
+
+    async fn add_member(&mut self, member: &Member) -> Stored<()> {
+        self.run(member_query(ADD_MEMBER, member)?).await.map(drop)
+    }
+
+    async fn put_member(&mut self, member: &Member) -> Stored<()> {
+        if self.run(member_query(PUT_MEMBER, member)?).await? != 1 {
+            return self
+                .refuse_version("SELECT version FROM members WHERE number = $1", member.number.0)
+                .await;
+        }
+        Ok(())
+    }
+
+    async fn add_session(&mut self, session: &Session) -> Stored<()> {
+        self.run(sqlx::query(FORGET_SESSIONS).bind(session.created_at.as_micros())).await?;
+        let sql = "INSERT INTO sessions (token_hash, member, csrf_hash, created_at, expires_at)
+            VALUES ($1, $2, $3, $4, $5)";
+        let query = sqlx::query(sql)
+            .bind(&session.token_hash[..])
+            .bind(session.member.0)
+            .bind(&session.csrf_hash[..])
+            .bind(session.created_at.as_micros())
+            .bind(session.expires_at.as_micros());
+        self.run(query).await.map(drop)
+    }
+
+    async fn end_session(&mut self, token_hash: &[u8; 32]) -> Stored<()> {
+        let query = sqlx::query("DELETE FROM sessions WHERE token_hash = $1").bind(&token_hash[..]);
+        self.run(query).await.map(drop)
+    }
+
+    async fn end_sessions(
+        &mut self,
+        member: MemberNumber,
+        keep: Option<&[u8; 32]>,
+        tokens: bool,
+    ) -> Stored<()> {
+        // No token's hash is empty.
+        let keep = keep.map_or(&[][..], |keep| &keep[..]);
+        let sql = "DELETE FROM sessions WHERE member = $1 AND token_hash <> $2";
+        self.run(sqlx::query(sql).bind(member.0).bind(keep)).await?;
+        if tokens {
+            self.run(sqlx::query("DELETE FROM api_tokens WHERE member = $1").bind(member.0)).await?;
+        }
+        Ok(())
+    }
+
+    async fn add_api_token(&mut self, token: &ApiToken) -> Stored<()> {
+        let sql = "INSERT INTO api_tokens (token_hash, member, name, scopes, created_at, expires_at)
+            VALUES ($1, $2, $3, $4, $5, $6)";
+        let query = sqlx::query(sql)
+            .bind(&token.token_hash[..])
+            .bind(token.member.0)
+            .bind(names::text(&token.name)?)
+            .bind(names::text(&token.scopes)?)
+            .bind(token.created_at.as_micros())
+            .bind(token.expires_at.as_micros());
+        self.run(query).await.map(drop)
+    }
+
+    async fn end_api_token(&mut self, member: MemberNumber, name: &str) -> Stored<bool> {
+        let sql = "DELETE FROM api_tokens WHERE member = $1 AND name = $2";
+        Ok(self.run(sqlx::query(sql).bind(member.0).bind(names::text(name)?)).await? > 0)
+    }
+
+    async fn put_channel(&mut self, channel: &SoldChannel) -> Stored<()> {
+        let sql = if channel.version == 1 { ADD_CHANNEL } else { PUT_CHANNEL };
+        if self.run(channel_query(sql, channel)?).await? != 1 {
+            let sql = "SELECT version FROM channels WHERE number = $1";
+            return self.refuse_version(sql, i64::from(channel.number.0)).await;
+        }
+        self.touches_schedule = true;
+        Ok(())
+    }
+
+    async fn write(&mut self, effects: &Effects) -> Stored<()> {
+        let (reservation, now) = (&effects.reservation, self.now());
+        self.write_reservation(reservation).await?;
+        match &effects.slots {
+            SlotChange::Keep => (),
+            SlotChange::Take(starts) => self.take_slots(reservation, starts).await?,
+            SlotChange::FreeFrom(from) => {
+                let sql = "DELETE FROM slots WHERE reservation = $1 AND start >= $2";
+                self.run(sqlx::query(sql).bind(reservation.number.0).bind(from.as_micros())).await?;
+            }
+        }
+        self.write_mails(&effects.mails, now).await?;
+        for payment in &effects.payments {
+            if !self.write_payment(payment, now, now).await? {
+                return self.refuse(Conflict::Key);
+            }
+        }
+        self.write_ledger(&effects.ledger).await
+    }
+
+    async fn add_mails(&mut self, mails: &[MailRequest], now: WallTime) -> Stored<()> {
+        self.write_mails(mails, now).await
+    }
+
+    async fn add_payment(
+        &mut self,
+        request: &PaymentRequest,
+        now: WallTime,
+        next_at: WallTime,
+    ) -> Stored<()> {
+        self.write_payment(request, now, next_at).await.map(drop)
+    }
+
+    async fn settle_payment(&mut self, payment: &Payment, ledger: &[LedgerTransaction]) -> Stored<()> {
+        let query = sqlx::query(SETTLE_PAYMENT)
+            .bind(names::text(&payment.request.key)?)
+            .bind(names::payment_state_name(payment.state))
+            .bind(names::optional_text(payment.reference.as_deref())?)
+            .bind(names::optional_text(payment.error.as_deref())?)
+            .bind(payment.next_at.as_micros())
+            .bind(i64::from(payment.tries));
+        if self.run(query).await? != 1 {
+            return self.broken(format!("no payment has the key {}", payment.request.key));
+        }
+        self.write_ledger(ledger).await
+    }
+
+    async fn take_mails(
+        &mut self,
+        now: WallTime,
+        leased_until: WallTime,
+        limit: u32,
+    ) -> Stored<Vec<WaitingMail>> {
+        let query = sqlx::query(TAKE_MAILS).bind(now.as_micros()).bind(leased_until.as_micros());
+        in_order(self.rows(query.bind(i64::from(limit))).await?, rows::waiting_mail)
+    }
+
+    async fn mail_sent(&mut self, key: &str, now: WallTime) -> Stored<()> {
+        let sql = "UPDATE mails SET sent_at = $2, next_at = NULL, error = NULL WHERE key = $1";
+        let query = sqlx::query(sql).bind(names::text(key)?).bind(now.as_micros());
+        if self.run(query).await? != 1 {
+            return self.broken(format!("no mail has the key {key}"));
+        }
+        Ok(())
+    }
+
+    async fn mail_failed(&mut self, key: &str, error: &str, next_at: Option<WallTime>) -> Stored<()> {
+        // What went out meanwhile stays so.
+        let sql = "UPDATE mails SET error = $2, next_at = $3 WHERE key = $1 AND sent_at IS NULL";
+        // The text is a mail server's: whatever is in it must not keep the mail from being tried again.
+        let error = error.replace('\0', " ");
+        let query = sqlx::query(sql).bind(names::text(key)?).bind(error).bind(micros(next_at));
+        self.run(query).await.map(drop)
+    }
+
+    async fn take_payments(
+        &mut self,
+        now: WallTime,
+        leased_until: WallTime,
+        kinds: &[PaymentKind],
+        limit: u32,
+    ) -> Stored<Vec<Payment>> {
+        if kinds.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut query = Builder::new(
+            "WITH due AS MATERIALIZED (SELECT position FROM payments WHERE state = 'waiting' AND next_at <= ",
+        );
+        query.push_bind(now.as_micros()).push(" AND kind IN (");
+        let mut some = query.separated(", ");
+        for kind in kinds {
+            some.push_bind(kind.name());
+        }
+        query.push(") ORDER BY next_at, position LIMIT ").push_bind(i64::from(limit)).push(for_taking!());
+        query.push(") UPDATE payments SET next_at = ").push_bind(leased_until.as_micros());
+        query.push(concat!(
+            ", tries = tries + 1 WHERE position IN (SELECT position FROM due) RETURNING position, ",
+            payment_columns!(),
+            ", tries - 1 AS tries"
+        ));
+        in_order(self.rows(query.build()).await?, rows::payment)
+    }
+
+    async fn add_runs(&mut self, runs: &[(ReservationNumber, Run, Option<ViewerSample>)]) -> Stored<()> {
+        let mut runs: Vec<_> = runs.iter().collect();
+        runs.sort_by_key(|(number, ..)| *number);
+        for (number, run, sample) in runs {
+            let query = sqlx::query(ADD_RUN)
+                .bind(number.0)
+                .bind(names::signed(run.normal_ms)?)
+                .bind(names::signed(run.media_ms)?)
+                .bind(i64::from(run.viewers_peak))
+                .bind(names::signed(run.viewer_ms)?);
+            self.run(query).await?;
+            if let Some(sample) = sample {
+                let query = sqlx::query(ADD_SAMPLE).bind(number.0).bind(sample.at.as_micros());
+                self.run(query.bind(i64::from(sample.viewers))).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn put_pickup(&mut self, pickup: &Pickup) -> Stored<()> {
+        let sql = "INSERT INTO pickups (reservation, note, position) VALUES ($1, $2, $3)
+            ON CONFLICT (reservation) DO UPDATE SET note = excluded.note, position = excluded.position";
+        let query = sqlx::query(sql)
+            .bind(pickup.reservation.0)
+            .bind(names::text(&pickup.note)?)
+            .bind(i64::from(pickup.position));
+        self.run(query).await.map(drop)
+    }
+
+    async fn end_pickup(&mut self, reservation: ReservationNumber) -> Stored<bool> {
+        let query = sqlx::query("DELETE FROM pickups WHERE reservation = $1").bind(reservation.0);
+        Ok(self.run(query).await? > 0)
+    }
+
+    async fn keep_answer(
+        &mut self,
+        scope: &str,
+        key: &str,
+        answer: &KeptAnswer,
+        now: WallTime,
+    ) -> Stored<()> {
+        let oldest = now.as_micros().saturating_sub(DAY_MICROS);
+        self.run(sqlx::query(FORGET_ANSWERS).bind(oldest)).await?;
+        let sql = "INSERT INTO kept_answers (scope, key, request_hash, made, created_at)
+            VALUES ($1, $2, $3, $4, $5) ON CONFLICT (scope, key) DO NOTHING";
+        let query = sqlx::query(sql)
+            .bind(names::text(scope)?)
+            .bind(names::text(key)?)
+            .bind(&answer.request_hash[..])
+            .bind(names::text(&answer.made)?)
+            .bind(now.as_micros());
+        if self.run(query).await? != 1 {
+            return self.refuse(Conflict::Key);
+        }
+        Ok(())
+    }
+
+    async fn first_seen(&mut self, event: &str, now: WallTime) -> Stored<bool> {
+        let oldest = now.as_micros().saturating_sub(EVENTS_DAYS_MAX * DAY_MICROS);
+        self.run(sqlx::query(FORGET_EVENTS).bind(oldest)).await?;
+        let sql = "INSERT INTO seen_events (event, seen_at) VALUES ($1, $2) ON CONFLICT (event) DO NOTHING";
+        Ok(self.run(sqlx::query(sql).bind(names::text(event)?).bind(now.as_micros())).await? == 1)
+    }
+
+    async fn commit(self: Box<Self>) -> Stored<()> {
+        self.finish().await
+    }
+}
+
+/// Reads rows that an UPDATE returned, in the order in which they were asked for.
+fn in_order<T>(found: Vec<super::Row>, read: impl Fn(&super::Row) -> Stored<T>) -> Stored<Vec<T>> {
+    let mut placed = found
+        .iter()
+        .map(|row| Ok((rows::at::<i64>(row, "position")?, read(row)?)))
+        .collect::<Stored<Vec<_>>>()?;
+    placed.sort_by_key(|(position, _)| *position);
+    Ok(placed.into_iter().map(|(_, value)| value).collect())
+}
