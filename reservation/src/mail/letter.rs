@@ -1,0 +1,143 @@
+//! What a mail is made of: one row of the outbox, and what the store knows about it at the time of sending.
+
+use jiff::tz::TimeZone;
+use slotcast_core::{
+    time::WallTime,
+    words::{ChannelName, ChannelNumber, OpenLevel, Seats, Window},
+};
+
+use crate::{
+    domain::{
+        effects::MailRequest,
+        member::Member,
+        reservation::{ProgramPassword, Reservation, SoldChannel, State},
+        words::{Amount, Currency, Email, Language, ReservationNumber},
+    },
+    vault::ReservationId,
+};
+
+/// Whose mails they are; the same for all.
+#[derive(Clone, Debug)]
+pub struct MailSettings {
+    /// The sender's address, and the organiser's in calendar entries. Its domain is part of Message-IDs and of
+    /// calendar entries' names: changed, calendars no longer know older entries.
+    pub from: Email,
+    /// How the provider calls itself.
+    pub provider: String,
+    /// Where the pages are, e.g. `https://live.example.com/`.
+    pub public_url: String,
+    /// In which times are shown.
+    pub zone: TimeZone,
+}
+
+/// What one mail is made of.
+#[derive(Clone, Debug)]
+pub struct Letter {
+    /// The row of the outbox.
+    pub request: MailRequest,
+    /// The member's name: who is written to, or who invites.
+    pub name: String,
+    /// The member's language; friends are written to in it too.
+    pub language: Language,
+    /// Whether it goes to the member, not to a friend.
+    pub is_to_member: bool,
+    /// What it is about; `None` only for a welcome.
+    pub program: Option<Program>,
+}
+
+/// What mails say of a reservation.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Names it.
+    pub number: ReservationNumber,
+    /// The channel's number.
+    pub channel: ChannelNumber,
+    /// The channel's name.
+    pub channel_name: ChannelName,
+    /// When.
+    pub window: Window,
+    /// In the member's words.
+    pub title: String,
+    /// In the member's words.
+    pub genre: String,
+    /// In the member's words.
+    pub outline: String,
+    /// In the member's words; may have several lines.
+    pub details: String,
+    /// Who may watch.
+    pub open_level: OpenLevel,
+    /// How many may watch at once.
+    pub seats: Seats,
+    /// Told to friends in invitations and changes, unless the program is public.
+    pub password: Option<ProgramPassword>,
+    /// How far it has come: tells why it was cancelled, and whether it was charged.
+    pub state: State,
+    /// Whether it was ever confirmed: only then calendars hold it, and a cancellation costs something.
+    pub was_confirmed: bool,
+    /// Said while it waits for the reconfirmation.
+    pub reconfirm_until: WallTime,
+    /// Needed for [`MailKind::ReservationId`](crate::domain::effects::MailKind::ReservationId), and said nowhere else.
+    pub reservation_id: Option<ReservationId>,
+    /// Toll × slots.
+    pub total: Amount,
+    /// Of `total`.
+    pub currency: Currency,
+    /// How many watched at once, at most; said when it is settled. `None`: not known.
+    pub viewers_peak: Option<u32>,
+    /// Where to watch, e.g. `rtsp://live.example.com:554/channel1`.
+    pub watch_url: String,
+}
+
+impl Letter {
+    /// Of a row of the outbox and its member.
+    ///
+    /// - `program`: from [`Program::of`]; `None` for a welcome.
+    pub fn new(request: MailRequest, member: &Member, program: Option<Program>) -> Self {
+        Self {
+            is_to_member: request.to.as_str().eq_ignore_ascii_case(member.email.as_str()),
+            name: member.name.clone(),
+            language: member.language,
+            request,
+            program,
+        }
+    }
+}
+
+impl Program {
+    /// Of a reservation as it is now. `reservation_id` and `viewers_peak` are `None`: set them where the kind needs
+    /// them.
+    ///
+    /// - `channel`: its channel.
+    /// - `total`: what it costs in all, in `currency`.
+    /// - `watch_url`: the viewers' address of the channel.
+    pub fn of(
+        reservation: &Reservation,
+        channel: &SoldChannel,
+        total: Amount,
+        currency: Currency,
+        watch_url: String,
+    ) -> Self {
+        let program = &reservation.program;
+        Self {
+            number: reservation.number,
+            channel: reservation.channel,
+            channel_name: channel.name.clone(),
+            window: reservation.window,
+            title: program.title.clone(),
+            genre: program.genre.clone(),
+            outline: program.outline.clone(),
+            details: program.details.clone(),
+            open_level: program.open_level,
+            seats: reservation.seats,
+            password: program.password.clone(),
+            state: reservation.state,
+            was_confirmed: reservation.confirmed_at.is_some(),
+            reconfirm_until: reservation.reconfirm_until,
+            reservation_id: None,
+            total,
+            currency,
+            viewers_peak: None,
+            watch_url,
+        }
+    }
+}
