@@ -100,8 +100,12 @@ pub fn seal_with_passphrase(passphrase: &str, text: &str) -> Result<String, Seal
     if !is_long_enough || passphrase.len() > PASSPHRASE_BYTES_MAX {
         return Err(SealError::PassphraseLength);
     }
+    seal_at(WORK_FACTOR, passphrase, text)
+}
+
+fn seal_at(work_factor: u8, passphrase: &str, text: &str) -> Result<String, SealError> {
     let mut recipient = scrypt::Recipient::new(SecretString::from(passphrase.to_owned()));
-    recipient.set_work_factor(WORK_FACTOR);
+    recipient.set_work_factor(work_factor);
     seal(&recipient, text)
 }
 
@@ -174,5 +178,34 @@ fn refused(error: &DecryptError) -> SealError {
             SealError::WrongKey
         }
         _ => SealError::NotSealed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So little work that a test need not wait for it.
+    const QUICK: u8 = 8;
+
+    #[track_caller]
+    fn check(sealed_with: &str, opened_with: &str, expected: Result<&str, SealError>) {
+        let sealed = seal_at(QUICK, sealed_with, "{}").unwrap();
+        let opened = open_with_passphrase(opened_with, sealed.as_bytes());
+        assert_eq!(opened, expected.map(|text| text.as_bytes().to_vec()));
+    }
+
+    #[test]
+    fn what_is_sealed_with_a_passphrase_opens_with_it_alone() {
+        check("correct horse battery", "correct horse battery", Ok("{}"));
+        check("correct horse battery", "correct horse batterY", Err(SealError::WrongKey));
+        check("正しい馬と電池とホチキス", "正しい馬と電池とホチキス", Ok("{}"));
+        check("correct horse battery", "", Err(SealError::WrongKey));
+    }
+
+    #[test]
+    fn a_key_does_not_open_what_a_passphrase_sealed() {
+        let sealed = seal_at(QUICK, "correct horse battery", "{}").unwrap();
+        assert_eq!(open(&x25519::Identity::generate(), sealed.as_bytes()), Err(SealError::WrongKey));
     }
 }

@@ -1,0 +1,247 @@
+//! The watch over the clock against NTP servers: some made for one test, and chrony.
+
+use std::{
+    env,
+    net::{Ipv4Addr, UdpSocket},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use slotcast_core::time::{Clock, Now, WallTime};
+use slotcast_reservation::clock::{ClockRules, ClockStatus, ClockWatch, SERVERS_MAX};
+
+#[expect(clippy::disallowed_methods, reason = "the test is the edge that reads the clocks")]
+fn system() -> Clock {
+    let wall = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64;
+    Arc::new(move || Now { mono: Instant::now(), wall: WallTime::from_micros(wall()) })
+}
+
+/// What a server of the test does with a request of 48 bytes.
+#[derive(Clone, Copy)]
+enum Habit {
+    /// Answers with a clock that is ahead by this, in milliseconds.
+    Ahead(i64),
+    /// Reads and says nothing.
+    Silent,
+    /// Asks to be left alone.
+    KissOfDeath(&'static [u8; 4]),
+    /// Answers with these bytes.
+    Says(&'static [u8]),
+    /// Answers well, but to another request.
+    Forged,
+    /// Is not synchronised itself.
+    Unsynchronised,
+}
+
+/// A server on a port of its own, for the rest of the test; gives its `host:port`.
+fn serve(habit: Habit) -> String {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    let clock = system();
+    std::thread::spawn(move || {
+        let mut request = [0; 48];
+        while let Ok((48, peer)) = socket.recv_from(&mut request) {
+            if let Some(answer) = answer(habit, &request, clock().wall) {
+                let _ = socket.send_to(&answer, peer);
+            }
+        }
+    });
+    address
+}
+
+/// RFC 4330 §4: the server's packet.
+fn answer(habit: Habit, request: &[u8; 48], now: WallTime) -> Option<Vec<u8>> {
+    let ahead_ms = match habit {
+        Habit::Silent => return None,
+        Habit::Says(bytes) => return Some(bytes.to_vec()),
+        Habit::Ahead(ahead_ms) => ahead_ms,
+        _ => 0,
+    };
+    let mut packet = [0; 48];
+    packet[0] = 0b00_100_100; // version 4, server
+    packet[1] = 1;
+    packet[12..16].copy_from_slice(b"TEST");
+    packet[24..32].copy_from_slice(&request[40..48]);
+    let micros = now.as_micros() + ahead_ms * 1_000;
+    let seconds = (micros.div_euclid(1_000_000) + 2_208_988_800) as u64;
+    let fraction = ((micros.rem_euclid(1_000_000) as u64) << 32) / 1_000_000;
+    let stamp = (seconds << 32 | fraction).to_be_bytes();
+    packet[16..24].copy_from_slice(&stamp);
+    packet[32..40].copy_from_slice(&stamp);
+    packet[40..48].copy_from_slice(&stamp);
+    match habit {
+        Habit::KissOfDeath(code) => {
+            packet[1] = 0;
+            packet[12..16].copy_from_slice(code);
+        }
+        Habit::Forged => packet[31] ^= 1,
+        Habit::Unsynchronised => packet[0] |= 0b11_000_000,
+        _ => {}
+    }
+    Some(packet.to_vec())
+}
+
+fn watch(servers: &[String], timeout: Duration) -> ClockWatch {
+    let servers = servers.iter().map(|server| server.parse().unwrap()).collect();
+    ClockWatch::new(ClockRules { servers, timeout, ..ClockRules::default() }, system())
+}
+
+/// Asks servers of these habits once.
+async fn status(habits: &[Habit], timeout: Duration) -> ClockStatus {
+    let servers: Vec<_> = habits.iter().map(|habit| serve(*habit)).collect();
+    let watch = watch(&servers, timeout);
+    watch.ask_once().await;
+    watch.status()
+}
+
+const PATIENT: Duration = Duration::from_secs(20);
+const SHORT: Duration = Duration::from_millis(100);
+
+#[track_caller]
+fn expect_near(offset_micros: Option<i64>, expected_ms: i64) {
+    let offset = offset_micros.expect("an offset");
+    // A busy machine delays the answer on one way only: half of that is error.
+    assert!((offset - expected_ms * 1_000).abs() < 200_000, "{offset} µs instead of {expected_ms} ms");
+}
+
+#[tokio::test]
+async fn a_right_clock_is_known_to_be_right() {
+    let status = status(&[Habit::Ahead(0)], PATIENT).await;
+    expect_near(status.offset_micros, 0);
+    assert!(!status.is_off, "{status:?}");
+    let server = &status.servers[0];
+    assert!(server.error.is_none() && server.asked_at.is_some() && server.round_trip_micros.is_some());
+}
+
+#[tokio::test]
+async fn a_clock_behind_and_a_clock_ahead_are_off() {
+    for ahead_ms in [3_000, -3_000] {
+        let status = status(&[Habit::Ahead(ahead_ms)], PATIENT).await;
+        expect_near(status.offset_micros, ahead_ms);
+        assert!(status.is_off, "{status:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_liar_among_three_servers_is_outvoted() {
+    let status = status(&[Habit::Ahead(0), Habit::Ahead(86_400_000), Habit::Ahead(0)], PATIENT).await;
+    expect_near(status.offset_micros, 0);
+    expect_near(status.servers[1].offset_micros, 86_400_000);
+    assert!(!status.is_off, "{status:?}");
+}
+
+#[tokio::test]
+async fn a_silent_server_holds_nobody_up() {
+    let status = status(&[Habit::Silent], SHORT).await;
+    assert_eq!(status.offset_micros, None);
+    assert!(!status.is_off);
+    let error = status.servers[0].error.as_deref().unwrap();
+    assert!(error.contains("no answer within 100 ms") || error.contains("Timeout"), "{error}");
+}
+
+#[track_caller]
+fn expect_error(status: &ClockStatus, sign: &str) {
+    assert_eq!(status.offset_micros, None, "{status:?}");
+    let error = status.servers[0].error.as_deref().unwrap();
+    assert!(error.contains(sign), "{error}");
+}
+
+#[tokio::test]
+async fn answers_that_tell_no_time_are_refused() {
+    expect_error(&status(&[Habit::Says(b"")], PATIENT).await, "too short");
+    expect_error(&status(&[Habit::Says(&[0x24; 47])], PATIENT).await, "too short");
+    expect_error(&status(&[Habit::Says(&[0xff; 48])], PATIENT).await, "version");
+    expect_error(&status(&[Habit::Says(&[0x24; 2_000])], PATIENT).await, "originate");
+    expect_error(&status(&[Habit::Forged], PATIENT).await, "originate");
+    expect_error(&status(&[Habit::Unsynchronised], PATIENT).await, "not synchronized");
+}
+
+#[tokio::test]
+async fn a_server_that_asks_to_be_left_alone_is_left_alone() {
+    let server = serve(Habit::KissOfDeath(b"RATE"));
+    let watch = watch(&[server], PATIENT);
+    watch.ask_once().await;
+    let first = watch.status();
+    expect_error(&first, "left alone");
+    watch.ask_once().await;
+    assert_eq!(watch.status().servers[0].asked_at, first.servers[0].asked_at, "it was asked again");
+}
+
+#[tokio::test]
+async fn a_closed_port_is_told() {
+    let closed = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().to_string();
+    let watch = watch(&[closed], PATIENT);
+    watch.ask_once().await;
+    expect_error(&watch.status(), "refused");
+}
+
+#[tokio::test]
+async fn only_so_many_servers_are_asked() {
+    let watch = watch(&vec![serve(Habit::Ahead(0)); 100], PATIENT);
+    watch.ask_once().await;
+    assert_eq!(watch.status().servers.len(), SERVERS_MAX);
+}
+
+#[tokio::test]
+async fn without_servers_nothing_is_known_and_the_watch_ends() {
+    let watch = watch(&[], PATIENT);
+    watch.run().await;
+    assert_eq!((watch.status().offset_micros, watch.status().is_off), (None, false));
+}
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Where chronyd is; `None` after a line that says so, and a failure where nothing may be skipped.
+fn chronyd() -> Option<PathBuf> {
+    let places = [env::var_os("SLOTCAST_TEST_TOOLS"), env::var_os("PATH"), Some("/usr/sbin".into())];
+    let places = places.iter().flatten().flat_map(env::split_paths);
+    let found = places.map(|place| place.join("chronyd")).find(|path| path.is_file());
+    if found.is_none() {
+        assert!(env::var("CI").as_deref() != Ok("true"), "chronyd is missing (Debian: chrony)");
+        println!("skipped: chronyd is missing (Debian: chrony)");
+    }
+    found
+}
+
+#[tokio::test]
+async fn chrony_on_this_machine_says_that_its_clock_is_right() {
+    let Some(chronyd) = chronyd() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let config = directory.path().join("chrony.conf");
+    let lines = format!(
+        "local stratum 8\nallow 127.0.0.0/8\nbindaddress 127.0.0.1\nport {port}\ncmdport 0\nbindcmdaddress /\n\
+         pidfile {0}/chronyd.pid\ndriftfile {0}/drift\n",
+        directory.path().display()
+    );
+    std::fs::write(&config, lines).unwrap();
+    // -x: it leaves the clock of the machine alone; -U: it may run without being root.
+    let user = String::from_utf8(Command::new("id").arg("-un").output().unwrap().stdout).unwrap();
+    let mut command = Command::new(chronyd);
+    command.args(["-d", "-x", "-U", "-u", user.trim(), "-f"]).arg(&config);
+    let log = std::fs::File::create(directory.path().join("log")).unwrap();
+    command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    let mut running = Running(command.spawn().unwrap());
+    let watch = watch(&[format!("127.0.0.1:{port}")], Duration::from_millis(500));
+    let clock = system();
+    let deadline = clock().mono + Duration::from_secs(20);
+    while watch.status().offset_micros.is_none() {
+        let log = || std::fs::read_to_string(directory.path().join("log")).unwrap();
+        assert!(running.0.try_wait().unwrap().is_none(), "chronyd ended:\n{}", log());
+        assert!(clock().mono < deadline, "{:?}\n{}", watch.status(), log());
+        watch.ask_once().await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    expect_near(watch.status().offset_micros, 0);
+    assert!(!watch.status().is_off);
+}
