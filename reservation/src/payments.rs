@@ -3,6 +3,9 @@
 //! Owns: [`Payments`]. Not here: what is owed and why (`domain`), retrying (`service`).
 //! Holds: no card number ever passes here, only tokens that the provider gave to the member's browser.
 
+pub mod invoice;
+pub mod stripe;
+
 use std::fmt;
 
 use async_trait::async_trait;

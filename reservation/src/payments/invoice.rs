@@ -1,0 +1,79 @@
+//! Payment by invoice: the operator bills the members; nothing leaves the machine.
+//!
+//! Owns: [`Invoice`]. Not here: the bill itself, which the ledger's export gives.
+//! Holds: nothing is ever collected by it, so it never says so.
+
+use async_trait::async_trait;
+
+use super::{Moved, Movement, NewCard, Notice, PaymentError, Payments};
+use crate::domain::{member::Card, words::Amount};
+
+/// What [`Card::brand`] is for members who are billed.
+pub const BRAND: &str = "invoice";
+
+/// Agrees to everything and moves nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Invoice;
+
+#[async_trait]
+impl Payments for Invoice {
+    async fn check_card(&self, _: &NewCard) -> Result<Card, PaymentError> {
+        Ok(Card { token: String::new(), brand: BRAND.to_owned(), last_four: String::new(), expires: None })
+    }
+
+    async fn move_money(&self, movement: &Movement) -> Result<Moved, PaymentError> {
+        Ok(noted(&movement.key))
+    }
+
+    async fn refund(&self, key: &str, _: &str, _: Amount) -> Result<Moved, PaymentError> {
+        Ok(noted(key))
+    }
+
+    fn read_notice(&self, _: &str, _: &[u8], _: i64) -> Result<Option<Notice>, PaymentError> {
+        Err(PaymentError::Misconfigured("payment by invoice has no webhooks".to_owned()))
+    }
+}
+
+/// The same key, the same reference.
+fn noted(key: &str) -> Moved {
+    Moved { reference: format!("invoice-{key}"), is_collected: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        effects::PaymentKind,
+        words::{MemberNumber, ReservationNumber},
+    };
+
+    #[tokio::test]
+    async fn every_movement_is_noted_under_its_key_and_collects_nothing() {
+        let new = NewCard {
+            token: "4242424242424242".to_owned(),
+            member: MemberNumber(7),
+            email: "taro@example.com".parse().unwrap(),
+            name: "Taro".to_owned(),
+        };
+        let card = Invoice.check_card(&new).await.unwrap();
+        assert_eq!((card.brand.as_str(), card.token.as_str(), card.last_four.as_str()), (BRAND, "", ""));
+        for kind in PaymentKind::ALL {
+            let movement = Movement {
+                key: format!("{}-1", kind.name()),
+                kind,
+                reservation: ReservationNumber(1),
+                member: MemberNumber(7),
+                card: card.clone(),
+                amount: Amount::new(500).unwrap(),
+                currency: "JPY".parse().unwrap(),
+                hold: None,
+            };
+            let first = Invoice.move_money(&movement).await.unwrap();
+            assert_eq!(first, Moved { reference: format!("invoice-{}-1", kind.name()), is_collected: false });
+            assert_eq!(Invoice.move_money(&movement).await.unwrap(), first);
+        }
+        let back = Invoice.refund("refund-1", "invoice-charge-1", Amount::ZERO).await.unwrap();
+        assert_eq!(back, Moved { reference: "invoice-refund-1".to_owned(), is_collected: false });
+        assert!(matches!(Invoice.read_notice("t=1,v1=00", b"{}", 1), Err(PaymentError::Misconfigured(_))));
+    }
+}
