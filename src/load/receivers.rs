@@ -3,7 +3,10 @@
 //! Owns: reading (UDP: joined datagrams, several with one call; TCP: large reads), cutting out packets, counting them.
 //! Holds: packets count by the moment at which they were sent, so what is on its way at either end of a measurement is
 //! neither lost nor counted twice. A TCP receiver has talked to its sender before: one that never sent a byte would
-//! acknowledge at once, in the receiving half of the sender's own call, and change what is measured.
+//! acknowledge at once, in the receiving half of the sender's own call, and change what is measured. No receiver waits
+//! for its socket while media flows: it would be woken by the sender's own call, on the sender's time. Viewers on other
+//! machines cost no sender a wake-up, and whether the thread sleeps between two sends depends on which of the two is a
+//! little faster, so that any difference between two senders would count several times.
 
 use std::{
     io::{self, Read},
@@ -14,7 +17,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use mio::{Events, Interest, Poll, Token};
@@ -32,6 +35,10 @@ const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
 /// Messages taken with one call.
 const MESSAGES: usize = 8;
 const READ_BYTES: usize = 256 * 1024;
+/// The thread looks this often at its sockets while media flows; so much may be added to a latency.
+const NAP: Duration = Duration::from_micros(200);
+/// Media flows as long as something came within this time: more than the distance of two frames.
+const AWAKE: Duration = Duration::from_millis(100);
 /// How soon the thread sees that it is to end.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Name of the thread.
@@ -183,10 +190,17 @@ impl Reader {
         let mut events = Events::with_capacity(1024);
         // What came before the sockets were watched.
         (0..self.sources.len()).for_each(|place| self.read(place));
+        let mut came_at = Instant::now();
         while !self.window.stop.load(Ordering::Relaxed) {
-            match self.poll.poll(&mut events, Some(LOOK_EVERY)) {
+            let flows = came_at.elapsed() < AWAKE;
+            match self.poll.poll(&mut events, Some(if flows { Duration::ZERO } else { LOOK_EVERY })) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
+            }
+            if !events.is_empty() {
+                came_at = Instant::now();
+            } else if flows {
+                std::thread::sleep(NAP);
             }
             events.iter().for_each(|event| self.read(event.token().0));
             self.window.packets.store(self.tally.packets, Ordering::Relaxed);
@@ -290,7 +304,7 @@ pub fn udp_socket() -> io::Result<UdpSocket> {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Write, net::TcpListener, time::Instant};
+    use std::{io::Write, net::TcpListener};
 
     use super::*;
     use crate::load::shape::{Part, Shape, Synthesizer};
