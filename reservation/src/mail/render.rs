@@ -183,8 +183,7 @@ fn compose(
         .raw_header(mailbox_field("To", to_name, &letter.request.to))
         .raw_header(text_field("Subject", subject))
         .header(Date::new(date(now)))
-        // A key may have 200 letters: on a line of its own.
-        .raw_header(ascii("Message-ID", format!("\r\n <{key}@{}>", calendar::domain(settings))))
+        .raw_header(ascii("Message-ID", message_id(key, settings)))
         .raw_header(ascii("Auto-Submitted", "auto-generated".to_owned()))
         .raw_header(ascii("Content-Language", letter.language.tag().to_owned()));
     // Never as it is: no line of a part may look like the boundary.
@@ -205,6 +204,12 @@ fn compose(
         }
     };
     message.map_err(|_| MailError::Form)
+}
+
+/// Of the key, so that receivers know a repeat. A long one stands on a line of its own.
+fn message_id(key: &str, settings: &MailSettings) -> String {
+    let id = format!("<{key}@{}>", calendar::domain(settings));
+    if id.len() > 64 { format!("\r\n {id}") } else { id }
 }
 
 /// Of the key, so that a repeat is the same mail; base 64 and quoted-printable never have `=_`.

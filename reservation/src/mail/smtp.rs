@@ -204,6 +204,7 @@ fn place(server: &str, allow_plaintext: bool) -> Result<(String, u16, TlsPolicy)
     if authority.as_str().contains('@') {
         return Err("user and password of the mail server have their own settings".to_owned());
     }
+    let after_host = authority.as_str().strip_prefix(authority.host()).ok_or_else(expected)?;
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     if host.is_empty() || !matches!(uri.path(), "" | "/") || uri.query().is_some() {
         return Err(expected());
@@ -216,9 +217,9 @@ fn place(server: &str, allow_plaintext: bool) -> Result<(String, u16, TlsPolicy)
         Some("smtp") => (TlsPolicy::StartTls, 587),
         _ => return Err(expected()),
     };
-    let port = match authority.port() {
+    let port = match after_host.strip_prefix(':') {
         None => usual_port,
-        Some(_) => authority.port_u16().filter(|&port| port > 0).ok_or_else(expected)?,
+        Some(port) => port.parse().ok().filter(|&port| port > 0).ok_or_else(expected)?,
     };
     Ok((host.to_owned(), port, policy))
 }
