@@ -17,6 +17,7 @@ pub mod round;
 pub mod saturated;
 pub mod shape;
 pub mod storm;
+pub mod suite;
 pub mod view;
 
 /// What can be typed after `slotcast load`.
@@ -40,6 +41,9 @@ Examples:
     View(view::Args),
     /// Press on a server's admission with crowds, and see what a viewer beside them notices
     Storm(storm::Args),
+    /// Measure the standard set of figures, of a server of its own or any other, and write them as a page
+    #[command(after_help = suite::EXAMPLES)]
+    Suite(suite::Args),
 }
 
 /// Runs a load tool.
@@ -49,6 +53,7 @@ pub fn run(command: &Command) -> ExitCode {
         Command::Push(args) => push::run(args),
         Command::View(args) => view::run(args),
         Command::Storm(args) => storm::run(args),
+        Command::Suite(args) => suite::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
