@@ -207,9 +207,10 @@ fn x264(video: VideoPlan) -> String {
     )
 }
 
+/// Opus at a constrained, not at a constant rate: ffmpeg 5.1 as a player trips over the padding of the latter.
 fn ffmpeg_audio(AudioPlan { codec, bits_per_second, channels }: AudioPlan) -> String {
     let encoder = match codec {
-        AudioCodec::Opus => "libopus -application voip -vbr off -frame_duration 60",
+        AudioCodec::Opus => "libopus -application voip -vbr constrained -frame_duration 60",
         AudioCodec::Aac => "aac",
     };
     format!("-c:a {encoder} -b:a {bits_per_second} -ar 48000 -ac {channels}")
@@ -230,7 +231,7 @@ fn gstreamer(plan: EncoderPlan, transport: Transport, url: &str) -> Words {
     let AudioPlan { codec, bits_per_second, channels } = plan.audio;
     let encoder = match codec {
         AudioCodec::Opus => format!(
-            "opusenc bitrate={bits_per_second} bitrate-type=cbr frame-size=60 audio-type=voice ! opusparse"
+            "opusenc bitrate={bits_per_second} bitrate-type=constrained-vbr frame-size=60 audio-type=voice ! opusparse"
         ),
         AudioCodec::Aac => format!("avenc_aac bitrate={bits_per_second} ! aacparse"),
     };
