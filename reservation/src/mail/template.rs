@@ -129,6 +129,36 @@ mod tests {
     }
 
     #[test]
+    fn both_languages_say_the_same_things() {
+        let said = |template: Template, language| {
+            let text = template.text(language);
+            assert!(
+                text.starts_with("Subject: ") && text.split_once('\n').unwrap().1.starts_with('\n'),
+                "{text}"
+            );
+            let names = text.split('{').skip(1).map(|rest| rest.split_once('}').unwrap().0);
+            names.collect::<std::collections::BTreeSet<_>>()
+        };
+        for template in [
+            WELCOME,
+            RESERVATION_ID,
+            RECONFIRM_REMINDER,
+            CONFIRMED,
+            INVITATION,
+            CHANGED,
+            CANCELLED,
+            CANCELLED_FRIEND,
+            WITHDRAWN,
+            EXTENDED,
+            EXTENDED_FRIEND,
+            CHARGED,
+            WAIVED,
+        ] {
+            assert_eq!(said(template, BOTH[0]), said(template, BOTH[1]));
+        }
+    }
+
+    #[test]
     fn both_languages_have_the_same_phrases() {
         let names = |language| -> Vec<&str> {
             PHRASES.text(language).lines().filter_map(|line| Some(line.split_once(": ")?.0)).collect()

@@ -1,6 +1,7 @@
 """Prints, as JSON, what the mails in the files named as arguments say, as Python's own readers see it."""
 
 import email
+import email.header
 import email.policy
 import json
 import sys
@@ -35,6 +36,14 @@ def entry(part):
     }
 
 
+def name(raw, field):
+    """The name before an address. Python 3.11's newer reader leaves a space between two encoded words of a name
+    (against RFC 2047 section 6.2), its older one does not."""
+    value = email.message_from_bytes(raw, policy=email.policy.compat32)[field]
+    shown = value.rpartition("<")[0].strip()
+    return str(email.header.make_header(email.header.decode_header(shown)))
+
+
 def read(path):
     with open(path, "rb") as file:
         raw = file.read()
@@ -47,8 +56,8 @@ def read(path):
     defects += [str(d) for value in mail.values() for d in value.defects]
     return {
         "subject": str(mail["Subject"]),
-        "from": [sender.display_name, sender.addr_spec],
-        "to": [to.display_name, to.addr_spec],
+        "from": [name(raw, "From"), sender.addr_spec],
+        "to": [name(raw, "To"), to.addr_spec],
         "date": mail["Date"].datetime.isoformat(),
         "message_id": str(mail["Message-ID"]).strip(),
         "auto_submitted": str(mail["Auto-Submitted"]),
