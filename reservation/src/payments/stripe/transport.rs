@@ -16,7 +16,7 @@ use hyper::{
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
+    rt::{TokioExecutor, TokioTimer},
 };
 use rustls::{ClientConfig, RootCertStore};
 use serde::de::DeserializeOwned;
@@ -30,6 +30,8 @@ use super::{
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// How long connecting may take; the whole has its own limit.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection is kept for the next question: less than servers do, so that none is asked that is closing.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The version whose shapes `answers` reads; an account's own default may be any other.
 const API_VERSION: &str = "2024-06-20";
 
@@ -75,7 +77,10 @@ impl Transport {
         let mut authorization = HeaderValue::from_str(&format!("Bearer {secret_key}"))
             .map_err(|_| "the secret key is none".to_owned())?;
         authorization.set_sensitive(true);
-        let client = Client::builder(TokioExecutor::new()).build(connector(is_tls)?);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .build(connector(is_tls)?);
         Ok(Self { client, base, secret_key: secret_key.to_owned(), authorization })
     }
 
