@@ -224,6 +224,34 @@ fn the_same_letter_twice_is_the_same_mail() {
 }
 
 #[test]
+fn every_address_that_is_accepted_can_be_written_to() {
+    let long = format!(
+        "{}@{}.example.com",
+        "l".repeat(64),
+        ["d".repeat(60), "e".repeat(60), "f".repeat(50)].join(".")
+    );
+    let mut letters = Vec::new();
+    let addresses =
+        ["root@localhost", "!#$%&'*+/=?^_`{|}~.-@example.com", "a.b+c@1.2.example.co.jp", "a@b.1", &long];
+    for to in addresses {
+        let mut letter = letter(MailKind::Invitation, Language::English);
+        letter.request.to = to.parse().unwrap();
+        let mut settings = settings();
+        settings.from = to.parse().unwrap();
+        render(&letter, &settings, now()).unwrap();
+        letters.push(letter);
+    }
+    let Some(read) = read_all(&letters) else { return };
+    for (to, read) in addresses.iter().zip(&read) {
+        assert_eq!(read["to"][1], *to);
+    }
+    assert_eq!(
+        read[1]["calendar"]["attendee"],
+        "mailto:!%23$%25%26'*+%2F%3D%3F%5E_%60%7B%7C%7D~.-@example.com"
+    );
+}
+
+#[test]
 fn what_cannot_be_rendered_says_why() {
     let refused = |change: &dyn Fn(&mut Letter)| {
         let mut letter = letter(MailKind::ReservationId, Language::English);

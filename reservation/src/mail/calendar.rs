@@ -11,7 +11,7 @@ use super::{
     Letter, MailError, MailSettings, Program,
     text::{address, lines, one_line, timestamp},
 };
-use crate::domain::effects::MailKind;
+use crate::domain::{effects::MailKind, words::Email};
 
 /// What the entry is to do in the receiver's calendar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ pub(super) fn domain(settings: &MailSettings) -> &str {
 }
 
 fn organizer(settings: &MailSettings) -> Property {
-    Property::new("ORGANIZER", format!("mailto:{}", settings.from))
+    Property::new("ORGANIZER", mailto(&settings.from))
         .append_parameter(Parameter::new("CN", &parameter(&settings.provider)))
         .done()
 }
@@ -111,10 +111,36 @@ fn organizer(settings: &MailSettings) -> Property {
 fn attendee(letter: &Letter) -> Property {
     // The member has agreed already; nobody need answer, a program needs no list of guests.
     let status = if letter.is_to_member { "ACCEPTED" } else { "NEEDS-ACTION" };
-    Property::new("ATTENDEE", format!("mailto:{}", letter.request.to))
+    Property::new("ATTENDEE", mailto(&letter.request.to))
         .append_parameter(Parameter::new("PARTSTAT", status))
         .append_parameter(Parameter::new("RSVP", "FALSE"))
         .done()
+}
+
+/// Letters that mean something else in an address of this kind are escaped (RFC 6068 §2).
+fn mailto(address: &Email) -> String {
+    let mut text = "mailto:".to_owned();
+    for letter in address.as_str().chars() {
+        match letter {
+            'a'..='z'
+            | 'A'..='Z'
+            | '0'..='9'
+            | '@'
+            | '.'
+            | '-'
+            | '_'
+            | '~'
+            | '+'
+            | '!'
+            | '$'
+            | '*'
+            | '\'' => {
+                text.push(letter);
+            }
+            other => text.push_str(&format!("%{:02X}", u32::from(other))),
+        }
+    }
+    text
 }
 
 /// A parameter has no way to write a double quote (RFC 5545 §3.2), and `^` begins an escape (RFC 6868).

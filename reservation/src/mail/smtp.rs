@@ -69,7 +69,8 @@ pub struct Smtp {
     host: String,
     port: u16,
     policy: TlsPolicy,
-    tls: TlsParameters,
+    /// `None` where none is ever spoken: then the machine need not have any certificates.
+    tls: Option<TlsParameters>,
     credentials: Option<Credentials>,
     timeout: Duration,
     idle: Mutex<Vec<AsyncSmtpConnection>>,
@@ -85,25 +86,16 @@ impl Smtp {
     /// Nothing is connected yet. The error is for the operator: which setting is wrong.
     pub fn new(settings: &SmtpSettings) -> Result<Self, String> {
         let (host, port, policy) = place(&settings.server, settings.allow_plaintext)?;
-        let mut tls = TlsParameters::builder(host.clone());
-        if let Some(pem) = &settings.certificate {
-            let certificate = Certificate::from_pem(pem);
-            tls = tls.add_root_certificate(certificate.map_err(|error| format!("certificate: {error}"))?);
-        }
         let credentials = match (&settings.user, &settings.password) {
             (Some(user), Some(password)) => Some(Credentials::new(user.clone(), password.clone())),
             (None, None) => None,
             _ => return Err("give both user and password of the mail server, or none".to_owned()),
         };
-        Ok(Self {
-            host,
-            port,
-            policy,
-            tls: tls.build().map_err(|error| format!("TLS: {error}"))?,
-            credentials,
-            timeout: settings.timeout,
-            idle: Mutex::default(),
-        })
+        let tls = match policy {
+            TlsPolicy::Never => None,
+            _ => Some(tls_parameters(&host, settings.certificate.as_deref())?),
+        };
+        Ok(Self { host, port, policy, tls, credentials, timeout: settings.timeout, idle: Mutex::default() })
     }
 
     async fn exchange(&self, message: &Message) -> Result<(), smtp::Error> {
@@ -130,7 +122,7 @@ impl Smtp {
 
     async fn connect(&self) -> Result<AsyncSmtpConnection, smtp::Error> {
         let hello = ClientId::default();
-        let at_once = (self.policy == TlsPolicy::AtOnce).then(|| self.tls.clone());
+        let at_once = self.tls.clone().filter(|_| self.policy == TlsPolicy::AtOnce);
         let place = (self.host.as_str(), self.port);
         let mut connection =
             AsyncSmtpConnection::connect_tokio1(place, Some(self.timeout), &hello, at_once, None).await?;
@@ -139,8 +131,9 @@ impl Smtp {
             TlsPolicy::StartTlsIfOffered => connection.can_starttls(),
             TlsPolicy::AtOnce | TlsPolicy::Never => false,
         };
-        if starts_tls {
-            connection.starttls(self.tls.clone(), &hello).await?;
+        if let Some(tls) = self.tls.as_ref().filter(|_| starts_tls) {
+            // Fails where the server does not offer it.
+            connection.starttls(tls.clone(), &hello).await?;
         }
         if let Some(credentials) = &self.credentials {
             connection.auth(&[Mechanism::Plain, Mechanism::Login], credentials).await?;
@@ -170,6 +163,16 @@ impl Post for Smtp {
             Err(PostError::Temporary(text))
         }
     }
+}
+
+/// The system's certificates and, where there is one, the operator's own.
+fn tls_parameters(host: &str, certificate: Option<&[u8]>) -> Result<TlsParameters, String> {
+    let mut tls = TlsParameters::builder(host.to_owned());
+    if let Some(pem) = certificate {
+        let certificate = Certificate::from_pem(pem).map_err(|error| format!("certificate: {error}"))?;
+        tls = tls.add_root_certificate(certificate);
+    }
+    tls.build().map_err(|error| format!("TLS: {error}"))
 }
 
 /// Whether it was refused for good. Being refused as a user is not about the mail: the operator mends the password.

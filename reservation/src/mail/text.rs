@@ -48,7 +48,7 @@ pub(super) fn address(text: &str) -> String {
     text.chars().filter(char::is_ascii_graphic).take(FIELD_CHARS_MAX).collect()
 }
 
-/// `time` as jiff knows it, in the years 1 to 9999.
+/// `time` as jiff knows it, in the years 2 to 9998: in any zone it stays within 1 to 9999.
 pub(super) fn timestamp(time: WallTime) -> Result<Timestamp, MailError> {
     let timestamp = Timestamp::from_microsecond(time.as_micros()).map_err(|_| MailError::Time)?;
     let year = timestamp.to_zoned(TimeZone::UTC).year();
@@ -133,7 +133,7 @@ pub(super) fn thousands(number: i64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(show(12_000, "JPY", Language::English), "JPY 12,000");
         assert_eq!(show(123_405, "USD", Language::Japanese), "USD 1,234.05");
         assert_eq!(show(7, "BHD", Language::English), "BHD 0.007");
-        assert_eq!(show(1_000_000_00, "EUR", Language::English), "EUR 1,000,000.00");
+        assert_eq!(show(100_000_000, "EUR", Language::English), "EUR 1,000,000.00");
         assert_eq!(show(0, "EUR", Language::English), "");
     }
 }
