@@ -131,6 +131,8 @@ enum Command {
         count: u32,
     },
     EndEarly(usize),
+    /// Time goes on, and nobody has looked yet at what is due: late attempts must be refused all the same.
+    Sleep(i64),
     /// Time goes on by so many seconds, then what is due happens; `normal`: how the server ran, in thousandths.
     Wait {
         seconds: i64,
@@ -148,6 +150,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => (0..8usize, any::<bool>()).prop_map(|(which, by_operator)| Command::Cancel { which, by_operator }),
         2 => (0..8usize, 0..4u32).prop_map(|(which, count)| Command::Extend { which, count }),
         1 => (0..8usize).prop_map(Command::EndEarly),
+        2 => prop_oneof![Just(599i64), Just(600), Just(899), Just(900), 1..5_000i64].prop_map(Command::Sleep),
         4 => (prop_oneof![Just(0i64), 1..700i64, 700..20_000i64], 940..=1000u64)
             .prop_map(|(seconds, normal)| Command::Wait { seconds, normal }),
     ]
@@ -268,6 +271,7 @@ impl World {
             Command::Cancel { which, by_operator } => self.cancel(which, by_operator),
             Command::Extend { which, count } => self.extend(which, count),
             Command::EndEarly(which) => self.end_early(which),
+            Command::Sleep(seconds) => self.now += seconds,
             Command::Wait { seconds, normal } => self.wait(seconds, normal),
         }
     }
