@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod domain;
 pub mod http;
+pub mod limits;
 pub mod mail;
 pub mod payments;
 pub mod service;

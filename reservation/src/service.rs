@@ -7,39 +7,60 @@
 
 mod actor;
 mod booking;
+mod budget;
 mod calendar;
+mod collecting;
+mod counts;
 mod error;
 mod guide;
 mod handover;
 mod log_in;
+mod mails;
 mod members;
 mod mine;
 mod money;
+mod observer;
 mod operate;
+mod password;
+mod publisher;
+mod random;
+mod retry;
+mod running;
+mod timekeeper;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use slotcast_core::time::{Clock, WallTime};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 pub use actor::{Actor, Scope, Scopes};
 pub use booking::{Idempotency, ProgramEdit};
 pub use calendar::{ChannelDay, ChannelMonthDay, Day, Month, MonthDay, QuoteAnswer};
+pub use counts::ServiceStats;
 pub use error::{Answer, ServiceError};
 pub use guide::{GuideDay, Listing, ProviderTime};
 pub use handover::{Seal, SealedFile};
 pub use log_in::{LoggedIn, NewToken};
 pub use members::{MemberEdit, Premium, Registration};
 pub use mine::{BroadcastStatus, ExtensionOffer, History, MyChannel, PastProgram};
-pub use operate::{ChannelEdit, NewOperator, OperatorEdit, ServiceStats};
+pub use operate::{ChannelEdit, NewOperator, OperatorEdit};
+
+use budget::Buckets;
+use counts::Counts;
+use observer::Observed;
+use password::Passwords;
+use publisher::Published;
 
 use crate::{
     domain::{
         refusal::Refusal,
         reservation::Reservation,
         rules::{self, Rules},
-        words::{Amount, Email},
+        words::{Amount, Email, MemberNumber, UserId},
     },
+    limits::Budgets,
+    mail::Post,
     payments::Payments,
     settings,
     store::Store,
@@ -71,6 +92,8 @@ pub struct Settings {
     pub terms: String,
     /// How long a log-in lasts.
     pub session_life: Duration,
+    /// How often things may be tried that can be abused.
+    pub budgets: Budgets,
 }
 
 /// The reservation side; a handle that is cheap to clone.
@@ -81,9 +104,50 @@ struct Inner {
     store: Arc<dyn Store>,
     vault: Vault,
     payments: Arc<dyn Payments>,
+    post: Arc<dyn Post>,
     streaming: Arc<dyn Streaming>,
     clock: Clock,
     settings: Settings,
+    passwords: Passwords,
+    tries: Tries,
+    counts: Counts,
+    /// Something was committed that the streaming side, the mail or the money waits for.
+    changed: Changed,
+    published: Mutex<Published>,
+    observed: Mutex<Observed>,
+    flushing: tokio::sync::Mutex<()>,
+}
+
+/// Who is woken by a commit, before the second is over.
+#[derive(Default)]
+struct Changed {
+    schedule: Notify,
+    mails: Notify,
+    payments: Notify,
+    observed: Notify,
+}
+
+/// What may be tried how often, by whom.
+struct Tries {
+    register: Buckets<IpAddr>,
+    log_in_address: Buckets<IpAddr>,
+    log_in_user: Buckets<UserId>,
+    book_address: Buckets<IpAddr>,
+    book_member: Buckets<MemberNumber>,
+    wrong_id: Buckets<MemberNumber>,
+}
+
+impl Tries {
+    fn new(budgets: &Budgets) -> Self {
+        Self {
+            register: Buckets::new(budgets.register),
+            log_in_address: Buckets::new(budgets.log_in_address),
+            log_in_user: Buckets::new(budgets.log_in_user),
+            book_address: Buckets::new(budgets.book_address),
+            book_member: Buckets::new(budgets.book_member),
+            wrong_id: Buckets::new(budgets.wrong_id),
+        }
+    }
 }
 
 impl Service {
@@ -92,17 +156,29 @@ impl Service {
         store: Arc<dyn Store>,
         vault: Vault,
         payments: Arc<dyn Payments>,
+        post: Arc<dyn Post>,
         streaming: Arc<dyn Streaming>,
         clock: Clock,
         settings: Settings,
     ) -> Self {
-        Self(Arc::new(Inner { store, vault, payments, streaming, clock, settings }))
-    }
-
-    /// Does what comes by itself, until `stop` says `true` or its sender is gone: what is due, mails, money, the
-    /// schedule, the numbers of viewers.
-    pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        let _ = stop.wait_for(|stop| *stop).await;
+        let tries = Tries::new(&settings.budgets);
+        let (passwords, counts, changed) = (Passwords::new(), Counts::default(), Changed::default());
+        Self(Arc::new(Inner {
+            store,
+            vault,
+            payments,
+            post,
+            streaming,
+            clock,
+            settings,
+            passwords,
+            tries,
+            counts,
+            changed,
+            published: Mutex::default(),
+            observed: Mutex::default(),
+            flushing: tokio::sync::Mutex::default(),
+        }))
     }
 
     /// What the operator set.
@@ -123,6 +199,13 @@ impl Service {
     /// The provider's time.
     pub fn now(&self) -> WallTime {
         (self.0.clock)().wall
+    }
+
+    /// Wakes what waits for a commit.
+    fn committed(&self) {
+        self.0.changed.schedule.notify_one();
+        self.0.changed.mails.notify_one();
+        self.0.changed.payments.notify_one();
     }
 
     /// What the whole reservation costs.

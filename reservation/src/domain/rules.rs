@@ -15,7 +15,7 @@ pub use booking::{
     expire_reconfirmation, may_book, may_reconfirm, reconfirm, reissue_id, remind, total,
 };
 pub use mails::welcome;
-pub use payments::{collected, hold_key};
+pub use payments::{collected, hold_key, refund_key, refunded};
 pub use program::{change, check_program};
 pub use running::{Extension, end, end_early, extend, may_extend, settle, start};
 pub use slots::{MonthShare, Quote, month_of, start_of, zoned};

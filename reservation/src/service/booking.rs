@@ -2,13 +2,25 @@
 
 use std::net::IpAddr;
 
-use slotcast_core::words::OpenLevel;
+use slotcast_core::{
+    time::WallTime,
+    words::{ChannelNumber, OpenLevel, Window},
+};
 
-use super::{Actor, Answer, Service, error::unready};
-use crate::domain::{
-    reservation::{ProgramPassword, Reservation},
-    rules::Draft,
-    words::{Email, ReservationNumber},
+use super::{
+    Actor, Answer, Scope, Service, ServiceError, budget::one_address, counts::count, members::is_current,
+    money::standing_holds, random, retry::retry,
+};
+use crate::{
+    domain::{
+        effects::Effects,
+        member::Member,
+        refusal::{FieldProblem, Refusal},
+        reservation::{CancelledBy, ProgramDetails, ProgramPassword, Reservation, SoldChannel, State},
+        rules::{self, BookingFacts, Draft},
+        words::{Email, ReservationNumber},
+    },
+    store::{Conflict, KeptAnswer, StoreError, Tx},
 };
 
 /// A request that may come again must not book twice.
@@ -55,20 +67,127 @@ impl Service {
         idempotency: Option<Idempotency>,
         client: IpAddr,
     ) -> Answer<Reservation> {
-        let _ = (actor, draft, idempotency, client);
-        unready()
+        actor.need(Scope::Book)?;
+        let mono = (self.0.clock)().mono;
+        self.0.tries.book_address.take(&one_address(client), mono)?;
+        self.0.tries.book_member.take(&actor.member, mono)?;
+        let number = ReservationNumber::from_random(random::bits()?);
+        let booked = retry(|| {
+            let draft = draft.clone();
+            self.book_once(actor, draft, number, idempotency.as_ref(), Sale::Private)
+        })
+        .await?;
+        count(&self.0.counts.bookings);
+        self.committed();
+        Ok(booked)
+    }
+
+    /// One booking in one transaction.
+    pub(super) async fn book_once(
+        &self,
+        actor: &Actor,
+        draft: Draft,
+        number: ReservationNumber,
+        idempotency: Option<&Idempotency>,
+        sale: Sale,
+    ) -> Answer<Reservation> {
+        let (now, rules) = (self.now(), self.rules());
+        let mut tx = self.0.store.begin().await?;
+        if let Some(made) = kept(tx.as_mut(), actor, idempotency).await? {
+            return Ok(made);
+        }
+        let (channel, window) = (draft.channel, draft.window);
+        let slots = rules.slots(window)?;
+        self.free_overdue(tx.as_mut(), channel, window, now).await?;
+        let member = tx.lock_member(actor.member).await?.ok_or(Refusal::NotLoggedIn)?;
+        let sold = channel_of(tx.as_mut(), channel).await?;
+        let mut used = Vec::new();
+        for month in rules.months(&slots) {
+            used.push(tx.slots_of(member.number, month.from, month.to).await?);
+        }
+        let taken = taken_in(tx.as_mut(), channel, window).await?;
+        let facts = BookingFacts { member: &member, channel: &sold, used: &used, taken: &taken };
+        let effects = match sale {
+            Sale::Private => rules::book(facts, draft, number, rules, now)?,
+            Sale::Special => {
+                let id_hash = self.0.vault.reservation_id(number, 1).hash();
+                rules::book_special(facts, draft, number, id_hash, rules, now)?
+            }
+        };
+        write(tx.as_mut(), &effects).await?;
+        keep(tx.as_mut(), actor, idempotency, number, now).await?;
+        tx.commit().await?;
+        Ok(effects.reservation)
+    }
+
+    /// Cancels reservations whose time has run out and that hold slots of the window, in the same transaction: nobody
+    /// is refused for one that should not be there any more.
+    pub(super) async fn free_overdue(
+        &self,
+        tx: &mut dyn Tx,
+        channel: ChannelNumber,
+        window: Window,
+        now: WallTime,
+    ) -> Answer<()> {
+        let mut holders: Vec<_> = tx
+            .taken_slots(Some(channel), window.start(), window.end())
+            .await?
+            .into_iter()
+            .map(|slot| slot.reservation)
+            .collect();
+        holders.dedup();
+        for holder in holders {
+            let Some(seen) = tx.reservation(holder).await? else { continue };
+            if self.overdue(tx, &seen, now).await?.is_none() {
+                continue;
+            }
+            let Some(locked) = tx.lock_reservation(holder).await? else { continue };
+            if let Some(effects) = self.overdue(tx, &locked, now).await? {
+                tx.write(&effects).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What becomes of a reservation that was not accepted or reconfirmed in time; `None`: it was, or may still be.
+    pub(super) async fn overdue(
+        &self,
+        tx: &mut dyn Tx,
+        reservation: &Reservation,
+        now: WallTime,
+    ) -> Answer<Option<Effects>> {
+        if let Some(effects) = rules::expire_hold(reservation, now) {
+            return Ok(Some(effects));
+        }
+        if reservation.state != State::Registered || now < reservation.reconfirm_until {
+            return Ok(None);
+        }
+        let member = member_of(tx, reservation).await?;
+        Ok(rules::expire_reconfirmation(&member, reservation, now))
     }
 
     /// The member accepts the terms; the reservation ID goes out by mail. Done already: the reservation as it is.
     pub async fn accept_terms(&self, actor: &Actor, number: ReservationNumber) -> Answer<Reservation> {
-        let _ = (actor, number);
-        unready()
+        actor.need(Scope::Book)?;
+        let accept = |member: &Member, held: &Reservation, now| {
+            if held.state == State::Registered {
+                return Ok(None);
+            }
+            let id_hash = self.0.vault.reservation_id(number, 1).hash();
+            rules::accept_terms(member, held, id_hash, self.rules(), now).map(Some)
+        };
+        self.decide(actor, number, None, &accept).await
     }
 
     /// A lost reservation ID is replaced by a new one, which is mailed.
     pub async fn reissue_id(&self, actor: &Actor, number: ReservationNumber) -> Answer<Reservation> {
-        let _ = (actor, number);
-        unready()
+        actor.need(Scope::Book)?;
+        let reissue = |member: &Member, reservation: &Reservation, now| {
+            let issue = reservation.id_issue.saturating_add(1);
+            let id_hash = self.0.vault.reservation_id(number, issue).hash();
+            rules::reissue_id(member, reservation, id_hash, now).map(Some)
+        };
+        self.decide(actor, number, None, &reissue).await
     }
 
     /// Changes the program. `version`: what was read (`If-Match`), else `Stale`.
@@ -79,24 +198,194 @@ impl Service {
         version: Option<i64>,
         edit: ProgramEdit,
     ) -> Answer<Reservation> {
-        let _ = (actor, number, version, edit);
-        unready()
+        actor.need(Scope::Book)?;
+        let change = |member: &Member, reservation: &Reservation, now| {
+            let program = edit.applied(&reservation.program);
+            if program == reservation.program {
+                return Ok(None);
+            }
+            rules::change(member, reservation, program, self.rules(), now).map(Some)
+        };
+        self.decide(actor, number, version, &change).await
     }
 
-    /// Cancels: free before the reconfirmation, charged after it.
+    /// Cancels: free before the reconfirmation, charged after it. Done already: the reservation as it is.
     pub async fn cancel(
         &self,
         actor: &Actor,
         number: ReservationNumber,
         version: Option<i64>,
     ) -> Answer<Reservation> {
-        let _ = (actor, number, version);
-        unready()
+        actor.need(Scope::Book)?;
+        let cancelled = retry(|| self.cancel_once(actor, number, version, false)).await?;
+        self.committed();
+        Ok(cancelled)
+    }
+
+    pub(super) async fn cancel_once(
+        &self,
+        actor: &Actor,
+        number: ReservationNumber,
+        version: Option<i64>,
+        by_operator: bool,
+    ) -> Answer<Reservation> {
+        let now = self.now();
+        let mut tx = self.0.store.begin().await?;
+        let found = actor.own(tx.lock_reservation(number).await?)?;
+        let by = if by_operator { CancelledBy::Operator } else { CancelledBy::Member };
+        if found.state == State::Cancelled(by) {
+            return Ok(found);
+        }
+        is_current(version, found.version)?;
+        let member = member_of(tx.as_mut(), &found).await?;
+        let holds = standing_holds(&tx.payments_of(number).await?);
+        let effects = match self.overdue(tx.as_mut(), &found, now).await? {
+            Some(effects) => effects,
+            None => rules::cancel(&member, &found, by_operator, &holds, now)?,
+        };
+        write(tx.as_mut(), &effects).await?;
+        tx.commit().await?;
+        Ok(effects.reservation)
     }
 
     /// Ends the program now; it is charged in full.
     pub async fn end_early(&self, actor: &Actor, number: ReservationNumber) -> Answer<Reservation> {
-        let _ = (actor, number);
-        unready()
+        actor.need(Scope::Broadcast)?;
+        let end = |_: &Member, reservation: &Reservation, now| rules::end_early(reservation, now).map(Some);
+        self.decide(actor, number, None, &end).await
     }
+
+    /// One command about one reservation of the actor's: lock, decide, write, commit.
+    ///
+    /// - `rule`: `Ok(None)`: it is as it should be already.
+    async fn decide(
+        &self,
+        actor: &Actor,
+        number: ReservationNumber,
+        version: Option<i64>,
+        rule: &Rule<'_>,
+    ) -> Answer<Reservation> {
+        let decided = retry(|| self.decide_once(actor, number, version, rule)).await?;
+        self.committed();
+        Ok(decided)
+    }
+
+    async fn decide_once(
+        &self,
+        actor: &Actor,
+        number: ReservationNumber,
+        version: Option<i64>,
+        rule: &Rule<'_>,
+    ) -> Answer<Reservation> {
+        let now = self.now();
+        let mut tx = self.0.store.begin().await?;
+        let found = actor.own(tx.lock_reservation(number).await?)?;
+        is_current(version, found.version)?;
+        let member = member_of(tx.as_mut(), &found).await?;
+        let Some(effects) = rule(&member, &found, now)? else { return Ok(found) };
+        write(tx.as_mut(), &effects).await?;
+        tx.commit().await?;
+        Ok(effects.reservation)
+    }
+}
+
+/// What one command decides.
+type Rule<'a> =
+    dyn Fn(&Member, &Reservation, WallTime) -> Result<Option<Effects>, Refusal> + Send + Sync + 'a;
+
+/// Whose kind of program is booked.
+#[derive(Clone, Copy)]
+pub(super) enum Sale {
+    Private,
+    Special,
+}
+
+impl ProgramEdit {
+    fn applied(&self, program: &ProgramDetails) -> ProgramDetails {
+        let text = |new: &Option<String>, old: &String| new.as_ref().unwrap_or(old).clone();
+        let open_level = self.open_level.unwrap_or(program.open_level);
+        let password = match (&self.password, open_level) {
+            (Some(password), _) => Some(password.clone()),
+            (None, OpenLevel::Public) => None,
+            (None, _) => program.password.clone(),
+        };
+        ProgramDetails {
+            title: text(&self.title, &program.title),
+            genre: text(&self.genre, &program.genre),
+            outline: text(&self.outline, &program.outline),
+            details: text(&self.details, &program.details),
+            open_level,
+            password,
+            show_email: self.show_email.unwrap_or(program.show_email),
+            show_web: self.show_web.unwrap_or(program.show_web),
+            friends: self.friends.as_ref().unwrap_or(&program.friends).clone(),
+        }
+    }
+}
+
+/// What was made under that key before. Refused: the key came with another request.
+pub(super) async fn kept(
+    tx: &mut dyn Tx,
+    actor: &Actor,
+    idempotency: Option<&Idempotency>,
+) -> Answer<Option<Reservation>> {
+    let Some(idempotency) = idempotency else { return Ok(None) };
+    let key = &idempotency.key;
+    if !(1..=200).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_graphic() || b == b' ') {
+        let expected = "1 to 200 printable characters of ASCII".to_owned();
+        return Err(Refusal::Invalid(vec![FieldProblem { field: "Idempotency-Key", expected }]).into());
+    }
+    let scope = actor.member.to_string();
+    let Some(answer) = tx.kept_answer(&scope, &idempotency.key).await? else { return Ok(None) };
+    if answer.request_hash != idempotency.request_hash {
+        return Err(Refusal::KeyReused.into());
+    }
+    let number = answer.made.parse().map(ReservationNumber);
+    let number = number.map_err(|_| ServiceError::Internal("a kept answer is no number".to_owned()))?;
+    Ok(Some(actor.own(tx.reservation(number).await?)?))
+}
+
+/// Keeps what was made under that key.
+pub(super) async fn keep(
+    tx: &mut dyn Tx,
+    actor: &Actor,
+    idempotency: Option<&Idempotency>,
+    number: ReservationNumber,
+    now: WallTime,
+) -> Answer<()> {
+    let Some(idempotency) = idempotency else { return Ok(()) };
+    let answer = KeptAnswer { request_hash: idempotency.request_hash, made: number.to_string() };
+    Ok(tx.keep_answer(&actor.member.to_string(), &idempotency.key, &answer, now).await?)
+}
+
+/// Writes the effects; slots that somebody took a moment sooner are a refusal.
+pub(super) async fn write(tx: &mut dyn Tx, effects: &Effects) -> Answer<()> {
+    match tx.write(effects).await {
+        Err(StoreError::Conflict(Conflict::Slots(taken))) => {
+            Err(Refusal::SlotTaken { channel: effects.reservation.channel, taken }.into())
+        }
+        other => Ok(other?),
+    }
+}
+
+/// The starts of the taken slots of a window.
+pub(super) async fn taken_in(
+    tx: &mut (dyn Tx + '_),
+    channel: ChannelNumber,
+    window: Window,
+) -> Answer<Vec<WallTime>> {
+    let taken = tx.taken_slots(Some(channel), window.start(), window.end()).await?;
+    Ok(taken.into_iter().map(|slot| slot.start).collect())
+}
+
+/// The channel of that number.
+pub(super) async fn channel_of(tx: &mut (dyn Tx + '_), number: ChannelNumber) -> Answer<SoldChannel> {
+    let found = tx.channels().await?.into_iter().find(|channel| channel.number == number);
+    Ok(found.ok_or(Refusal::NotFound("channel"))?)
+}
+
+/// Whose reservation it is.
+pub(super) async fn member_of(tx: &mut (dyn Tx + '_), reservation: &Reservation) -> Answer<Member> {
+    let member = tx.member(reservation.member).await?;
+    member.ok_or_else(|| ServiceError::Internal(format!("reservation {} has no member", reservation.number)))
 }

@@ -3,9 +3,21 @@
 use std::{fmt, net::IpAddr, time::Duration};
 
 use slotcast_core::time::WallTime;
+use subtle::ConstantTimeEq;
 
-use super::{Actor, Answer, Scopes, Service, error::unready};
-use crate::{domain::member::Member, store::ApiToken};
+use super::{
+    Actor, Answer, Scope, Scopes, Service, actor::SessionKey, budget::one_address, counts::count, random,
+    retry::retry,
+};
+use crate::{
+    domain::{
+        member::Member,
+        refusal::{FieldProblem, Refusal},
+        words::UserId,
+    },
+    limits::{PASSWORD_CHARS_MAX, TOKEN_LIFE_MAX, TOKENS_MAX},
+    store::{ApiToken, Session},
+};
 
 /// A log-in that has just begun. The tokens are shown this once.
 #[derive(Clone)]
@@ -47,14 +59,76 @@ impl Service {
     /// Refused: `WrongLogIn` (which of the two was wrong is not told, nor seen from the time it takes), `Blocked`,
     /// `TooMany` (from one address, or for one user ID).
     pub async fn log_in(&self, user_id: &str, password: &str, client: IpAddr) -> Answer<LoggedIn> {
-        let _ = (user_id, password, client);
-        unready()
+        let user_id: Option<UserId> = user_id.parse().ok();
+        let mono = (self.0.clock)().mono;
+        self.0.tries.log_in_address.take(&one_address(client), mono)?;
+        if let Some(user_id) = &user_id {
+            self.0.tries.log_in_user.check(user_id, mono)?;
+        }
+        let member = match &user_id {
+            Some(user_id) => self.0.store.read().await?.member_by_user_id(user_id).await?,
+            None => None,
+        };
+        // A longer password than anybody has is as wrong as any, and as slow.
+        let asked: String = password.chars().take(PASSWORD_CHARS_MAX + 1).collect();
+        let hash = member.as_ref().map(|member| &member.password_hash);
+        let is_right = self.0.passwords.is_right(&asked, hash).await?;
+        let Some(member) = member.filter(|_| is_right) else {
+            if let Some(user_id) = &user_id {
+                self.wrong_log_in(user_id);
+            }
+            return Err(Refusal::WrongLogIn.into());
+        };
+        if member.is_blocked {
+            return Err(Refusal::Blocked.into());
+        }
+        self.begin_session(member).await
+    }
+
+    async fn begin_session(&self, member: Member) -> Answer<LoggedIn> {
+        let token = random::token()?;
+        let csrf = random::csrf_of(&token);
+        let created_at = self.now();
+        let expires_at = created_at.saturating_add(self.0.settings.session_life);
+        let session = Session {
+            token_hash: random::hash(&token),
+            member: member.number,
+            csrf_hash: random::hash(&csrf),
+            created_at,
+            expires_at,
+        };
+        retry(|| async {
+            let mut tx = self.0.store.begin().await?;
+            tx.add_session(&session).await?;
+            Ok(tx.commit().await?)
+        })
+        .await?;
+        Ok(LoggedIn { token, csrf, member, expires_at })
+    }
+
+    /// Takes a try of the address, if the user ID has one left.
+    pub(super) fn spend_log_in(&self, user_id: &UserId, client: IpAddr) -> Result<(), Refusal> {
+        let mono = (self.0.clock)().mono;
+        self.0.tries.log_in_address.take(&one_address(client), mono)?;
+        self.0.tries.log_in_user.check(user_id, mono)
+    }
+
+    /// A wrong password takes a try of the user ID.
+    pub(super) fn wrong_log_in(&self, user_id: &UserId) {
+        count(&self.0.counts.log_ins_refused);
+        // None was left: those who come next are refused before their password is looked at.
+        let _ = self.0.tries.log_in_user.take(user_id, (self.0.clock)().mono);
     }
 
     /// Ends the session of that cookie; one that is not there is no error.
     pub async fn log_out(&self, token: &str) -> Answer<()> {
-        let _ = token;
-        unready()
+        let hash = random::hash(token);
+        retry(|| async {
+            let mut tx = self.0.store.begin().await?;
+            tx.end_session(&hash).await?;
+            Ok(tx.commit().await?)
+        })
+        .await
     }
 
     /// Who a session's cookie stands for.
@@ -63,25 +137,41 @@ impl Service {
     ///
     /// Refused: `NotLoggedIn`, `Csrf`, `Blocked`.
     pub async fn actor_of_session(&self, token: &str, csrf: Option<&str>) -> Answer<Actor> {
-        let _ = (token, csrf);
-        unready()
+        let mut reads = self.0.store.read().await?;
+        let hash = random::hash(token);
+        let session = reads.session(&hash, self.now()).await?.ok_or(Refusal::NotLoggedIn)?;
+        if let Some(csrf) = csrf {
+            let is_right: bool = random::hash(csrf).ct_eq(&session.csrf_hash).into();
+            if !is_right {
+                return Err(Refusal::Csrf.into());
+            }
+        }
+        let member = reads.member(session.member).await?;
+        Ok(actor(member, Scopes::ALL, Some(SessionKey(hash)))?)
     }
 
-    /// Gives a session a new CSRF token: for a page that was loaded anew and has lost the first.
-    pub async fn renew_csrf(&self, token: &str) -> Answer<String> {
-        let _ = token;
-        unready()
+    /// The CSRF token of a session: for a page that was loaded anew and has lost it. Only a browser that has the
+    /// cookie can ask.
+    pub fn csrf_of_session(&self, token: &str) -> String {
+        random::csrf_of(token)
     }
 
     /// Who a bearer token stands for. Refused: `NotLoggedIn`, `Blocked`.
     pub async fn actor_of_token(&self, bearer: &str) -> Answer<Actor> {
-        let _ = bearer;
-        unready()
+        let mut reads = self.0.store.read().await?;
+        let found = reads.api_token(&random::hash(bearer), self.now()).await?;
+        let token = found.ok_or(Refusal::NotLoggedIn)?;
+        let scopes = Scopes::of_token(&token.scopes).unwrap_or(Scopes::NONE);
+        let member = reads.member(token.member).await?;
+        Ok(actor(member, scopes, None)?)
     }
 
     /// Makes a token for a program.
     ///
     /// - `name`: 1 to 100 characters, unlike the member's other tokens; `life`: a year at most.
+    ///
+    /// Refused: `Invalid`, `Exists("token")`, `InUse("tokens")` where there are too many, `NotOperator` for a token that
+    /// operates.
     pub async fn make_token(
         &self,
         actor: &Actor,
@@ -89,19 +179,84 @@ impl Service {
         scopes: Scopes,
         life: Duration,
     ) -> Answer<NewToken> {
-        let _ = (actor, name, scopes, life);
-        unready()
+        actor.need(Scope::Account)?;
+        let name = name.trim();
+        check_token(name, scopes, life)?;
+        if scopes.has(Scope::Operate) && !actor.is_operator {
+            return Err(Refusal::NotOperator.into());
+        }
+        let secret = random::token()?;
+        let created_at = self.now();
+        let token = ApiToken {
+            token_hash: random::hash(&secret),
+            member: actor.member,
+            name: name.to_owned(),
+            scopes: scopes.to_string(),
+            created_at,
+            expires_at: created_at.saturating_add(life),
+        };
+        retry(|| self.add_token(&token)).await?;
+        Ok(NewToken { secret, token })
+    }
+
+    async fn add_token(&self, token: &ApiToken) -> Answer<()> {
+        let mut tx = self.0.store.begin().await?;
+        // Those of one member follow one another.
+        tx.lock_member(token.member).await?;
+        let tokens = tx.api_tokens(token.member).await?;
+        if tokens.iter().any(|other| other.name == token.name && other.expires_at > token.created_at) {
+            return Err(Refusal::Exists("token").into());
+        }
+        if tokens.len() >= TOKENS_MAX {
+            return Err(Refusal::InUse("tokens").into());
+        }
+        if tokens.iter().any(|other| other.name == token.name) {
+            tx.end_api_token(token.member, &token.name).await?;
+        }
+        tx.add_api_token(token).await?;
+        Ok(tx.commit().await?)
     }
 
     /// The actor's tokens, oldest first.
     pub async fn tokens(&self, actor: &Actor) -> Answer<Vec<ApiToken>> {
-        let _ = actor;
-        unready()
+        actor.need(Scope::Account)?;
+        Ok(self.0.store.read().await?.api_tokens(actor.member).await?)
     }
 
     /// Takes a token away.
     pub async fn end_token(&self, actor: &Actor, name: &str) -> Answer<()> {
-        let _ = (actor, name);
-        unready()
+        actor.need(Scope::Account)?;
+        retry(|| async {
+            let mut tx = self.0.store.begin().await?;
+            if !tx.end_api_token(actor.member, name).await? {
+                return Err(Refusal::NotFound("token").into());
+            }
+            Ok(tx.commit().await?)
+        })
+        .await
     }
+}
+
+fn actor(member: Option<Member>, scopes: Scopes, session: Option<SessionKey>) -> Result<Actor, Refusal> {
+    let member = member.ok_or(Refusal::NotLoggedIn)?;
+    if member.is_blocked {
+        return Err(Refusal::Blocked);
+    }
+    Ok(Actor { member: member.number, is_operator: member.is_operator, scopes, session })
+}
+
+fn check_token(name: &str, scopes: Scopes, life: Duration) -> Result<(), Refusal> {
+    let mut wrong = Vec::new();
+    if !(1..=100).contains(&name.chars().take(101).count()) || name.chars().any(char::is_control) {
+        let expected = "1 to 100 characters on one line".to_owned();
+        wrong.push(FieldProblem { field: "name", expected });
+    }
+    if scopes == Scopes::NONE || scopes.has(Scope::Account) {
+        let expected = "one or more of read, book, broadcast, operate".to_owned();
+        wrong.push(FieldProblem { field: "scopes", expected });
+    }
+    if life.is_zero() || life > TOKEN_LIFE_MAX {
+        wrong.push(FieldProblem { field: "days", expected: "1 to 366 days".to_owned() });
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(Refusal::Invalid(wrong)) }
 }

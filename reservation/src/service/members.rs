@@ -1,11 +1,20 @@
 //! Registering, and the member's own data.
 
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
-use super::{Actor, Answer, Service, error::unready};
-use crate::domain::{
-    member::{Contact, Member},
-    words::Language,
+use tokio::time::timeout;
+
+use super::{Actor, Answer, Scope, Service, budget::one_address, password, random, retry::retry};
+use crate::{
+    domain::{
+        member::{Card, Contact, Member, MemberKind, PasswordHash},
+        refusal::{FieldProblem, Refusal},
+        rules,
+        words::{Email, Language, MemberNumber, UserId, WordError},
+    },
+    limits::PAYMENT_WAIT_MAX,
+    payments::{NewCard, PaymentError},
+    settings::seal::check_recipient,
 };
 
 /// What a new member fills in. Texts come as they were typed; what is missing or wrong is named, all at once.
@@ -86,31 +95,309 @@ impl Service {
     /// Refused: `Invalid` with each item that is missing or wrong, `UserIdTaken`, `EmailTaken`, `PaymentDeclined`,
     /// `PaymentUnavailable`, `TooMany` (from one address).
     pub async fn register(&self, registration: Registration, client: IpAddr) -> Answer<Member> {
-        let _ = (registration, client);
-        unready()
+        let blank = self.blank_member(&registration)?;
+        // Whether an address is a member's is told, but not to those who ask for many.
+        self.0.tries.register.take(&one_address(client), (self.0.clock)().mono)?;
+        self.check_unique(&blank).await?;
+        let card = match &registration.premium {
+            Some(premium) => Some(self.check_card(&blank, &premium.card_token).await?),
+            None => None,
+        };
+        let password_hash = self.0.passwords.hash(&registration.password).await?;
+        let member = Member { card, password_hash, ..blank };
+        retry(|| self.add_member(&member)).await?;
+        self.committed();
+        Ok(member)
+    }
+
+    async fn add_member(&self, member: &Member) -> Answer<()> {
+        let mut tx = self.0.store.begin().await?;
+        tx.add_member(member).await?;
+        tx.add_mails(&[rules::welcome(member)], self.now()).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// The new member but for card and password; names every item that is wrong.
+    fn blank_member(&self, registration: &Registration) -> Answer<Member> {
+        let mut wrong = Vec::new();
+        let user_id = parsed::<UserId>(&mut wrong, "user_id", &registration.user_id);
+        let email = parsed::<Email>(&mut wrong, "email", &registration.email);
+        let name = line(&mut wrong, "name", &registration.name, 1, 100);
+        let reading = line(&mut wrong, "reading", &registration.reading, 1, 100);
+        let web = registration.web.as_deref().and_then(|web| web_address(&mut wrong, web));
+        let others = [registration.user_id.as_str(), registration.email.as_str()];
+        wrong.extend(password::problem("password", &registration.password, &others));
+        let premium = registration.premium.as_ref();
+        let contact = premium.map(|premium| contact_of(&mut wrong, premium));
+        match (user_id, email, wrong.is_empty()) {
+            (Some(user_id), Some(email), true) => Ok(Member {
+                number: MemberNumber::from_random(random::bits()?),
+                user_id,
+                name,
+                reading,
+                email,
+                email_public: registration.email_public,
+                web,
+                language: registration.language,
+                kind: if premium.is_some() { MemberKind::Premium } else { MemberKind::General },
+                is_operator: false,
+                is_blocked: false,
+                password_hash: PasswordHash(String::new()),
+                contact,
+                card: None,
+                terminal_key: None,
+                registered_at: self.now(),
+                version: 1,
+            }),
+            _ => Err(Refusal::Invalid(wrong).into()),
+        }
+    }
+
+    async fn check_unique(&self, member: &Member) -> Answer<()> {
+        let mut reads = self.0.store.read().await?;
+        if reads.member_by_user_id(&member.user_id).await?.is_some() {
+            return Err(Refusal::UserIdTaken.into());
+        }
+        match reads.member_by_email(&member.email).await? {
+            Some(_) => Err(Refusal::EmailTaken.into()),
+            None => Ok(()),
+        }
+    }
+
+    async fn check_card(&self, member: &Member, token: &str) -> Answer<Card> {
+        let card = NewCard {
+            token: token.to_owned(),
+            member: member.number,
+            email: member.email.clone(),
+            name: member.name.clone(),
+        };
+        let checked = timeout(PAYMENT_WAIT_MAX, self.0.payments.check_card(&card)).await;
+        match checked {
+            Ok(Ok(card)) => Ok(card),
+            Ok(Err(PaymentError::Declined(reason))) => Err(Refusal::PaymentDeclined { reason }.into()),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a card could not be checked");
+                Err(Refusal::PaymentUnavailable.into())
+            }
+            Err(_) => Err(Refusal::PaymentUnavailable.into()),
+        }
     }
 
     /// Makes a general member a premium one, or replaces a premium member's contact and card.
     pub async fn upgrade(&self, actor: &Actor, premium: Premium) -> Answer<Member> {
-        let _ = (actor, premium);
-        unready()
+        actor.need(Scope::Account)?;
+        let mut wrong = Vec::new();
+        let contact = contact_of(&mut wrong, &premium);
+        if !wrong.is_empty() {
+            return Err(Refusal::Invalid(wrong).into());
+        }
+        let member = self.me(actor).await?;
+        let card = self.check_card(&member, &premium.card_token).await?;
+        let edit = |member: Member| Member {
+            kind: MemberKind::Premium,
+            contact: Some(contact.clone()),
+            card: Some(card.clone()),
+            ..member
+        };
+        retry(|| self.edit_member_once(actor.member, None, &edit)).await
     }
 
     /// The actor's own data.
     pub async fn me(&self, actor: &Actor) -> Answer<Member> {
-        let _ = actor;
-        unready()
+        actor.need(Scope::Read)?;
+        let member = self.0.store.read().await?.member(actor.member).await?;
+        Ok(member.ok_or(Refusal::NotLoggedIn)?)
     }
 
     /// Changes the actor's own data. `version`: what was read (`If-Match`), else `Stale`.
     pub async fn edit_me(&self, actor: &Actor, version: Option<i64>, edit: MemberEdit) -> Answer<Member> {
-        let _ = (actor, version, edit);
-        unready()
+        actor.need(Scope::Account)?;
+        let checked = CheckedEdit::of(edit)?;
+        let apply = |member| checked.applied(member);
+        let member = retry(|| self.edit_member_once(actor.member, version, &apply)).await?;
+        // What programs show of their broadcaster may have changed.
+        self.committed();
+        Ok(member)
+    }
+
+    /// Locks, edits and writes one member.
+    pub(super) async fn edit_member_once(
+        &self,
+        number: MemberNumber,
+        version: Option<i64>,
+        edit: &(dyn Fn(Member) -> Member + Sync),
+    ) -> Answer<Member> {
+        let mut tx = self.0.store.begin().await?;
+        let member = tx.lock_member(number).await?.ok_or(Refusal::NotFound("member"))?;
+        is_current(version, member.version)?;
+        let after = edit(Member { version: member.version + 1, ..member });
+        tx.put_member(&after).await?;
+        tx.commit().await?;
+        Ok(after)
     }
 
     /// Replaces the password; ends every other session and all tokens.
     pub async fn change_password(&self, actor: &Actor, old: &str, new: &str, client: IpAddr) -> Answer<()> {
-        let _ = (actor, old, new, client);
-        unready()
+        actor.need(Scope::Account)?;
+        let member = self.me(actor).await?;
+        self.spend_log_in(&member.user_id, client)?;
+        let others = [member.user_id.as_str(), member.email.as_str()];
+        if let Some(problem) = password::problem("new_password", new, &others) {
+            return Err(Refusal::Invalid(vec![problem]).into());
+        }
+        if !self.0.passwords.is_right(old, Some(&member.password_hash)).await? {
+            self.wrong_log_in(&member.user_id);
+            return Err(Refusal::WrongLogIn.into());
+        }
+        let hash = self.0.passwords.hash(new).await?;
+        retry(|| self.put_password(actor, &member.password_hash, &hash)).await
+    }
+
+    async fn put_password(&self, actor: &Actor, old: &PasswordHash, new: &PasswordHash) -> Answer<()> {
+        let mut tx = self.0.store.begin().await?;
+        let member = tx.lock_member(actor.member).await?.ok_or(Refusal::NotLoggedIn)?;
+        if member.password_hash != *old {
+            return Err(Refusal::Stale { version: member.version }.into());
+        }
+        let (version, password_hash) = (member.version + 1, new.clone());
+        tx.put_member(&Member { version, password_hash, ..member }).await?;
+        let keep = actor.session.map(|key| key.0);
+        tx.end_sessions(actor.member, keep.as_ref(), true).await?;
+        Ok(tx.commit().await?)
+    }
+}
+
+/// Refuses what was decided on another version.
+pub(super) fn is_current(asked: Option<i64>, version: i64) -> Result<(), Refusal> {
+    match asked {
+        Some(asked) if asked != version => Err(Refusal::Stale { version }),
+        _ => Ok(()),
+    }
+}
+
+/// A [`MemberEdit`] whose texts were checked.
+struct CheckedEdit {
+    edit: MemberEdit,
+    email: Option<Email>,
+    terminal_key: Option<Option<String>>,
+}
+
+impl CheckedEdit {
+    fn of(edit: MemberEdit) -> Result<Self, Refusal> {
+        let mut wrong = Vec::new();
+        for (field, text) in [("name", &edit.name), ("reading", &edit.reading)] {
+            if let Some(text) = text {
+                line(&mut wrong, field, text, 1, 100);
+            }
+        }
+        let email = edit.email.as_deref().and_then(|email| parsed(&mut wrong, "email", email));
+        if let Some(Some(web)) = &edit.web {
+            web_address(&mut wrong, web);
+        }
+        if let Some(contact) = &edit.contact {
+            check_contact(&mut wrong, contact);
+        }
+        let terminal_key = edit.terminal_key.as_ref().map(|key| {
+            key.as_deref().and_then(|key| terminal_key(key).map_err(|problem| wrong.push(problem)).ok())
+        });
+        if wrong.is_empty() { Ok(Self { edit, email, terminal_key }) } else { Err(Refusal::Invalid(wrong)) }
+    }
+
+    fn applied(&self, member: Member) -> Member {
+        let edit = &self.edit;
+        let text =
+            |new: &Option<String>, old: String| new.as_deref().map_or(old, |text| text.trim().to_owned());
+        Member {
+            name: text(&edit.name, member.name),
+            reading: text(&edit.reading, member.reading),
+            email: self.email.clone().unwrap_or(member.email),
+            email_public: edit.email_public.unwrap_or(member.email_public),
+            web: edit.web.clone().unwrap_or(member.web),
+            language: edit.language.unwrap_or(member.language),
+            contact: match (member.kind, &edit.contact) {
+                (MemberKind::Premium, Some(contact)) => Some(contact.clone()),
+                _ => member.contact,
+            },
+            terminal_key: self.terminal_key.clone().unwrap_or(member.terminal_key),
+            ..member
+        }
+    }
+}
+
+/// The terminal's key as it is kept.
+pub(super) fn terminal_key(text: &str) -> Result<String, FieldProblem> {
+    check_recipient(text).map_err(|error| FieldProblem { field: "terminal_key", expected: error.to_string() })
+}
+
+fn parsed<T: FromStr<Err = WordError>>(
+    wrong: &mut Vec<FieldProblem>,
+    field: &'static str,
+    text: &str,
+) -> Option<T> {
+    text.parse()
+        .map_err(|error: WordError| wrong.push(FieldProblem { field, expected: error.expected.to_owned() }))
+        .ok()
+}
+
+/// One line of `least` to `most` characters, without blanks around it.
+fn line(wrong: &mut Vec<FieldProblem>, field: &'static str, text: &str, least: usize, most: usize) -> String {
+    let text = text.trim();
+    let length = text.chars().take(most + 1).count();
+    if !(least..=most).contains(&length) || text.chars().any(char::is_control) {
+        wrong.push(FieldProblem { field, expected: format!("{least} to {most} characters on one line") });
+    }
+    text.to_owned()
+}
+
+fn web_address(wrong: &mut Vec<FieldProblem>, text: &str) -> Option<String> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let is_right = text.len() <= 200
+        && rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '['))
+        && text.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&b));
+    if !is_right {
+        let expected = "an address like https://example.com/, of at most 200 bytes".to_owned();
+        wrong.push(FieldProblem { field: "web", expected });
+    }
+    is_right.then(|| text.to_owned())
+}
+
+fn contact_of(wrong: &mut Vec<FieldProblem>, premium: &Premium) -> Contact {
+    let some = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
+    let contact = Contact {
+        address: premium.address.trim().to_owned(),
+        phone: premium.phone.trim().to_owned(),
+        mobile: some(&premium.mobile),
+        fax: some(&premium.fax),
+    };
+    check_contact(wrong, &contact);
+    if !premium.card_token.is_empty() {
+        let is_right = premium.card_token.len() <= 255
+            && premium.card_token.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+            // Fourteen digits or more in a row would be a card's number: it must not come here.
+            && !premium.card_token.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+        if !is_right {
+            let expected = "the token that the card form gave, never the card's number".to_owned();
+            wrong.push(FieldProblem { field: "premium.card_token", expected });
+        }
+    }
+    contact
+}
+
+fn check_contact(wrong: &mut Vec<FieldProblem>, contact: &Contact) {
+    line(wrong, "premium.address", &contact.address, 1, 300);
+    for (field, text) in [
+        ("premium.phone", Some(&contact.phone)),
+        ("premium.mobile", contact.mobile.as_ref()),
+        ("premium.fax", contact.fax.as_ref()),
+    ] {
+        let is_right = text.is_none_or(|text| {
+            (3..=40).contains(&text.len())
+                && text.bytes().all(|b| b.is_ascii_digit() || b" +-().".contains(&b))
+                && text.bytes().any(|b| b.is_ascii_digit())
+        });
+        if !is_right {
+            wrong
+                .push(FieldProblem { field, expected: "a telephone number like +81 3 1234 5678".to_owned() });
+        }
     }
 }

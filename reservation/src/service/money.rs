@@ -1,7 +1,59 @@
 //! What costs money inside a request: reconfirmation and extension.
+//!
+//! Holds: the row is written before the provider is asked and settled in the transaction that needs the money, so a
+//! crash at any point leaves a row by which the outbox asks again and lets go; a hold stands for one effect or none.
 
-use super::{Actor, Answer, Idempotency, Service, error::unready};
-use crate::domain::{reservation::Reservation, words::ReservationNumber};
+use slotcast_core::{time::WallTime, words::Window};
+use tokio::time::timeout;
+
+use super::{
+    Actor, Answer, Idempotency, Scope, Service, ServiceError,
+    booking::{keep, kept, member_of, taken_in, write},
+    counts::count,
+    members::terminal_key,
+    retry::retry,
+};
+use crate::{
+    domain::{
+        effects::{Effects, PaymentKind, PaymentRequest},
+        member::Member,
+        refusal::Refusal,
+        reservation::{Reservation, State},
+        rules,
+        words::ReservationNumber,
+    },
+    limits::{AUTHORISE_ORPHANED_AFTER, PAYMENT_WAIT_MAX},
+    payments::{Moved, Movement, PaymentError},
+    store::{Payment, PaymentState, Tx},
+    vault::{ReservationId, same_hash},
+};
+
+/// What a member asks that costs money.
+#[derive(Clone)]
+enum Purchase {
+    Reconfirm { typed: Option<ReservationId>, terminal_key: Option<String> },
+    Extend { slots: u32, idempotency: Option<Idempotency> },
+}
+
+/// How far one transaction came.
+enum Step {
+    /// The provider must be asked for this first.
+    Ask(Box<Asked>),
+    /// Nothing is left to do.
+    Done(Box<Reservation>),
+}
+
+/// What the provider is asked for.
+struct Asked {
+    request: PaymentRequest,
+    member: Member,
+}
+
+/// What a rule decided about a purchase.
+enum Decided {
+    Already,
+    Now { authorisation: Option<PaymentRequest>, make: Box<dyn FnOnce(WallTime) -> Effects + Send> },
+}
 
 impl Service {
     /// The member's second yes: the amount is authorised, the program will be. Repeated after it was done, with the
@@ -17,10 +69,27 @@ impl Service {
         actor: &Actor,
         number: ReservationNumber,
         typed_id: &str,
-        terminal_key: Option<String>,
+        terminal_key_text: Option<String>,
     ) -> Answer<Reservation> {
-        let _ = (actor, number, typed_id, terminal_key);
-        unready()
+        actor.need(Scope::Book)?;
+        self.0.tries.wrong_id.check(&actor.member, (self.0.clock)().mono)?;
+        let terminal_key = terminal_key_text
+            .map(|text| terminal_key(&text))
+            .transpose()
+            .map_err(|problem| Refusal::Invalid(vec![problem]))?;
+        let typed = ReservationId::from_typed(typed_id);
+        let purchase = Purchase::Reconfirm { typed, terminal_key };
+        let confirmed = self.buy(actor, number, purchase).await;
+        self.spend_wrong_id(actor, &confirmed);
+        confirmed
+    }
+
+    /// A wrong reservation ID takes one of the member's tries.
+    pub(super) fn spend_wrong_id<T>(&self, actor: &Actor, answer: &Answer<T>) {
+        if matches!(answer, Err(ServiceError::Refused(Refusal::WrongReservationId))) {
+            // None was left: the next is refused before its ID is looked at.
+            let _ = self.0.tries.wrong_id.take(&actor.member, (self.0.clock)().mono);
+        }
     }
 
     /// Makes the window longer by `slots`.
@@ -33,7 +102,310 @@ impl Service {
         slots: u32,
         idempotency: Option<Idempotency>,
     ) -> Answer<Reservation> {
-        let _ = (actor, number, slots, idempotency);
-        unready()
+        actor.need(Scope::Broadcast)?;
+        self.buy(actor, number, Purchase::Extend { slots, idempotency }).await
     }
+
+    /// Goes on when whoever asked has left: what was begun at the provider is ended here.
+    async fn buy(&self, actor: &Actor, number: ReservationNumber, purchase: Purchase) -> Answer<Reservation> {
+        let (service, actor) = (self.clone(), *actor);
+        let work = tokio::spawn(async move { service.buy_to_the_end(actor, number, purchase).await });
+        work.await.map_err(|error| ServiceError::Internal(format!("a purchase ended: {error}")))?
+    }
+
+    async fn buy_to_the_end(
+        self,
+        actor: Actor,
+        number: ReservationNumber,
+        purchase: Purchase,
+    ) -> Answer<Reservation> {
+        let first = retry(|| self.begin_purchase(&actor, number, &purchase)).await?;
+        let asked = match first {
+            Step::Done(reservation) => {
+                self.committed();
+                return Ok(*reservation);
+            }
+            Step::Ask(asked) => asked,
+        };
+        let moved = self.authorise(&asked).await;
+        let bought = match moved {
+            Ok(moved) => {
+                retry(|| self.finish_purchase(&actor, number, &purchase, &asked.request, &moved)).await
+            }
+            Err(PaymentError::Declined(reason)) => {
+                retry(|| self.note_decline(&asked.request, &reason)).await?;
+                Err(Refusal::PaymentDeclined { reason }.into())
+            }
+            Err(error) => {
+                tracing::warn!(reservation = %number, %error, "an amount could not be authorised");
+                Err(Refusal::PaymentUnavailable.into())
+            }
+        };
+        self.committed();
+        bought
+    }
+
+    async fn authorise(&self, asked: &Asked) -> Result<Moved, PaymentError> {
+        let card = asked.member.card.clone();
+        let card = card.ok_or_else(|| PaymentError::Declined("no card is registered".to_owned()))?;
+        let movement = self.movement(&asked.request, card, None);
+        let moved = timeout(PAYMENT_WAIT_MAX, self.0.payments.move_money(&movement)).await;
+        moved.unwrap_or_else(|_| Err(PaymentError::Unavailable("no answer in time".to_owned())))
+    }
+
+    /// A request as the provider is asked for it.
+    pub(super) fn movement(
+        &self,
+        request: &PaymentRequest,
+        card: crate::domain::member::Card,
+        hold: Option<String>,
+    ) -> Movement {
+        Movement {
+            key: request.key.clone(),
+            kind: request.kind,
+            reservation: request.reservation,
+            member: request.member,
+            card,
+            amount: request.amount,
+            currency: self.rules().currency,
+            hold,
+        }
+    }
+
+    /// The first transaction: decides, and either needs no money or writes what the provider will be asked for.
+    async fn begin_purchase(
+        &self,
+        actor: &Actor,
+        number: ReservationNumber,
+        purchase: &Purchase,
+    ) -> Answer<Step> {
+        let now = self.now();
+        let mut tx = self.0.store.begin().await?;
+        let found = actor.own(tx.lock_reservation(number).await?)?;
+        if let Purchase::Extend { idempotency, .. } = purchase
+            && let Some(made) = kept(tx.as_mut(), actor, idempotency.as_ref()).await?
+        {
+            return Ok(Step::Done(Box::new(made)));
+        }
+        let member = member_of(tx.as_mut(), &found).await?;
+        match self.decide_purchase(tx.as_mut(), &member, &found, purchase, now).await? {
+            Decided::Already => Ok(Step::Done(Box::new(found))),
+            Decided::Now { authorisation: None, make } => {
+                let reservation = self.complete(tx, actor, purchase, make(now), now).await?;
+                Ok(Step::Done(Box::new(reservation)))
+            }
+            Decided::Now { authorisation: Some(request), .. } => {
+                let next_at = now.saturating_add(AUTHORISE_ORPHANED_AFTER);
+                tx.add_payment(&request, now, next_at).await?;
+                tx.commit().await?;
+                Ok(Step::Ask(Box::new(Asked { request, member })))
+            }
+        }
+    }
+
+    /// The second transaction: the hold stands; so does what it is for, or the hold is let go.
+    async fn finish_purchase(
+        &self,
+        actor: &Actor,
+        number: ReservationNumber,
+        purchase: &Purchase,
+        request: &PaymentRequest,
+        moved: &Moved,
+    ) -> Answer<Reservation> {
+        let now = self.now();
+        let mut tx = self.0.store.begin().await?;
+        let found = actor.own(tx.lock_reservation(number).await?)?;
+        let row = tx.payment(&request.key).await?;
+        let row = row.ok_or_else(|| ServiceError::Internal("a payment's row is gone".to_owned()))?;
+        if row.state != PaymentState::Waiting {
+            // Somebody else came to the end with this very hold, or the outbox let it go.
+            let released = tx.payment(&release_of(request).key).await?;
+            let stands = row.state == PaymentState::Done && released.is_none();
+            return if stands { Ok(found) } else { Err(Refusal::PaymentUnavailable.into()) };
+        }
+        let member = member_of(tx.as_mut(), &found).await?;
+        let decided = match self.decide_purchase(tx.as_mut(), &member, &found, purchase, now).await {
+            Err(ServiceError::Refused(refusal)) => Err(refusal),
+            Err(other) => return Err(other),
+            Ok(decided) => Ok(decided),
+        };
+        let done = Payment {
+            state: PaymentState::Done,
+            reference: Some(moved.reference.clone()),
+            error: None,
+            tries: row.tries + 1,
+            ..row
+        };
+        tx.settle_payment(&done, &[]).await?;
+        match decided {
+            Ok(Decided::Now { authorisation: Some(again), make }) if again.key == request.key => {
+                self.complete(tx, actor, purchase, make(now), now).await
+            }
+            other => {
+                tx.add_payment(&release_of(request), now, now).await?;
+                tx.commit().await?;
+                match other {
+                    Err(refusal) => Err(refusal.into()),
+                    Ok(Decided::Already) => Ok(found),
+                    Ok(Decided::Now { .. }) => Err(Refusal::PaymentUnavailable.into()),
+                }
+            }
+        }
+    }
+
+    /// Writes what was bought, and commits.
+    async fn complete(
+        &self,
+        mut tx: Box<dyn Tx + '_>,
+        actor: &Actor,
+        purchase: &Purchase,
+        effects: Effects,
+        now: WallTime,
+    ) -> Answer<Reservation> {
+        write(tx.as_mut(), &effects).await?;
+        let number = effects.reservation.number;
+        match purchase {
+            Purchase::Reconfirm { terminal_key, .. } => {
+                if let Some(key) = terminal_key
+                    && let Some(member) = tx.lock_member(effects.reservation.member).await?
+                {
+                    let (version, terminal_key) = (member.version + 1, Some(key.clone()));
+                    tx.put_member(&Member { version, terminal_key, ..member }).await?;
+                }
+            }
+            Purchase::Extend { idempotency, .. } => {
+                keep(tx.as_mut(), actor, idempotency.as_ref(), number, now).await?;
+            }
+        }
+        tx.commit().await?;
+        if matches!(purchase, Purchase::Reconfirm { .. }) {
+            count(&self.0.counts.reconfirmations);
+        }
+        Ok(effects.reservation)
+    }
+
+    async fn decide_purchase(
+        &self,
+        tx: &mut (dyn Tx + '_),
+        member: &Member,
+        found: &Reservation,
+        purchase: &Purchase,
+        now: WallTime,
+    ) -> Answer<Decided> {
+        let payments = tx.payments_of(found.number).await?;
+        match purchase {
+            Purchase::Reconfirm { typed, .. } => {
+                Ok(self.decide_reconfirmation(member, found, typed.as_ref(), &payments, now)?)
+            }
+            Purchase::Extend { slots, .. } => {
+                let added = self.added(found, *slots)?;
+                self.free_overdue(tx, found.channel, added, now).await?;
+                let taken = taken_in(tx, found.channel, added).await?;
+                Ok(self.decide_extension(member, found, *slots, &taken, &payments, now)?)
+            }
+        }
+    }
+
+    fn decide_reconfirmation(
+        &self,
+        member: &Member,
+        found: &Reservation,
+        typed: Option<&ReservationId>,
+        payments: &[Payment],
+        now: WallTime,
+    ) -> Result<Decided, Refusal> {
+        let is_right = is_right_id(found, typed);
+        if matches!(found.state, State::Confirmed | State::OnAir) {
+            return if is_right { Ok(Decided::Already) } else { Err(Refusal::WrongReservationId) };
+        }
+        let attempt = attempt(payments, &format!("authorise-{}-", found.number));
+        let rules = self.rules();
+        let authorisation = rules::may_reconfirm(member, found, is_right, attempt, rules, now)?;
+        let (member, found, request) = (member.clone(), found.clone(), authorisation.clone());
+        let make = Box::new(move |now| rules::reconfirm(&member, &found, request.as_ref(), now));
+        Ok(Decided::Now { authorisation, make })
+    }
+
+    fn decide_extension(
+        &self,
+        member: &Member,
+        found: &Reservation,
+        slots: u32,
+        taken: &[WallTime],
+        payments: &[Payment],
+        now: WallTime,
+    ) -> Result<Decided, Refusal> {
+        let end = self.added(found, slots)?.end();
+        let begin = format!("authorise-{}-until-{}-", found.number, end.as_micros() / 1_000_000);
+        let attempt = attempt(payments, &begin);
+        let extension = rules::may_extend(member, found, slots, taken, attempt, self.rules(), now)?;
+        let authorisation = extension.authorisation.clone();
+        let (member, found) = (member.clone(), found.clone());
+        let make = Box::new(move |now| rules::extend(&member, &found, extension, now));
+        Ok(Decided::Now { authorisation, make })
+    }
+
+    /// What an extension would add; at least one slot and at most as many as are sold at once, so that what is looked
+    /// at is bounded whatever was asked for. The rule refuses the rest.
+    fn added(&self, found: &Reservation, slots: u32) -> Result<Window, Refusal> {
+        let rules = self.rules();
+        let slots = slots.clamp(1, rules.slots_max.max(1));
+        let end = found.window.end();
+        Window::new(end, end.saturating_add(rules.slot.saturating_mul(slots)))
+            .map_err(|_| Refusal::TooLong { slots_max: rules.slots_max })
+    }
+
+    async fn note_decline(&self, request: &PaymentRequest, reason: &str) -> Answer<()> {
+        let mut tx = self.0.store.begin().await?;
+        // Locked, so that whoever asked with the same key sees one end of it.
+        tx.lock_reservation(request.reservation).await?;
+        let row = tx.payment(&request.key).await?.filter(|row| row.state == PaymentState::Waiting);
+        if let Some(row) = row {
+            let (state, error, tries) = (PaymentState::Declined, Some(reason.to_owned()), row.tries + 1);
+            tx.settle_payment(&Payment { state, error, tries, ..row }, &[]).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+}
+
+/// Whether what was typed is the reservation's ID, in constant time.
+pub(super) fn is_right_id(reservation: &Reservation, typed: Option<&ReservationId>) -> bool {
+    match (typed, &reservation.id_hash) {
+        (Some(typed), Some(hash)) => same_hash(&typed.hash(), hash),
+        _ => false,
+    }
+}
+
+/// From 1: one more than the authorisations of that name that are used up, declined or let go. The provider would
+/// answer their keys as before.
+fn attempt(payments: &[Payment], begin: &str) -> u32 {
+    let is_spent = |payment: &&Payment| {
+        let key = &payment.request.key;
+        let is_one = key.strip_prefix(begin).is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()));
+        is_one && (payment.state == PaymentState::Declined || is_over(payments, key))
+    };
+    u32::try_from(payments.iter().filter(is_spent).count()).unwrap_or(u32::MAX - 1) + 1
+}
+
+/// Whether the hold of that key was taken or let go.
+fn is_over(payments: &[Payment], hold: &str) -> bool {
+    payments.iter().any(|payment| rules::hold_key(&payment.request.key) == Some(hold))
+}
+
+/// The authorisations that stand: done, neither taken nor let go.
+pub(super) fn standing_holds(payments: &[Payment]) -> Vec<PaymentRequest> {
+    payments
+        .iter()
+        .filter(|payment| {
+            payment.request.kind == PaymentKind::Authorise
+                && payment.state == PaymentState::Done
+                && !is_over(payments, &payment.request.key)
+        })
+        .map(|payment| payment.request.clone())
+        .collect()
+}
+
+/// Lets go of a hold that stands for nothing; the ledger never heard of it.
+pub(super) fn release_of(hold: &PaymentRequest) -> PaymentRequest {
+    PaymentRequest { key: format!("release-{}", hold.key), kind: PaymentKind::Release, ..hold.clone() }
 }

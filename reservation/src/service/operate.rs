@@ -16,7 +16,7 @@ use crate::{
         rules::Draft,
         words::{MemberNumber, ReservationNumber},
     },
-    store::{Listed, OutboxDepth, Page, Pickup},
+    store::{Listed, Page, Pickup},
     streaming::Viewer,
 };
 
@@ -63,39 +63,6 @@ impl fmt::Debug for NewOperator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "NewOperator({:?})", self.user_id)
     }
-}
-
-/// Counts since the start, for metrics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ServiceStats {
-    /// Mails that went out.
-    pub mails_sent: u64,
-    /// Tries that failed.
-    pub mails_failed: u64,
-    /// Mails that were given up.
-    pub mails_given_up: u64,
-    /// Movements of money that were done.
-    pub payments_done: u64,
-    /// Tries that failed.
-    pub payments_failed: u64,
-    /// Captures that were declined: an operator must look.
-    pub captures_declined: u64,
-    /// Bookings that stand.
-    pub bookings: u64,
-    /// Reconfirmations that stand.
-    pub reconfirmations: u64,
-    /// Log-ins that were refused.
-    pub log_ins_refused: u64,
-    /// Schedules that were handed to the streaming side.
-    pub publishes: u64,
-    /// Schedules that it refused.
-    pub publish_errors: u64,
-    /// Confirmed programs whose reservation ID this server's key does not make: they cannot be broadcast.
-    pub programs_without_key: u64,
-    /// Times that the store did not answer to work that is done by itself.
-    pub store_errors: u64,
-    /// How full the outboxes were when last looked at.
-    pub outbox: OutboxDepth,
 }
 
 impl Service {
@@ -221,12 +188,6 @@ impl Service {
         unready()
     }
 
-    /// A webhook of the payment provider. Refused: `NotFound("notice")` where the signature is wrong.
-    pub async fn notice(&self, signature: &str, body: &[u8]) -> Answer<()> {
-        let _ = (signature, body);
-        unready()
-    }
-
     /// Makes an operator, or makes the member of that user ID one. For the command line.
     pub async fn create_operator(&self, operator: NewOperator) -> Answer<Member> {
         let _ = operator;
@@ -237,10 +198,5 @@ impl Service {
     pub async fn import_channels(&self, channels: Vec<ChannelEdit>) -> Answer<u32> {
         let _ = channels;
         unready()
-    }
-
-    /// Counts since the start.
-    pub fn stats(&self) -> ServiceStats {
-        ServiceStats::default()
     }
 }

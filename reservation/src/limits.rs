@@ -1,0 +1,116 @@
+//! Every bound of the reservation side's use cases in one place. Bounds of HTTP, mail and the store are in their rooms.
+
+use std::time::Duration;
+
+/// A transaction that the store could not carry out is tried so often in all.
+pub const STORE_TRIES_MAX: u32 = 6;
+/// Wait after the first failed try; doubled after each further one.
+pub const STORE_RETRY_FIRST: Duration = Duration::from_millis(5);
+
+/// Fewest characters of a password.
+pub const PASSWORD_CHARS_MIN: usize = 10;
+/// Most characters of a password.
+pub const PASSWORD_CHARS_MAX: usize = 128;
+/// Passwords that are hashed at once: each takes 19 MiB and a core.
+pub const PASSWORDS_AT_ONCE: usize = 2;
+/// A password that could not be hashed within this is refused with "too many".
+pub const PASSWORD_WAIT_MAX: Duration = Duration::from_secs(8);
+
+/// Tokens of one member.
+pub const TOKENS_MAX: usize = 50;
+/// A token lives at most this long.
+pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Names whose budgets are kept, in each of the tables.
+pub const BUDGETS_MAX: usize = 20_000;
+
+/// The payment provider is waited for this long inside a request.
+pub const PAYMENT_WAIT_MAX: Duration = Duration::from_secs(20);
+/// An authorisation without an answer is looked after by the outbox from then on.
+pub const AUTHORISE_ORPHANED_AFTER: Duration = Duration::from_secs(180);
+/// An authorisation that could not be resolved for so long is given up: the provider's hold lapses by itself.
+pub const AUTHORISE_GIVEN_UP_AFTER: Duration = Duration::from_secs(8 * 24 * 3600);
+/// Rows of an outbox that are taken and worked at once.
+pub const OUTBOX_BATCH: u32 = 8;
+/// Nobody else takes a row for this long; longer than one may take. After a crash, it is tried again this late.
+pub const OUTBOX_LEASE: Duration = Duration::from_secs(45);
+/// Batches in one round of an outbox.
+pub const OUTBOX_ROUNDS_MAX: u32 = 100;
+/// Wait after the first failed try of a row; doubled after each further one.
+pub const OUTBOX_RETRY_FIRST: Duration = Duration::from_secs(5);
+/// Longest such wait.
+pub const OUTBOX_RETRY_MAX: Duration = Duration::from_secs(3600);
+/// One mail may take this long.
+pub const MAIL_WAIT_MAX: Duration = Duration::from_secs(30);
+/// The text of an error that is kept.
+pub const ERROR_CHARS_MAX: usize = 300;
+
+/// What is done by itself looks at least so often.
+pub const ROUND_EVERY: Duration = Duration::from_secs(1);
+/// Outboxes are counted for metrics this often.
+pub const DEPTH_EVERY: Duration = Duration::from_secs(5);
+/// Reservations that are looked after in one round of one kind.
+pub const DUE_BATCH: u32 = 100;
+/// Money is decided so long after the end, when the last reports of the program have come in.
+pub const SETTLE_AFTER: Duration = Duration::from_secs(5);
+
+/// The streaming side is told everything anew at least so often.
+pub const PUBLISH_EVERY: Duration = Duration::from_secs(60);
+/// A wall clock that moved this much more or less than the monotonic one has stepped.
+pub const CLOCK_STEP_MIN: Duration = Duration::from_millis(500);
+
+/// Samples of numbers of viewers that are kept in memory while the store is down; more replace the oldest.
+pub const SAMPLES_MAX: usize = 50_000;
+/// A round of the observer that comes later than this after the last one counts as this long at most: nobody saw what
+/// was in between.
+pub const OBSERVED_GAP_MAX: Duration = Duration::from_secs(3);
+
+/// Programs that one answer of the guide holds at most.
+pub const GUIDE_ITEMS_MAX: usize = 5_000;
+/// Rows that are read at once.
+pub const ROWS_AT_ONCE: u32 = 500;
+/// Ledger transactions in one export.
+pub const EXPORT_ROWS_MAX: usize = 1_000_000;
+/// Open reservations on a member's page.
+pub const MY_OPEN_MAX: u32 = 100;
+/// Past and cancelled ones on it.
+pub const MY_PAST_MAX: u32 = 50;
+
+/// How often something may be tried: `burst` times at once, and again once every `every`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// At once.
+    pub burst: u32,
+    /// One more after each of these.
+    pub every: Duration,
+}
+
+/// How often things may be tried that can be abused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budgets {
+    /// Registrations from one address (a /64 of IPv6).
+    pub register: Budget,
+    /// Log-ins from one address.
+    pub log_in_address: Budget,
+    /// Log-ins with a wrong password for one user ID.
+    pub log_in_user: Budget,
+    /// Bookings from one address.
+    pub book_address: Budget,
+    /// Bookings of one member.
+    pub book_member: Budget,
+    /// Wrong reservation IDs typed by one member.
+    pub wrong_id: Budget,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        let budget = |burst, seconds| Budget { burst, every: Duration::from_secs(seconds) };
+        Self {
+            register: budget(20, 60),
+            log_in_address: budget(30, 4),
+            log_in_user: budget(10, 30),
+            book_address: budget(120, 1),
+            book_member: budget(60, 2),
+            wrong_id: budget(10, 30),
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Moving money that decisions asked for, and what the payment provider tells by itself.
+//!
+//! Holds: every movement is asked under its row's key, so the provider does it once however often it is asked; the
+//! ledger learns of it in the transaction that marks the row done.
+
+use std::time::Duration;
+
+use slotcast_core::time::WallTime;
+use tokio::{task::JoinSet, time::timeout};
+
+use super::{Answer, Service, ServiceError, counts::count, money::release_of, retry::retry};
+use crate::{
+    domain::{
+        effects::{LedgerKind, LedgerTransaction, PaymentKind},
+        refusal::Refusal,
+        rules,
+        words::Amount,
+    },
+    limits::{
+        AUTHORISE_GIVEN_UP_AFTER, ERROR_CHARS_MAX, OUTBOX_BATCH, OUTBOX_LEASE, OUTBOX_RETRY_FIRST,
+        OUTBOX_RETRY_MAX, PAYMENT_WAIT_MAX,
+    },
+    payments::{Moved, Notice, Noticed, PaymentError},
+    store::{Payment, PaymentState, Tx},
+};
+
+impl Service {
+    /// Moves money that is due, at most a batch; returns how many rows were taken.
+    pub async fn move_due_money(&self) -> Answer<u32> {
+        let taken = retry(|| self.take_payments()).await?;
+        let count = taken.len();
+        let mut works = JoinSet::new();
+        for payment in taken {
+            let service = self.clone();
+            works.spawn(async move { service.work_payment(payment).await });
+        }
+        let mut failure = None;
+        while let Some(work) = works.join_next().await {
+            let work =
+                work.map_err(|error| ServiceError::Internal(format!("a payment's work ended: {error}")));
+            if let Err(error) = work.and_then(|answer| answer) {
+                failure = Some(error);
+            }
+        }
+        failure.map_or(Ok(count as u32), Err)
+    }
+
+    async fn take_payments(&self) -> Answer<Vec<Payment>> {
+        let now = self.now();
+        let leased_until = now.saturating_add(OUTBOX_LEASE);
+        let mut tx = self.0.store.begin().await?;
+        let taken = tx.take_payments(now, leased_until, &PaymentKind::ALL, OUTBOX_BATCH).await?;
+        if !taken.is_empty() {
+            tx.commit().await?;
+        }
+        Ok(taken)
+    }
+
+    async fn work_payment(&self, payment: Payment) -> Answer<()> {
+        let outcome = self.ask_provider(&payment).await?;
+        let key = payment.request.key.as_str();
+        match &outcome {
+            Ok(_) => {
+                count(&self.0.counts.payments_done);
+                tracing::info!(payment = key, "done");
+            }
+            Err(PaymentError::Declined(why)) => {
+                if payment.request.kind == PaymentKind::Capture {
+                    count(&self.0.counts.captures_declined);
+                }
+                tracing::error!(payment = key, why, "declined: settle it with the member");
+            }
+            Err(error) => {
+                count(&self.0.counts.payments_failed);
+                tracing::warn!(payment = key, %error, "not done yet");
+            }
+        }
+        retry(|| self.note_payment(&payment, &outcome)).await?;
+        self.0.changed.payments.notify_one();
+        Ok(())
+    }
+
+    async fn ask_provider(&self, payment: &Payment) -> Answer<Result<Moved, PaymentError>> {
+        let request = &payment.request;
+        let (card, hold) = {
+            let mut reads = self.0.store.read().await?;
+            let card = reads.member(request.member).await?.and_then(|member| member.card);
+            let hold = match rules::hold_key(&request.key) {
+                Some(key) => reads.payment(key).await?.and_then(|hold| hold.reference),
+                None => None,
+            };
+            (card, hold)
+        };
+        let Some(card) = card else {
+            return Ok(Err(PaymentError::Declined("the member has no card any more".to_owned())));
+        };
+        let movement = self.movement(request, card, hold);
+        let moved = timeout(PAYMENT_WAIT_MAX, self.0.payments.move_money(&movement)).await;
+        Ok(moved.unwrap_or_else(|_| Err(PaymentError::Unavailable("no answer in time".to_owned()))))
+    }
+
+    async fn note_payment(&self, payment: &Payment, outcome: &Result<Moved, PaymentError>) -> Answer<()> {
+        let (now, request) = (self.now(), &payment.request);
+        let mut tx = self.0.store.begin().await?;
+        // All that is decided about one reservation's money follows one another.
+        tx.lock_reservation(request.reservation).await?;
+        let row = tx.payment(&request.key).await?.filter(|row| row.state == PaymentState::Waiting);
+        let Some(row) = row else { return Ok(()) };
+        let tries = payment.tries.saturating_add(1);
+        match outcome {
+            Ok(moved) => {
+                let (state, reference) = (PaymentState::Done, Some(moved.reference.clone()));
+                let done = Payment { state, reference, error: None, tries, ..row };
+                let ledger = match moved.is_collected {
+                    true => unposted(tx.as_mut(), rules::collected(request, now)).await?,
+                    false => Vec::new(),
+                };
+                tx.settle_payment(&done, &ledger).await?;
+                if request.kind == PaymentKind::Authorise {
+                    // Whoever asked for it did not come back: nothing stands on it.
+                    tx.add_payment(&release_of(request), now, now).await?;
+                }
+            }
+            Err(error) => {
+                let is_old = request.kind == PaymentKind::Authorise
+                    && now.since(row.created_at) > AUTHORISE_GIVEN_UP_AFTER;
+                let is_over = matches!(error, PaymentError::Declined(_)) || is_old;
+                let state = if is_over { PaymentState::Declined } else { PaymentState::Waiting };
+                let text = error.to_string().chars().take(ERROR_CHARS_MAX).collect();
+                let next_at = now.saturating_add(wait_after(tries));
+                tx.settle_payment(&Payment { state, error: Some(text), tries, next_at, ..row }, &[]).await?;
+            }
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// A webhook of the payment provider. Refused: `NotFound("notice")` where the signature is wrong.
+    pub async fn notice(&self, signature: &str, body: &[u8]) -> Answer<()> {
+        let seconds = self.now().as_micros().div_euclid(1_000_000);
+        let notice = match self.0.payments.read_notice(signature, body, seconds) {
+            Ok(Some(notice)) => notice,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                tracing::warn!(%error, "a notice was refused");
+                return Err(Refusal::NotFound("notice").into());
+            }
+        };
+        retry(|| self.take_notice(&notice)).await?;
+        self.committed();
+        Ok(())
+    }
+
+    async fn take_notice(&self, notice: &Notice) -> Answer<()> {
+        let now = self.now();
+        let mut tx = self.0.store.begin().await?;
+        if !tx.first_seen(&notice.event, now).await? {
+            return Ok(());
+        }
+        let Some(row) = tx.payment_by_reference(&notice.reference).await? else {
+            tracing::warn!(event = notice.event, "a notice is about no payment of this server");
+            return Ok(tx.commit().await?);
+        };
+        let number = row.request.reservation;
+        tx.lock_reservation(number).await?;
+        let payments = tx.payments_of(number).await?;
+        // A capture may have its hold's reference.
+        let hold = rules::hold_key(&row.request.key).unwrap_or(&row.request.key);
+        let taking = payments.iter().find(|payment| match payment.request.kind {
+            PaymentKind::Capture => rules::hold_key(&payment.request.key) == Some(hold),
+            PaymentKind::Charge => payment.request.key == row.request.key,
+            PaymentKind::Authorise | PaymentKind::Release => false,
+        });
+        match (&notice.what, taking) {
+            (Noticed::Collected(amount), Some(taking)) => {
+                note_collected(tx.as_mut(), taking, *amount, &notice.reference, now).await?;
+            }
+            (Noticed::Refunded(in_all), Some(taking)) => {
+                note_refunded(tx.as_mut(), taking, *in_all, now).await?
+            }
+            (Noticed::HoldGone, _) => {
+                tracing::info!(reservation = %number, payment = hold, "the provider let a hold go");
+            }
+            (what, _) => {
+                tracing::error!(reservation = %number, payment = hold, ?what, "an operator must look");
+            }
+        }
+        Ok(tx.commit().await?)
+    }
+}
+
+async fn note_collected(
+    tx: &mut (dyn Tx + '_),
+    taking: &Payment,
+    amount: Amount,
+    reference: &str,
+    now: WallTime,
+) -> Answer<()> {
+    if amount != taking.request.amount {
+        let (got, owed) = (amount.minor(), taking.request.amount.minor());
+        tracing::error!(
+            payment = taking.request.key,
+            got,
+            owed,
+            "another amount was collected than was owed"
+        );
+    }
+    if amount == Amount::ZERO {
+        return Ok(());
+    }
+    let entry = LedgerTransaction { amount, ..rules::collected(&taking.request, now) };
+    let ledger = unposted(tx, entry).await?;
+    let reference = taking.reference.clone().or_else(|| Some(reference.to_owned()));
+    let done = Payment { state: PaymentState::Done, error: None, reference, ..taking.clone() };
+    Ok(tx.settle_payment(&done, &ledger).await?)
+}
+
+async fn note_refunded(
+    tx: &mut (dyn Tx + '_),
+    taking: &Payment,
+    in_all: Amount,
+    now: WallTime,
+) -> Answer<()> {
+    let request = &taking.request;
+    let before: i64 = tx
+        .ledger_of(request.reservation)
+        .await?
+        .iter()
+        .filter(|entry| {
+            entry.kind == LedgerKind::Refunded && entry.key.starts_with(&rules::refund_key(request))
+        })
+        .map(|entry| entry.amount.minor())
+        .sum();
+    let Ok(amount) = Amount::new(in_all.minor().saturating_sub(before)) else { return Ok(()) };
+    if amount == Amount::ZERO {
+        return Ok(());
+    }
+    let entry = rules::refunded(request, amount, in_all, now);
+    Ok(tx.settle_payment(taking, &[entry]).await?)
+}
+
+/// The entry, unless it was posted already.
+async fn unposted(tx: &mut (dyn Tx + '_), entry: LedgerTransaction) -> Answer<Vec<LedgerTransaction>> {
+    let posted = tx.ledger_of(entry.reservation).await?;
+    let is_posted = posted.iter().any(|other| other.key == entry.key);
+    Ok(if is_posted { Vec::new() } else { vec![entry] })
+}
+
+fn wait_after(tries: u32) -> Duration {
+    let doublings = tries.saturating_sub(1).min(20);
+    OUTBOX_RETRY_FIRST.saturating_mul(1 << doublings).min(OUTBOX_RETRY_MAX)
+}

@@ -1,0 +1,189 @@
+//! Handing mails on: the outbox's rows become letters when they are sent, from what is known then.
+//!
+//! Holds: a row is leased by one process at a time; a mail whose note was lost goes out again under the same
+//! Message-ID. What fails is tried again by `mail::retry`; texts of errors hold no secret.
+
+use slotcast_core::time::WallTime;
+use tokio::{task::JoinSet, time::timeout};
+
+use super::{Answer, Service, ServiceError, counts::count, retry::retry};
+use crate::{
+    domain::{
+        effects::{MailKind, MailRequest},
+        reservation::{Reservation, State},
+        rules,
+        words::Amount,
+    },
+    limits::{ERROR_CHARS_MAX, MAIL_WAIT_MAX, OUTBOX_BATCH, OUTBOX_LEASE},
+    mail::{self, Letter, MailSettings, PostError, Program, retry::Next},
+    settings::file::WatchUrl,
+    store::{Reads, WaitingMail},
+    vault::same_hash,
+};
+
+/// What became of one try.
+enum Tried {
+    Sent,
+    /// There is nothing to say any more.
+    Needless,
+    Failed(PostError),
+}
+
+impl Service {
+    /// Sends mails that are due, at most a batch; returns how many were taken.
+    pub async fn send_mails(&self) -> Answer<u32> {
+        let taken = retry(|| self.take_mails()).await?;
+        let count = taken.len();
+        let mut works = JoinSet::new();
+        for mail in taken {
+            let service = self.clone();
+            works.spawn(async move { service.send_mail(mail).await });
+        }
+        let mut failure = None;
+        while let Some(work) = works.join_next().await {
+            let work =
+                work.map_err(|error| ServiceError::Internal(format!("a mail's sending ended: {error}")));
+            if let Err(error) = work.and_then(|answer| answer) {
+                failure = Some(error);
+            }
+        }
+        failure.map_or(Ok(count as u32), Err)
+    }
+
+    async fn take_mails(&self) -> Answer<Vec<WaitingMail>> {
+        let now = self.now();
+        let mut tx = self.0.store.begin().await?;
+        let taken = tx.take_mails(now, now.saturating_add(OUTBOX_LEASE), OUTBOX_BATCH).await?;
+        if !taken.is_empty() {
+            tx.commit().await?;
+        }
+        Ok(taken)
+    }
+
+    async fn send_mail(&self, mail: WaitingMail) -> Answer<()> {
+        let key = mail.request.key.as_str();
+        let tried = self.try_mail(&mail.request).await?;
+        let counts = &self.0.counts;
+        match tried {
+            Tried::Sent => {
+                count(&counts.mails_sent);
+                tracing::info!(mail = key, to = ?mail.request.to, "sent");
+                retry(|| self.note_sent(key)).await
+            }
+            Tried::Needless => retry(|| self.note_failed(key, "not needed any more", None)).await,
+            Tried::Failed(error) => {
+                let (text, next_at) = match mail::retry::next(mail.tries.saturating_add(1), key, &error) {
+                    Next::After(wait) => (error.to_string(), Some(self.now().saturating_add(wait))),
+                    Next::GiveUp(why) => (why, None),
+                };
+                let text: String = text.chars().take(ERROR_CHARS_MAX).collect();
+                match next_at {
+                    Some(_) => {
+                        count(&counts.mails_failed);
+                        tracing::warn!(mail = key, to = ?mail.request.to, error = text, "not sent yet");
+                    }
+                    None => {
+                        count(&counts.mails_given_up);
+                        tracing::error!(mail = key, to = ?mail.request.to, error = text, "given up");
+                    }
+                }
+                retry(|| self.note_failed(key, &text, next_at)).await
+            }
+        }
+    }
+
+    async fn try_mail(&self, request: &MailRequest) -> Answer<Tried> {
+        let letter = {
+            let mut reads = self.0.store.read().await?;
+            self.letter(reads.as_mut(), request).await?
+        };
+        let Some(letter) = letter else { return Ok(Tried::Needless) };
+        let message = match mail::render(&letter, &self.mail_settings(), self.now()) {
+            Ok(message) => message,
+            // Nothing will mend what the mail is made of.
+            Err(error) => return Ok(Tried::Failed(PostError::Permanent(error.to_string()))),
+        };
+        let sent = timeout(MAIL_WAIT_MAX, self.0.post.send(&message, &request.key)).await;
+        Ok(match sent {
+            Ok(Ok(())) => Tried::Sent,
+            Ok(Err(error)) => Tried::Failed(error),
+            Err(_) => Tried::Failed(PostError::Temporary("no answer in time".to_owned())),
+        })
+    }
+
+    /// What the mail is made of, as it is now; `None`: there is nothing to say any more.
+    async fn letter(&self, reads: &mut (dyn Reads + '_), request: &MailRequest) -> Answer<Option<Letter>> {
+        let Some(member) = reads.member(request.member).await? else { return Ok(None) };
+        let Some(number) = request.reservation else {
+            return Ok(Some(Letter::new(request.clone(), &member, None)));
+        };
+        let Some(reservation) = reads.reservation(number).await? else { return Ok(None) };
+        if is_needless(request.kind, &reservation) {
+            return Ok(None);
+        }
+        let channels = reads.channels().await?;
+        let channel = channels.into_iter().find(|channel| channel.number == reservation.channel);
+        let channel =
+            channel.ok_or_else(|| ServiceError::Internal(format!("reservation {number} has no channel")))?;
+        let rules = self.rules();
+        let total = rules::total(&reservation, rules).unwrap_or(Amount::ZERO);
+        let watch_url = self.watch_url(&channel.name);
+        let mut program = Program::of(&reservation, &channel, total, rules.currency, watch_url);
+        match request.kind {
+            MailKind::ReservationId => {
+                let id = self.0.vault.reservation_id(number, reservation.id_issue);
+                let hash = reservation.id_hash.unwrap_or_else(|| id.hash());
+                if !same_hash(&id.hash(), &hash) {
+                    let text = format!(
+                        "the reservation ID of {number} is not this key's: put back the secret.key that belongs \
+                         to this database"
+                    );
+                    return Err(ServiceError::Internal(text));
+                }
+                program.reservation_id = Some(id);
+            }
+            MailKind::Settled => program.viewers_peak = Some(reads.run(number).await?.viewers_peak),
+            _ => {}
+        }
+        Ok(Some(Letter::new(request.clone(), &member, Some(program))))
+    }
+
+    /// Where viewers find a channel.
+    pub(super) fn watch_url(&self, name: &slotcast_core::words::ChannelName) -> String {
+        let places = &self.0.settings.places;
+        WatchUrl::new(&places.viewers_host, places.viewers_port, name).as_str().to_owned()
+    }
+
+    fn mail_settings(&self) -> MailSettings {
+        let provider = &self.0.settings.provider;
+        MailSettings {
+            from: provider.from.clone(),
+            provider: provider.name.clone(),
+            public_url: provider.base_url.clone(),
+            zone: self.rules().zone.clone(),
+        }
+    }
+
+    async fn note_sent(&self, key: &str) -> Answer<()> {
+        let mut tx = self.0.store.begin().await?;
+        tx.mail_sent(key, self.now()).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn note_failed(&self, key: &str, error: &str, next_at: Option<WallTime>) -> Answer<()> {
+        let mut tx = self.0.store.begin().await?;
+        tx.mail_failed(key, error, next_at).await?;
+        Ok(tx.commit().await?)
+    }
+}
+
+/// Whether the mail would say what is not so any more.
+fn is_needless(kind: MailKind, reservation: &Reservation) -> bool {
+    match kind {
+        MailKind::ReconfirmReminder => reservation.state != State::Registered,
+        MailKind::ReservationId => {
+            !matches!(reservation.state, State::Registered | State::Confirmed | State::OnAir)
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,148 @@
+//! The tasks that go on as long as the server does.
+
+use std::time::Duration;
+
+use tokio::{
+    select,
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use super::{Answer, Service, ServiceError, counts::count};
+use crate::limits::{DEPTH_EVERY, OUTBOX_BATCH, OUTBOX_ROUNDS_MAX, PUBLISH_EVERY, ROUND_EVERY};
+
+impl Service {
+    /// Does what comes by itself, until `stop` says `true` or its sender is gone: what is due, mails, money, the
+    /// schedule, the numbers of viewers.
+    pub async fn run(self, stop: watch::Receiver<bool>) {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(self.clone().keep_time(stop.clone()));
+        tasks.spawn(self.clone().keep_publishing(stop.clone()));
+        tasks.spawn(self.clone().keep_observing(stop.clone()));
+        tasks.spawn(self.clone().keep_writing_down(stop.clone()));
+        tasks.spawn(self.clone().keep_mailing(stop.clone()));
+        tasks.spawn(self.clone().keep_collecting(stop.clone()));
+        tasks.spawn(self.keep_counting(stop));
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a task of the reservation side ended");
+            }
+        }
+    }
+
+    async fn keep_time(self, mut stop: watch::Receiver<bool>) {
+        loop {
+            let done = self.do_due().await;
+            self.noted("what is due", done);
+            // Windows, and with them most of what is due, lie on whole seconds.
+            let micros = self.now().as_micros().rem_euclid(1_000_000);
+            let wait = Duration::from_micros(1_000_001_u64.saturating_sub(micros.unsigned_abs()));
+            if !waited(&mut stop, None, wait).await {
+                return;
+            }
+        }
+    }
+
+    async fn keep_publishing(self, mut stop: watch::Receiver<bool>) {
+        loop {
+            // A store that does not answer keeps nobody from asking again.
+            match timeout(PUBLISH_EVERY, self.publish()).await {
+                Ok(Ok(_) | Err(ServiceError::Internal(_))) => {}
+                Ok(Err(error)) => drop(self.noted::<()>("the schedule", Err(error))),
+                Err(_) => tracing::warn!("the schedule could not be read in time"),
+            }
+            if !waited(&mut stop, Some(&self.0.changed.schedule), ROUND_EVERY).await {
+                return;
+            }
+        }
+    }
+
+    async fn keep_observing(self, mut stop: watch::Receiver<bool>) {
+        loop {
+            self.see();
+            if !waited(&mut stop, None, ROUND_EVERY).await {
+                return;
+            }
+        }
+    }
+
+    /// Apart from seeing, which must not wait for a store that is slow.
+    async fn keep_writing_down(self, mut stop: watch::Receiver<bool>) {
+        loop {
+            let written = self.flush_observed().await;
+            self.noted("numbers of viewers", written);
+            if !waited(&mut stop, Some(&self.0.changed.observed), ROUND_EVERY).await {
+                return;
+            }
+        }
+    }
+
+    async fn keep_mailing(self, mut stop: watch::Receiver<bool>) {
+        loop {
+            for _ in 0..OUTBOX_ROUNDS_MAX {
+                let taken = self.send_mails().await;
+                if !self.noted("mails", taken).is_some_and(|taken| taken == OUTBOX_BATCH) {
+                    break;
+                }
+            }
+            if !waited(&mut stop, Some(&self.0.changed.mails), ROUND_EVERY).await {
+                return;
+            }
+        }
+    }
+
+    async fn keep_collecting(self, mut stop: watch::Receiver<bool>) {
+        loop {
+            for _ in 0..OUTBOX_ROUNDS_MAX {
+                let taken = self.move_due_money().await;
+                if !self.noted("payments", taken).is_some_and(|taken| taken == OUTBOX_BATCH) {
+                    break;
+                }
+            }
+            if !waited(&mut stop, Some(&self.0.changed.payments), ROUND_EVERY).await {
+                return;
+            }
+        }
+    }
+
+    async fn keep_counting(self, mut stop: watch::Receiver<bool>) {
+        loop {
+            let depth = self.count_outboxes().await;
+            self.noted("the outboxes", depth);
+            if !waited(&mut stop, None, DEPTH_EVERY).await {
+                return;
+            }
+        }
+    }
+
+    async fn count_outboxes(&self) -> Answer<()> {
+        let depth = self.0.store.read().await?.outbox_depth().await?;
+        *self.0.counts.outbox.lock() = depth;
+        Ok(())
+    }
+
+    fn noted<T>(&self, what: &str, answer: Answer<T>) -> Option<T> {
+        answer
+            .map_err(|error| {
+                count(&self.0.counts.store_errors);
+                tracing::warn!(what, %error, "waits: tried again within a second");
+            })
+            .ok()
+    }
+}
+
+/// Waits until woken, or for `span`. `false`: it is time to stop.
+async fn waited(stop: &mut watch::Receiver<bool>, wake: Option<&Notify>, span: Duration) -> bool {
+    let woken = async {
+        match wake {
+            Some(wake) => wake.notified().await,
+            None => std::future::pending().await,
+        }
+    };
+    select! {
+        _ = stop.wait_for(|stop| *stop) => false,
+        () = woken => true,
+        () = sleep(span) => true,
+    }
+}
