@@ -108,6 +108,11 @@ impl fmt::Debug for SessionKey {
 }
 
 impl Actor {
+    /// Whoever sits at the server's own command line: an operator without being a member.
+    pub const fn console() -> Self {
+        Self { member: MemberNumber(0), is_operator: true, scopes: Scopes::ALL, session: None }
+    }
+
     /// Refuses what the session or token does not cover.
     pub(super) fn need(&self, scope: Scope) -> Result<(), Refusal> {
         if !self.scopes.has(scope) {
