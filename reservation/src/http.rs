@@ -1,1 +1,236 @@
-//! To be filled.
+//! The HTTP API under `/api/v1`: how what `service` can do is asked for, and how the answer looks.
+//!
+//! Owns: [`router`]. Each address stands in the room of its subject; `problem` is the one table of refusals, `openapi`
+//! the document, `docs` its readable form.
+//! Not here: listening, TLS, header timeouts (the server's), deciding (`service`).
+//! Holds: what is documented is what is checked; every refusal is an RFC 9457 problem; no secret stands in an address.
+
+#![expect(unused_qualifications, reason = "utoipa's macros write whole paths")]
+
+mod auth;
+mod channels;
+mod docs;
+mod extract;
+mod guard;
+mod live;
+mod members;
+mod openapi;
+mod operator;
+mod problem;
+mod programs;
+mod reservation;
+mod reservations;
+mod shape;
+mod wire;
+
+use std::{net::IpAddr, sync::Arc};
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::State,
+    http::{HeaderValue, header},
+    middleware,
+    response::{Html, IntoResponse},
+    routing::any,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use self::{
+    extract::Path,
+    problem::{Answer, KINDS, PROBLEMS, Problem},
+    shape::Shapes,
+};
+use crate::service::Service;
+
+/// Under which everything stands.
+const BASE: &str = "/api/v1";
+
+/// What the edge must know beside the service's own settings.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// Where browsers find this server: scheme, host and port, without a slash at the end. With `https://` the session's
+    /// cookie is for TLS alone.
+    pub base_url: String,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpAddr>,
+}
+
+/// What every handler can reach.
+#[derive(Clone)]
+struct Api(Arc<Inner>);
+
+struct Inner {
+    service: Service,
+    settings: HttpSettings,
+    shapes: Shapes,
+    document: Bytes,
+    docs: String,
+    origin: String,
+}
+
+impl Api {
+    fn service(&self) -> &Service {
+        &self.0.service
+    }
+
+    fn settings(&self) -> &HttpSettings {
+        &self.0.settings
+    }
+
+    fn shapes(&self) -> &Shapes {
+        &self.0.shapes
+    }
+
+    /// Scheme, host and port, as browsers write them into `Origin`.
+    fn origin(&self) -> &str {
+        &self.0.origin
+    }
+
+    fn is_secure(&self) -> bool {
+        self.0.origin.starts_with("https://")
+    }
+
+    /// `__Host-` binds the cookie to this host and to TLS; browsers refuse it without.
+    fn cookie_name(&self) -> &'static str {
+        cookie_name(self.is_secure())
+    }
+}
+
+const fn cookie_name(is_secure: bool) -> &'static str {
+    if is_secure { "__Host-slotcast" } else { "slotcast" }
+}
+
+/// All addresses under `/api/v1`, ready to be served with
+/// [`into_make_service_with_connect_info`](Router::into_make_service_with_connect_info) of a `SocketAddr`.
+pub fn router(service: Service, settings: HttpSettings) -> Router {
+    let (routes, openapi) = OpenApiRouter::default().nest(BASE, routes()).split_for_parts();
+    let origin = origin_of(&settings.base_url);
+    let document = openapi::document(&openapi, &origin, cookie_name(origin.starts_with("https://")));
+    let shapes = Shapes::of(&document).unwrap_or_else(|error| {
+        // Nothing fits no shapes: every body is refused rather than let through unchecked.
+        tracing::error!(%error, "the API's document has a pattern that cannot be used");
+        Shapes::default()
+    });
+    let docs = docs::page(&document);
+    let document = Bytes::from(document.to_string());
+    let api = Api(Arc::new(Inner { service, settings, shapes, document, docs, origin }));
+    routes
+        .route(BASE, any(guard::unknown_address))
+        .route(&format!("{BASE}/{{*rest}}"), any(guard::unknown_address))
+        .method_not_allowed_fallback(guard::unknown_method)
+        .layer(middleware::from_fn_with_state(api.clone(), guard::guard))
+        .with_state(api)
+}
+
+fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::default()
+        .merge(members::routes())
+        .merge(channels::routes())
+        .merge(reservations::routes())
+        .merge(live::routes())
+        .merge(programs::routes())
+        .merge(operator::routes())
+        .routes(routes!(document))
+        .routes(routes!(documentation))
+        .routes(routes!(problem_kind))
+}
+
+/// Scheme, host and port of an address, in lower case, a default port left out: as browsers write `Origin`.
+fn origin_of(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let origin = format!("{scheme}://{host}").to_ascii_lowercase();
+    let default = if origin.starts_with("https://") { ":443" } else { ":80" };
+    origin.strip_suffix(default).map(str::to_owned).unwrap_or(origin)
+}
+
+/// This document
+///
+/// OpenAPI 3.1.
+#[utoipa::path(get, path = "/openapi.json", tag = "About", operation_id = "openapi",
+    responses((status = 200, description = "The document.", body = serde_json::Value)))]
+async fn document(State(api): State<Api>) -> impl IntoResponse {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    ];
+    (headers, api.0.document.clone())
+}
+
+/// The same for people
+#[utoipa::path(get, path = "/docs", tag = "About", operation_id = "docs",
+    responses((status = 200, description = "A page.", body = String, content_type = "text/html")))]
+async fn documentation(State(api): State<Api>) -> impl IntoResponse {
+    ([(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))], Html(api.0.docs.clone()))
+}
+
+/// A kind of problem by its code.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+struct ProblemPath {
+    /// Last part of the problem's `type`.
+    #[param(pattern = "@code", min_length = 1, max_length = 40, example = "slot-taken")]
+    code: String,
+}
+
+/// A kind of problem, explained.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProblemKind)]
+struct ProblemKindBody {
+    #[serde(rename = "type")]
+    #[schema(format = "uri-reference")]
+    kind: String,
+    /// What it is.
+    title: String,
+    /// The HTTP status that it comes with.
+    status: u16,
+    /// What to do next.
+    next: String,
+}
+
+/// A kind of problem
+///
+/// What the `type` of a problem leads to.
+#[utoipa::path(get, path = "/problems/{code}", tag = "About", operation_id = "problem_kind",
+    params(ProblemPath),
+    responses((status = 200, description = "Explained.", body = ProblemKindBody)))]
+async fn problem_kind(Path(path): Path<ProblemPath>) -> Answer {
+    let kind = KINDS.iter().find(|kind| kind.code == path.code);
+    let kind = kind.ok_or_else(|| Problem::new(problem::NOT_FOUND, "There is no such kind of problem."))?;
+    let body = ProblemKindBody {
+        kind: format!("{PROBLEMS}/{}", kind.code),
+        title: kind.title.to_owned(),
+        status: kind.status,
+        next: kind.next.to_owned(),
+    };
+    Ok(Json(body).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_written_as_browsers_do() {
+        for (url, origin) in [
+            ("https://Cast.Example", "https://cast.example"),
+            ("https://cast.example:443/x", "https://cast.example"),
+            ("http://localhost:8080", "http://localhost:8080"),
+            ("http://localhost:80/", "http://localhost"),
+            ("http://[::1]:8080", "http://[::1]:8080"),
+        ] {
+            assert_eq!(origin_of(url), origin);
+        }
+    }
+
+    #[test]
+    fn every_kind_of_problem_has_a_code_of_its_own() {
+        for (at, kind) in KINDS.iter().enumerate() {
+            assert!(KINDS[..at].iter().all(|other| other.code != kind.code), "{}", kind.code);
+            assert!((400..600).contains(&kind.status) && kind.next.ends_with('.'), "{}", kind.code);
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! What anybody may see: today's live, the program guide, a program's page, what the operator recommends.
+//!
+//! Holds: secret programs appear in none of it but for their owner and operators.
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    Api,
+    auth::MaybeCaller,
+    extract::{Path, Query},
+    problem::{self, Answer, Problem},
+    wire::{
+        KindBody, ListBody, NumberPath, OpenLevelBody, StateBody, WindowBody, date_of, month_of, zone_of,
+    },
+};
+use crate::{
+    domain::words::ReservationNumber,
+    service::{GuideDay, Listing},
+};
+
+/// The addresses of this room.
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::default()
+        .routes(routes!(today))
+        .routes(routes!(guide))
+        .routes(routes!(guide_calendar))
+        .routes(routes!(program))
+        .routes(routes!(pickups))
+}
+
+/// Whether a program may be entered as of now.
+#[derive(Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+enum Door {
+    /// On air, and a seat is free.
+    Open,
+    /// Not on air, or every seat is taken.
+    Close,
+}
+
+/// A program as anybody may see it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Listing)]
+pub(super) struct ListingBody {
+    number: i64,
+    kind: KindBody,
+    state: StateBody,
+    /// The channel's number.
+    channel: u16,
+    channel_name: String,
+    window: WindowBody,
+    title: String,
+    genre: String,
+    outline: String,
+    details: String,
+    open_level: OpenLevelBody,
+    /// Whether only members may watch.
+    is_for_members: bool,
+    /// Who broadcasts.
+    broadcaster: String,
+    /// Where the program shows it.
+    email: Option<String>,
+    /// Where the program shows it.
+    web: Option<String>,
+    door: Door,
+    /// Whether media goes to viewers now.
+    is_on_air: bool,
+    /// How many may watch at once.
+    seats: u32,
+    /// How many watch now.
+    viewers: u32,
+    /// Whether it is a stored program.
+    is_on_demand: bool,
+    /// Where a player finds it.
+    watch_url: String,
+    version: i64,
+}
+
+impl From<&Listing> for ListingBody {
+    fn from(listing: &Listing) -> Self {
+        Self {
+            number: listing.number.0,
+            kind: listing.kind.into(),
+            state: listing.state.into(),
+            channel: listing.channel.0,
+            channel_name: listing.channel_name.to_string(),
+            window: listing.window.into(),
+            title: listing.title.clone(),
+            genre: listing.genre.clone(),
+            outline: listing.outline.clone(),
+            details: listing.details.clone(),
+            open_level: listing.open_level.into(),
+            is_for_members: listing.is_for_members,
+            broadcaster: listing.broadcaster.clone(),
+            email: listing.email.as_ref().map(ToString::to_string),
+            web: listing.web.clone(),
+            door: if listing.is_open { Door::Open } else { Door::Close },
+            is_on_air: listing.is_on_air,
+            seats: listing.seats.count(),
+            viewers: listing.viewers,
+            is_on_demand: listing.is_on_demand,
+            watch_url: listing.watch_url.clone(),
+            version: listing.version,
+        }
+    }
+}
+
+fn listed(listings: &[Listing]) -> ListBody<ListingBody> {
+    ListBody::whole(listings.iter().map(ListingBody::from).collect())
+}
+
+/// Today's live
+///
+/// Special programs first, then private ones, each by start; today is the provider's.
+#[utoipa::path(get, path = "/today", tag = "Programs", operation_id = "today",
+    responses((status = 200, description = "As of now.", body = ListBody<ListingBody>)),
+    extensions(("x-slotcast" = json!({ "scope": "maybe" }))))]
+async fn today(State(api): State<Api>, MaybeCaller(actor): MaybeCaller) -> Answer {
+    Ok(Json(listed(&api.service().today(actor.as_ref()).await?)).into_response())
+}
+
+/// Which part of the guide.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct GuideQuery {
+    /// One day; not with `month`.
+    #[param(format = Date, max_length = 10, example = "2026-11-25")]
+    day: Option<String>,
+    /// One month; this one where neither is given.
+    #[param(pattern = "@month", min_length = 7, max_length = 7)]
+    month: Option<String>,
+    /// IANA time zone whose days are meant; the provider's where it is left out.
+    #[param(example = "Europe/Berlin")]
+    zone: Option<String>,
+}
+
+/// One day of the guide.
+#[derive(Serialize, ToSchema)]
+#[schema(as = GuideDay)]
+struct GuideDayBody {
+    #[schema(format = Date)]
+    date: String,
+    programs: Vec<ListingBody>,
+}
+
+impl From<&GuideDay> for GuideDayBody {
+    fn from(day: &GuideDay) -> Self {
+        Self { date: day.date.to_string(), programs: day.programs.iter().map(ListingBody::from).collect() }
+    }
+}
+
+/// The program guide
+///
+/// A month's programs by day, or those of one day. With `If-None-Match` it is sent only where it has changed.
+#[utoipa::path(get, path = "/guide", tag = "Programs", operation_id = "guide",
+    params(GuideQuery),
+    responses(
+        (status = 200, description = "Days, each with its programs by start.", body = ListBody<GuideDayBody>,
+            headers(("ETag" = String, description = "Of this content."))),
+        (status = 304, description = "Not changed.")),
+    extensions(("x-slotcast" = json!({ "problems": ["not-found"] }))))]
+async fn guide(State(api): State<Api>, headers: HeaderMap, Query(query): Query<GuideQuery>) -> Answer {
+    let zone = zone_of(query.zone.as_deref())?;
+    let days = match (query.day, query.month) {
+        (Some(day), _) => {
+            let date = date_of(&day)?;
+            let programs = api.service().guide_day(date, zone).await?;
+            vec![GuideDay { date, programs }]
+        }
+        (None, month) => {
+            let (year, month) = match month {
+                Some(month) => month_of(&month)?,
+                None => this_month(&api),
+            };
+            api.service().guide_month(year, month, zone).await?
+        }
+    };
+    let body = ListBody::whole(days.iter().map(GuideDayBody::from).collect());
+    let text = serde_json::to_string(&body)
+        .map_err(|_| Problem::new(problem::INTERNAL, "The guide could not be written."))?;
+    Ok(conditional(&headers, "application/json", text))
+}
+
+/// The provider's month.
+fn this_month(api: &Api) -> (i16, i8) {
+    let now = jiff::Timestamp::from_microsecond(api.service().now().as_micros()).unwrap_or_default();
+    let today = now.to_zoned(api.service().rules().zone.clone()).date();
+    (today.year(), today.month())
+}
+
+/// The whole text, or 304 where the asker has it already (RFC 9110 §13.1.2).
+fn conditional(headers: &HeaderMap, media_type: &'static str, text: String) -> Response {
+    let hash = Sha256::digest(text.as_bytes());
+    let tag: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let tag = format!("\"{tag}\"");
+    let has_it = headers
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|known| matches!(known.trim().trim_start_matches("W/"), known if known == tag || known == "*"));
+    let tag = HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("\"\""));
+    let headers = [
+        (header::ETAG, tag),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (header::VARY, HeaderValue::from_static("Accept")),
+    ];
+    if has_it {
+        return (StatusCode::NOT_MODIFIED, headers).into_response();
+    }
+    (headers, [(header::CONTENT_TYPE, HeaderValue::from_static(media_type))], text).into_response()
+}
+
+/// Which month.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct CalendarQuery {
+    /// This one where it is left out.
+    #[param(pattern = "@month", min_length = 7, max_length = 7, example = "2026-11")]
+    month: Option<String>,
+}
+
+/// The program guide as a calendar
+///
+/// iCalendar (RFC 5545): a calendar program can subscribe to it.
+#[utoipa::path(get, path = "/guide.ics", tag = "Programs", operation_id = "guide_calendar",
+    params(CalendarQuery),
+    responses(
+        (status = 200, description = "One event for each program.", body = String, content_type = "text/calendar",
+            headers(("ETag" = String, description = "Of this content."))),
+        (status = 304, description = "Not changed.")),
+    extensions(("x-slotcast" = json!({ "problems": ["not-found"] }))))]
+async fn guide_calendar(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    Query(query): Query<CalendarQuery>,
+) -> Answer {
+    let (year, month) = match query.month {
+        Some(month) => month_of(&month)?,
+        None => this_month(&api),
+    };
+    let text = api.service().guide_calendar(year, month).await?;
+    Ok(conditional(&headers, "text/calendar; charset=utf-8", text))
+}
+
+/// A program's page
+///
+/// With OPEN or CLOSE as of now.
+#[utoipa::path(get, path = "/programs/{number}", tag = "Programs", operation_id = "program",
+    params(NumberPath),
+    responses((status = 200, description = "As of now.", body = ListingBody)),
+    extensions(("x-slotcast" = json!({ "scope": "maybe" }))))]
+async fn program(
+    State(api): State<Api>,
+    MaybeCaller(actor): MaybeCaller,
+    Path(path): Path<NumberPath>,
+) -> Answer {
+    let listing = api.service().program(actor.as_ref(), ReservationNumber(path.number)).await?;
+    Ok(Json(ListingBody::from(&listing)).into_response())
+}
+
+/// What the operator recommends.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PickedProgram)]
+struct PickupBody {
+    /// Why, in the operator's words.
+    note: String,
+    /// Lower ones come first.
+    position: i32,
+    program: ListingBody,
+}
+
+/// Program pickup
+///
+/// What the operator recommends, by position.
+#[utoipa::path(get, path = "/pickups", tag = "Programs", operation_id = "pickups",
+    responses((status = 200, description = "By position.", body = ListBody<PickupBody>)))]
+async fn pickups(State(api): State<Api>) -> Answer {
+    let pickups = api.service().pickups().await?;
+    let items = pickups
+        .iter()
+        .map(|(pickup, listing)| PickupBody {
+            note: pickup.note.clone(),
+            position: pickup.position,
+            program: listing.into(),
+        })
+        .collect();
+    Ok(Json(ListBody::whole(items)).into_response())
+}
