@@ -221,7 +221,7 @@ fn gstreamer(plan: EncoderPlan, transport: Transport, url: &str) -> Words {
     if let Some(video) = plan.video {
         let VideoPlan { bits_per_second, width, height, frame_rate } = video;
         words = words.and(&format!(
-            "videotestsrc is-live=true ! video/x-raw,width={width},height={height},framerate={frame_rate}/1 ! \
+            "videotestsrc is-live=true pattern=ball ! video/x-raw,width={width},height={height},framerate={frame_rate}/1 ! \
              x264enc tune=zerolatency speed-preset=veryfast bitrate={} vbv-buf-capacity=1000 key-int-max={} ! \
              h264parse ! queue ! out.",
             bits_per_second / 1_000,
@@ -231,7 +231,10 @@ fn gstreamer(plan: EncoderPlan, transport: Transport, url: &str) -> Words {
     let AudioPlan { codec, bits_per_second, channels } = plan.audio;
     let encoder = match codec {
         AudioCodec::Opus => format!(
-            "opusenc bitrate={bits_per_second} bitrate-type=constrained-vbr frame-size=60 audio-type=voice ! opusparse"
+            "opusenc bitrate={bits_per_second} bitrate-type=constrained-vbr bandwidth={} frame-size=60 \
+             audio-type=voice ! opusparse",
+            // A pure tone at 8 kbit/s takes twice that where the encoder may use the full band.
+            if bits_per_second < 12_000 { "narrowband" } else { "fullband" }
         ),
         AudioCodec::Aac => format!("avenc_aac bitrate={bits_per_second} ! aacparse"),
     };
