@@ -16,6 +16,11 @@ pub const PASSWORDS_AT_ONCE: usize = 2;
 /// A password that could not be hashed within this is refused with "too many".
 pub const PASSWORD_WAIT_MAX: Duration = Duration::from_secs(8);
 
+/// Settings files that are sealed at once: a passphrase takes 64 MiB each.
+pub const SEALS_AT_ONCE: usize = 2;
+/// A settings file that could not be sealed within this is refused with "too many".
+pub const SEAL_WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// Tokens of one member.
 pub const TOKENS_MAX: usize = 50;
 /// A token lives at most this long.

@@ -32,7 +32,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use slotcast_core::time::{Clock, WallTime};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 pub use actor::{Actor, Scope, Scopes};
 pub use booking::{Idempotency, ProgramEdit};
@@ -59,7 +59,7 @@ use crate::{
         rules::{self, Rules},
         words::{Amount, Email, MemberNumber, UserId},
     },
-    limits::Budgets,
+    limits::{Budgets, SEALS_AT_ONCE},
     mail::Post,
     payments::Payments,
     settings,
@@ -109,6 +109,7 @@ struct Inner {
     clock: Clock,
     settings: Settings,
     passwords: Passwords,
+    sealing: Semaphore,
     tries: Tries,
     counts: Counts,
     /// Something was committed that the streaming side, the mail or the money waits for.
@@ -172,6 +173,7 @@ impl Service {
             clock,
             settings,
             passwords,
+            sealing: Semaphore::new(SEALS_AT_ONCE),
             tries,
             counts,
             changed,

@@ -1,13 +1,19 @@
 //! Channels, what of them is free, and what a window would cost.
 
-use jiff::{civil::Date, tz::TimeZone};
+use std::{collections::HashSet, time::Duration};
+
+use jiff::{Span, civil::Date, tz::TimeZone};
 use slotcast_core::{
     time::WallTime,
     words::{ChannelNumber, Window},
 };
 
-use super::{Actor, Answer, Service, error::unready};
-use crate::domain::{refusal::Refusal, reservation::SoldChannel, rules::Quote};
+use super::{Actor, Answer, Service};
+use crate::domain::{
+    refusal::{FieldProblem, Refusal},
+    reservation::SoldChannel,
+    rules::{self, Quote, Rules},
+};
 
 /// One day of all channels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,25 +86,73 @@ pub struct QuoteAnswer {
 impl Service {
     /// Every channel that is sold, by number.
     pub async fn channels(&self) -> Answer<Vec<SoldChannel>> {
-        unready()
+        let mut channels = self.0.store.read().await?.channels().await?;
+        channels.retain(|channel| !channel.is_retired);
+        Ok(channels)
     }
 
     /// One channel, sold or retired.
     pub async fn channel(&self, number: ChannelNumber) -> Answer<SoldChannel> {
-        let _ = number;
-        unready()
+        let channels = self.0.store.read().await?.channels().await?;
+        let found = channels.into_iter().find(|channel| channel.number == number);
+        Ok(found.ok_or(Refusal::NotFound("channel"))?)
     }
 
     /// What is free and taken on a day. `zone`: whose day; `None`: the provider's.
     pub async fn day(&self, date: Date, zone: Option<TimeZone>) -> Answer<Day> {
-        let _ = (date, zone);
-        unready()
+        let zone = zone.unwrap_or_else(|| self.rules().zone.clone());
+        let (from, to) = day_of(date, &zone)?;
+        let slots = Slots::of(self.rules(), from, to, self.now());
+        let (channels, taken) = self.sold_and_taken(&slots).await?;
+        let channels = channels
+            .into_iter()
+            .map(|channel| {
+                let is_taken = |slot| taken.contains(&(channel.number, slot));
+                let free = slots.joined(|slot| slots.may_be_sold(slot) && !is_taken(slot));
+                ChannelDay { free, taken: slots.joined(is_taken), channel }
+            })
+            .collect();
+        Ok(Day { date, from, to, channels })
     }
 
     /// How much is free and taken on each day of a month. `zone`: whose days; `None`: the provider's.
     pub async fn month(&self, year: i16, month: i8, zone: Option<TimeZone>) -> Answer<Month> {
-        let _ = (year, month, zone);
-        unready()
+        let zone = zone.unwrap_or_else(|| self.rules().zone.clone());
+        let dates = dates_of(year, month)?;
+        let days: Vec<_> =
+            dates.iter().map(|date| Ok((*date, day_of(*date, &zone)?))).collect::<Result<_, Refusal>>()?;
+        let (Some((_, (from, _))), Some((_, (_, to)))) = (days.first(), days.last()) else {
+            return Err(no_such_date().into());
+        };
+        let (from, to) = (*from, *to);
+        let (channels, taken) = self.sold_and_taken(&Slots::of(self.rules(), from, to, self.now())).await?;
+        let mut month = Month { from, to, days: Vec::with_capacity(days.len()) };
+        for (date, (from, to)) in days {
+            let slots = Slots::of(self.rules(), from, to, self.now());
+            let count = |channel: &SoldChannel| {
+                let is_taken = |slot: &WallTime| taken.contains(&(channel.number, *slot));
+                let taken = slots.starts.iter().filter(|slot| is_taken(slot)).count();
+                let free =
+                    slots.starts.iter().filter(|slot| slots.may_be_sold(**slot) && !is_taken(slot)).count();
+                ChannelMonthDay { channel: channel.number, free: free as u32, taken: taken as u32 }
+            };
+            month.days.push(MonthDay { date, channels: channels.iter().map(count).collect() });
+        }
+        Ok(month)
+    }
+
+    /// Channels that are sold, and which of the slots somebody has.
+    async fn sold_and_taken(&self, slots: &Slots) -> Answer<(Vec<SoldChannel>, TakenSet)> {
+        let mut reads = self.0.store.read().await?;
+        let mut channels = reads.channels().await?;
+        channels.retain(|channel| !channel.is_retired);
+        let taken = match (slots.starts.first(), slots.starts.last()) {
+            (Some(first), Some(last)) => {
+                reads.taken_slots(None, *first, last.saturating_add(slots.length)).await?
+            }
+            _ => Vec::new(),
+        };
+        Ok((channels, taken.into_iter().map(|slot| (slot.channel, slot.start)).collect()))
     }
 
     /// What a window would cost. `actor`: its month's limit and kind are looked at too.
@@ -111,7 +165,106 @@ impl Service {
         channel: ChannelNumber,
         window: Window,
     ) -> Answer<QuoteAnswer> {
-        let _ = (actor, channel, window);
-        unready()
+        let (now, rules) = (self.now(), self.rules());
+        let slots = rules.slots(window)?;
+        let mut reads = self.0.store.read().await?;
+        let channels = reads.channels().await?;
+        let found = channels.into_iter().find(|sold| sold.number == channel);
+        let sold = found.ok_or(Refusal::NotFound("channel"))?;
+        let quote = Rules::quote(slots.len() as u32, sold.toll)?;
+        let mut reasons = Vec::new();
+        if sold.is_retired {
+            reasons.push(Refusal::ChannelRetired(channel));
+        }
+        reasons.extend(rules::check_times(window, rules, now).err());
+        let taken: Vec<_> = reads
+            .taken_slots(Some(channel), window.start(), window.end())
+            .await?
+            .into_iter()
+            .map(|slot| slot.start)
+            .collect();
+        if !taken.is_empty() {
+            reasons.push(Refusal::SlotTaken { channel, taken });
+        }
+        if let Some(actor) = actor {
+            let member = reads.member(actor.member).await?.ok_or(Refusal::NotLoggedIn)?;
+            reasons.extend(rules::may_book(&member).err());
+            for month in rules.months(&slots) {
+                let used = reads.slots_of(member.number, month.from, month.to).await?;
+                if used.saturating_add(month.asked) > rules.month_slots_max {
+                    let (slots_max, asked) = (rules.month_slots_max, month.asked);
+                    reasons.push(Refusal::MonthLimit { slots_max, used, asked });
+                }
+            }
+        }
+        Ok(QuoteAnswer { channel: sold, window, quote, reasons })
     }
+}
+
+type TakenSet = HashSet<(ChannelNumber, WallTime)>;
+
+/// The slots that begin in a span of time.
+struct Slots {
+    starts: Vec<WallTime>,
+    length: Duration,
+    /// A slot that is over by then is not sold any more.
+    now: WallTime,
+    /// A slot must end by then to be sold.
+    until: WallTime,
+}
+
+impl Slots {
+    fn of(rules: &Rules, from: WallTime, to: WallTime, now: WallTime) -> Self {
+        let mut start = rules.slot_of(from);
+        if start < from {
+            start = start.saturating_add(rules.slot);
+        }
+        let mut starts = Vec::new();
+        while start < to {
+            starts.push(start);
+            start = start.saturating_add(rules.slot);
+        }
+        Self { starts, length: rules.slot, now, until: now.saturating_add(rules.ahead_max) }
+    }
+
+    fn may_be_sold(&self, start: WallTime) -> bool {
+        let end = start.saturating_add(self.length);
+        self.now < end && end <= self.until
+    }
+
+    /// The slots that are so, joined where they touch.
+    fn joined(&self, is_so: impl Fn(WallTime) -> bool) -> Vec<Window> {
+        let mut joined: Vec<Window> = Vec::new();
+        for start in self.starts.iter().copied().filter(|start| is_so(*start)) {
+            let end = start.saturating_add(self.length);
+            let from = match joined.last() {
+                Some(last) if last.end() == start => last.start(),
+                _ => start,
+            };
+            if from < start {
+                joined.pop();
+            }
+            joined.extend(Window::new(from, end).ok());
+        }
+        joined
+    }
+}
+
+/// The first moments of a day and of the next one.
+pub(super) fn day_of(date: Date, zone: &TimeZone) -> Result<(WallTime, WallTime), Refusal> {
+    let next = date.tomorrow().map_err(|_| no_such_date())?;
+    let from = rules::start_of(date, zone).ok_or_else(no_such_date)?;
+    let to = rules::start_of(next, zone).ok_or_else(no_such_date)?;
+    Ok((from, to))
+}
+
+/// The days of a month.
+pub(super) fn dates_of(year: i16, month: i8) -> Result<Vec<Date>, Refusal> {
+    let first = Date::new(year, month, 1).map_err(|_| no_such_date())?;
+    Ok(first.series(Span::new().days(1)).take(first.days_in_month() as usize).collect())
+}
+
+fn no_such_date() -> Refusal {
+    let expected = "a date of a calendar".to_owned();
+    Refusal::Invalid(vec![FieldProblem { field: "date", expected }])
 }

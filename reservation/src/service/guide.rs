@@ -2,19 +2,30 @@
 //!
 //! Holds: secret programs appear in none of it.
 
+use std::collections::{BTreeMap, HashMap};
+
+use icalendar::{Calendar, Component, Event};
 use jiff::{civil::Date, tz::TimeZone};
 use slotcast_core::{
     time::WallTime,
     words::{ChannelName, ChannelNumber, OpenLevel, Seats, Window},
 };
 
-use super::{Actor, Answer, Service, error::unready};
+use super::{
+    Actor, Answer, Scope, Service, ServiceError,
+    calendar::{dates_of, day_of},
+};
 use crate::{
     domain::{
-        reservation::{ProgramKind, State},
-        words::{Email, ReservationNumber},
+        member::Member,
+        refusal::Refusal,
+        reservation::{ProgramKind, Reservation, State},
+        rules,
+        words::{Email, MemberNumber, ReservationNumber},
     },
-    store::Pickup,
+    limits::{GUIDE_ITEMS_MAX, ROWS_AT_ONCE},
+    store::{Page, Pickup, Reads, ReservationFilter},
+    streaming::{Link, Live},
 };
 
 /// A program as anybody may see it.
@@ -84,41 +95,203 @@ pub struct ProviderTime {
     pub offset_ms: Option<i64>,
 }
 
+/// What a list of programs is made with.
+struct Lister<'a> {
+    service: &'a Service,
+    channels: HashMap<ChannelNumber, ChannelName>,
+    members: HashMap<MemberNumber, Member>,
+    live: BTreeMap<ReservationNumber, Live>,
+    now: WallTime,
+}
+
+impl<'a> Lister<'a> {
+    async fn new(service: &'a Service, reads: &mut (dyn Reads + '_)) -> Answer<Self> {
+        let channels = reads.channels().await?;
+        Ok(Self {
+            service,
+            channels: channels.into_iter().map(|channel| (channel.number, channel.name)).collect(),
+            members: HashMap::new(),
+            live: service.0.streaming.live(),
+            now: service.now(),
+        })
+    }
+
+    /// `None`: its channel or member is gone.
+    async fn listing(
+        &mut self,
+        reads: &mut (dyn Reads + '_),
+        reservation: Reservation,
+    ) -> Answer<Option<Listing>> {
+        if !self.members.contains_key(&reservation.member)
+            && let Some(member) = reads.member(reservation.member).await?
+        {
+            self.members.insert(reservation.member, member);
+        }
+        let found = (self.members.get(&reservation.member), self.channels.get(&reservation.channel));
+        let (Some(member), Some(name)) = found else { return Ok(None) };
+        let live = self.live.get(&reservation.number);
+        let viewers = live.map_or(0, |live| live.viewers);
+        let is_on_air = live.is_some_and(|live| live.link == Link::OnAir)
+            && matches!(reservation.state, State::Confirmed | State::OnAir)
+            && reservation.window.contains(self.now);
+        let program = reservation.program;
+        Ok(Some(Listing {
+            number: reservation.number,
+            kind: reservation.kind,
+            state: reservation.state,
+            channel: reservation.channel,
+            channel_name: name.clone(),
+            window: reservation.window,
+            title: program.title,
+            genre: program.genre,
+            outline: program.outline,
+            details: program.details,
+            open_level: program.open_level,
+            is_for_members: self.service.rules().public_to_members_only,
+            broadcaster: member.name.clone(),
+            email: program.show_email.then(|| member.email.clone()),
+            web: if program.show_web { member.web.clone() } else { None },
+            is_open: is_on_air && viewers < reservation.seats.count(),
+            is_on_air,
+            seats: reservation.seats,
+            viewers,
+            is_on_demand: false,
+            watch_url: self.service.watch_url(name),
+            version: reservation.version,
+        }))
+    }
+}
+
+/// The states in which a program is announced: the terms are accepted, nobody cancelled.
+fn announced() -> Vec<State> {
+    let is_announced = |state: &State| !matches!(state, State::Held | State::Cancelled(_));
+    State::ALL.into_iter().filter(is_announced).collect()
+}
+
 impl Service {
     /// Today's live, in the provider's zone: special programs first, then private ones, each by start. `viewer` sees
     /// no more than others yet.
     pub async fn today(&self, viewer: Option<&Actor>) -> Answer<Vec<Listing>> {
         let _ = viewer;
-        unready()
+        let zone = &self.rules().zone;
+        let today = rules::zoned(self.now(), zone);
+        let today =
+            today.ok_or_else(|| ServiceError::Internal("the clock is beyond any calendar".to_owned()))?;
+        let (from, to) = day_of(today.date(), zone)?;
+        let mut listings = self.listings(from, to).await?;
+        listings.sort_by_key(|listing| listing.kind == ProgramKind::Private);
+        Ok(listings)
     }
 
     /// Programs whose window shares a moment with the day, by start. `zone`: whose day; `None`: the provider's.
     pub async fn guide_day(&self, date: Date, zone: Option<TimeZone>) -> Answer<Vec<Listing>> {
-        let _ = (date, zone);
-        unready()
+        let zone = zone.unwrap_or_else(|| self.rules().zone.clone());
+        let (from, to) = day_of(date, &zone)?;
+        self.listings(from, to).await
     }
 
-    /// A month's programs by day.
+    /// A month's programs by the day on which they begin.
     pub async fn guide_month(&self, year: i16, month: i8, zone: Option<TimeZone>) -> Answer<Vec<GuideDay>> {
-        let _ = (year, month, zone);
-        unready()
+        let zone = zone.unwrap_or_else(|| self.rules().zone.clone());
+        let (from, to) = month_span(year, month, &zone)?;
+        let listings = self.listings(from, to).await?;
+        let mut days = Vec::new();
+        for date in dates_of(year, month)? {
+            let (from, to) = day_of(date, &zone)?;
+            let is_its = |listing: &&Listing| {
+                let start = listing.window.start();
+                from <= start && start < to
+            };
+            days.push(GuideDay { date, programs: listings.iter().filter(is_its).cloned().collect() });
+        }
+        Ok(days)
     }
 
     /// A month's programs as iCalendar (RFC 5545).
     pub async fn guide_calendar(&self, year: i16, month: i8) -> Answer<String> {
-        let _ = (year, month);
-        unready()
+        let (from, to) = month_span(year, month, &self.rules().zone)?;
+        let listings = self.listings(from, to).await?;
+        let provider = &self.0.settings.provider;
+        let host = provider.from.as_str().rsplit('@').next().unwrap_or_default().to_owned();
+        let mut calendar = Calendar::new().name(&provider.name).done();
+        let made_at = stamp(self.now());
+        for listing in listings {
+            let mut event = Event::new();
+            event
+                .uid(&format!("{}@{host}", listing.number))
+                .summary(&listing.title)
+                .description(&[listing.outline.as_str(), listing.details.as_str()].join("\n"))
+                .url(&format!("{}/programs/{}", provider.base_url, listing.number))
+                .add_property("DTSTAMP", &made_at)
+                .add_property("DTSTART", stamp(listing.window.start()))
+                .add_property("DTEND", stamp(listing.window.end()));
+            if !listing.genre.is_empty() {
+                // One category; `icalendar` escapes what is a text's.
+                event.add_property("X-SLOTCAST-GENRE", &listing.genre);
+            }
+            calendar.push(event.done());
+        }
+        Ok(calendar.done().to_string())
     }
 
-    /// A program's page. Secret ones: `NotFound` but for their owner and operators.
+    /// A program's page. Secret ones, and those whose terms are not accepted or that were cancelled: `NotFound` but for
+    /// their owner and operators.
     pub async fn program(&self, viewer: Option<&Actor>, number: ReservationNumber) -> Answer<Listing> {
-        let _ = (viewer, number);
-        unready()
+        let mut reads = self.0.store.read().await?;
+        let reservation = reads.reservation(number).await?.ok_or(Refusal::NotFound("program"))?;
+        let is_listed =
+            reservation.program.open_level != OpenLevel::Secret && announced().contains(&reservation.state);
+        let is_theirs = viewer.is_some_and(|viewer| {
+            viewer.need(Scope::Read).is_ok() && viewer.own(Some(reservation.clone())).is_ok()
+        });
+        if !is_listed && !is_theirs {
+            return Err(Refusal::NotFound("program").into());
+        }
+        let mut lister = Lister::new(self, reads.as_mut()).await?;
+        let listing = lister.listing(reads.as_mut(), reservation).await?;
+        Ok(listing.ok_or(Refusal::NotFound("program"))?)
     }
 
-    /// What the operator recommends, by position; programs that are over or cancelled are left out.
+    /// What the operator recommends, by position; programs that are over, cancelled or secret are left out.
     pub async fn pickups(&self) -> Answer<Vec<(Pickup, Listing)>> {
-        unready()
+        let mut reads = self.0.store.read().await?;
+        let mut lister = Lister::new(self, reads.as_mut()).await?;
+        let mut found = Vec::new();
+        for pickup in reads.pickups().await? {
+            let Some(reservation) = reads.reservation(pickup.reservation).await? else { continue };
+            let is_to_come = matches!(reservation.state, State::Registered | State::Confirmed | State::OnAir)
+                && lister.now < reservation.window.end()
+                && reservation.program.open_level != OpenLevel::Secret;
+            if is_to_come && let Some(listing) = lister.listing(reads.as_mut(), reservation).await? {
+                found.push((pickup, listing));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Announced programs that share a moment with `[from, to)`, by start.
+    async fn listings(&self, from: WallTime, to: WallTime) -> Answer<Vec<Listing>> {
+        let filter = ReservationFilter {
+            between: Some((from, to)),
+            states: announced(),
+            listed_only: true,
+            ..ReservationFilter::default()
+        };
+        let mut reads = self.0.store.read().await?;
+        let mut lister = Lister::new(self, reads.as_mut()).await?;
+        let (mut listings, mut offset) = (Vec::new(), 0);
+        while listings.len() < GUIDE_ITEMS_MAX {
+            let rows = reads.reservations(&filter, Page { offset, limit: ROWS_AT_ONCE }).await?.items;
+            let is_last = rows.len() < ROWS_AT_ONCE as usize;
+            offset += ROWS_AT_ONCE;
+            for reservation in rows {
+                listings.extend(lister.listing(reads.as_mut(), reservation).await?);
+            }
+            if is_last {
+                break;
+            }
+        }
+        Ok(listings)
     }
 
     /// The provider's time. `theirs`: what the asker's clock says.
@@ -127,4 +300,19 @@ impl Service {
         let offset = |theirs: WallTime| theirs.as_micros().saturating_sub(now.as_micros()) / 1000;
         ProviderTime { now, offset_ms: theirs.map(offset) }
     }
+}
+
+fn month_span(year: i16, month: i8, zone: &TimeZone) -> Result<(WallTime, WallTime), Refusal> {
+    let dates = dates_of(year, month)?;
+    let (first, last) = (dates.first().copied(), dates.last().copied());
+    let (from, _) = day_of(first.unwrap_or_default(), zone)?;
+    let (_, to) = day_of(last.unwrap_or_default(), zone)?;
+    Ok((from, to))
+}
+
+/// RFC 5545 §3.3.5, form 2 (UTC).
+fn stamp(at: WallTime) -> String {
+    rules::zoned(at, &TimeZone::UTC)
+        .map(|zoned| zoned.strftime("%Y%m%dT%H%M%SZ").to_string())
+        .unwrap_or_default()
 }

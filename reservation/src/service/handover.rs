@@ -2,8 +2,21 @@
 
 use std::fmt;
 
-use super::{Actor, Answer, Service, error::unready};
-use crate::{domain::words::ReservationNumber, settings::SettingsFile};
+use tokio::{task::spawn_blocking, time::timeout};
+
+use super::{Actor, Answer, Scope, Service, ServiceError, money::is_right_id};
+use crate::{
+    domain::{
+        refusal::{FieldProblem, Refusal},
+        words::ReservationNumber,
+    },
+    limits::SEAL_WAIT_MAX,
+    settings::{
+        SettingsFile, file_name,
+        seal::{SealError, seal_for, seal_with_passphrase},
+    },
+    vault::ReservationId,
+};
 
 /// For whom a settings file is sealed.
 #[derive(Clone)]
@@ -34,6 +47,9 @@ pub struct SealedFile {
 
 impl Service {
     /// The settings file, sealed. Confirmed reservations have one, until their connect window is over.
+    ///
+    /// Refused: `WrongReservationId`, `WrongState`, `Invalid` (no such key, too short a passphrase), `TooMany` (wrong
+    /// IDs).
     pub async fn settings_file(
         &self,
         actor: &Actor,
@@ -41,8 +57,29 @@ impl Service {
         typed_id: &str,
         seal: Seal,
     ) -> Answer<SealedFile> {
-        let _ = (actor, number, typed_id, seal);
-        unready()
+        let (file, registered) = self.settings_of(actor, number, typed_id).await?;
+        let text = file.write().map_err(|error| ServiceError::Internal(format!("settings file: {error}")))?;
+        // Sealing with a passphrase is made to be slow.
+        let work = spawn_blocking(move || match seal {
+            Seal::Recipient(key) => match key.or(registered) {
+                Some(key) => seal_for(&key, &text).map_err(|error| problem("recipient", &error)),
+                None => Err(FieldProblem {
+                    field: "recipient",
+                    expected: "a terminal's key (age1…), since you registered none; or a passphrase"
+                        .to_owned(),
+                }),
+            },
+            Seal::Passphrase(passphrase) => {
+                seal_with_passphrase(&passphrase, &text).map_err(|error| problem("passphrase", &error))
+            }
+        });
+        let turn = timeout(SEAL_WAIT_MAX, self.0.sealing.acquire()).await;
+        let Ok(Ok(_turn)) = turn else {
+            return Err(Refusal::TooMany { retry_after: SEAL_WAIT_MAX.as_secs() }.into());
+        };
+        let sealed = work.await.map_err(|error| ServiceError::Internal(format!("sealing ended: {error}")))?;
+        let sealed = sealed.map_err(|problem| Refusal::Invalid(vec![problem]))?;
+        Ok(SealedFile { name: file_name(number), bytes: sealed.into_bytes() })
     }
 
     /// The same as values, for a page or a program that asked over TLS.
@@ -52,7 +89,42 @@ impl Service {
         number: ReservationNumber,
         typed_id: &str,
     ) -> Answer<SettingsFile> {
-        let _ = (actor, number, typed_id);
-        unready()
+        Ok(self.settings_of(actor, number, typed_id).await?.0)
     }
+
+    /// With the key of the member's terminal, where one is registered.
+    async fn settings_of(
+        &self,
+        actor: &Actor,
+        number: ReservationNumber,
+        typed_id: &str,
+    ) -> Answer<(SettingsFile, Option<String>)> {
+        actor.need(Scope::Broadcast)?;
+        self.0.tries.wrong_id.check(&actor.member, (self.0.clock)().mono)?;
+        let (now, typed) = (self.now(), ReservationId::from_typed(typed_id));
+        let mut reads = self.0.store.read().await?;
+        let reservation = actor.own(reads.reservation(number).await?)?;
+        let Some(id) = typed.filter(|typed| is_right_id(&reservation, Some(typed))) else {
+            let refused = Err(Refusal::WrongReservationId.into());
+            self.spend_wrong_id(actor, &refused);
+            return refused;
+        };
+        let connect = reservation.window.widened(self.rules().margins);
+        if !reservation.state.is_accounted() || connect.end() <= now {
+            let (command, state) = ("settings", reservation.state.name());
+            return Err(Refusal::WrongState { command, state }.into());
+        }
+        let channels = reads.channels().await?;
+        let channel = channels.into_iter().find(|channel| channel.number == reservation.channel);
+        let channel = channel.ok_or(Refusal::NotFound("channel"))?;
+        let terminal_key = reads.member(reservation.member).await?.and_then(|member| member.terminal_key);
+        let places = &self.0.settings.places;
+        let file = SettingsFile::for_reservation(&reservation, &id, &channel.name, places, now)
+            .map_err(|error| ServiceError::Internal(format!("settings file: {error}")))?;
+        Ok((file, terminal_key))
+    }
+}
+
+fn problem(field: &'static str, error: &SealError) -> FieldProblem {
+    FieldProblem { field, expected: error.to_string() }
 }

@@ -150,8 +150,8 @@ impl Service {
         Ok(actor(member, Scopes::ALL, Some(SessionKey(hash)))?)
     }
 
-    /// The CSRF token of a session: for a page that was loaded anew and has lost it. Only a browser that has the
-    /// cookie can ask.
+    /// A session's CSRF token again: for a page that was loaded anew and has lost it. Only a browser that has the cookie
+    /// can ask; whether the session is there is [`actor_of_session`](Self::actor_of_session)'s to say.
     pub fn csrf_of_session(&self, token: &str) -> String {
         random::csrf_of(token)
     }

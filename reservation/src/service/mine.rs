@@ -7,15 +7,18 @@ use slotcast_core::{
     words::{Seats, Window},
 };
 
-use super::{Actor, Answer, Service, error::unready};
+use super::{Actor, Answer, Scope, Service};
 use crate::{
     domain::{
         effects::LedgerTransaction,
         member::Member,
-        reservation::{Reservation, SoldChannel, State},
+        refusal::Refusal,
+        reservation::{Reservation, Settlement, SoldChannel, State},
+        rules,
         words::{Amount, ReservationNumber},
     },
-    store::{Listed, Page, ReservationFilter, Run, ViewerSample},
+    limits::{MY_OPEN_MAX, MY_PAST_MAX},
+    store::{Listed, Page, Reads, ReservationFilter, Run, ViewerSample},
     streaming::Link,
 };
 
@@ -125,36 +128,136 @@ pub struct MyChannel {
 impl Service {
     /// One reservation of the actor's (of anybody's, for an operator).
     pub async fn reservation(&self, actor: &Actor, number: ReservationNumber) -> Answer<Reservation> {
-        let _ = (actor, number);
-        unready()
+        actor.need(Scope::Read)?;
+        Ok(actor.own(self.0.store.read().await?.reservation(number).await?)?)
     }
 
-    /// The actor's reservations. `filter.member` counts for operators alone.
+    /// The actor's reservations. `filter.member` counts for operators alone: `None` means everybody's there.
     pub async fn reservations(
         &self,
         actor: &Actor,
         filter: ReservationFilter,
         page: Page,
     ) -> Answer<Listed<Reservation>> {
-        let _ = (actor, filter, page);
-        unready()
+        actor.need(Scope::Read)?;
+        let member = if actor.operates() { filter.member } else { Some(actor.member) };
+        let filter = ReservationFilter { member, ..filter };
+        Ok(self.0.store.read().await?.reservations(&filter, page).await?)
     }
 
     /// What the broadcaster sees while on air, and before.
     pub async fn status(&self, actor: &Actor, number: ReservationNumber) -> Answer<BroadcastStatus> {
-        let _ = (actor, number);
-        unready()
+        if !actor.scopes.has(Scope::Read) {
+            actor.need(Scope::Broadcast)?;
+        }
+        let now = self.now();
+        let mut reads = self.0.store.read().await?;
+        let found = actor.own(reads.reservation(number).await?)?;
+        let channels = reads.channels().await?;
+        let channel = channels.into_iter().find(|channel| channel.number == found.channel);
+        let channel = channel.ok_or(Refusal::NotFound("channel"))?;
+        let extension = self.extension_offer(reads.as_mut(), &found, now).await?;
+        drop(reads);
+        let live = self.0.streaming.live().remove(&number);
+        let window = found.window;
+        let over = found.over_at.unwrap_or_else(|| window.end()).min(window.end());
+        let until = now.clamp(window.start(), over.max(window.start()));
+        let link = live.as_ref().map_or(Link::Absent, |live| live.link);
+        let is_open = matches!(found.state, State::Confirmed | State::OnAir);
+        Ok(BroadcastStatus {
+            number,
+            state: found.state,
+            link,
+            is_on_air: link == Link::OnAir && is_open && window.contains(now),
+            now,
+            elapsed: until.since(window.start()),
+            remaining: over.since(until),
+            window,
+            connect: window.widened(self.rules().margins),
+            picture: live.as_ref().and_then(|live| live.picture),
+            bit_rate: live.as_ref().map_or(0, |live| live.bit_rate),
+            title: found.program.title,
+            watch_url: self.watch_url(&channel.name),
+            server: self.0.settings.places.name.clone(),
+            channel,
+            viewers: live.as_ref().map_or(0, |live| live.viewers),
+            seats: found.seats,
+            extension,
+        })
+    }
+
+    async fn extension_offer(
+        &self,
+        reads: &mut (dyn Reads + '_),
+        found: &Reservation,
+        now: WallTime,
+    ) -> Answer<ExtensionOffer> {
+        let (rules, end) = (self.rules(), found.window.end());
+        let is_open = matches!(found.state, State::Confirmed | State::OnAir) && now < end;
+        let length = rules.slots(found.window).map_or(u32::MAX, |slots| slots.len() as u32);
+        let most = rules.slots_max.saturating_sub(length);
+        if !is_open || most == 0 {
+            return Ok(ExtensionOffer::NotPossible);
+        }
+        let limit = end.saturating_add(rules.slot.saturating_mul(most));
+        let taken = reads.taken_slots(Some(found.channel), end, limit).await?;
+        let next = taken.iter().map(|slot| slot.start).min().unwrap_or(limit);
+        let slots_max = u32::try_from(next.since(end).as_micros() / rules.slot.as_micros().max(1));
+        let slots_max = slots_max.unwrap_or(0).min(most);
+        let from = end.saturating_sub(rules.extend_from);
+        if slots_max == 0 {
+            return Ok(ExtensionOffer::NotPossible);
+        }
+        if now < from {
+            return Ok(ExtensionOffer::Later { from });
+        }
+        let toll = rules::Rules::quote(1, found.toll)?.total;
+        Ok(ExtensionOffer::Offered { slots_max, toll, until: end })
     }
 
     /// How a program ran; `page`: of the samples.
     pub async fn history(&self, actor: &Actor, number: ReservationNumber, page: Page) -> Answer<History> {
-        let _ = (actor, number, page);
-        unready()
+        actor.need(Scope::Read)?;
+        let mut reads = self.0.store.read().await?;
+        let reservation = actor.own(reads.reservation(number).await?)?;
+        let run = reads.run(number).await?;
+        let samples = reads.samples(number, page).await?;
+        let ledger = reads.ledger_of(number).await?;
+        let window = reservation.window;
+        let over = reservation.over_at.unwrap_or_else(|| window.end()).min(window.end());
+        let length_ms = u64::try_from(over.since(window.start()).as_millis()).unwrap_or(u64::MAX).max(1);
+        let viewers_average_milli = run.viewer_ms.saturating_mul(1000) / length_ms;
+        Ok(History { reservation, run, viewers_average_milli, samples, ledger })
     }
 
     /// The actor's page.
     pub async fn my_channel(&self, actor: &Actor) -> Answer<MyChannel> {
-        let _ = actor;
-        unready()
+        actor.need(Scope::Read)?;
+        let now = self.now();
+        let mut reads = self.0.store.read().await?;
+        let member = reads.member(actor.member).await?.ok_or(Refusal::NotLoggedIn)?;
+        let filter = |states: &[State], newest_first| ReservationFilter {
+            member: Some(member.number),
+            states: states.to_vec(),
+            newest_first,
+            ..ReservationFilter::default()
+        };
+        let page = |limit| Page { offset: 0, limit };
+        let open = [State::Held, State::Registered, State::Confirmed, State::OnAir];
+        let open = reads.reservations(&filter(&open, false), page(MY_OPEN_MAX)).await?.items;
+        let over = [Settlement::Open, Settlement::Charged, Settlement::Waived].map(State::Finished);
+        let over = reads.reservations(&filter(&over, true), page(MY_PAST_MAX)).await?.items;
+        let gone: Vec<_> =
+            State::ALL.into_iter().filter(|state| matches!(state, State::Cancelled(_))).collect();
+        let cancelled = reads.reservations(&filter(&gone, true), page(MY_PAST_MAX)).await?.items;
+        let mut past = Vec::with_capacity(over.len());
+        for reservation in over {
+            let run = reads.run(reservation.number).await?;
+            past.push(PastProgram { reservation, run });
+        }
+        let (from, to) = rules::month_of(now, &self.rules().zone);
+        let slots_used = reads.slots_of(member.number, from, to).await?;
+        let slots_max = self.rules().month_slots_max;
+        Ok(MyChannel { member, open, past, cancelled, slots_used, slots_max })
     }
 }
