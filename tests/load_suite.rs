@@ -152,7 +152,7 @@ fn storms_of_a_quick_run_admit_nobody_above_the_seats() {
 #[test]
 fn interrupted_it_ends_its_server_and_writes_what_it_has() {
     let files = Files::new("interrupted");
-    let mut suite = Process::spawn("suite", files.command().args(["--only", "admission,memory"]));
+    let mut suite = Process::spawn("suite", files.command().args(["--quick", "--only", "admission,memory"]));
     // The first measurement is over, and the next has begun.
     suite.wait_for_line(MOST, |line| line.contains("UDP viewer: memory of the server, round 1"));
     let done = suite.interrupt(MOST);

@@ -61,6 +61,8 @@ The exit code is 0 when everything could be measured, also where goals were miss
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Measurement {
+    /// Seats taken and given back per second
+    Admission,
     /// CPU time per packet over the raw loop's, 200 and 500 viewers
     Ratio,
     /// Added latency over the raw loop's, 500 viewers
@@ -87,11 +89,10 @@ pub enum Measurement {
     Seats,
     /// The window's end with 1,000 viewers
     Cutoff,
-    /// Seats taken and given back per second
-    Admission,
 }
 
 const ALL: [Measurement; 14] = [
+    Measurement::Admission,
     Measurement::Ratio,
     Measurement::Latency,
     Measurement::Calls,
@@ -105,7 +106,6 @@ const ALL: [Measurement; 14] = [
     Measurement::Workers,
     Measurement::Seats,
     Measurement::Cutoff,
-    Measurement::Admission,
 ];
 
 /// What `slotcast load suite` is told.

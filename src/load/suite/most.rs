@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn loss_and_late_packets_do_not_hold() {
         let well = Turn { packets: 5, ..Turn::default() };
-        assert!(is_good(&[well.clone()]) && !is_good(&[]) && !is_good(&[Turn::default()]));
+        assert!(is_good(std::slice::from_ref(&well)) && !is_good(&[]) && !is_good(&[Turn::default()]));
         assert!(!is_good(&[well.clone(), Turn { lost: 1, ..well.clone() }]));
         let mut late = well;
         late.latency.p99 = 101.0;
