@@ -52,8 +52,3 @@ impl From<StoreError> for ServiceError {
         }
     }
 }
-
-/// For what is declared and not carried out yet.
-pub(super) fn unready<T>() -> Answer<T> {
-    Err(ServiceError::Internal("not there yet".to_owned()))
-}

@@ -225,10 +225,6 @@ impl Service {
                 .add_property("DTSTAMP", &made_at)
                 .add_property("DTSTART", stamp(listing.window.start()))
                 .add_property("DTEND", stamp(listing.window.end()));
-            if !listing.genre.is_empty() {
-                // One category; `icalendar` escapes what is a text's.
-                event.add_property("X-SLOTCAST-GENRE", &listing.genre);
-            }
             calendar.push(event.done());
         }
         Ok(calendar.done().to_string())

@@ -59,6 +59,10 @@ impl Service {
     ) -> Answer<SealedFile> {
         let (file, registered) = self.settings_of(actor, number, typed_id).await?;
         let text = file.write().map_err(|error| ServiceError::Internal(format!("settings file: {error}")))?;
+        let turn = timeout(SEAL_WAIT_MAX, self.0.sealing.acquire()).await;
+        let Ok(Ok(_turn)) = turn else {
+            return Err(Refusal::TooMany { retry_after: SEAL_WAIT_MAX.as_secs() }.into());
+        };
         // Sealing with a passphrase is made to be slow.
         let work = spawn_blocking(move || match seal {
             Seal::Recipient(key) => match key.or(registered) {
@@ -73,10 +77,6 @@ impl Service {
                 seal_with_passphrase(&passphrase, &text).map_err(|error| problem("passphrase", &error))
             }
         });
-        let turn = timeout(SEAL_WAIT_MAX, self.0.sealing.acquire()).await;
-        let Ok(Ok(_turn)) = turn else {
-            return Err(Refusal::TooMany { retry_after: SEAL_WAIT_MAX.as_secs() }.into());
-        };
         let sealed = work.await.map_err(|error| ServiceError::Internal(format!("sealing ended: {error}")))?;
         let sealed = sealed.map_err(|problem| Refusal::Invalid(vec![problem]))?;
         Ok(SealedFile { name: file_name(number), bytes: sealed.into_bytes() })

@@ -118,7 +118,7 @@ impl Service {
     }
 
     /// The new member but for card and password; names every item that is wrong.
-    fn blank_member(&self, registration: &Registration) -> Answer<Member> {
+    pub(super) fn blank_member(&self, registration: &Registration) -> Answer<Member> {
         let mut wrong = Vec::new();
         let user_id = parsed::<UserId>(&mut wrong, "user_id", &registration.user_id);
         let email = parsed::<Email>(&mut wrong, "email", &registration.email);

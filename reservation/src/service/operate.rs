@@ -4,18 +4,26 @@ use std::fmt;
 
 use slotcast_core::{
     time::WallTime,
-    words::{BitRate, ChannelName, ChannelNumber, Seats, Toll},
+    words::{BitRate, ChannelName, ChannelNumber, OpenLevel, Seats, Toll},
 };
 
-use super::{Actor, Answer, Idempotency, Service, error::unready};
+use super::{
+    Actor, Answer, Idempotency, Registration, Scope, Scopes, Service, ServiceError,
+    booking::{Sale, channel_of},
+    members::is_current,
+    random,
+    retry::retry,
+};
 use crate::{
     domain::{
-        effects::LedgerTransaction,
+        effects::{Account, LedgerTransaction},
         member::{Member, MemberKind},
-        reservation::{Reservation, SoldChannel},
+        refusal::{FieldProblem, Refusal},
+        reservation::{Reservation, SoldChannel, State},
         rules::Draft,
-        words::{MemberNumber, ReservationNumber},
+        words::{Amount, MemberNumber, ReservationNumber, UserId},
     },
+    limits::{EXPORT_ROWS_MAX, ROWS_AT_ONCE},
     store::{Listed, Page, Pickup},
     streaming::Viewer,
 };
@@ -66,26 +74,66 @@ impl fmt::Debug for NewOperator {
 }
 
 impl Service {
-    /// Adds a channel (`version` `None`) or changes one whose version that is. What is reserved stays as booked.
+    /// Adds a channel (`version` `None`) or changes one whose version that is. What is reserved stays as booked; a
+    /// retired channel is sold again.
+    ///
+    /// Refused: `Exists("channel")` (number or name), `NotFound("channel")`, `Stale`.
     pub async fn put_channel(
         &self,
         actor: &Actor,
         edit: ChannelEdit,
         version: Option<i64>,
     ) -> Answer<SoldChannel> {
-        let _ = (actor, edit, version);
-        unready()
+        actor.need(Scope::Operate)?;
+        if edit.toll.0 > Amount::MAX.unsigned_abs() {
+            let expected = format!("0 to {} minor units", Amount::MAX);
+            return Err(Refusal::Invalid(vec![FieldProblem { field: "toll", expected }]).into());
+        }
+        let put = retry(|| async {
+            let mut tx = self.0.store.begin().await?;
+            let found = channel_of(tx.as_mut(), edit.number).await;
+            let new = match (found, version) {
+                (Ok(found), Some(_)) => {
+                    is_current(version, found.version)?;
+                    found.version + 1
+                }
+                (Ok(_), None) => return Err(Refusal::Exists("channel").into()),
+                (Err(ServiceError::Refused(_)), None) => 1,
+                (Err(error), _) => return Err(error),
+            };
+            let channel = edit.at(new);
+            tx.put_channel(&channel).await?;
+            tx.commit().await?;
+            Ok(channel)
+        })
+        .await?;
+        self.committed();
+        Ok(put)
     }
 
-    /// The channel is not sold any more.
+    /// The channel is not sold any more; what is reserved stays.
     pub async fn retire_channel(
         &self,
         actor: &Actor,
         number: ChannelNumber,
         version: Option<i64>,
     ) -> Answer<SoldChannel> {
-        let _ = (actor, number, version);
-        unready()
+        actor.need(Scope::Operate)?;
+        let retired = retry(|| async {
+            let mut tx = self.0.store.begin().await?;
+            let found = channel_of(tx.as_mut(), number).await?;
+            is_current(version, found.version)?;
+            if found.is_retired {
+                return Ok(found);
+            }
+            let retired = SoldChannel { is_retired: true, version: found.version + 1, ..found };
+            tx.put_channel(&retired).await?;
+            tx.commit().await?;
+            Ok(retired)
+        })
+        .await?;
+        self.committed();
+        Ok(retired)
     }
 
     /// Books the operator's own program: confirmed at once, without toll.
@@ -95,35 +143,68 @@ impl Service {
         draft: Draft,
         idempotency: Option<Idempotency>,
     ) -> Answer<Reservation> {
-        let _ = (actor, draft, idempotency);
-        unready()
+        actor.need(Scope::Operate)?;
+        let number = ReservationNumber::from_random(random::bits()?);
+        let booked = retry(|| {
+            let draft = draft.clone();
+            self.book_once(actor, draft, number, idempotency.as_ref(), Sale::Special)
+        })
+        .await?;
+        self.committed();
+        Ok(booked)
     }
 
-    /// Recommends a program; secret ones cannot be.
+    /// Recommends a program that is announced; secret ones cannot be.
     pub async fn put_pickup(&self, actor: &Actor, pickup: Pickup) -> Answer<()> {
-        let _ = (actor, pickup);
-        unready()
+        actor.need(Scope::Operate)?;
+        if pickup.note.chars().count() > 200 || pickup.note.chars().any(char::is_control) {
+            let expected = "0 to 200 characters on one line".to_owned();
+            return Err(Refusal::Invalid(vec![FieldProblem { field: "note", expected }]).into());
+        }
+        retry(|| async {
+            let mut tx = self.0.store.begin().await?;
+            let found = tx.reservation(pickup.reservation).await?;
+            let is_listed = |found: &Reservation| {
+                found.program.open_level != OpenLevel::Secret
+                    && matches!(found.state, State::Registered | State::Confirmed | State::OnAir)
+            };
+            if !found.as_ref().is_some_and(is_listed) {
+                return Err(Refusal::NotFound("program").into());
+            }
+            tx.put_pickup(&pickup).await?;
+            Ok(tx.commit().await?)
+        })
+        .await
     }
 
     /// Recommends it no more.
     pub async fn end_pickup(&self, actor: &Actor, number: ReservationNumber) -> Answer<()> {
-        let _ = (actor, number);
-        unready()
+        actor.need(Scope::Operate)?;
+        retry(|| async {
+            let mut tx = self.0.store.begin().await?;
+            if !tx.end_pickup(number).await? {
+                return Err(Refusal::NotFound("pickup").into());
+            }
+            Ok(tx.commit().await?)
+        })
+        .await
     }
 
     /// Members by user ID.
     pub async fn members(&self, actor: &Actor, page: Page) -> Answer<Listed<Member>> {
-        let _ = (actor, page);
-        unready()
+        actor.need(Scope::Operate)?;
+        Ok(self.0.store.read().await?.members(page).await?)
     }
 
     /// One member.
     pub async fn member(&self, actor: &Actor, number: MemberNumber) -> Answer<Member> {
-        let _ = (actor, number);
-        unready()
+        actor.need(Scope::Operate)?;
+        let member = self.0.store.read().await?.member(number).await?;
+        Ok(member.ok_or(Refusal::NotFound("member"))?)
     }
 
-    /// Changes a member. Refused: `InUse("last operator")` where nobody could operate any more.
+    /// Changes a member; one that is shut out is logged out everywhere. Refused: `InUse("operator")` for what would
+    /// take the own right to operate away.
     pub async fn edit_member(
         &self,
         actor: &Actor,
@@ -131,8 +212,36 @@ impl Service {
         version: Option<i64>,
         edit: OperatorEdit,
     ) -> Answer<Member> {
-        let _ = (actor, number, version, edit);
-        unready()
+        actor.need(Scope::Operate)?;
+        let ends_own = edit.is_operator == Some(false) || edit.is_blocked == Some(true);
+        if number == actor.member && ends_own {
+            return Err(Refusal::InUse("operator").into());
+        }
+        retry(|| self.edit_member_as_operator(number, version, edit)).await
+    }
+
+    async fn edit_member_as_operator(
+        &self,
+        number: MemberNumber,
+        version: Option<i64>,
+        edit: OperatorEdit,
+    ) -> Answer<Member> {
+        let mut tx = self.0.store.begin().await?;
+        let found = tx.lock_member(number).await?.ok_or(Refusal::NotFound("member"))?;
+        is_current(version, found.version)?;
+        let after = Member {
+            kind: edit.kind.unwrap_or(found.kind),
+            is_operator: edit.is_operator.unwrap_or(found.is_operator),
+            is_blocked: edit.is_blocked.unwrap_or(found.is_blocked),
+            version: found.version + 1,
+            ..found
+        };
+        tx.put_member(&after).await?;
+        if after.is_blocked {
+            tx.end_sessions(number, None, true).await?;
+        }
+        tx.commit().await?;
+        Ok(after)
     }
 
     /// Cancels anybody's reservation; nobody owes anything.
@@ -142,14 +251,16 @@ impl Service {
         number: ReservationNumber,
         version: Option<i64>,
     ) -> Answer<Reservation> {
-        let _ = (actor, number, version);
-        unready()
+        actor.need(Scope::Operate)?;
+        let cancelled = retry(|| self.cancel_once(actor, number, version, true)).await?;
+        self.committed();
+        Ok(cancelled)
     }
 
     /// Who watches.
     pub async fn viewers(&self, actor: &Actor, number: ReservationNumber) -> Answer<Vec<Viewer>> {
-        let _ = (actor, number);
-        unready()
+        actor.need(Scope::Operate)?;
+        Ok(self.0.streaming.viewers(number))
     }
 
     /// Ends one viewer's session. `reason`: one line, 1 to 200 characters.
@@ -160,14 +271,24 @@ impl Service {
         viewer: u64,
         reason: &str,
     ) -> Answer<()> {
-        let _ = (actor, number, viewer, reason);
-        unready()
+        actor.need(Scope::Operate)?;
+        let reason = reason_of(reason)?;
+        if !self.0.streaming.kick_viewer(number, viewer, reason) {
+            return Err(Refusal::NotFound("viewer").into());
+        }
+        tracing::info!(reservation = %number, viewer, reason, by = %actor.member, "an operator ended a viewer");
+        Ok(())
     }
 
     /// Closes the program's link; the broadcaster may connect again. `reason` as above.
     pub async fn kick_link(&self, actor: &Actor, number: ReservationNumber, reason: &str) -> Answer<()> {
-        let _ = (actor, number, reason);
-        unready()
+        actor.need(Scope::Operate)?;
+        let reason = reason_of(reason)?;
+        if !self.0.streaming.kick_link(number, reason) {
+            return Err(Refusal::NotFound("link").into());
+        }
+        tracing::info!(reservation = %number, reason, by = %actor.member, "an operator closed a link");
+        Ok(())
     }
 
     /// Ledger transactions with `from <= at < to`.
@@ -178,25 +299,143 @@ impl Service {
         to: WallTime,
         page: Page,
     ) -> Answer<Listed<LedgerTransaction>> {
-        let _ = (actor, from, to, page);
-        unready()
+        actor.need(Scope::Operate)?;
+        Ok(self.0.store.read().await?.ledger(from, to, page).await?)
     }
 
     /// The same as CSV (RFC 4180), all of it.
     pub async fn ledger_csv(&self, actor: &Actor, from: WallTime, to: WallTime) -> Answer<String> {
-        let _ = (actor, from, to);
-        unready()
+        actor.need(Scope::Operate)?;
+        let currency = self.rules().currency;
+        let mut csv = String::from("at,key,kind,reservation,debit,credit,amount_minor,currency\r\n");
+        let mut reads = self.0.store.read().await?;
+        let mut offset = 0;
+        while (offset as usize) < EXPORT_ROWS_MAX {
+            let rows = reads.ledger(from, to, Page { offset, limit: ROWS_AT_ONCE }).await?.items;
+            // Nothing in a row was typed by anybody: no field needs quotes.
+            for row in &rows {
+                let (debit, credit) = (account_name(row.debit), account_name(row.credit));
+                let (at, key, kind, number) = (row.at, &row.key, row.kind.name(), row.reservation);
+                let amount = row.amount.minor();
+                csv.push_str(&format!("{at},{key},{kind},{number},{debit},{credit},{amount},{currency}\r\n"));
+            }
+            if rows.len() < ROWS_AT_ONCE as usize {
+                return Ok(csv);
+            }
+            offset += ROWS_AT_ONCE;
+        }
+        Err(Refusal::Invalid(vec![FieldProblem {
+            field: "to",
+            expected: format!("a span of at most {EXPORT_ROWS_MAX} transactions"),
+        }])
+        .into())
     }
 
-    /// Makes an operator, or makes the member of that user ID one. For the command line.
+    /// Makes an operator, or makes the member of that user ID one, with that password. For the command line.
     pub async fn create_operator(&self, operator: NewOperator) -> Answer<Member> {
-        let _ = operator;
-        unready()
+        let registration = Registration {
+            user_id: operator.user_id,
+            name: operator.name.clone(),
+            reading: operator.name,
+            email: operator.email,
+            password: operator.password,
+            ..Registration::default()
+        };
+        let blank = self.blank_member(&registration)?;
+        let password_hash = self.0.passwords.hash(&registration.password).await?;
+        let new = Member { is_operator: true, password_hash, ..blank };
+        retry(|| self.put_operator(&new)).await
     }
 
-    /// Adds channels and changes those that differ; returns how many were. For the command line.
+    async fn put_operator(&self, new: &Member) -> Answer<Member> {
+        let mut tx = self.0.store.begin().await?;
+        let Some(found) = tx.member_by_user_id(&new.user_id).await? else {
+            tx.add_member(new).await?;
+            tx.commit().await?;
+            return Ok(new.clone());
+        };
+        let found = tx.lock_member(found.number).await?.unwrap_or(found);
+        let after = Member {
+            is_operator: true,
+            is_blocked: false,
+            password_hash: new.password_hash.clone(),
+            version: found.version + 1,
+            ..found
+        };
+        tx.put_member(&after).await?;
+        tx.end_sessions(after.number, None, true).await?;
+        tx.commit().await?;
+        Ok(after)
+    }
+
+    /// Adds channels and changes those that differ, all or none; returns how many were. For the command line.
     pub async fn import_channels(&self, channels: Vec<ChannelEdit>) -> Answer<u32> {
-        let _ = channels;
-        unready()
+        let changed = retry(|| async {
+            let mut tx = self.0.store.begin().await?;
+            let known = tx.channels().await?;
+            let mut changed = 0;
+            for edit in &channels {
+                let found = known.iter().find(|channel| channel.number == edit.number);
+                let is_same = found.is_some_and(|found| edit.at(found.version) == *found);
+                if !is_same {
+                    tx.put_channel(&edit.at(found.map_or(1, |found| found.version + 1))).await?;
+                    changed += 1;
+                }
+            }
+            if changed > 0 {
+                tx.commit().await?;
+            }
+            Ok(changed)
+        })
+        .await?;
+        self.committed();
+        Ok(changed)
+    }
+
+    /// An actor for the command line, which runs with the operator's rights on the machine itself.
+    pub async fn actor_of_operator(&self, user_id: &str) -> Answer<Actor> {
+        let user_id: UserId = user_id.parse().map_err(|_| Refusal::NotFound("member"))?;
+        let found = self.0.store.read().await?.member_by_user_id(&user_id).await?;
+        let member = found.ok_or(Refusal::NotFound("member"))?;
+        if !member.is_operator {
+            return Err(Refusal::NotOperator.into());
+        }
+        Ok(Actor { member: member.number, is_operator: true, scopes: Scopes::ALL, session: None })
+    }
+}
+
+impl ChannelEdit {
+    fn at(&self, version: i64) -> SoldChannel {
+        SoldChannel {
+            number: self.number,
+            name: self.name.clone(),
+            seats: self.seats,
+            class: self.class,
+            toll: self.toll,
+            is_retired: false,
+            version,
+        }
+    }
+}
+
+fn reason_of(text: &str) -> Result<&str, Refusal> {
+    let text = text.trim();
+    let is_right = (1..=200).contains(&text.chars().take(201).count()) && !text.chars().any(char::is_control);
+    if is_right {
+        Ok(text)
+    } else {
+        let expected = "1 to 200 characters on one line".to_owned();
+        Err(Refusal::Invalid(vec![FieldProblem { field: "reason", expected }]))
+    }
+}
+
+/// An account's name in the export.
+fn account_name(account: Account) -> String {
+    match account {
+        Account::MemberHolds(member) => format!("member_holds:{member}"),
+        Account::Holds => "holds".to_owned(),
+        Account::Receivable(member) => format!("receivable:{member}"),
+        Account::Revenue => "revenue".to_owned(),
+        Account::Cash => "cash".to_owned(),
     }
 }

@@ -82,7 +82,7 @@ impl Service {
         loop {
             for _ in 0..OUTBOX_ROUNDS_MAX {
                 let taken = self.send_mails().await;
-                if !self.noted("mails", taken).is_some_and(|taken| taken == OUTBOX_BATCH) {
+                if self.noted("mails", taken).is_none_or(|taken| taken < OUTBOX_BATCH) {
                     break;
                 }
             }
@@ -96,7 +96,7 @@ impl Service {
         loop {
             for _ in 0..OUTBOX_ROUNDS_MAX {
                 let taken = self.move_due_money().await;
-                if !self.noted("payments", taken).is_some_and(|taken| taken == OUTBOX_BATCH) {
+                if self.noted("payments", taken).is_none_or(|taken| taken < OUTBOX_BATCH) {
                     break;
                 }
             }
