@@ -300,6 +300,11 @@ mod tests {
             r#"{"payment_intent":null,"currency":"usd","captured":true,"amount":1,"amount_refunded":1}"#,
             None,
         );
+        check(
+            "charge.refunded",
+            r#"{"payment_intent":"pi_1","currency":"usd","captured":false,"amount":1,"amount_refunded":1}"#,
+            None,
+        );
     }
 
     #[test]
