@@ -311,7 +311,10 @@ fn shown(text: &str) -> String {
         .map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c })
         .collect();
     let words: Vec<_> = shown.split(' ').filter(|word| !word.is_empty()).collect();
-    if words.is_empty() { "-".to_owned() } else { words.join(" ") }
+    match words.join(" ").trim() {
+        "" => "-".to_owned(),
+        shown => shown.to_owned(),
+    }
 }
 
 fn with_text(kind: MailKind, language: Language, text: &str) -> Letter {
