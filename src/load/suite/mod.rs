@@ -58,6 +58,9 @@ Examples:
 
 The exit code is 0 when everything could be measured, also where goals were missed; --strict makes those count.";
 
+/// Open files that are asked for: the search for the most viewers takes four for each.
+const OPEN_FILES: u64 = 65_536;
+
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Measurement {
@@ -388,10 +391,13 @@ fn on_interrupt() -> io::Result<Arc<AtomicBool>> {
     Ok(interrupted)
 }
 
-/// For the tools and the server, who inherit it.
+/// For the tools and the server, who inherit it: as many as the largest counts take, or as this process may have.
 fn raise_open_files() {
+    let enough = Rlimit { current: Some(OPEN_FILES), maximum: Some(OPEN_FILES) };
     let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    if limit.maximum.is_none_or(|most| most >= OPEN_FILES) || setrlimit(Resource::Nofile, enough).is_err() {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 
 use std::io;
 
+use rustix::process::{Resource, getrlimit};
+
 use super::{
     bench::{BOTH, Bench, Key, Paced, Turn, lower, median, upper},
     report::{Goal, Row, number},
@@ -22,6 +24,9 @@ const LOOK_SECONDS_MAX: u64 = 3;
 const BUSY: f64 = 0.85;
 /// Most receivers that the tool takes.
 const RECEIVERS_MAX: u32 = 10_000;
+/// Open files of the tool for each, and besides.
+const FILES_EACH: u64 = 4;
+const SPARE_FILES: u64 = 256;
 /// Seconds of a look besides its turns, about.
 const AROUND_SECONDS: f64 = 8.0;
 
@@ -78,7 +83,8 @@ fn search_seconds(bench: &Bench) -> f64 {
 pub(super) fn most(bench: &mut Bench) -> io::Result<()> {
     for transport in BOTH {
         let name = upper(transport);
-        let (from, to) = bench.counts.most;
+        let (from, asked) = bench.counts.most;
+        let to = asked.min(receivers_max());
         bench.progress.begin(&format!("{name}: the most viewers of the raw loop"), search_seconds(bench));
         let (mut raw_busy, mut busy) = (0.0, 0.0);
         let raw = search(from, to, |count| {
@@ -125,6 +131,13 @@ pub(super) fn most(bench: &mut Bench) -> io::Result<()> {
     Ok(())
 }
 
+/// As many as there are open files for: one of the raw loop's receiver, or two over TCP, three of the server's viewer.
+fn receivers_max() -> u32 {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let receivers = files.saturating_sub(SPARE_FILES) / FILES_EACH;
+    u32::try_from(receivers).unwrap_or(u32::MAX).clamp(1, RECEIVERS_MAX)
+}
+
 /// Whether it holds; then the share of its core that the receiving thread used is kept.
 fn keep(turns: &[Turn], busy: &mut f64) -> bool {
     let good = is_good(turns);
@@ -148,7 +161,7 @@ pub(super) fn workers(bench: &mut Bench, cores: usize) -> io::Result<()> {
     let second = (0..cores).find(|core| *core != bench.server_core && *core != bench.tool_core);
     let row = match second {
         Some(second) => {
-            let viewers = (bench.counts.most.0 * 8).min(RECEIVERS_MAX);
+            let viewers = (bench.counts.most.0 * 8).min(receivers_max());
             let one = with_workers(bench, 1, vec![bench.server_core], viewers)?;
             let two = with_workers(bench, 2, vec![bench.server_core, second], viewers)?;
             let rate = |paced: &Paced| median(&paced.served, |turn| turn.packets_per_second);
