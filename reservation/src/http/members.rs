@@ -122,21 +122,22 @@ struct RegistrationBody {
     "address": "1-1 Chiyoda, Tokyo", "phone": "+81 3 0000 0000", "card_token": "pm_card_visa",
 }))]
 struct PremiumBody {
-    /// Postal address.
-    #[schema(pattern = "@text", min_length = 1, max_length = 200)]
+    /// Postal address, on one line.
+    #[schema(pattern = "@text", min_length = 1, max_length = 300)]
     address: String,
     /// Telephone: digits, with '+', '-', '(', ')', '.', or spaces between.
-    #[schema(pattern = "@phone", min_length = 5, max_length = 30)]
+    #[schema(pattern = "@phone", min_length = 3, max_length = 40)]
     phone: String,
     /// Mobile telephone.
-    #[schema(pattern = "@phone", min_length = 5, max_length = 30)]
+    #[schema(pattern = "@phone", min_length = 3, max_length = 40)]
     mobile: Option<String>,
     /// Facsimile.
-    #[schema(pattern = "@phone", min_length = 5, max_length = 30)]
+    #[schema(pattern = "@phone", min_length = 3, max_length = 40)]
     fax: Option<String>,
     /// What the payment company's own form gave for the card (for Stripe `pm_…`), letters, digits, '_' or '-'. Never a
-    /// card number. Where the operator bills, anything: it is ignored.
-    #[schema(pattern = "@card-token", min_length = 1, max_length = 200)]
+    /// card number. Where the operator bills, it may be left out.
+    #[serde(default)]
+    #[schema(pattern = "@card-token", max_length = 255)]
     card_token: String,
 }
 
@@ -168,17 +169,17 @@ pub(super) enum MemberKindBody {
 #[serde(deny_unknown_fields)]
 #[schema(as = Contact)]
 struct ContactBody {
-    /// Postal address.
-    #[schema(pattern = "@text", min_length = 1, max_length = 200)]
+    /// Postal address, on one line.
+    #[schema(pattern = "@text", min_length = 1, max_length = 300)]
     address: String,
     /// Telephone.
-    #[schema(pattern = "@phone", min_length = 5, max_length = 30)]
+    #[schema(pattern = "@phone", min_length = 3, max_length = 40)]
     phone: String,
     /// Mobile telephone.
-    #[schema(pattern = "@phone", min_length = 5, max_length = 30)]
+    #[schema(pattern = "@phone", min_length = 3, max_length = 40)]
     mobile: Option<String>,
     /// Facsimile.
-    #[schema(pattern = "@phone", min_length = 5, max_length = 30)]
+    #[schema(pattern = "@phone", min_length = 3, max_length = 40)]
     fax: Option<String>,
 }
 
@@ -445,13 +446,15 @@ async fn edit_me(
 /// The old password and the new one.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = PasswordChange, example = json!({ "old": "a long pass phrase", "new": "an even longer pass phrase" }))]
+#[schema(as = PasswordChange, example = json!({
+    "old_password": "a long pass phrase", "new_password": "an even longer pass phrase",
+}))]
 struct PasswordBody {
     #[schema(min_length = 1, max_length = 1024)]
-    old: String,
+    old_password: String,
     /// 10 to 128 characters.
     #[schema(pattern = "@password", min_length = 10, max_length = 128)]
-    new: String,
+    new_password: String,
 }
 
 /// Change my password
@@ -468,7 +471,7 @@ async fn change_password(
     body: Body<PasswordBody>,
 ) -> Answer {
     let body = body.value;
-    api.service().change_password(&caller.actor, &body.old, &body.new, client).await?;
+    api.service().change_password(&caller.actor, &body.old_password, &body.new_password, client).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -610,7 +613,7 @@ struct NewTokenBody {
 #[utoipa::path(post, path = "/me/tokens", tag = "My account", operation_id = "make_token",
     request_body = TokenRequestBody,
     responses((status = 201, description = "Made. The secret is shown this once.", body = NewTokenBody)),
-    extensions(("x-slotcast" = json!({ "scope": "account", "problems": ["exists", "not-operator"] }))))]
+    extensions(("x-slotcast" = json!({ "scope": "account", "problems": ["exists", "in-use", "not-operator"] }))))]
 async fn make_token(State(api): State<Api>, caller: Caller, body: Body<TokenRequestBody>) -> Answer {
     let body = body.value;
     let scopes = body.scopes.iter().fold(Scopes::NONE, |scopes, scope| scopes.with((*scope).into()));

@@ -27,15 +27,13 @@ const PATTERNS: &[(&str, &str)] = &[
     ("@password", r"^[^\u0000-\u001f\u007f-\u009f]*$"),
     ("@user-id", r"^[A-Za-z0-9][A-Za-z0-9._-]{2,31}$"),
     (
+        // The lookahead is the limit of the part before the `@`.
         "@email",
-        r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?){1,5}$",
+        r"^(?=[^@]{1,64}@)[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*@(localhost|[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)+)$",
     ),
-    (
-        "@web",
-        r"^https?://[A-Za-z0-9]([A-Za-z0-9.-]{0,60}[A-Za-z0-9])?(:[0-9]{1,4})?(/[A-Za-z0-9._~/?=&%+-]*)?$",
-    ),
-    ("@phone", r"^[+0-9][0-9 ().-]*$"),
-    ("@card-token", r"^[A-Za-z0-9_-]+$"),
+    ("@web", r"^https?://[A-Za-z0-9\[][!#-;=?-Z\[\]_a-z~]*$"),
+    ("@phone", r"^[+(]?[0-9][0-9 +().-]*[0-9)]$"),
+    ("@card-token", r"^([A-Za-z0-9_-]*[A-Za-z_][A-Za-z0-9_-]*)?$"),
     ("@viewers-password", r"^[!-~]+$"),
     ("@channel-name", r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$"),
     ("@recipient", r"^age1[02-9ac-hj-np-z]+$"),

@@ -1,0 +1,154 @@
+//! A reservation's whole life by HTTP alone, and the parts of it that go wrong; on both databases.
+
+mod http_support;
+
+use http_support::{Database, Server, Wishes, draft, wait};
+use serde_json::json;
+
+async fn whole_life(database: Database) {
+    let Some(server) = Server::start_as(Wishes { database, ..Wishes::default() }).await else { return };
+    server.sell(1).await;
+    let taro = server.premium("taro").await;
+    let quote = taro.get("/quote?channel=1&start=2026-11-19T10:00:00Z&end=2026-11-19T10:30:00Z").await;
+    assert_eq!(
+        (quote.status, &quote.body["total"], &quote.body["is_bookable"]),
+        (200, &3000.into(), &true.into())
+    );
+    let mut wish = draft(1, "2026-11-19T10:00:00Z", "2026-11-19T10:30:00Z");
+    wish["program"]["friends"] = json!(["hanako@example.com"]);
+    let booked = taro.post("/reservations", &wish).await;
+    assert_eq!((booked.status, &booked.body["state"]), (201, &"held".into()), "{booked:?}");
+    let number = booked.body["number"].as_i64().unwrap();
+    let place = format!("/reservations/{number}");
+    assert_eq!(booked.header("location"), Some(format!("/api/v1{place}").as_str()));
+    let accepted = taro.post(&format!("{place}/accept-terms"), &json!({})).await;
+    assert_eq!((accepted.status, &accepted.body["state"]), (200, &"registered".into()), "{accepted:?}");
+    let id = server.mailed_id(number, 1).await;
+    let wrong = taro.post(&format!("{place}/reconfirm"), &json!({ "reservation_id": "0".repeat(26) })).await;
+    assert_eq!((wrong.status, wrong.code()), (403, "wrong-reservation-id"));
+    let typed = id.to_uppercase().replace('-', " ");
+    let confirmed = taro.post(&format!("{place}/reconfirm"), &json!({ "reservation_id": typed })).await;
+    assert_eq!((confirmed.status, &confirmed.body["is_accounted"]), (200, &true.into()), "{confirmed:?}");
+    let settings = taro.post(&format!("{place}/settings"), &json!({ "reservation_id": id })).await;
+    assert_eq!(settings.status, 200, "{settings:?}");
+    assert_eq!(settings.body["reservation"]["id"], id.as_str());
+    let sealed = json!({ "reservation_id": id, "seal": "passphrase", "passphrase": "correct horse battery" });
+    let sealed = taro.post(&format!("{place}/settings"), &sealed).await;
+    assert!(sealed.text.starts_with("-----BEGIN AGE ENCRYPTED FILE-----"), "{sealed:?}");
+
+    server.set("2026-11-19T10:00:00Z");
+    server.on_air(number, 3);
+    let watched = || async { taro.get(&format!("{place}/status")).await };
+    let mut status = watched().await;
+    for _ in 0..100 {
+        if status.body["state"] == "on_air" {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        status = watched().await;
+    }
+    assert_eq!((&status.body["state"], &status.body["viewers"]), (&"on_air".into(), &3.into()), "{status:?}");
+    assert_eq!(status.body["remaining_seconds"], 1800);
+    let early = taro.post(&format!("{place}/extend"), &json!({ "slots": 1 })).await;
+    assert_eq!((early.status, early.code()), (409, "extension-early"));
+    let listing = server.anybody().get(&format!("/programs/{number}")).await;
+    assert_eq!((listing.status, &listing.body["door"]), (200, &"OPEN".into()), "{listing:?}");
+
+    server.set("2026-11-19T10:21:00Z");
+    let longer = taro.post(&format!("{place}/extend"), &json!({ "slots": 1 })).await;
+    assert_eq!(
+        (longer.status, &longer.body["window"]["end"]),
+        (200, &"2026-11-19T10:40:00Z".into()),
+        "{longer:?}"
+    );
+    let ended = taro.post(&format!("{place}/end"), &json!({})).await;
+    assert_eq!((ended.status, &ended.body["state"]), (200, &"finished".into()), "{ended:?}");
+    let history = || async { taro.get(&format!("{place}/history")).await };
+    let mut seen = history().await;
+    for hour in 11..23 {
+        server.set(&format!("2026-11-19T{hour}:00:00Z"));
+        if seen.body["reservation"]["state"] != "finished" {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+        seen = history().await;
+    }
+    let state = seen.body["reservation"]["state"].as_str().unwrap();
+    assert!(matches!(state, "finished_charged" | "finished_waived"), "{seen:?}");
+    assert!(seen.body["ledger"].as_array().unwrap().len() >= 2, "{seen:?}");
+    let mine = taro.get("/me/channel").await;
+    assert_eq!(mine.body["past"][0]["reservation"]["number"], number, "{mine:?}");
+    let csv = server.operator().await.get("/operator/ledger.csv").await;
+    assert!(csv.text.contains(&number.to_string()) && csv.text.contains("JPY"), "{csv:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_lives_by_http_alone_on_sqlite() {
+    whole_life(Database::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_lives_by_http_alone_on_postgresql() {
+    whole_life(Database::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_slot_is_named_and_a_free_one_is_had() {
+    let server = Server::start().await;
+    server.sell(1).await;
+    let (taro, hanako) = (server.premium("taro").await, server.premium("hanako").await);
+    let first = taro.post("/reservations", &draft(1, "2026-11-19T10:00:00Z", "2026-11-19T10:30:00Z")).await;
+    assert_eq!(first.status, 201);
+    let second = draft(1, "2026-11-19T10:20:00Z", "2026-11-19T10:50:00Z");
+    let refused = hanako.post("/reservations", &second).await;
+    assert_eq!((refused.status, refused.code()), (409, "slot-taken"));
+    assert_eq!(refused.body["taken"], json!(["2026-11-19T10:20:00Z"]));
+    let day = hanako.get("/days/2026-11-19?zone=UTC").await;
+    assert_eq!(day.body["channels"][0]["taken"][0]["end"], "2026-11-19T10:30:00Z", "{day:?}");
+    let number = first.body["number"].as_i64().unwrap();
+    assert_eq!(hanako.get(&format!("/reservations/{number}")).await.status, 404);
+    let cancelled = taro.post(&format!("/reservations/{number}/cancel"), &json!({})).await;
+    assert_eq!(cancelled.body["state"], "cancelled_member", "{cancelled:?}");
+    assert_eq!(hanako.post("/reservations", &second).await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn not_reconfirmed_in_time_is_told_exactly_that() {
+    let server = Server::start().await;
+    server.sell(1).await;
+    let taro = server.premium("taro").await;
+    let booked = taro.post("/reservations", &draft(1, "2026-11-19T10:00:00Z", "2026-11-19T10:30:00Z")).await;
+    let number = booked.body["number"].as_i64().unwrap();
+    let place = format!("/reservations/{number}");
+    let accepted = taro.post(&format!("{place}/accept-terms"), &json!({})).await;
+    assert_eq!(accepted.body["reconfirm_until"], "2026-11-19T04:00:00Z");
+    server.set("2026-11-19T04:00:00Z");
+    let id = server.mailed_id(number, 1).await;
+    let late = taro.post(&format!("{place}/reconfirm"), &json!({ "reservation_id": id })).await;
+    assert_eq!((late.status, late.code()), (409, "reconfirmation-late"), "{late:?}");
+    assert_eq!(late.body["until"], "2026-11-19T04:00:00Z");
+    wait("the slots to be free", || server.streaming.live.lock().is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_special_program_needs_no_money_and_an_operator() {
+    let server = Server::start().await;
+    let operator = server.sell(1).await;
+    let wish = draft(1, "2026-11-19T10:00:00Z", "2026-11-19T10:30:00Z");
+    let taro = server.premium("taro").await;
+    assert_eq!(taro.post("/operator/programs", &wish).await.code(), "not-operator");
+    let made = operator.post("/operator/programs", &wish).await;
+    assert_eq!(
+        (made.status, &made.body["state"], &made.body["total"]),
+        (201, &"confirmed".into(), &0.into())
+    );
+    let number = made.body["number"].as_i64().unwrap();
+    let picked = operator
+        .put(&format!("/operator/pickups/{number}"), &json!({ "note": "See it.", "position": 1 }))
+        .await;
+    assert_eq!(picked.status, 204, "{picked:?}");
+    let pickups = taro.get("/pickups").await;
+    assert_eq!(pickups.body["items"][0]["program"]["number"], number, "{pickups:?}");
+    assert_eq!(operator.delete(&format!("/operator/pickups/{number}")).await.status, 204);
+    assert_eq!(operator.delete(&format!("/operator/pickups/{number}")).await.status, 404);
+}
