@@ -1,6 +1,7 @@
 //! One viewer's RTSP connection on its worker, and the viewer it may have become.
 //!
-//! Owns: the socket, the session machine, what waits to be written, and the seat.
+//! Owns: the session machine, what waits to be written, and the seat. Not here: the socket, which a frame's pass over all
+//! viewers needs without the rest ([`Streams`]).
 //! Holds: dropping a connection gives its seat and its place among its address's connections back.
 
 use std::{
@@ -13,7 +14,7 @@ use slotcast_admission::{Fault, Line, Reason, Seat};
 use slotcast_core::{
     bucket::TokenBucket,
     log::Position,
-    words::{BitRate, ChannelNumber, ProgramId},
+    words::{BitRate, ProgramId},
 };
 use slotcast_rtsp::server::{ServerConnection, SessionEnd};
 
@@ -21,7 +22,6 @@ use crate::{limits, shape::ShapeId, stats::Protocol, tcp::Outbox, udp::ViewerPor
 
 /// One accepted connection.
 pub(crate) struct Connection {
-    pub(crate) stream: TcpStream,
     pub(crate) peer: IpAddr,
     pub(crate) rtsp: ServerConnection,
     pub(crate) outbox: Outbox,
@@ -34,10 +34,38 @@ pub(crate) struct Connection {
     pub(crate) _line: Line,
 }
 
+/// The sockets of all connections, at the same places as these, close together.
+#[derive(Default)]
+pub(crate) struct Streams(Vec<Option<TcpStream>>);
+
+impl Streams {
+    /// The socket of the connection at `key`.
+    pub(crate) fn get_mut(&mut self, key: usize) -> Option<&mut TcpStream> {
+        self.0.get_mut(key)?.as_mut()
+    }
+
+    /// Keeps the socket of a new connection.
+    pub(crate) fn insert(&mut self, key: usize, stream: TcpStream) {
+        if self.0.len() <= key {
+            self.0.resize_with(key + 1, || None);
+        }
+        self.0[key] = Some(stream);
+    }
+
+    /// Gives the socket of a connection that is over.
+    pub(crate) fn remove(&mut self, key: usize) -> Option<TcpStream> {
+        self.0.get_mut(key)?.take()
+    }
+
+    /// One more than the largest key so far.
+    pub(crate) const fn keys(&self) -> usize {
+        self.0.len()
+    }
+}
+
 /// A connection that holds a seat.
 pub(crate) struct Viewer {
     pub(crate) program: ProgramId,
-    pub(crate) channel: ChannelNumber,
     pub(crate) seat: Seat,
     pub(crate) protocol: Protocol,
     /// Where PLAY said that it starts.
@@ -109,7 +137,7 @@ pub(crate) struct TcpViewer {
     pub(crate) catch_up: Option<CatchUp>,
     /// Whether it waits for the next key frame.
     pub(crate) awaits_key: bool,
-    /// When the socket last took a byte.
+    /// When the socket last took a byte; only while it is not live.
     pub(crate) progress_at: Instant,
     /// When it last jumped in the log.
     pub(crate) jumped_at: Option<Instant>,

@@ -71,12 +71,14 @@ impl Worker {
     /// Writes RTSP bytes that wait, if the connection's media does not carry them.
     pub(crate) fn flush(&mut self, key: usize, now: Now) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        match connection.outbox.flush(&mut connection.stream) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        match connection.outbox.flush(stream) {
             Ok(Written::All) if connection.closing.is_some() => {
                 // All is said: the peer sees the end of the stream, its close ends ours.
-                let _ = connection.stream.shutdown(Shutdown::Write);
+                let _ = stream.shutdown(Shutdown::Write);
             }
-            Ok(_) => {}
+            Ok(Written::All) => {}
+            Ok(Written::Full(_)) => self.leave_live(key, now),
             Err(_) => self.lose(key, "broken", now),
         }
     }
@@ -190,7 +192,6 @@ impl Worker {
         );
         connection.viewer = Some(Box::new(Viewer {
             program: program.id,
-            channel: program.channel.number,
             seat,
             protocol,
             start: slotcast_core::log::Position::at_chunk(0),
@@ -357,6 +358,7 @@ impl Worker {
             }
         });
         on_air.behind.push(key);
+        self.any_behind = true;
     }
 
     /// No media any more: paused, or the session is over.
@@ -412,6 +414,7 @@ impl Worker {
         };
         tracing::debug!(viewer = key, ?reason, "connection closing");
         connection.closing = Some(now.mono + patience);
+        self.closing.push((now.mono + patience, key));
     }
 
     /// Takes out the connections that are gone.
@@ -421,8 +424,9 @@ impl Worker {
         dead.dedup();
         for key in dead {
             self.stop_media(key);
-            if let Some(mut connection) = self.connections.try_remove(key) {
-                let _ = self.poll.registry().deregister(&mut connection.stream);
+            drop(self.connections.try_remove(key));
+            if let Some(mut stream) = self.streams.remove(key) {
+                let _ = self.poll.registry().deregister(&mut stream);
             }
             self.delayed.retain(|(_, owner, _)| *owner != key);
             self.asks.retain(|(owner, _)| *owner != key);

@@ -13,13 +13,25 @@ use slotcast_rtsp::server::{SessionEnd, TrackTransport};
 use crate::{
     connection::{Cause, Connection, Media},
     limits,
-    on_air::{Ending, OnAir, interleaved},
+    on_air::{Ending, OnAir, interleaved, until_end},
     worker::Worker,
 };
 
 impl Worker {
-    /// Closes the gate of every program whose time is over, and lists whom to tell.
+    /// Looks at the gates when it is time to.
     pub(crate) fn close_gates(&mut self, now: Now) {
+        if now.mono < self.gates_at {
+            return;
+        }
+        self.close_gates_now(now);
+        let running = self.on_air.values().filter(|on_air| on_air.ending.is_none());
+        let until = running.map(|on_air| until_end(&on_air.program, now)).min();
+        self.ends_at = until.map(|until| now.mono + until);
+        self.gates_at = now.mono + until.map_or(limits::GATES_EVERY, |until| until.min(limits::GATES_EVERY));
+    }
+
+    /// Closes the gate of every program whose time is over, and lists whom to tell.
+    fn close_gates_now(&mut self, now: Now) {
         for (id, on_air) in &mut self.on_air {
             if on_air.ending.is_some() || !on_air.is_over(now) {
                 continue;
@@ -50,14 +62,19 @@ impl Worker {
             on_air.behind.clear();
             let at = now.mono.checked_sub(delay).unwrap_or(now.mono);
             on_air.ending = Some(Ending { at, untold, unclosed: Vec::new() });
+            self.any_ending = true;
         }
     }
 
     /// Tells viewers of ended programs, a bounded number per turn.
     pub(crate) fn say_goodbyes(&mut self, now: Now) {
+        if !self.any_ending {
+            return;
+        }
         let mut left = limits::GOODBYES_PER_TURN_MAX;
         let ending: Vec<ProgramId> =
             self.on_air.iter().filter(|(_, o)| o.ending.is_some()).map(|(id, _)| *id).collect();
+        self.any_ending = !ending.is_empty();
         for id in ending {
             while left > 0 {
                 let Some(on_air) = self.on_air.get_mut(&id) else { break };
@@ -120,6 +137,7 @@ impl Worker {
                 && connection.closing.is_none()
             {
                 connection.closing = Some(now.mono + limits::DRAIN_AFTER_END);
+                self.closing.push((now.mono + limits::DRAIN_AFTER_END, key));
             }
         }
     }

@@ -58,7 +58,13 @@ pub(crate) const DRAIN_AFTER_END: Duration = Duration::from_millis(200);
 pub(crate) const DRAIN_BEFORE_CLOSE: Duration = Duration::from_secs(2);
 /// Viewers told of the end before media of other programs is served again.
 pub(crate) const GOODBYES_PER_TURN_MAX: usize = 128;
-/// Longest wait of a worker: deadlines, slow viewers and the wall clock are looked at this often.
+/// All gates are looked at this often, and at each program's end; a program that is sent something is looked at then, too.
+pub(crate) const GATES_EVERY: Duration = Duration::from_millis(10);
+/// Each connection's deadlines are looked at once in so many ticks ...
+pub(crate) const SWEEP_TICKS: u32 = 10;
+/// ... but up to so many connections every tick.
+pub(crate) const SWEEP_MIN: usize = 64;
+/// Longest wait of a worker: slow viewers and the wall clock are looked at this often.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 /// Within this time of the end, the clock is read before every send.
 pub(crate) const END_IS_NEAR: Duration = Duration::from_secs(2);

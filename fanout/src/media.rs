@@ -5,6 +5,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use mio::Interest;
 use slab::Slab;
 use slotcast_admission::Reason;
 use slotcast_core::{
@@ -19,11 +20,11 @@ use slotcast_rtsp::server::{Answer, SessionEnd};
 use crate::{
     connection::{Connection, Media, TcpViewer, UdpViewer, Viewer},
     limits,
-    on_air::{Guard, OnAir},
+    on_air::{Guard, LiveTcp, OnAir},
     stats::{SendErrorKind, WorkerStats},
-    tcp::{Source, Written},
+    tcp::{Outbox, Source, Written, write_view},
     udp::{Served, UdpPorts, gather, port_index},
-    worker::Worker,
+    worker::{RTCP, RTP, Worker},
 };
 
 /// Where a viewer who was served stands.
@@ -44,6 +45,9 @@ impl Worker {
             let program = self.shared.programs.program(id).filter(|p| p.gate.lets_through(now.wall));
             let Some(program) = program else { return };
             self.on_air.insert(id, OnAir::new(program, now.mono));
+            // The end of this one may be the next.
+            self.gates_at = now.mono;
+            self.ends_at = Some(now.mono);
         }
         let Some(on_air) = self.on_air.get_mut(&id) else { return };
         if on_air.ending.is_some() || on_air.is_over(now) {
@@ -74,6 +78,7 @@ impl Worker {
         };
         let guard = Guard::new(&on_air.program.gate, &self.shared.clock, now);
         let served = on_air.udp.serve(ports, &self.stats, || guard.may_send());
+        let awaits_room = ports.awaits_room;
         let late = on_air
             .udp
             .waiting_since()
@@ -83,6 +88,9 @@ impl Worker {
             let frames = on_air.udp.drop_waiting() as u64;
             self.stats.frames_skipped.add(frames * viewers);
         }
+        if served == Served::Waiting || awaits_room {
+            self.watch_for_room();
+        }
         served
     }
 
@@ -90,45 +98,82 @@ impl Worker {
     fn serve_tcp(&mut self, id: ProgramId, chunk: &Arc<Chunk>, now: Now) {
         let Some(on_air) = self.on_air.get_mut(&id) else { return };
         let guard = Guard::new(&on_air.program.gate, &self.shared.clock, now);
-        let mut broken = Vec::new();
+        let (mut partial, mut broken) = (Vec::new(), Vec::new());
         let mut frames = 0;
-        let (log, shapes, behind) = (&on_air.log, &on_air.shapes, &mut on_air.behind);
-        on_air.tcp.retain(|&key| {
-            let Some((connection, tcp)) = tcp_viewer(&mut self.connections, key) else { return false };
-            let Some(view) = shapes.view(tcp.shape, log, chunk.index()) else { return true };
+        let (log, shapes) = (&on_air.log, &on_air.shapes);
+        on_air.tcp.retain_mut(|live| {
+            let Some(stream) = self.streams.get_mut(live.viewer) else { return false };
+            let Some(view) = shapes.view(live.shape, log, chunk.index()) else { return true };
             if view.packets.is_empty() || !guard.may_send() {
                 return true;
             }
             frames += 1;
-            let written = if connection.outbox.is_empty() {
-                connection.outbox.write_view(connection.stream, view, &self.stats)
-            } else {
-                Ok((0, false))
-            };
-            match written {
-                Ok((_, true)) => {
-                    tcp.progress_at = now.mono;
+            match write_view(stream, view, &self.stats) {
+                Ok(count) if count == view.bytes.len() => {
+                    live.took_at = now.mono;
                     true
                 }
-                Ok((packet, false)) => {
-                    tcp.cursor = Position { chunk: chunk.index(), packet };
-                    (tcp.live, tcp.blocked) = (false, true);
-                    // It stood at the head until now: its patience begins here.
-                    tcp.progress_at = now.mono;
-                    behind.push(key);
+                Ok(count) => {
+                    partial.push((live.viewer, count));
                     false
                 }
                 Err(_) => {
-                    broken.push(key);
+                    broken.push(live.viewer);
                     true
                 }
             }
         });
         self.stats.viewer_frames.add(frames);
+        for (key, count) in partial {
+            self.fall_behind(key, chunk.index(), count, now);
+        }
         for key in broken {
             self.stats.send_error(SendErrorKind::Broken);
             self.lose(key, "broken", now);
         }
+    }
+
+    /// A live TCP viewer whose socket took only `count` bytes of the chunk `index`, and who is out of the live audience,
+    /// reads on at its own pace.
+    fn fall_behind(&mut self, key: usize, index: u64, count: usize, now: Now) {
+        let Some((program, outbox, tcp)) = tcp_viewer(&mut self.connections, key) else { return };
+        let Some(on_air) = self.on_air.get_mut(&program) else { return };
+        let view = on_air.shapes.view(tcp.shape, &on_air.log, index);
+        let packet = view.map_or(0, |view| outbox.begin(view, count, &self.stats));
+        tcp.cursor = Position { chunk: index, packet };
+        (tcp.live, tcp.blocked) = (false, true);
+        // It stood at the head until now: its patience begins here.
+        tcp.progress_at = now.mono;
+        on_air.behind.push(key);
+        self.any_behind = true;
+    }
+
+    /// The socket of a connection did not take all of a response: if it is that of a live TCP viewer, media has to wait.
+    pub(crate) fn leave_live(&mut self, key: usize, now: Now) {
+        let Some((program, _, tcp)) = tcp_viewer(&mut self.connections, key).filter(|(.., tcp)| tcp.live)
+        else {
+            return;
+        };
+        let Some(on_air) = self.on_air.get_mut(&program) else { return };
+        let Some(place) = on_air.tcp.iter().position(|live| live.viewer == key) else { return };
+        on_air.tcp.remove(place);
+        tcp.cursor = on_air.log.head();
+        (tcp.live, tcp.blocked) = (false, true);
+        tcp.progress_at = now.mono;
+        on_air.behind.push(key);
+        self.any_behind = true;
+    }
+
+    /// Lets the poll tell when the UDP sockets take datagrams again, as long as some audience waits for that.
+    fn watch_for_room(&mut self) {
+        let waits = self.on_air.values().any(|on_air| on_air.udp.is_waiting());
+        let Some(ports) = self.udp.as_mut().filter(|ports| ports.awaits_room != waits) else { return };
+        let interest = if waits { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        let registry = self.poll.registry();
+        // It fails only for want of kernel memory; then the next tick serves who waits.
+        let done = registry.reregister(&mut ports.rtp, RTP, interest).is_ok()
+            & registry.reregister(&mut ports.rtcp, RTCP, interest).is_ok();
+        ports.awaits_room = waits && done;
     }
 
     /// The socket of a connection takes bytes again.
@@ -152,12 +197,16 @@ impl Worker {
 
     /// Serves everybody who reads the log at their own pace, once.
     pub(crate) fn serve_behind(&mut self, now: Now) {
+        if !self.any_behind {
+            return;
+        }
         let waiting: Vec<(ProgramId, usize)> = self
             .on_air
             .iter()
             .filter(|(_, on_air)| on_air.ending.is_none())
             .flat_map(|(id, on_air)| on_air.behind.iter().map(|&key| (*id, key)))
             .collect();
+        self.any_behind = !waiting.is_empty();
         for (id, key) in waiting {
             let blocked = match self.connections.get(key).and_then(|c| c.viewer.as_ref()).map(|v| &v.media) {
                 Some(Some(Media::Tcp(tcp))) => tcp.blocked,
@@ -177,7 +226,8 @@ impl Worker {
         }
         let guard = Guard::new(&on_air.program.gate, &self.shared.clock, now);
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let Connection { stream, outbox, viewer: Some(viewer), .. } = connection else { return };
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let Connection { outbox, viewer: Some(viewer), .. } = connection else { return };
         let Viewer { media: Some(media), pace, .. } = &mut **viewer else { return };
         let standing = match media {
             Media::Udp(udp) => match &mut self.udp {
@@ -217,7 +267,7 @@ impl Worker {
                     }
                     Media::Tcp(tcp) => {
                         (tcp.live, tcp.catch_up) = (true, None);
-                        on_air.tcp.push(key);
+                        on_air.tcp.push(LiveTcp { viewer: key, shape: tcp.shape, took_at: tcp.progress_at });
                     }
                 }
             }
@@ -290,20 +340,19 @@ const fn on_air_log(on_air: &OnAir) -> (&slotcast_core::log::ChannelLog, &crate:
     (&on_air.log, &on_air.shapes)
 }
 
-/// The connection and its TCP viewer, if it plays over TCP.
+/// The program, the outbox and the TCP viewer of a connection, if it plays over TCP.
 fn tcp_viewer(
     connections: &mut Slab<Connection>,
     key: usize,
-) -> Option<(ConnectionParts<'_>, &mut TcpViewer)> {
-    let connection = connections.get_mut(key)?;
-    let Connection { stream, outbox, viewer, .. } = connection;
-    let Some(Media::Tcp(tcp)) = &mut viewer.as_mut()?.media else { return None };
-    Some((ConnectionParts { stream, outbox }, tcp))
+) -> Option<(ProgramId, &mut Outbox, &mut TcpViewer)> {
+    let Connection { outbox, viewer, .. } = connections.get_mut(key)?;
+    let Viewer { program, media: Some(Media::Tcp(tcp)), .. } = &mut **viewer.as_mut()? else { return None };
+    Some((*program, outbox, tcp))
 }
 
 struct ConnectionParts<'a> {
     stream: &'a mut mio::net::TcpStream,
-    outbox: &'a mut crate::tcp::Outbox,
+    outbox: &'a mut Outbox,
 }
 
 /// What PLAY waits for.

@@ -16,7 +16,11 @@ use slotcast_core::{
     time::{Clock, Now},
 };
 
-use crate::{limits, shape::Shapes, udp::UdpAudience};
+use crate::{
+    limits,
+    shape::{ShapeId, Shapes},
+    udp::UdpAudience,
+};
 
 /// One program on one worker.
 pub(crate) struct OnAir {
@@ -26,7 +30,7 @@ pub(crate) struct OnAir {
     /// UDP viewers at the head of the log.
     pub(crate) udp: UdpAudience,
     /// TCP viewers at the head of the log.
-    pub(crate) tcp: Vec<usize>,
+    pub(crate) tcp: Vec<LiveTcp>,
     /// Viewers who read the log at their own pace.
     pub(crate) behind: Vec<usize>,
     /// Viewers whose PLAY waits for the first packets, and until when.
@@ -39,6 +43,15 @@ pub(crate) struct OnAir {
     pub(crate) chunk_at: Instant,
     /// Set when the gate closed: who is still to be told.
     pub(crate) ending: Option<Ending>,
+}
+
+/// A TCP viewer at the head of the log: all that a frame's pass touches of it, beside its socket. Nothing waits to be
+/// written to it; where something does, it stands among those who are behind.
+pub(crate) struct LiveTcp {
+    pub(crate) viewer: usize,
+    pub(crate) shape: ShapeId,
+    /// When its socket last took a chunk.
+    pub(crate) took_at: Instant,
 }
 
 /// The end of a program on one worker.
@@ -100,7 +113,7 @@ impl OnAir {
     /// Takes a viewer out of every list.
     pub(crate) fn remove(&mut self, viewer: usize) {
         self.udp.leave(viewer);
-        self.tcp.retain(|&key| key != viewer);
+        self.tcp.retain(|live| live.viewer != viewer);
         self.behind.retain(|&key| key != viewer);
         self.parked.retain(|&(key, _)| key != viewer);
     }

@@ -86,24 +86,11 @@ impl Outbox {
         count - tail - control
     }
 
-    /// Writes one whole view to a viewer who stands at its beginning and has nothing waiting: the way of nearly every
-    /// frame to nearly every viewer.
+    /// Takes over a view of which [`write_view`] could write `count` bytes only; nothing may have waited before.
     ///
-    /// Returns the place in the view of the first packet that is not begun, and whether the socket took all.
-    pub(crate) fn write_view(
-        &mut self,
-        stream: &mut TcpStream,
-        view: View<'_>,
-        stats: &WorkerStats,
-    ) -> io::Result<(u16, bool)> {
-        stats.send_calls.add(1);
-        let Some(count) = write_some(|| stream.write(view.bytes))? else { return Ok((0, false)) };
-        if count == view.bytes.len() {
-            stats.packets_sent.add(view.packets.len() as u64);
-            stats.bytes_sent.add(count as u64);
-            return Ok((view.packets.len() as u16, true));
-        }
-        Ok((self.account(view, 0, count, stats), false))
+    /// Returns the place of the first packet that is not begun.
+    pub(crate) fn begin(&mut self, view: View<'_>, count: usize, stats: &WorkerStats) -> u16 {
+        self.account(view, 0, count, stats)
     }
 
     /// Notes that `count` bytes of `view` were written from the packet at `place` on; what is left of a packet that
@@ -192,6 +179,20 @@ impl Outbox {
             }
         }
     }
+}
+
+/// Writes one whole view to a viewer who stands at its beginning and has nothing waiting: the way of nearly every frame to
+/// nearly every viewer.
+///
+/// Returns how many bytes the socket took; if not all, they are not counted yet and the rest is for [`Outbox::begin`].
+pub(crate) fn write_view(stream: &mut TcpStream, view: View<'_>, stats: &WorkerStats) -> io::Result<usize> {
+    stats.send_calls.add(1);
+    let count = write_some(|| stream.write(view.bytes))?.unwrap_or(0);
+    if count == view.bytes.len() {
+        stats.packets_sent.add(view.packets.len() as u64);
+        stats.bytes_sent.add(count as u64);
+    }
+    Ok(count)
 }
 
 /// What a TCP viewer reads from: its shape's views of the log.
@@ -321,13 +322,13 @@ mod tests {
     #[test]
     fn a_live_write_is_one_call_and_allocates_nothing() {
         let ((mut stream, _peer), log, stats) = (pair(), log(1), WorkerStats::default());
-        let (shapes, mut outbox) = (Shapes::default(), Outbox::default());
+        let shapes = Shapes::default();
         let view = shapes.view(ShapeId::Canonical, &log, 0).unwrap();
-        let mut written = (0, false);
+        let mut written = 0;
         let allocations = allocation_counter::measure(|| {
-            written = outbox.write_view(&mut stream, view, &stats).unwrap();
+            written = write_view(&mut stream, view, &stats).unwrap();
         });
-        assert_eq!(written, (3, true));
+        assert_eq!(written, view.bytes.len());
         assert_eq!((allocations.count_total, stats.send_calls.value()), (0, 1));
     }
 }

@@ -43,6 +43,9 @@ pub(crate) struct UdpPorts {
     pub(crate) rtp: UdpSocket,
     pub(crate) rtcp: UdpSocket,
     segmentation: bool,
+    /// Whether the poll tells when they take datagrams again. Only while somebody waits for that: else every datagram that
+    /// leaves the kernel would wake the worker.
+    pub(crate) awaits_room: bool,
 }
 
 impl UdpPorts {
@@ -50,7 +53,7 @@ impl UdpPorts {
     pub(crate) fn bind(addresses: [SocketAddr; 2], policy: SegmentationPolicy) -> io::Result<Self> {
         let [rtp, rtcp] = [bind(addresses[0])?, bind(addresses[1])?];
         let segmentation = policy == SegmentationPolicy::Auto && sys::can_segment(rtp.as_fd());
-        Ok(Self { rtp, rtcp, segmentation })
+        Ok(Self { rtp, rtcp, segmentation, awaits_room: false })
     }
 
     pub(crate) const fn segmentation(&self) -> bool {

@@ -26,19 +26,19 @@ use slotcast_core::{
 use slotcast_rtsp::server::{Answer, Ask, ServerConfig, SessionEnd};
 
 use crate::{
-    connection::{Connection, Media},
+    connection::{Connection, Media, Streams},
     limits,
     mailbox::{Mailbox, Message},
-    on_air::{OnAir, until_end},
-    stats::{FanoutStats, WorkerStats},
+    on_air::OnAir,
+    stats::{FanoutStats, Protocol, WorkerStats},
     sys::Undelivered,
     udp::{Served, UdpPorts},
 };
 
 pub(crate) const WAKER: Token = Token(0);
 const LISTENER: Token = Token(1);
-const RTP: Token = Token(2);
-const RTCP: Token = Token(3);
+pub(crate) const RTP: Token = Token(2);
+pub(crate) const RTCP: Token = Token(3);
 const FIRST_CONNECTION: usize = 16;
 
 /// What all workers share; nothing of it is touched per packet.
@@ -70,6 +70,7 @@ pub(crate) struct Worker {
     siblings: Vec<Mailbox>,
     forwards_left: u32,
     pub(crate) connections: Slab<Connection>,
+    pub(crate) streams: Streams,
     pub(crate) on_air: HashMap<ProgramId, OnAir>,
     /// The RTP (`true`) and RTCP ports of UDP viewers.
     pub(crate) ports: HashMap<SocketAddr, (usize, bool)>,
@@ -81,8 +82,18 @@ pub(crate) struct Worker {
     unfinished: Vec<usize>,
     /// Connections to be taken out at the end of the turn.
     pub(crate) dead: Vec<usize>,
+    /// Connections that are closing, and when they are closed whatever they have taken.
+    pub(crate) closing: Vec<(Instant, usize)>,
     accept_again_at: Option<Instant>,
     tick_at: Instant,
+    /// The connection that the next sweep begins with.
+    sweep_from: usize,
+    /// When all gates are looked at next, and when the next program ends.
+    pub(crate) gates_at: Instant,
+    pub(crate) ends_at: Option<Instant>,
+    /// Whether some program may have viewers behind its log's head, or is over and not yet forgotten.
+    pub(crate) any_behind: bool,
+    pub(crate) any_ending: bool,
     stopping: bool,
     buffer: Box<[u8]>,
     /// Kept open to be given up when descriptors run out, so that a peer can be turned away rather than left waiting.
@@ -101,9 +112,8 @@ impl Worker {
         let Sockets { poll, mut listener, mut udp } = sockets;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         if let Some(ports) = &mut udp {
-            let both = Interest::READABLE | Interest::WRITABLE;
-            poll.registry().register(&mut ports.rtp, RTP, both)?;
-            poll.registry().register(&mut ports.rtcp, RTCP, both)?;
+            poll.registry().register(&mut ports.rtp, RTP, Interest::READABLE)?;
+            poll.registry().register(&mut ports.rtcp, RTCP, Interest::READABLE)?;
         }
         let tick_at = (shared.clock)().mono;
         Ok(Self {
@@ -117,14 +127,21 @@ impl Worker {
             siblings,
             forwards_left: 0,
             connections: Slab::new(),
+            streams: Streams::default(),
             on_air: HashMap::new(),
             ports: HashMap::new(),
             asks: VecDeque::new(),
             delayed: Vec::new(),
             unfinished: Vec::new(),
             dead: Vec::new(),
+            closing: Vec::new(),
             accept_again_at: None,
             tick_at,
+            sweep_from: 0,
+            gates_at: tick_at,
+            ends_at: None,
+            any_behind: false,
+            any_ending: false,
             stopping: false,
             buffer: vec![0; limits::DATAGRAM_BYTES_MAX].into(),
             reserve: std::fs::File::open("/dev/null").ok(),
@@ -169,11 +186,15 @@ impl Worker {
         if accept_now || !self.unfinished.is_empty() || !self.asks.is_empty() {
             return Duration::ZERO;
         }
+        if let Some(at) = self.ends_at {
+            timeout = timeout.min(at.saturating_duration_since(now.mono));
+        }
+        if !self.any_behind && !self.any_ending {
+            return timeout;
+        }
         for on_air in self.on_air.values() {
-            match &on_air.ending {
-                None => timeout = timeout.min(until_end(&on_air.program, now)),
-                Some(ending) if !ending.untold.is_empty() => return Duration::ZERO,
-                Some(_) => {}
+            if on_air.ending.as_ref().is_some_and(|ending| !ending.untold.is_empty()) {
+                return Duration::ZERO;
             }
             let pending = |&key: &usize| match self.connections.get(key).and_then(|c| c.viewer.as_ref()) {
                 Some(viewer) => match &viewer.media {
@@ -337,8 +358,8 @@ impl Worker {
         }
         let rtsp =
             slotcast_rtsp::server::ServerConnection::new(Arc::clone(&self.shared.rtsp), seed, now.mono);
+        self.streams.insert(entry.key(), stream);
         entry.insert(Connection {
-            stream,
             peer,
             rtsp,
             outbox: Default::default(),
@@ -353,9 +374,10 @@ impl Worker {
     fn read(&mut self, key: usize, now: Now) {
         use io::Read;
         let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(stream) = self.streams.get_mut(key) else { return };
         let mut left = limits::READ_BYTES_PER_TURN_MAX;
         loop {
-            match connection.stream.read(&mut self.buffer[..left]) {
+            match stream.read(&mut self.buffer[..left]) {
                 Ok(0) => return self.lose(key, "closed", now),
                 Ok(count) => {
                     if connection.closing.is_none() {
@@ -456,69 +478,91 @@ impl Worker {
         self.deliver_delayed_answers(now);
         self.look_at_parked(now);
         self.look_at_slow_viewers(now);
-        self.note_progress(now);
-        let late: Vec<usize> = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| match connection.closing {
-                Some(at) => at <= now.mono,
-                None => connection.rtsp.deadline().is_some_and(|at| at <= now.mono),
-            })
-            .map(|(key, _)| key)
-            .collect();
-        for key in late {
-            let Some(connection) = self.connections.get_mut(key) else { continue };
-            if connection.closing.is_some() {
-                // It did not take what waits for it: it is reset rather than left hanging.
-                let _ = socket2::SockRef::from(&connection.stream).set_linger(Some(Duration::ZERO));
+        self.close_late(now);
+        self.sweep(now);
+        self.answer_asks(now);
+        self.refresh_programs();
+        self.publish_stats();
+    }
+
+    /// Resets connections that did not take what waits for them, rather than leave them hanging.
+    fn close_late(&mut self, now: Now) {
+        let (due, later) = std::mem::take(&mut self.closing).into_iter().partition(|(at, _)| *at <= now.mono);
+        self.closing = later;
+        let due: Vec<(Instant, usize)> = due;
+        for (at, key) in due {
+            // Its place may be another's by now.
+            let is_this = self.connections.get(key).is_some_and(|connection| connection.closing == Some(at));
+            if let Some(stream) = self.streams.get_mut(key).filter(|_| is_this) {
+                let _ = socket2::SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
                 self.dead.push(key);
-            } else {
-                connection.rtsp.handle_timeout(now.mono);
-                self.drain(key, now);
             }
         }
-        self.answer_asks(now);
-        self.refresh_programs(now);
-        self.publish_stats();
+    }
+
+    /// Looks at a part of the connections, so that each is looked at within a second, and few are each time.
+    fn sweep(&mut self, now: Now) {
+        let keys = self.streams.keys();
+        let count = keys.div_ceil(limits::SWEEP_TICKS as usize).max(limits::SWEEP_MIN).min(keys);
+        let from = if self.sweep_from < keys { self.sweep_from } else { 0 };
+        self.sweep_from = from + count;
+        self.note_progress(from, count, now);
+        let (mut late, mut stale) = (Vec::new(), Vec::new());
+        for key in from..from + count {
+            let Some(connection) = self.connections.get(key).filter(|c| c.closing.is_none()) else {
+                continue;
+            };
+            if connection.rtsp.deadline().is_some_and(|at| at <= now.mono) {
+                late.push(key);
+            }
+            if connection.viewer.as_ref().is_some_and(|viewer| !viewer.seat.holds()) {
+                stale.push(key);
+            }
+        }
+        for key in late {
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            connection.rtsp.handle_timeout(now.mono);
+            self.drain(key, now);
+        }
+        // A gate that was closed and opened again between two looks left seats behind that count no more.
+        for key in stale {
+            self.end_session(key, SessionEnd::ProgramOver, Reason::ProgramEnded.into(), now);
+        }
     }
 
     /// Media that a TCP viewer takes is a sign of life. And while a broadcaster is away nobody can be expected to give
     /// one: players keep their sessions alive only while packets come.
-    fn note_progress(&mut self, now: Now) {
-        for (_, connection) in &mut self.connections {
+    fn note_progress(&mut self, from: usize, count: usize, now: Now) {
+        let between = limits::TICK * limits::SWEEP_TICKS;
+        let lately = |at: Instant| now.mono.saturating_duration_since(at) <= between;
+        for on_air in self.on_air.values() {
+            for live in on_air.tcp.iter().filter(|live| lately(live.took_at)) {
+                let is_swept = (from..from + count).contains(&live.viewer);
+                if let Some(connection) = self.connections.get_mut(live.viewer).filter(|_| is_swept) {
+                    connection.rtsp.handle_alive(now.mono);
+                }
+            }
+        }
+        for key in from..from + count {
+            let Some(connection) = self.connections.get_mut(key) else { continue };
             let Some(viewer) = &connection.viewer else { continue };
             let Some(media) = &viewer.media else { continue };
             let silent = self.on_air.get(&viewer.program).is_none_or(|on_air| {
                 now.mono.saturating_duration_since(on_air.chunk_at) > limits::SILENCE_EXCUSES
             });
-            match media {
-                _ if silent => connection.rtsp.handle_alive(now.mono),
-                Media::Tcp(tcp) if now.mono.saturating_duration_since(tcp.progress_at) <= limits::TICK => {
-                    connection.rtsp.handle_alive(now.mono);
-                }
-                Media::Tcp(_) | Media::Udp(_) => {}
+            let takes = matches!(media, Media::Tcp(tcp) if !tcp.live && lately(tcp.progress_at));
+            if silent || takes {
+                connection.rtsp.handle_alive(now.mono);
             }
         }
     }
 
     /// Follows the timetable: a program's facts may change while it runs, and one without viewers may go.
-    fn refresh_programs(&mut self, now: Now) {
+    fn refresh_programs(&mut self) {
         for (id, on_air) in &mut self.on_air {
             if let Some(program) = self.shared.programs.program(*id) {
                 on_air.refresh(program);
             }
-        }
-        // A gate that was closed and opened again between two looks left seats behind that count no more.
-        let stale: Vec<usize> = self
-            .connections
-            .iter()
-            .filter(|(_, c)| {
-                c.closing.is_none() && c.viewer.as_ref().is_some_and(|viewer| !viewer.seat.holds())
-            })
-            .map(|(key, _)| key)
-            .collect();
-        for key in stale {
-            self.end_session(key, SessionEnd::ProgramOver, Reason::ProgramEnded.into(), now);
         }
         self.on_air.retain(|_, on_air| {
             on_air.ending.as_ref().is_none_or(|e| !(e.untold.is_empty() && e.unclosed.is_empty()))
@@ -527,9 +571,13 @@ impl Worker {
 
     fn publish_stats(&mut self) {
         let mut audience = BTreeMap::new();
-        for (_, connection) in &self.connections {
-            if let Some(viewer) = connection.viewer.as_ref().filter(|viewer| viewer.media.is_some()) {
-                *audience.entry((viewer.channel, viewer.protocol)).or_insert(0) += 1;
+        for on_air in self.on_air.values() {
+            let channel = on_air.program.channel.number;
+            let behind = on_air.behind.iter().filter_map(|&key| self.connections.get(key)?.viewer.as_ref());
+            let behind = behind.map(|viewer| (viewer.protocol, 1));
+            let live = [(Protocol::Udp, on_air.udp.viewers()), (Protocol::Tcp, on_air.tcp.len())];
+            for (protocol, count) in behind.chain(live).filter(|(_, count)| *count > 0) {
+                *audience.entry((channel, protocol)).or_insert(0) += count as u32;
             }
         }
         self.stats.set_audience(audience);
