@@ -64,7 +64,7 @@ struct Relay {
     frames: u64,
     /// Who plays, over UDP and over TCP.
     udp: Vec<(usize, Destination)>,
-    tcp: Vec<usize>,
+    tcp: Vec<Player>,
     buffer: Vec<u8>,
 }
 
@@ -73,6 +73,12 @@ struct Connection {
     peer: IpAddr,
     decoder: Decoder,
     ports: Option<u16>,
+}
+
+/// Who plays over TCP, close together: nothing else is touched per frame.
+struct Player {
+    id: usize,
+    stream: TcpStream,
     /// What the socket did not take.
     rest: Vec<u8>,
 }
@@ -133,7 +139,7 @@ impl Relay {
             stream.set_nodelay(true)?;
             self.poll.registry().register(&mut stream, Token(self.next), Interest::READABLE)?;
             let decoder = Decoder::new();
-            let connection = Connection { stream, peer: from.ip(), decoder, ports: None, rest: Vec::new() };
+            let connection = Connection { stream, peer: from.ip(), decoder, ports: None };
             self.connections.insert(self.next, connection);
             self.next += 1;
         }
@@ -143,10 +149,13 @@ impl Relay {
     fn forget(&mut self, id: usize) {
         self.connections.remove(&id);
         self.udp.retain(|(viewer, _)| *viewer != id);
-        self.tcp.retain(|viewer| *viewer != id);
+        self.tcp.retain(|player| player.id != id);
     }
 
     fn read(&mut self, id: usize) -> io::Result<()> {
+        if let Some(player) = self.tcp.iter_mut().find(|player| player.id == id) {
+            return player.hear(&mut self.buffer);
+        }
         loop {
             let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
             match connection.stream.read(&mut self.buffer) {
@@ -190,7 +199,13 @@ impl Relay {
             }
             "PLAY" => match connection.ports {
                 Some(port) => self.udp.push((id, SocketAddr::new(connection.peer, port).into())),
-                None => self.tcp.push(id),
+                None => {
+                    connection.stream.write_all(&response.to_bytes())?;
+                    let connection = self.connections.remove(&id);
+                    let player = connection.map(|c| Player { id, stream: c.stream, rest: Vec::new() });
+                    self.tcp.extend(player);
+                    return Ok(());
+                }
             },
             _ => {}
         }
@@ -224,19 +239,23 @@ impl Relay {
                 let _ = send_datagrams(self.media.as_fd(), to, &parts[..places.len()], segment);
             }
         }
-        let mut gone = Vec::new();
-        for id in &self.tcp {
-            if let Some(connection) = self.connections.get_mut(id)
-                && connection.send(chunk.bytes()).is_err()
-            {
-                gone.push(*id);
-            }
-        }
-        gone.into_iter().for_each(|id| self.forget(id));
+        self.tcp.retain_mut(|player| player.send(chunk.bytes()).is_ok());
     }
 }
 
-impl Connection {
+impl Player {
+    /// Whatever it says; only its end matters.
+    fn hear(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        loop {
+            match self.stream.read(buffer) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Writes a frame; one that finds the last one unfinished is left out.
     fn send(&mut self, frame: &[u8]) -> io::Result<()> {
         let waiting = !self.rest.is_empty();
