@@ -11,7 +11,7 @@ use slotcast_core::time::{Clock, Now, WallTime};
 pub const STEP_MIN: Duration = Duration::from_millis(100);
 
 /// How often the wall clock is looked at.
-pub const WATCH_EVERY: Duration = Duration::from_millis(50);
+pub const WATCH_EVERY: Duration = Duration::from_millis(90);
 
 /// The machine's clocks.
 pub fn system() -> Clock {
