@@ -23,8 +23,7 @@ impl Thread {
         let is_idle = self.links.is_empty() && self.sources.is_empty();
         let tick = (!is_idle).then_some(self.next_tick);
         let accepts = self.ports.iter().filter_map(|port| port.listener.retry_at);
-        let sources = self.sources.values().filter_map(Source::deadline);
-        sources.chain(accepts).chain(tick).min()
+        accepts.chain(self.due_at).chain(tick).min()
     }
 
     /// Does what is due at `now`.
@@ -34,10 +33,15 @@ impl Thread {
                 self.work.push(Work::Accept(at));
             }
         }
-        for source in self.sources.values_mut() {
-            source.on_time(now, &self.feeds);
+        let touched = self.touched.drain(..).filter_map(|id| self.sources.get(&id)?.deadline());
+        self.due_at = touched.chain(self.due_at).min();
+        if self.due_at.is_some_and(|at| at <= now.mono) {
+            for source in self.sources.values_mut() {
+                source.on_time(now, &self.feeds);
+            }
+            self.report_to_broadcasters(now);
+            self.due_at = self.sources.values().filter_map(Source::deadline).min();
         }
-        self.report_to_broadcasters(now);
         if now.mono >= self.next_tick {
             self.tick(now);
         }

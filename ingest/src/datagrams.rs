@@ -39,6 +39,7 @@ impl Thread {
     }
 
     fn on_datagram(&mut self, route: Route, half: Half, datagram: &[u8], now: Now) {
+        self.touch(route.program);
         let Some(source) = self.sources.get_mut(&route.program) else { return };
         if half == Half::Rtcp || rtp::looks_like_rtcp(datagram) {
             source.on_rtcp(now, route.track, datagram);

@@ -194,6 +194,7 @@ impl Thread {
 
     fn attach(&mut self, id: LinkId, program: Arc<Program>, announced: Option<Announced>, now: Now) {
         let stream = self.new_stream_id();
+        self.touch(program.id);
         match self.sources.get_mut(&program.id) {
             Some(source) => {
                 source.set_program(now, program);

@@ -124,7 +124,9 @@ impl Thread {
 
     fn on_frame(&mut self, link: &Link, channel: u8, payload: &Bytes, now: Now) -> Result<(), Closing> {
         let Some(admitted) = link.admitted().filter(|admitted| admitted.recording) else { return Ok(()) };
-        let Some(source) = self.sources.get_mut(&admitted.program) else { return Ok(()) };
+        let program = admitted.program;
+        self.touch(program);
+        let Some(source) = self.sources.get_mut(&program) else { return Ok(()) };
         let track = channel / 2;
         if !channel.is_multiple_of(2) {
             source.on_rtcp(now, track, payload);

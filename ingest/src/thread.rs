@@ -123,6 +123,10 @@ pub(crate) struct Thread {
     pub(crate) ending: Vec<(LinkId, Closing)>,
     pub(crate) buffer: Vec<u8>,
     pub(crate) next_tick: Instant,
+    /// Sources that were handed something in this turn: they may have something to do earlier than before.
+    pub(crate) touched: Vec<ProgramId>,
+    /// When some source has something to do by itself; it may be that none has.
+    pub(crate) due_at: Option<Instant>,
     pub(crate) next_stream: u64,
     commands: Receiver<Command>,
     ends_at: Option<Instant>,
@@ -156,6 +160,8 @@ impl Thread {
             ending: Vec::new(),
             buffer: vec![0; limits::READ_BYTES],
             next_tick: now.mono,
+            touched: Vec::new(),
+            due_at: None,
             next_stream: 1,
             ports: sockets.0,
             pairs: sockets.1,
@@ -277,6 +283,13 @@ impl Thread {
 
     fn now_mono(&self) -> Instant {
         (self.clock)().mono
+    }
+
+    /// Notes that the source of `program` was handed something.
+    pub(crate) fn touch(&mut self, program: ProgramId) {
+        if self.touched.last() != Some(&program) {
+            self.touched.push(program);
+        }
     }
 
     /// A name for a new stream.
