@@ -62,10 +62,10 @@ pub struct Args {
     /// Core of everything else
     #[arg(long, default_value_t = 1)]
     tool_core: usize,
-    /// Measure a server beside the paced loops: where viewers watch, e.g. rtsp://127.0.0.1:8554/channel{n}
+    /// Measure a server beside the paced loops: where viewers watch, e.g. rtsp://127.0.0.1:8554/channel{number}
     #[arg(long, value_name = "URL", requires_all = ["publish", "pid"])]
     watch: Option<String>,
-    /// ... where its streams are published, e.g. rtsp://live:RESERVATION-ID@127.0.0.1:8555/channel{n}
+    /// ... where its streams are published, e.g. rtsp://live:RESERVATION-ID@127.0.0.1:8555/channel{number}
     #[arg(long, value_name = "URL", requires = "watch")]
     publish: Option<String>,
     /// ... and its process
@@ -170,11 +170,13 @@ fn saturated(args: &Args, report: &mut Report) -> io::Result<()> {
                 std::thread::sleep(Duration::from_millis(5));
             }
             let received = receivers.finish()?;
-            let (seconds, cpu) = (done.time.as_secs_f64(), nanos as f64 / 1e3 / done.packets.max(1) as f64);
+            let seconds = done.time.as_secs_f64();
+            // What was sent too fast for its receivers bought nothing.
+            let cpu = nanos as f64 / 1e3 / received.packets.max(1) as f64;
             let measured = Measured {
-                packets: done.packets,
+                packets: received.packets,
                 lost: (done.packets + done.refused).saturating_sub(received.packets),
-                packets_per_second: done.packets as f64 / seconds,
+                packets_per_second: received.packets as f64 / seconds,
                 mbit_per_second: received.bytes as f64 * 8e-6 / seconds,
                 cpu_us_per_packet: cpu,
                 process_cpu_us_per_packet: cpu,

@@ -33,13 +33,14 @@ pub struct Address {
 }
 
 impl Address {
-    /// Reads `rtsp://[user:password@]host[:port]/path`; `{n}` in it stands for the channel's number.
+    /// Reads `rtsp://[user:password@]host[:port]/path`; `{number}`, or `{n}` for short, in it stands for the channel's.
     ///
     /// # Errors
     /// It is none, or names another machine than this one: measuring stays on loopback.
     pub fn parse(text: &str, channel: usize) -> io::Result<Self> {
         let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, what.to_owned());
-        let text = text.replace("{n}", &channel.to_string());
+        let number = channel.to_string();
+        let text = text.replace("{number}", &number).replace("{n}", &number);
         let rest = text
             .strip_prefix("rtsp://")
             .ok_or_else(|| wrong("expected an address like rtsp://127.0.0.1:8554/live"))?;
