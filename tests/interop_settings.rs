@@ -3,7 +3,12 @@
 
 mod support;
 
-use std::{path::PathBuf, process::Command, sync::OnceLock, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+    time::Duration,
+};
 
 use slotcast_core::{
     time::WallTime,
@@ -130,7 +135,7 @@ fn directory_with_clip(name: &str, class_bits: u32) -> PathBuf {
 }
 
 /// The line in a shell, in that directory; `exec`, so that the shell's process is the program's.
-fn type_in(line: &CommandLine, directory: &PathBuf) -> Process {
+fn type_in(line: &CommandLine, directory: &Path) -> Process {
     let mut command = Command::new("sh");
     command.arg("-c").arg(format!("exec {}", line.line.expose())).current_dir(directory);
     // Players open a window and a sound card: not here.
