@@ -111,10 +111,13 @@ pub fn accept_terms(
     let window = reservation.window;
     let by_notice = window.start().saturating_sub(rules.reconfirm_before);
     let by_grace = now.saturating_add(rules.reconfirm_grace);
+    let reconfirm_until = by_notice.max(by_grace).min(window.end());
     let after = Reservation {
         state: State::Registered,
         terms_accepted_at: Some(now),
-        reconfirm_until: by_notice.max(by_grace).min(window.end()),
+        reconfirm_until,
+        // Where it is due soon, the mail with the reservation ID says so; a second one beside it helps nobody.
+        is_reminded: reconfirm_until.saturating_sub(rules.remind_before) <= now,
         id_hash: Some(id_hash),
         id_issue: 1,
         ..next(reservation)
@@ -356,9 +359,10 @@ fn cancelled(reservation: &Reservation, by: CancelledBy, now: WallTime) -> Effec
         calendar_sequence: reservation.calendar_sequence.saturating_add(1),
         ..next(reservation)
     };
-    let from = now.max(reservation.window.start());
-    // Before its start all is free; a slot that has begun stays used.
-    let free_from = if now <= reservation.window.start() { reservation.window.start() } else { from };
+    let start = reservation.window.start();
+    // Where nobody reconfirmed, nothing was broadcast: all is free, the slot that runs as well. After it, a slot that
+    // has begun stays used.
+    let free_from = if reservation.state.is_accounted() { now.max(start) } else { start };
     Effects { slots: SlotChange::FreeFrom(free_from), ..Effects::of(after) }
 }
 
