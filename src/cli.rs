@@ -13,6 +13,7 @@ use std::{
 use clap::{Parser, Subcommand};
 
 use crate::{
+    admin::{self, AdminArgs},
     config::{COMMENTED_DEFAULT, Checked, Config, Environment, Problems},
     demo::{self, DemoArgs},
     load, logging, run,
@@ -72,6 +73,15 @@ Examples:
     },
     /// Print the commented default configuration
     PrintConfig,
+    /// Do what only the operator at the machine may: the first operator, channels, members, backups
+    #[command(after_help = "\
+Examples:
+  slotcast admin -c slotcast.toml create-operator --user-id ops --name Operator --email ops@example.com
+  slotcast admin -c slotcast.toml channel list
+  slotcast admin -c slotcast.toml backup /var/backups/slotcast-2026-11-22
+
+All else an operator does over the API: see docs/operating.md.")]
+    Admin(AdminArgs),
     /// Measure this machine, and servers on it
     #[command(subcommand)]
     Load(load::Command),
@@ -84,6 +94,10 @@ pub fn run() -> ExitCode {
         Command::Demo(args) => demo(&args),
         Command::CheckConfig { file } => check_config(&file),
         Command::PrintConfig => print(COMMENTED_DEFAULT),
+        Command::Admin(args) => match admin::run(args) {
+            Ok(code) => code,
+            Err(error) => failed(&error),
+        },
         Command::Load(command) => load::run(&command),
     }
 }

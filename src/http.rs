@@ -2,14 +2,14 @@
 //!
 //! Owns: `/healthz`, `/readyz`, `/metrics`, the bounds on who asks.
 //! Not here: what the numbers are (`metrics`).
-//! Holds: a slow or hostile client holds at most one of [`CONNECTIONS_MAX`] places, for at most [`HEADER_MAX`] a
+//! Holds: a slow or hostile client holds at most one of [`CONNECTIONS_MAX`] places (more where channels are sold), for at most [`HEADER_MAX`] a
 //! request; media never waits for anyone here.
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
 use axum::{
-    Router,
-    extract::State,
+    Extension, Router,
+    extract::{ConnectInfo, State},
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::get,
@@ -25,8 +25,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Connections at once.
+/// Connections at once, where only health and metrics are asked for.
 const CONNECTIONS_MAX: usize = 64;
+/// Connections at once, where channels are sold.
+const CONNECTIONS_WITH_API_MAX: usize = 1_024;
 /// Until a request's header is there.
 const HEADER_MAX: Duration = Duration::from_secs(10);
 /// One connection's whole life; a scraper that keeps it open opens another.
@@ -45,14 +47,18 @@ pub(crate) trait Pages: Send + Sync + 'static {
 }
 
 /// Answers on `listener` for ever.
-pub(crate) async fn serve(listener: TcpListener, pages: Arc<dyn Pages>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let router = router(pages);
+///
+/// - `api`: what else there is, where channels are sold.
+pub(crate) async fn serve(listener: TcpListener, pages: Arc<dyn Pages>, api: Option<Router>) {
+    let connections = if api.is_some() { CONNECTIONS_WITH_API_MAX } else { CONNECTIONS_MAX };
+    let places = Arc::new(Semaphore::new(connections));
+    let router = router(pages, api);
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => {
-                tokio::spawn(connection(stream, router.clone(), place));
+            Ok((stream, peer)) => {
+                let router = router.clone().layer(Extension(ConnectInfo(peer)));
+                tokio::spawn(connection(stream, router, place));
             }
             Err(error) => {
                 tracing::warn!(%error, "HTTP: accept failed; trying again");
@@ -79,13 +85,16 @@ fn connection(
     }
 }
 
-fn router(pages: Arc<dyn Pages>) -> Router {
-    Router::new()
+fn router(pages: Arc<dyn Pages>, api: Option<Router>) -> Router {
+    let own = Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .fallback(not_found)
-        .with_state(pages)
+        .with_state(pages);
+    match api {
+        Some(api) => own.merge(api),
+        None => own.fallback(not_found),
+    }
 }
 
 async fn healthz(State(pages): State<Arc<dyn Pages>>) -> Response {

@@ -2,6 +2,7 @@
 //!
 //! Owns: configuration, wiring, health, metrics and logs. What each room does stands in its own crate.
 
+mod admin;
 pub mod cli;
 pub mod clock;
 pub mod config;

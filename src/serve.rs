@@ -16,19 +16,30 @@ use slotcast_admission::{Changes, Guesses, Programs, Timetable, TimetableError};
 use slotcast_core::time::Clock;
 use slotcast_fanout::{Fanout, FanoutConfig, FanoutStats, SegmentationPolicy};
 use slotcast_ingest::{Ingest, IngestConfig, IngestStats};
-use tokio::sync::oneshot;
+use slotcast_reservation::service::Service;
+use tokio::{
+    runtime::{Handle, Runtime},
+    sync::oneshot,
+};
 
 use crate::{
     clock::{Step, StepWatch, WATCH_EVERY},
     config::{Config, GsoPolicy, Workers},
     http::{self, Pages},
     metrics::{Counts, Metrics, Sources},
+    reservations::{Media, Reservations},
 };
 
 /// How long the viewers' side may take to say goodbye to everybody.
 const VIEWERS_GOODBYE_MAX: Duration = Duration::from_secs(2);
 /// How long the link side may take.
 const LINKS_GOODBYE_MAX: Duration = Duration::from_secs(1);
+/// How long the reservation side may take to end what it is about.
+const RESERVATIONS_CLOSE_MAX: Duration = Duration::from_secs(5);
+/// How much less urgent than media a booking is (nice levels).
+const BOOKING_NICENESS: i32 = 10;
+/// Threads for HTTP and the reservation side.
+const CONTROL_THREADS: usize = 2;
 
 /// Where a running server can be reached, with the real ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +64,7 @@ pub struct Server {
     counts: Arc<Counts>,
     fanout: Fanout,
     ingest: Arc<Ingest>,
+    service: Option<Service>,
     control: Control,
 }
 
@@ -96,8 +108,32 @@ impl Server {
             fanout: Arc::clone(fanout.stats()),
             ingest: Arc::downgrade(&ingest),
         });
-        let control = Control::start(http, pages, Arc::clone(&counts), clock)?;
-        Ok(Self { config: Mutex::new(config), addresses, timetable, counts, fanout, ingest, control })
+        let runtime = control_runtime(config.reservations.is_some())?;
+        let reservations = if config.reservations.is_some() {
+            let media = Arc::new(Media {
+                timetable: Arc::clone(&timetable),
+                fanout: Arc::clone(fanout.stats()),
+                counts: Arc::clone(&counts),
+                ingest_stats: Arc::clone(ingest.stats()),
+                ingest: Arc::downgrade(&ingest),
+            });
+            let opened = Reservations::open(&config, &addresses, media, Arc::clone(&clock));
+            Some(runtime.block_on(opened).map_err(|error| io::Error::other(error.to_string()))?)
+        } else {
+            None
+        };
+        let service = reservations.as_ref().map(|reservations| reservations.service.clone());
+        let control = Control::start(runtime, http, pages, reservations, Arc::clone(&counts), clock)?;
+        Ok(Self {
+            config: Mutex::new(config),
+            addresses,
+            timetable,
+            counts,
+            fanout,
+            ingest,
+            service,
+            control,
+        })
     }
 
     /// Where it can be reached.
@@ -108,6 +144,16 @@ impl Server {
     /// Its channels and programs.
     pub fn programs(&self) -> Arc<dyn Programs> {
         Arc::clone(&self.timetable) as Arc<dyn Programs>
+    }
+
+    /// The reservation side, where channels are sold.
+    pub const fn service(&self) -> Option<&Service> {
+        self.service.as_ref()
+    }
+
+    /// Waits on this thread for what is asked of the reservation side; the server's own threads carry it out.
+    pub(crate) fn wait_for<F: Future>(&self, asked: F) -> F::Output {
+        self.control.runtime.block_on(asked)
     }
 
     /// What the viewers' side counts.
@@ -125,6 +171,9 @@ impl Server {
     ///
     /// Errors: what does not fit together; nothing was changed then.
     pub fn reload(&self, config: Config) -> Result<Changes, TimetableError> {
+        if self.service.is_some() || config.reservations.is_some() {
+            return Ok(self.reload_sold(&config));
+        }
         let published = self.timetable.publish(config.channels.clone(), config.programs.clone());
         let counter = if published.is_ok() { &self.counts.reloads } else { &self.counts.reloads_refused };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -142,6 +191,21 @@ impl Server {
         old.programs = config.programs;
         (old.links.before, old.links.after) = (config.links.before, config.links.after);
         Ok(changes)
+    }
+
+    /// Where channels are sold, they and their programs are changed over the API, not in the file.
+    fn reload_sold(&self, config: &Config) -> Changes {
+        self.counts.reloads.fetch_add(1, Ordering::Relaxed);
+        let old = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        for table in differing_tables(&old, config) {
+            tracing::warn!(table, "changed in the file, but counts only after a restart");
+        }
+        if format!("{:?}", old.channels) != format!("{:?}", config.channels) {
+            tracing::warn!(
+                "channels changed in the file: new ones are sold after a restart; change the others over the API"
+            );
+        }
+        Changes::default()
     }
 
     /// Counts a file that was not even tried because it is wrong.
@@ -231,6 +295,7 @@ fn differing_tables(old: &Config, new: &Config) -> Vec<&'static str> {
         ("links", differs(&old.links, &links)),
         ("http", differs(&old.http, &new.http)),
         ("log", differs(&old.log, &new.log)),
+        ("reservations", differs(&old.reservations, &new.reservations)),
     ];
     tables.into_iter().filter(|(_, differs)| *differs).map(|(table, _)| table).collect()
 }
@@ -257,20 +322,43 @@ impl Pages for ServerPages {
     }
 }
 
+/// One thread does for health and metrics. Bookings have two, which give way to the media threads.
+fn control_runtime(with_reservations: bool) -> io::Result<Runtime> {
+    if !with_reservations {
+        return tokio::runtime::Builder::new_current_thread().enable_all().build();
+    }
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("slotcast-booking")
+        .on_thread_start(give_way)
+        .enable_all()
+        .build()
+}
+
+/// Lowers this thread's priority: who books waits a moment rather than who watches.
+fn give_way() {
+    if let Err(error) = rustix::process::nice(BOOKING_NICENESS) {
+        tracing::debug!(%error, "the priority of a booking thread could not be lowered");
+    }
+}
+
 /// The thread for all that is not media: a small tokio runtime of its own.
 struct Control {
+    runtime: Handle,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Control {
     fn start(
+        runtime: Runtime,
         http: Option<std::net::TcpListener>,
         pages: Arc<dyn Pages>,
+        reservations: Option<Reservations>,
         counts: Arc<Counts>,
         clock: Clock,
     ) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
         let listener = {
             let _inside = runtime.enter();
             http.map(tokio::net::TcpListener::from_std).transpose()?
@@ -278,17 +366,26 @@ impl Control {
         let (stop, stopped) = oneshot::channel();
         let work = move || {
             runtime.block_on(async {
+                let api = reservations.as_ref().map(|reservations| reservations.router.clone());
                 if let Some(listener) = listener {
-                    tokio::spawn(http::serve(listener, pages));
+                    tokio::spawn(http::serve(listener, pages, api));
                 }
                 tokio::spawn(watch_clock(clock, counts));
                 // Told, or the server was dropped.
                 let _ = stopped.await;
+                let closing = async {
+                    if let Some(reservations) = reservations {
+                        reservations.close().await;
+                    }
+                };
+                if tokio::time::timeout(RESERVATIONS_CLOSE_MAX, closing).await.is_err() {
+                    tracing::warn!("the reservation side was not done in time; what it confirmed is kept");
+                }
             });
             runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new().name("slotcast-control".to_owned()).spawn(work)?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
+        Ok(Self { runtime: handle, stop: Some(stop), thread: Some(thread) })
     }
 
     fn stop(mut self) {

@@ -1,9 +1,10 @@
 //! `slotcast demo`: the whole of slotcast on one machine, with nothing but this binary.
 //!
-//! Owns: the order of the show: server, broadcaster, viewers, end, summary.
+//! Owns: the order of the show: server, booking, broadcaster, viewers, end, charge, summary.
 //! Not here: how the server, the publisher and the viewers work; what the summary checks (`verdict`).
 //! Holds: it ends at the end of its window; with viewers of its own, the exit code is 0 only if every promise held.
 
+mod sale;
 mod stage;
 mod verdict;
 
@@ -37,7 +38,7 @@ use crate::{
 };
 
 /// How long the broadcaster may take until its media flows.
-const ON_AIR_MAX: Duration = Duration::from_secs(10);
+const ON_AIR_MAX: Duration = Duration::from_secs(15);
 /// How often the line of the moment is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 /// After the end, how long the viewers may take before the demo gives up on them.
@@ -89,6 +90,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode, Box<dyn Error>> {
     let pushed = publisher.join();
     let sent = stage.fanout_stats().sum(|worker| &worker.packets_sent);
     let cutoffs = stage.fanout_stats().cutoffs();
+    let settled = if interrupted.load(Ordering::Relaxed) { None } else { Some(stage.settled()) };
     stage.close();
     if interrupted.load(Ordering::Relaxed) {
         println!("\nInterrupted: everybody was told and closed.");
@@ -97,15 +99,22 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode, Box<dyn Error>> {
     if let Err(error) = &pushed {
         return Err(format!("the broadcaster failed: {error}").into());
     }
+    let settled = settled.ok_or("the demo was interrupted")??;
     if args.viewers == 0 {
-        println!(
-            "\nThe window is over: viewers were told and closed. Bring viewers along with --viewers 60."
-        );
-        return Ok(ExitCode::SUCCESS);
+        println!("\nThe window is over: viewers were told and closed; charged: {}.", settled.found);
+        println!("Bring viewers along with --viewers 60.");
+        return Ok(if settled.is_charged { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    let verdict = Verdict::new(&reports, &seen, sent, cutoffs);
+    let verdict = Verdict::new(&reports, &seen, sent, cutoffs).with_charge(&settled);
     print!("\n{verdict}");
     Ok(if verdict.held() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// 128 random bits in hexadecimal.
+fn random_hex() -> Result<String, Box<dyn Error>> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| format!("no random numbers from the kernel: {error}"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Turns true at Ctrl-C; a second one ends the process at once.

@@ -1,66 +1,67 @@
-//! The demo's server: the classic channel table on loopback, one program that is on air at once.
+//! The demo's server: the classic channel table on loopback, with a reservation side in a directory of its own.
 
 use std::{
     error::Error,
+    fs::{self, DirBuilder},
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::unix::fs::DirBuilderExt,
+    path::PathBuf,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use slotcast_admission::{LinkKey, Program, ProgramSpec};
+use slotcast_admission::Program;
 use slotcast_core::{
     time::{Clock, WallTime},
-    words::{ChannelNumber, OpenLevel, ProgramId, Window},
+    words::Toll,
 };
 use slotcast_fanout::FanoutStats;
 
 use crate::{
     config::{Config, LogFormat},
-    demo::DemoArgs,
+    demo::{
+        DemoArgs, random_hex,
+        sale::{self, Sale, Settled},
+    },
     logging,
+    reservations::program_id,
     serve::Server,
 };
 
 const CLASSIC: &str = include_str!("../../config/classic.toml");
-const PROGRAM: ProgramId = ProgramId(1);
+const RESERVATIONS: &str = "\n[reservations]\nenabled = true\n";
+/// How long a confirmed program may take until the streaming side knows it.
+const PUBLISHED_MAX: Duration = Duration::from_secs(5);
 
 /// A running server with its one program.
 pub(super) struct Stage {
     server: Server,
+    sale: Sale,
     program: Arc<Program>,
-    reservation_id: String,
+    data: Data,
     _log: Option<logging::Guard>,
 }
 
+/// The demo's own data directory, gone with it.
+struct Data(PathBuf);
+
+impl Drop for Data {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("slotcast: {} could not be removed: {error}", self.0.display());
+        }
+    }
+}
+
 impl Stage {
-    /// Starts the server on the usual ports, or on free ones where those are taken.
+    /// Starts the server on the usual ports, or on free ones where those are taken, and books the program.
     pub(super) fn open(args: &DemoArgs, clock: Clock) -> Result<Self, Box<dyn Error>> {
-        let mut config = Config::parse(CLASSIC)?.config;
-        config.log.level = "warn".to_owned();
-        config.log.format = LogFormat::Text;
+        let data = Data(std::env::temp_dir().join(format!("slotcast-demo-{}", random_hex()?)));
+        DirBuilder::new().mode(0o700).create(&data.0)?;
+        let mut config = config(args, &data)?;
         let log = logging::start(&config.log)?;
         let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        config.viewers.listen.set_ip(Ipv4Addr::LOCALHOST.into());
-        config.links.listen = vec![loopback(config.links.listen.first().map_or(0, SocketAddr::port))];
-        // All viewers of a demo come from one address.
-        config.viewers.per_address = config.viewers.per_address.max(2 * args.viewers as usize + 64);
-        config.viewers.connections = config.viewers.connections.max(config.viewers.per_address);
-        let reservation_id = random_id()?;
-        let start = clock().wall;
-        let window = Window::new(start, start.saturating_add(Duration::from_secs(args.seconds)))?;
-        config.programs = vec![ProgramSpec {
-            id: PROGRAM,
-            channel: ChannelNumber(args.channel),
-            window,
-            connect: window,
-            seats: None,
-            class: None,
-            title: "slotcast demo".to_owned(),
-            open_level: OpenLevel::Public,
-            password: None,
-            link_key: LinkKey::from_reservation_id(&reservation_id),
-        }];
         let server = match Server::start(config.clone(), Arc::clone(&clock)) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 println!("The usual ports are taken ({error}): free ones are used instead.");
@@ -69,13 +70,13 @@ impl Stage {
                 config.links.listen = vec![loopback(0)];
                 config.links.rtp_ports = Some([0, 0]);
                 config.http.listen = Some(loopback(0));
-                Server::start(config, clock)?
+                Server::start(config, Arc::clone(&clock))?
             }
             started => started?,
         };
-        let program =
-            server.programs().program(PROGRAM).ok_or("the demo's program is not in the timetable")?;
-        Ok(Self { server, program, reservation_id, _log: log })
+        let sale = Sale::make(&server, &data.0.join("mail"), args, &clock)?;
+        let program = published(&server, &sale)?;
+        Ok(Self { server, sale, program, data, _log: log })
     }
 
     /// Tells people where to watch.
@@ -83,20 +84,24 @@ impl Stage {
         let url = format!("rtsp://{}/{}", self.viewers(), self.channel());
         let channel = &self.program.channel;
         println!(
-            "slotcast demo: {}, {} seats, {}, on air for {} s until {}\n",
+            "slotcast demo: {}, {} seats, {}, on air for {} s until {}",
             channel.name,
             channel.seats,
             channel.class,
             args.seconds,
             self.end()
         );
+        for step in self.sale.steps() {
+            println!("  {step}");
+        }
+        println!();
         println!("Watch it (each line is a command to paste):");
         println!("  vlc {url}");
         println!("  ffplay -rtsp_transport udp {url}");
         println!("  ffplay -rtsp_transport tcp {url}");
         println!("  gst-launch-1.0 playbin uri={url}");
         if let Some(http) = self.server.addresses().http {
-            println!("See it run:\n  curl http://{http}/metrics");
+            println!("See it run:\n  curl http://{http}/metrics\n  curl http://{http}/api/v1/today");
         }
         println!();
     }
@@ -106,17 +111,27 @@ impl Stage {
         self.server.addresses().viewers
     }
 
-    /// Where the broadcaster connects.
+    /// Where the broadcaster connects, as its settings file says.
     pub(super) fn links(&self) -> SocketAddr {
-        self.server.addresses().links.first().copied().unwrap_or_else(|| self.viewers())
+        let access = self.sale.settings.ingest.access.first();
+        let address = access.and_then(|port| {
+            let host: IpAddr = port.host.as_str().parse().ok()?;
+            Some(SocketAddr::new(host, port.port.get()))
+        });
+        address.unwrap_or_else(|| self.viewers())
     }
 
     pub(super) fn channel(&self) -> &str {
-        self.program.channel.name.as_str()
+        self.sale.settings.ingest.path.as_str()
     }
 
     pub(super) fn reservation_id(&self) -> &str {
-        &self.reservation_id
+        self.sale.settings.reservation.id.expose()
+    }
+
+    /// Waits for the decision about the money, after the end.
+    pub(super) fn settled(&self) -> Result<Settled, Box<dyn Error>> {
+        self.sale.settled(&self.server)
     }
 
     pub(super) fn seats(&self) -> u32 {
@@ -146,12 +161,43 @@ impl Stage {
         if !self.server.shutdown() {
             eprintln!("slotcast: not every thread ended in time");
         }
+        drop(self.data);
     }
 }
 
-/// 128 random bits in hexadecimal.
-fn random_id() -> Result<String, Box<dyn Error>> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| format!("no random numbers from the kernel: {error}"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+/// The classic table on loopback, with short slots and tolls in proportion.
+fn config(args: &DemoArgs, data: &Data) -> Result<Config, Box<dyn Error>> {
+    let mut config = Config::parse(&format!("{CLASSIC}{RESERVATIONS}"))?.config;
+    config.log.level = "warn".to_owned();
+    config.log.format = LogFormat::Text;
+    config.viewers.listen.set_ip(Ipv4Addr::LOCALHOST.into());
+    let port = config.links.listen.first().map_or(0, SocketAddr::port);
+    config.links.listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))];
+    // All viewers of a demo come from one address.
+    config.viewers.per_address = config.viewers.per_address.max(2 * args.viewers as usize + 64);
+    config.viewers.connections = config.viewers.connections.max(config.viewers.per_address);
+    config.server.slot = sale::slot(args.seconds);
+    for channel in &mut config.channels {
+        channel.toll = Toll(sale::toll(channel.toll.0, config.server.slot));
+    }
+    if let Some(sold) = &mut config.reservations {
+        sold.data.clone_from(&data.0);
+        sold.slots_per_reservation = u32::try_from(args.seconds)?;
+        sold.slots_per_month = sold.slots_per_reservation;
+    }
+    Ok(config)
+}
+
+/// The program, once the streaming side knows it.
+fn published(server: &Server, sale: &Sale) -> Result<Arc<Program>, Box<dyn Error>> {
+    let deadline = Instant::now() + PUBLISHED_MAX;
+    loop {
+        if let Some(program) = server.programs().program(program_id(sale.number())) {
+            return Ok(program);
+        }
+        if Instant::now() >= deadline {
+            return Err("the streaming side was not told of the program".into());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }

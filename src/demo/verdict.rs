@@ -7,6 +7,7 @@ use std::{
 
 use slotcast_fanout::CutoffStats;
 
+use super::sale::Settled;
 use crate::tools::watch::{Outcome, ViewerReport};
 
 /// After the end, media may still be read for so long from the queues of the kernel between.
@@ -45,6 +46,7 @@ pub(super) struct Verdict {
     delivered: u64,
     bytes: u64,
     cutoffs: CutoffStats,
+    viewers_most: u32,
 }
 
 impl Verdict {
@@ -70,7 +72,25 @@ impl Verdict {
             delivered: inside.iter().map(|report| report.packets).sum(),
             bytes: inside.iter().map(|report| report.bytes).sum(),
             cutoffs,
+            viewers_most: seen.viewers_most,
         }
+    }
+
+    /// With what became of the money.
+    #[must_use]
+    pub(super) fn with_charge(mut self, settled: &Settled) -> Self {
+        self.checks.push(Check {
+            held: settled.is_charged,
+            promise: "the program is charged, since the server ran normally".to_owned(),
+            found: settled.found.clone(),
+        });
+        let most = settled.viewers_peak;
+        self.checks.push(Check {
+            held: most == self.viewers_most,
+            promise: "its history has the number of viewers".to_owned(),
+            found: format!("at most {most} at once"),
+        });
+        self
     }
 
     /// Whether all held.

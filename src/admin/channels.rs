@@ -1,0 +1,74 @@
+//! `slotcast admin channel`: what is sold.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use slotcast_admission::Channel;
+use slotcast_reservation::service::{ChannelEdit, Service};
+
+use super::Outcome;
+use crate::config::Config;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Every channel with seats, rate and toll
+    List,
+    /// Add the channels that are not sold yet; those that are stay as they are
+    #[command(after_help = "\
+The file has [[channels]] as the configuration does. Without a file those of the configuration itself are taken, as
+`slotcast serve` does at each start. To change a channel that is sold, use the API: PUT /api/v1/operator/channels/N.")]
+    Import {
+        /// TOML with [[channels]]
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+}
+
+pub(super) async fn run(service: &Service, config: &Config, command: Command) -> Outcome {
+    match command {
+        Command::List => list(service, config).await,
+        Command::Import { file: None } => import(service, &config.channels).await,
+        Command::Import { file: Some(file) } => {
+            let text =
+                std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+            // The channels are checked on their own; the uplink is checked where the server runs.
+            let text = format!("{text}\n");
+            let checked = Config::parse(&text).map_err(|problems| problems.to_string())?;
+            import(service, &checked.config.channels).await
+        }
+    }
+}
+
+async fn list(service: &Service, config: &Config) -> Outcome {
+    println!("{:>6}  {:<20} {:>7}  {:>12}  toll per slot", "number", "name", "seats", "rate");
+    for channel in service.channels().await? {
+        let retired = if channel.is_retired { "  (not sold any more)" } else { "" };
+        println!(
+            "{:>6}  {:<20} {:>7}  {:>12}  {} {}{retired}",
+            channel.number,
+            channel.name,
+            channel.seats,
+            channel.class.to_string(),
+            channel.toll.0,
+            config.server.currency,
+        );
+    }
+    Ok(())
+}
+
+async fn import(service: &Service, channels: &[Channel]) -> Outcome {
+    let added = service.import_channels(channels.iter().map(edit).collect()).await?;
+    println!("{added} of {} channels are new and sold from now on", channels.len());
+    Ok(())
+}
+
+/// A channel of the configuration, for the reservation side.
+pub(crate) fn edit(channel: &Channel) -> ChannelEdit {
+    ChannelEdit {
+        number: channel.number,
+        name: channel.name.clone(),
+        seats: channel.seats,
+        class: channel.class,
+        toll: channel.toll,
+    }
+}
