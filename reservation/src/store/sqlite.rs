@@ -78,7 +78,15 @@ impl SqliteStore {
     /// - Errors: it cannot be opened, is no database, is newer than this program, or belongs to another vault.
     pub async fn open(path: &Path, vault: Vault, clock: Clock) -> Stored<Self> {
         make_private(path).map_err(|error| at_path(path, &error.to_string()))?;
-        let options = options(path);
+        Self::open_with(options(path), path, vault, clock).await
+    }
+
+    async fn open_with(
+        options: SqliteConnectOptions,
+        path: &Path,
+        vault: Vault,
+        clock: Clock,
+    ) -> Stored<Self> {
         let writer = PoolOptions::<Db>::new()
             .max_connections(1)
             .acquire_timeout(WAIT_MAX)
@@ -206,5 +214,52 @@ impl Store for SqliteStore {
     async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use slotcast_core::time::{Now, WallTime};
+
+    use super::*;
+    use crate::store::KeptAnswer;
+
+    /// Writes a row of some kilobytes.
+    async fn grow(store: &SqliteStore, number: u32) -> Stored<()> {
+        let answer = KeptAnswer { request_hash: [0; 32], made: "x".repeat(3000) };
+        let mut tx = store.begin().await?;
+        tx.keep_answer("grow", &number.to_string(), &answer, WallTime::from_micros(0)).await?;
+        tx.commit().await
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_refuses_and_leaves_the_store_usable() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("slotcast.db");
+        let clock: Clock =
+            Arc::new(|| Now { mono: tokio::time::Instant::now().into_std(), wall: WallTime::from_micros(0) });
+        let (vault, pages_max) = (Vault::new(&[7; 32]), "120");
+        let small = options(&path).pragma("max_page_count", pages_max);
+        let store = SqliteStore::open_with(small.create_if_missing(true), &path, vault, clock).await.unwrap();
+        let (mut kept, mut full) = (0, 0);
+        for number in 0..1000 {
+            match grow(&store, number).await {
+                Ok(()) => kept = number + 1,
+                Err(StoreError::Broken(why)) => {
+                    assert!(why.contains("disk is full"), "{why}");
+                    full += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+            if full == 5 {
+                break;
+            }
+        }
+        assert!(kept > 0 && full == 5, "{kept} kept, {full} refused");
+        let mut tx = store.begin().await.unwrap();
+        let last = tx.kept_answer("grow", &(kept - 1).to_string()).await.unwrap();
+        assert!(last.is_some() && tx.kept_answer("grow", &kept.to_string()).await.unwrap().is_none());
     }
 }

@@ -14,7 +14,7 @@ use slotcast_reservation::{
     vault::Vault,
 };
 
-use crate::world::{ALL, World, booking, broken, mail, member, reservation, slot, vault};
+use crate::world::{ALL, World, booking, broken, mail, member, patiently, reservation, slot, vault};
 
 pub(crate) async fn another_key_is_refused(world: Arc<World>) {
     let why = broken(world.open_again(Vault::new(&[8; 32])).await);
@@ -48,7 +48,7 @@ pub(crate) async fn many_open_it_at_once(world: Arc<World>) {
     let opening: Vec<_> = (0..8)
         .map(|_| {
             let world = Arc::clone(&world);
-            tokio::spawn(async move { world.open_again(vault()).await.map(drop) })
+            tokio::spawn(async move { patiently(|| world.open_again(vault())).await.map(drop) })
         })
         .collect();
     for opened in opening {

@@ -10,7 +10,9 @@ use slotcast_reservation::{
     store::{Conflict, OutboxDepth, PaymentState, WaitingMail},
 };
 
-use crate::world::{World, booking, broken, conflict, mail, next, payment, posted, reservation, slot};
+use crate::world::{
+    World, booking, broken, conflict, mail, next, patiently, payment, posted, reservation, slot,
+};
 
 async fn take(world: &World, now: i64, until: i64, limit: u32) -> Vec<WaitingMail> {
     let mut tx = world.store.begin().await.unwrap();
@@ -143,11 +145,15 @@ pub(crate) async fn many_takers_never_get_the_same(world: Arc<World>) {
             tokio::spawn(async move {
                 let mut keys = Vec::new();
                 loop {
-                    let mut tx = world.store.begin().await.unwrap();
-                    let mails = tx.take_mails(slot(1000), slot(1001), 7).await.unwrap();
-                    let kinds = [PaymentKind::Charge];
-                    let payments = tx.take_payments(slot(1000), slot(1001), &kinds, 7).await.unwrap();
-                    tx.commit().await.unwrap();
+                    let taking = patiently(|| async {
+                        let mut tx = world.store.begin().await?;
+                        let mails = tx.take_mails(slot(1000), slot(1001), 7).await?;
+                        let kinds = [PaymentKind::Charge];
+                        let payments = tx.take_payments(slot(1000), slot(1001), &kinds, 7).await?;
+                        tx.commit().await?;
+                        Ok((mails, payments))
+                    });
+                    let (mails, payments) = taking.await.unwrap();
                     if mails.is_empty() && payments.is_empty() {
                         return keys;
                     }

@@ -4,28 +4,15 @@ use std::{collections::BTreeMap, future::poll_fn, pin::pin, sync::Arc, task::Pol
 
 use slotcast_reservation::{
     domain::{
-        reservation::{Reservation, SoldChannel, State},
+        reservation::{Reservation, State},
         words::{MemberNumber, ReservationNumber},
     },
-    store::{Conflict, StoreError, Stored},
+    store::{Conflict, StoreError},
 };
 
-use crate::world::{World, booking, broken, channel, conflict, mail, member, reservation, slot};
+use crate::world::{World, booking, broken, channel, conflict, mail, member, patiently, reservation, slot};
 
 const BOOKERS: i64 = 64;
-/// Tries of one booker whom the database puts off.
-const TRIES_MAX: u32 = 100;
-
-/// Books as a service does: again when the database says so.
-async fn book(world: &World, wanted: &Reservation) -> Stored<()> {
-    for _ in 0..TRIES_MAX {
-        match world.write(&booking(wanted.clone())).await {
-            Err(StoreError::Retry(_)) => (),
-            done => return done,
-        }
-    }
-    Err(StoreError::Retry("too often".to_owned()))
-}
 
 pub(crate) async fn sixty_four_bookers_share_no_slot(world: Arc<World>) {
     world.with_members(1).await;
@@ -35,7 +22,7 @@ pub(crate) async fn sixty_four_bookers_share_no_slot(world: Arc<World>) {
             // Windows of 5 slots that begin at 16 places: each slot is wanted by about 20.
             let wanted = reservation(number, 1000 + number * 7 % 16, 5);
             tokio::spawn(async move {
-                let done = book(&world, &wanted).await;
+                let done = world.write(&booking(wanted.clone())).await;
                 (wanted, done)
             })
         })
@@ -71,13 +58,16 @@ pub(crate) async fn the_month_limit_holds_among_bookers_at_once(world: Arc<World
         .map(|number| {
             let world = Arc::clone(&world);
             tokio::spawn(async move {
-                let mut tx = world.store.begin().await?;
-                tx.lock_member(MemberNumber(1)).await?;
-                if tx.slots_of(MemberNumber(1), slot(0), slot(99_999)).await? >= LIMIT {
-                    return Ok(false);
-                }
-                tx.write(&booking(reservation(number, 1000 + number, 1))).await?;
-                tx.commit().await.map(|()| true)
+                patiently(|| async {
+                    let mut tx = world.store.begin().await?;
+                    tx.lock_member(MemberNumber(1)).await?;
+                    if tx.slots_of(MemberNumber(1), slot(0), slot(99_999)).await? >= LIMIT {
+                        return Ok(false);
+                    }
+                    tx.write(&booking(reservation(number, 1000 + number, 1))).await?;
+                    tx.commit().await.map(|()| true)
+                })
+                .await
             })
         })
         .collect();
@@ -93,11 +83,14 @@ pub(crate) async fn the_month_limit_holds_among_bookers_at_once(world: Arc<World
 pub(crate) async fn a_dropped_transaction_leaves_nothing(world: Arc<World>) {
     world.with_members(1).await;
     for _ in 0..20 {
-        let mut tx = world.store.begin().await.unwrap();
-        tx.write(&booking(reservation(1, 1000, 3))).await.unwrap();
-        tx.add_member(&member(2)).await.unwrap();
-        tx.add_mails(&[mail("a", None)], slot(1000)).await.unwrap();
-        drop(tx);
+        patiently(|| async {
+            let mut tx = world.store.begin().await?;
+            tx.write(&booking(reservation(1, 1000, 3))).await?;
+            tx.add_member(&member(2)).await?;
+            tx.add_mails(&[mail("a", None)], slot(1000)).await
+        })
+        .await
+        .unwrap();
         let mut reads = world.store.read().await.unwrap();
         assert_eq!(reads.reservation(ReservationNumber(1)).await.unwrap(), None);
         assert_eq!(reads.taken_slots(None, slot(0), slot(9999)).await.unwrap(), []);
@@ -197,14 +190,17 @@ pub(crate) async fn revisions_grow_with_every_writer(world: Arc<World>) {
         .map(|number| {
             let world = Arc::clone(&world);
             tokio::spawn(async move {
-                let mut tx = world.store.begin().await.unwrap();
-                tx.put_channel(&SoldChannel { ..channel(number) }).await.unwrap();
-                tx.commit().await.unwrap();
+                patiently(|| async {
+                    let mut tx = world.store.begin().await?;
+                    tx.put_channel(&channel(number)).await?;
+                    tx.commit().await
+                })
+                .await
             })
         })
         .collect();
     for writer in writers {
-        writer.await.unwrap();
+        writer.await.unwrap().unwrap();
     }
     let after = world.store.read().await.unwrap().schedule_revision().await.unwrap();
     assert_eq!(after, before + 32);

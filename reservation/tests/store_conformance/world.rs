@@ -1,32 +1,23 @@
 //! An empty database, and values to fill it with.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
-use slotcast_core::{
-    time::WallTime,
-    words::{BitRate, ChannelNumber, OpenLevel, Seats, Toll, Window},
-};
+use async_trait::async_trait;
 use slotcast_reservation::{
-    domain::{
-        effects::{
-            Account, Effects, LedgerKind, LedgerTransaction, MailKind, MailRequest, PaymentKind,
-            PaymentRequest, SlotChange,
-        },
-        member::{Member, MemberKind, PasswordHash},
-        reservation::{ProgramDetails, ProgramKind, Reservation, SoldChannel, State},
-        words::{Amount, Language, MemberNumber, ReservationNumber},
-    },
-    store::{self, Page, Store, StoreError, Stored},
+    domain::{effects::Effects, reservation::Reservation, words::ReservationNumber},
+    store::{self, Page, Reads, Store, StoreError, Stored, Tx},
     vault::Vault,
 };
 use tempfile::TempDir;
 
 use crate::support::clock::HandClock;
+pub(crate) use crate::support::values::*;
 
-/// Ten minutes.
-pub(crate) const SLOT: i64 = 600_000_000;
 /// More than any list of these tests.
 pub(crate) const ALL: Page = Page { offset: 0, limit: 100_000 };
+
+/// Tries of one who is put off.
+const TRIES_MAX: u32 = 100;
 
 /// A database, and the clock of its store.
 pub(crate) struct World {
@@ -38,11 +29,6 @@ pub(crate) struct World {
 
 pub(crate) fn vault() -> Vault {
     Vault::new(&[7; 32])
-}
-
-/// The start of the n-th slot since 1970.
-pub(crate) fn slot(n: i64) -> WallTime {
-    WallTime::from_micros(n * SLOT)
 }
 
 impl World {
@@ -58,7 +44,7 @@ impl World {
 
     async fn open(place: String, directory: Option<TempDir>) -> Arc<Self> {
         let clock = HandClock::at(slot(1000));
-        let store = store::open(&place, vault(), clock.clock()).await.unwrap();
+        let store = Arc::new(Patient(store::open(&place, vault(), clock.clock()).await.unwrap()));
         Arc::new(Self { place, store, clock, _directory: directory })
     }
 
@@ -95,11 +81,14 @@ impl World {
         self
     }
 
-    /// Writes in a transaction of its own.
+    /// Writes in a transaction of its own, as a service does: again when the database says so.
     pub(crate) async fn write(&self, effects: &Effects) -> Stored<()> {
-        let mut tx = self.store.begin().await?;
-        tx.write(effects).await?;
-        tx.commit().await
+        patiently(|| async {
+            let mut tx = self.store.begin().await?;
+            tx.write(effects).await?;
+            tx.commit().await
+        })
+        .await
     }
 
     pub(crate) async fn reservation(&self, number: i64) -> Option<Reservation> {
@@ -107,122 +96,40 @@ impl World {
     }
 }
 
-pub(crate) fn member(number: i64) -> Member {
-    Member {
-        number: MemberNumber(number),
-        user_id: format!("user{number:04}").parse().unwrap(),
-        name: format!("Member {number}"),
-        reading: "member".to_owned(),
-        email: format!("Member{number}@example.com").parse().unwrap(),
-        email_public: false,
-        web: None,
-        language: Language::English,
-        kind: MemberKind::General,
-        is_operator: false,
-        is_blocked: false,
-        password_hash: PasswordHash("$argon2id$v=19$…".to_owned()),
-        contact: None,
-        card: None,
-        terminal_key: None,
-        registered_at: slot(900),
-        version: 1,
+/// Does it again while the database says so: a busy machine is not what these tests are about.
+pub(crate) async fn patiently<T, F>(mut what: impl FnMut() -> F) -> Stored<T>
+where
+    F: Future<Output = Stored<T>>,
+{
+    for _ in 0..TRIES_MAX {
+        match what().await {
+            Err(StoreError::Retry(why)) => println!("again: {why}"),
+            done => return done,
+        }
     }
+    what().await
 }
 
-pub(crate) fn channel(number: u16) -> SoldChannel {
-    SoldChannel {
-        number: ChannelNumber(number),
-        name: format!("channel{number}").parse().unwrap(),
-        seats: Seats::new(100).unwrap(),
-        class: BitRate::new(2_000_000).unwrap(),
-        toll: Toll(500),
-        is_retired: false,
-        version: 1,
+/// A store that waits longer for a connection.
+#[derive(Debug)]
+struct Patient(Arc<dyn Store>);
+
+#[async_trait]
+impl Store for Patient {
+    async fn read(&self) -> Stored<Box<dyn Reads + '_>> {
+        patiently(|| self.0.read()).await
     }
-}
 
-/// A held reservation of member 1 on channel 1, over `slots` slots from the `first` on.
-pub(crate) fn reservation(number: i64, first: i64, slots: i64) -> Reservation {
-    Reservation {
-        number: ReservationNumber(number),
-        member: MemberNumber(1),
-        kind: ProgramKind::Private,
-        channel: ChannelNumber(1),
-        window: Window::new(slot(first), slot(first + slots)).unwrap(),
-        seats: Seats::new(100).unwrap(),
-        class: BitRate::new(2_000_000).unwrap(),
-        toll: Toll(500),
-        state: State::Held,
-        program: ProgramDetails {
-            title: format!("Program {number}"),
-            genre: String::new(),
-            outline: String::new(),
-            details: String::new(),
-            open_level: OpenLevel::Public,
-            password: None,
-            show_email: false,
-            show_web: false,
-            friends: Vec::new(),
-        },
-        booked_at: slot(950),
-        hold_until: slot(951),
-        reconfirm_until: slot(first),
-        terms_accepted_at: None,
-        confirmed_at: None,
-        over_at: None,
-        id_hash: None,
-        id_issue: 0,
-        is_reminded: false,
-        calendar_sequence: 0,
-        version: 1,
+    async fn begin(&self) -> Stored<Box<dyn Tx + '_>> {
+        patiently(|| self.0.begin()).await
     }
-}
 
-/// Books it: every slot of the window is taken.
-pub(crate) fn booking(reservation: Reservation) -> Effects {
-    let window = reservation.window;
-    let count = (window.end().as_micros() - window.start().as_micros()) / SLOT;
-    let first = window.start().as_micros() / SLOT;
-    let starts = (first..first + count).map(slot).collect();
-    Effects { slots: SlotChange::Take(starts), ..Effects::of(reservation) }
-}
-
-/// The next version of a reservation, in that state.
-pub(crate) fn next(reservation: &Reservation, state: State) -> Reservation {
-    Reservation { state, version: reservation.version + 1, ..reservation.clone() }
-}
-
-pub(crate) fn mail(key: &str, reservation: Option<i64>) -> MailRequest {
-    MailRequest {
-        key: key.to_owned(),
-        kind: MailKind::Confirmed,
-        to: "friend@example.com".parse().unwrap(),
-        member: MemberNumber(1),
-        reservation: reservation.map(ReservationNumber),
-        calendar_sequence: 3,
-        changes: vec!["Title: A → B".to_owned(), "\"quoted\"\n\\".to_owned()],
+    async fn back_up(&self, to: &Path) -> Stored<()> {
+        self.0.back_up(to).await
     }
-}
 
-pub(crate) fn payment(key: &str, kind: PaymentKind, reservation: i64, minor: i64) -> PaymentRequest {
-    PaymentRequest {
-        key: key.to_owned(),
-        kind,
-        reservation: ReservationNumber(reservation),
-        member: MemberNumber(1),
-        amount: Amount::new(minor).unwrap(),
-    }
-}
-
-pub(crate) fn posted(key: &str, reservation: i64, minor: i64) -> LedgerTransaction {
-    LedgerTransaction {
-        key: key.to_owned(),
-        kind: LedgerKind::Charged,
-        reservation: ReservationNumber(reservation),
-        at: slot(1000),
-        debit: Account::Receivable(MemberNumber(1)),
-        credit: Account::Revenue,
-        amount: Amount::new(minor).unwrap(),
+    async fn close(&self) {
+        self.0.close().await;
     }
 }
 

@@ -23,7 +23,7 @@ use std::{
 };
 
 const USER: &str = "slotcast";
-const PASSWORD: &str = "only-for-tests";
+pub(crate) const PASSWORD: &str = "only-for-tests";
 /// Tries of 100 ms until the server answers.
 const READY_TRIES_MAX: u32 = 600;
 /// A free port may be taken by another before the server has it.
@@ -143,7 +143,7 @@ impl Postgres {
         let mut server = unprivileged(&programs.join("postgres"));
         server.arg("-D").arg(&data).args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
         server.arg("-c").arg(format!("unix_socket_directories={}", directory.display()));
-        server.args(["-c", "shared_buffers=32MB", "-c", "max_connections=100"]);
+        server.args(["-c", "shared_buffers=32MB", "-c", "max_connections=300"]);
         let mut keeper = Command::new("sh");
         keeper
             .args(["-c", KEEPER, "keeper"])
