@@ -1,0 +1,586 @@
+//! A service over a database in a file, with a clock that is stepped by hand and a world made of memory around it.
+#![allow(dead_code, reason = "every test binary compiles this module and uses its own part of it")]
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use slotcast_core::{
+    time::{Clock, Now, WallTime},
+    words::{ChannelNumber, ConnectMargins, OpenLevel, Seats, Toll, Window},
+};
+use slotcast_reservation::{
+    domain::{
+        effects::PaymentKind,
+        member::{Card, Contact, Member, MemberKind, PasswordHash},
+        refusal::Refusal,
+        reservation::{ProgramDetails, Reservation, SoldChannel},
+        rules::{Draft, Rules},
+        words::{Amount, Email, Language, MemberNumber, ReservationNumber},
+    },
+    limits::{Budget, Budgets},
+    mail::{Post, PostError},
+    payments::{Moved, Movement, NewCard, Notice, PaymentError, Payments},
+    service::{Actor, Answer, Provider, Service, ServiceError, Settings},
+    settings,
+    store::{self, Page, Reads, Session, Store},
+    streaming::{Link, Live, Schedule, Streaming, Viewer},
+    vault::Vault,
+};
+use tempfile::TempDir;
+use tokio::sync::Notify;
+
+/// More than any list of these tests.
+pub(crate) const ALL: Page = Page { offset: 0, limit: 10_000 };
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const MICRO: Duration = Duration::from_micros(1);
+
+pub(crate) fn wall(text: &str) -> WallTime {
+    text.parse().unwrap()
+}
+
+/// Both halves of time by hand.
+#[derive(Clone)]
+pub(crate) struct HandClock(Arc<Mutex<Now>>);
+
+impl HandClock {
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+    fn at(wall: WallTime) -> Self {
+        Self(Arc::new(Mutex::new(Now { mono: Instant::now(), wall })))
+    }
+
+    pub(crate) fn now(&self) -> WallTime {
+        self.0.lock().wall
+    }
+
+    /// Time passes up to that moment.
+    pub(crate) fn set(&self, to: WallTime) {
+        let mut now = self.0.lock();
+        let passed = to.since(now.wall);
+        now.mono += passed;
+        now.wall = to;
+    }
+
+    pub(crate) fn pass(&self, span: Duration) {
+        self.set(self.now().saturating_add(span));
+    }
+
+    /// The wall clock alone is set.
+    pub(crate) fn step(&self, seconds: i64) {
+        let mut now = self.0.lock();
+        now.wall = WallTime::from_micros(now.wall.as_micros() + seconds * 1_000_000);
+    }
+
+    fn clock(&self) -> Clock {
+        let now = Arc::clone(&self.0);
+        Arc::new(move || *now.lock())
+    }
+}
+
+/// Keeps what was handed on.
+#[derive(Default)]
+pub(crate) struct FakePost {
+    /// Keys and texts, in order.
+    pub(crate) sent: Mutex<Vec<(String, String)>>,
+    pub(crate) failures_left: Mutex<u32>,
+}
+
+impl FakePost {
+    pub(crate) fn keys(&self, begin: &str) -> Vec<String> {
+        let sent = self.sent.lock();
+        sent.iter().map(|(key, _)| key.clone()).filter(|key| key.starts_with(begin)).collect()
+    }
+
+    pub(crate) fn text(&self, begin: &str) -> String {
+        let sent = self.sent.lock();
+        sent.iter().rev().find(|(key, _)| key.starts_with(begin)).expect(begin).1.clone()
+    }
+}
+
+#[async_trait]
+impl Post for FakePost {
+    async fn send(&self, message: &lettre::Message, key: &str) -> Result<(), PostError> {
+        {
+            let mut left = self.failures_left.lock();
+            if *left > 0 {
+                *left -= 1;
+                return Err(PostError::Temporary("451 later".to_owned()));
+            }
+        }
+        // Others get their turn in the middle of it.
+        tokio::task::yield_now().await;
+        let text = String::from_utf8(message.formatted()).unwrap();
+        self.sent.lock().push((key.to_owned(), text));
+        Ok(())
+    }
+}
+
+/// How the next movements go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Well,
+    /// Nothing is done, and it is said that nobody knows.
+    FailsBefore,
+    /// It is done, and it is said that nobody knows.
+    FailsAfter,
+    Declines,
+}
+
+/// A payment company in memory: what one key did is done once.
+pub(crate) struct FakePayments {
+    pub(crate) mood: Mutex<Mood>,
+    /// Of all movements that had an effect: key, kind, amount.
+    pub(crate) done: Mutex<Vec<(String, PaymentKind, i64)>>,
+    pub(crate) asked: Mutex<u32>,
+    /// Movements wait here until told to go on.
+    pub(crate) gate: Mutex<Option<Arc<Gate>>>,
+    pub(crate) notice: Mutex<Option<Notice>>,
+}
+
+#[derive(Default)]
+pub(crate) struct Gate {
+    pub(crate) entered: Notify,
+    pub(crate) go: Notify,
+}
+
+impl FakePayments {
+    pub(crate) fn close(&self) -> Arc<Gate> {
+        let gate = Arc::new(Gate::default());
+        *self.gate.lock() = Some(Arc::clone(&gate));
+        gate
+    }
+
+    pub(crate) fn be(&self, mood: Mood) {
+        *self.mood.lock() = mood;
+    }
+
+    pub(crate) fn count(&self, kind: PaymentKind) -> usize {
+        self.done.lock().iter().filter(|(_, done, _)| *done == kind).count()
+    }
+
+    pub(crate) fn sum(&self, kind: PaymentKind) -> i64 {
+        self.done.lock().iter().filter(|(_, done, _)| *done == kind).map(|(.., minor)| minor).sum()
+    }
+}
+
+#[async_trait]
+impl Payments for FakePayments {
+    async fn check_card(&self, card: &NewCard) -> Result<Card, PaymentError> {
+        match card.token.as_str() {
+            "pm_declined" => Err(PaymentError::Declined("the card was declined".to_owned())),
+            "pm_down" => Err(PaymentError::Unavailable("down".to_owned())),
+            token => Ok(Card {
+                token: token.to_owned(),
+                brand: "visa".to_owned(),
+                last_four: "4242".to_owned(),
+                expires: Some((2030, 12)),
+            }),
+        }
+    }
+
+    async fn move_money(&self, movement: &Movement) -> Result<Moved, PaymentError> {
+        *self.asked.lock() += 1;
+        let gate = self.gate.lock().clone();
+        if let Some(gate) = gate {
+            gate.entered.notify_one();
+            gate.go.notified().await;
+        }
+        let mood = *self.mood.lock();
+        let is_over_hold = matches!(movement.kind, PaymentKind::Capture | PaymentKind::Release);
+        assert_eq!(movement.hold.is_some(), is_over_hold, "{movement:?}");
+        match mood {
+            Mood::FailsBefore => return Err(PaymentError::Unavailable("no route".to_owned())),
+            Mood::Declines => return Err(PaymentError::Declined("insufficient funds".to_owned())),
+            Mood::Well | Mood::FailsAfter => {}
+        }
+        let mut done = self.done.lock();
+        if !done.iter().any(|(key, ..)| *key == movement.key) {
+            done.push((movement.key.clone(), movement.kind, movement.amount.minor()));
+        }
+        if mood == Mood::FailsAfter {
+            return Err(PaymentError::Unavailable("the answer was lost".to_owned()));
+        }
+        let is_collected = matches!(movement.kind, PaymentKind::Capture | PaymentKind::Charge);
+        let reference = movement.hold.clone().unwrap_or_else(|| format!("pi_{}", movement.key));
+        Ok(Moved { reference, is_collected })
+    }
+
+    async fn refund(&self, key: &str, _: &str, _: Amount) -> Result<Moved, PaymentError> {
+        Ok(Moved { reference: format!("re_{key}"), is_collected: false })
+    }
+
+    fn read_notice(&self, signature: &str, _: &[u8], _: i64) -> Result<Option<Notice>, PaymentError> {
+        match signature {
+            "right" => Ok(self.notice.lock().clone()),
+            _ => Err(PaymentError::Misconfigured("wrong signature".to_owned())),
+        }
+    }
+}
+
+impl std::fmt::Debug for FakePayments {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FakePayments")
+    }
+}
+
+/// A streaming side that does what the test says.
+#[derive(Default)]
+pub(crate) struct FakeStreaming {
+    pub(crate) schedule: Mutex<Schedule>,
+    pub(crate) is_broken: Mutex<bool>,
+    pub(crate) live: Mutex<BTreeMap<ReservationNumber, Live>>,
+}
+
+impl FakeStreaming {
+    pub(crate) fn send(&self, number: ReservationNumber, viewers: u32) {
+        let mut live = self.live.lock();
+        let packets = live.get(&number).map_or(0, |live| live.packets) + 100;
+        let live_now = Live {
+            link: Link::OnAir,
+            since: WallTime::from_micros(0),
+            bit_rate: 64_000,
+            viewers,
+            packets,
+            picture: Some((176, 144)),
+        };
+        live.insert(number, live_now);
+    }
+
+    pub(crate) fn scheduled(&self) -> Vec<ReservationNumber> {
+        self.schedule.lock().programs.iter().map(|program| program.number).collect()
+    }
+}
+
+impl Streaming for FakeStreaming {
+    fn publish(&self, schedule: &Schedule) -> Result<(), String> {
+        *self.schedule.lock() = schedule.clone();
+        Ok(())
+    }
+
+    fn is_normal(&self) -> bool {
+        !*self.is_broken.lock()
+    }
+
+    fn live(&self) -> BTreeMap<ReservationNumber, Live> {
+        self.live.lock().clone()
+    }
+
+    fn viewers(&self, _: ReservationNumber) -> Vec<Viewer> {
+        Vec::new()
+    }
+
+    fn kick_viewer(&self, _: ReservationNumber, viewer: u64, _: &str) -> bool {
+        viewer == 1
+    }
+
+    fn kick_link(&self, program: ReservationNumber, _: &str) -> bool {
+        self.live.lock().remove(&program).is_some()
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) clock: HandClock,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) post: Arc<FakePost>,
+    pub(crate) payments: Arc<FakePayments>,
+    pub(crate) streaming: Arc<FakeStreaming>,
+    pub(crate) vault: Vault,
+    pub(crate) service: Service,
+    settings: Settings,
+    _directory: TempDir,
+}
+
+pub(crate) fn rules() -> Rules {
+    Rules {
+        slot: 10 * MINUTE,
+        currency: "JPY".parse().unwrap(),
+        reconfirm_before: 6 * HOUR,
+        reconfirm_grace: 10 * MINUTE,
+        remind_before: 24 * HOUR,
+        hold: 15 * MINUTE,
+        month_slots_max: 36,
+        slots_max: 18,
+        ahead_max: 90 * 24 * HOUR,
+        extend_from: 10 * MINUTE,
+        zone: jiff::tz::TimeZone::get("Asia/Tokyo").unwrap(),
+        margins: ConnectMargins::default(),
+        public_to_members_only: false,
+        normal_share_min: 990,
+        friends_max: 50,
+    }
+}
+
+fn settings(rules: Rules) -> Settings {
+    let plenty = Budget { burst: 1000, every: Duration::from_millis(1) };
+    Settings {
+        provider: Provider {
+            name: "Example Live".to_owned(),
+            from: "live@example.com".parse().unwrap(),
+            base_url: "https://live.example.com".to_owned(),
+        },
+        places: settings::Provider {
+            name: "ingest-1".to_owned(),
+            access: vec![settings::file::AccessPort {
+                name: "east".to_owned(),
+                host: "live.example.com".parse().unwrap(),
+                port: 8555.try_into().unwrap(),
+                transports: vec![settings::file::Transport::Tcp],
+            }],
+            viewers_host: "live.example.com".parse().unwrap(),
+            viewers_port: 554.try_into().unwrap(),
+            margins: rules.margins,
+        },
+        rules,
+        terms: "Be kind.".to_owned(),
+        session_life: 24 * HOUR,
+        budgets: Budgets {
+            register: plenty,
+            log_in_address: plenty,
+            log_in_user: Budget { burst: 3, every: 30 * SECOND },
+            book_address: plenty,
+            book_member: plenty,
+            wrong_id: Budget { burst: 3, every: 30 * SECOND },
+        },
+    }
+}
+
+impl World {
+    /// At noon UTC on 1 December 2026, with channels 1 to 3 (2,000 a slot; channel 3 costs nothing) and members 1 to 4,
+    /// of whom 4 operates.
+    pub(crate) async fn new() -> Self {
+        Self::with(rules(), wall("2026-12-01T12:00:00Z")).await
+    }
+
+    pub(crate) async fn with(rules: Rules, now: WallTime) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = HandClock::at(now);
+        let vault = Vault::new(&[7; 32]);
+        let place = directory.path().join("slotcast.db").display().to_string();
+        let store = store::open(&place, vault.clone(), clock.clock()).await.unwrap();
+        let post = Arc::new(FakePost::default());
+        let payments = Arc::new(FakePayments {
+            mood: Mutex::new(Mood::Well),
+            done: Mutex::default(),
+            asked: Mutex::default(),
+            gate: Mutex::default(),
+            notice: Mutex::default(),
+        });
+        let streaming = Arc::new(FakeStreaming::default());
+        let settings = settings(rules);
+        let service = Service::new(
+            Arc::clone(&store),
+            vault.clone(),
+            payments.clone(),
+            post.clone(),
+            streaming.clone(),
+            clock.clock(),
+            settings.clone(),
+        );
+        let world =
+            Self { clock, store, post, payments, streaming, vault, service, settings, _directory: directory };
+        world.fill().await;
+        world
+    }
+
+    /// Another service on the same store, as of another process.
+    pub(crate) fn another_service(&self) -> Service {
+        Service::new(
+            Arc::clone(&self.store),
+            self.vault.clone(),
+            self.payments.clone(),
+            self.post.clone(),
+            self.streaming.clone(),
+            self.clock.clock(),
+            self.settings.clone(),
+        )
+    }
+
+    async fn fill(&self) {
+        let mut tx = self.store.begin().await.unwrap();
+        for number in 1..=4 {
+            tx.add_member(&member(number, self.clock.now())).await.unwrap();
+            let expires_at = self.clock.now().saturating_add(365 * 24 * HOUR);
+            let session = Session {
+                token_hash: hash(&format!("session {number}")),
+                member: MemberNumber(number),
+                csrf_hash: hash("csrf"),
+                created_at: self.clock.now(),
+                expires_at,
+            };
+            tx.add_session(&session).await.unwrap();
+        }
+        for number in 1..=3 {
+            let channel = SoldChannel {
+                number: ChannelNumber(number),
+                name: format!("channel{number}").parse().unwrap(),
+                seats: Seats::new(5).unwrap(),
+                class: "64kbit/s".parse().unwrap(),
+                toll: Toll(if number == 3 { 0 } else { 2000 }),
+                is_retired: false,
+                version: 1,
+            };
+            tx.put_channel(&channel).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+    }
+
+    /// Who member `number` is, logged in.
+    pub(crate) async fn actor(&self, number: i64) -> Actor {
+        self.service.actor_of_session(&format!("session {number}"), None).await.unwrap()
+    }
+
+    /// Books for member 1 on channel 1.
+    pub(crate) async fn book(&self, start: &str, slots: u32) -> Answer<Reservation> {
+        self.book_as(1, 1, start, slots).await
+    }
+
+    pub(crate) async fn book_as(
+        &self,
+        member: i64,
+        channel: u16,
+        start: &str,
+        slots: u32,
+    ) -> Answer<Reservation> {
+        let actor = self.actor(member).await;
+        self.service.book(&actor, draft(channel, start, slots), None, "192.0.2.1".parse().unwrap()).await
+    }
+
+    /// Booked, and the terms accepted.
+    pub(crate) async fn registered(&self, start: &str, slots: u32) -> Reservation {
+        let held = self.book(start, slots).await.unwrap();
+        self.service.accept_terms(&self.actor(1).await, held.number).await.unwrap()
+    }
+
+    /// Booked, accepted and reconfirmed.
+    pub(crate) async fn confirmed(&self, start: &str, slots: u32) -> Reservation {
+        let registered = self.registered(start, slots).await;
+        self.reconfirm(&registered).await.unwrap()
+    }
+
+    pub(crate) fn id(&self, reservation: &Reservation) -> String {
+        self.vault.reservation_id(reservation.number, reservation.id_issue).expose().to_owned()
+    }
+
+    pub(crate) async fn reconfirm(&self, registered: &Reservation) -> Answer<Reservation> {
+        let actor = self.actor(registered.member.0).await;
+        self.service.reconfirm(&actor, registered.number, &self.id(registered), None).await
+    }
+
+    pub(crate) async fn found(&self, number: ReservationNumber) -> Reservation {
+        self.reads().await.reservation(number).await.unwrap().unwrap()
+    }
+
+    pub(crate) async fn reads(&self) -> Box<dyn Reads + '_> {
+        self.store.read().await.unwrap()
+    }
+
+    /// The program runs until `to`: media and `viewers` each second, as the tasks of a server would see it.
+    pub(crate) async fn broadcast(&self, number: ReservationNumber, to: WallTime, viewers: u32) {
+        while self.clock.now() < to {
+            self.clock.pass(SECOND);
+            self.streaming.send(number, viewers);
+            self.service.observe().await.unwrap();
+        }
+    }
+
+    /// Whatever waits in the outboxes is worked, until nothing is due.
+    pub(crate) async fn work(&self) {
+        for _ in 0..100 {
+            let mails = self.service.send_mails().await.unwrap();
+            let moved = self.service.move_due_money().await.unwrap();
+            if mails + moved == 0 {
+                return;
+            }
+        }
+        panic!("the outboxes never come to an end");
+    }
+
+    /// What is due is done, and what comes of it.
+    pub(crate) async fn turn(&self) {
+        self.service.observe().await.unwrap();
+        self.service.do_due().await.unwrap();
+        self.service.publish().await.unwrap();
+        self.work().await;
+    }
+
+    /// Each transaction of the ledger has two sides, so what must be nought in the end is looked at by account.
+    pub(crate) async fn balance(&self, account: slotcast_reservation::domain::effects::Account) -> i64 {
+        self.reads().await.balance(account).await.unwrap()
+    }
+}
+
+pub(crate) fn hash(text: &str) -> [u8; 32] {
+    Sha256::digest(text.as_bytes()).into()
+}
+
+pub(crate) fn member(number: i64, now: WallTime) -> Member {
+    Member {
+        number: MemberNumber(number),
+        user_id: format!("member{number}").parse().unwrap(),
+        name: format!("Member {number}"),
+        reading: format!("member {number}"),
+        email: format!("member{number}@example.com").parse().unwrap(),
+        email_public: false,
+        web: Some("https://example.com/".to_owned()),
+        language: Language::English,
+        kind: MemberKind::Premium,
+        is_operator: number == 4,
+        is_blocked: false,
+        password_hash: PasswordHash("$argon2id$none".to_owned()),
+        contact: Some(Contact {
+            address: "1 Example Street".to_owned(),
+            phone: "+81 3 1234 5678".to_owned(),
+            mobile: None,
+            fax: None,
+        }),
+        card: Some(Card {
+            token: "pm_card".to_owned(),
+            brand: "visa".to_owned(),
+            last_four: "4242".to_owned(),
+            expires: Some((2030, 12)),
+        }),
+        terminal_key: None,
+        registered_at: now,
+        version: 1,
+    }
+}
+
+pub(crate) fn draft(channel: u16, start: &str, slots: u32) -> Draft {
+    let start = wall(start);
+    let end = start.saturating_add(10 * MINUTE * slots);
+    Draft {
+        channel: ChannelNumber(channel),
+        window: Window::new(start, end).unwrap(),
+        program: ProgramDetails {
+            title: "The sea".to_owned(),
+            genre: "Nature".to_owned(),
+            outline: "Waves".to_owned(),
+            details: "An hour of waves.".to_owned(),
+            open_level: OpenLevel::Public,
+            password: None,
+            show_email: false,
+            show_web: true,
+            friends: vec![friend()],
+        },
+    }
+}
+
+pub(crate) fn friend() -> Email {
+    "friend@example.org".parse().unwrap()
+}
+
+/// Why it was refused.
+#[track_caller]
+pub(crate) fn refusal<T: std::fmt::Debug>(answer: Answer<T>) -> Refusal {
+    match answer {
+        Err(ServiceError::Refused(refusal)) => refusal,
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+}
