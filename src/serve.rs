@@ -117,8 +117,7 @@ impl Server {
                 ingest_stats: Arc::clone(ingest.stats()),
                 ingest: Arc::downgrade(&ingest),
             });
-            let opened = Reservations::open(&config, &addresses, media, Arc::clone(&clock));
-            Some(runtime.block_on(opened).map_err(|error| io::Error::other(error.to_string()))?)
+            Some(open_reservations(&runtime, &config, &addresses, media, &clock)?)
         } else {
             None
         };
@@ -333,6 +332,22 @@ fn control_runtime(with_reservations: bool) -> io::Result<Runtime> {
         .on_thread_start(give_way)
         .enable_all()
         .build()
+}
+
+/// Opens the reservation side in `runtime`. On a thread of its own: the caller's may be inside another runtime.
+fn open_reservations(
+    runtime: &Runtime,
+    config: &Config,
+    addresses: &Addresses,
+    media: Arc<Media>,
+    clock: &Clock,
+) -> io::Result<Reservations> {
+    let open = || {
+        let opened = Reservations::open(config, addresses, media, Arc::clone(clock));
+        runtime.block_on(opened).map_err(|error| io::Error::other(error.to_string()))
+    };
+    let opened = std::thread::scope(|scope| scope.spawn(open).join());
+    opened.unwrap_or_else(|_| Err(io::Error::other("opening the reservation side panicked; see the log")))
 }
 
 /// Lowers this thread's priority: who books waits a moment rather than who watches.
