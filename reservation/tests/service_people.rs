@@ -1,0 +1,343 @@
+//! Members, log-ins, tokens, operators, and what strangers may see.
+
+mod service_support;
+
+use std::net::IpAddr;
+
+use service_support::*;
+use slotcast_core::words::{ChannelNumber, OpenLevel, Seats, Toll};
+use slotcast_reservation::{
+    domain::{
+        effects::Account,
+        member::MemberKind,
+        refusal::Refusal,
+        reservation::{ProgramKind, ProgramPassword},
+        words::{MemberNumber, ReservationNumber},
+    },
+    service::{
+        ChannelEdit, MemberEdit, NewOperator, OperatorEdit, Premium, Registration, Scope, Scopes,
+        ServiceError,
+    },
+    store::{Pickup, ReservationFilter},
+};
+
+fn address() -> IpAddr {
+    "192.0.2.7".parse().unwrap()
+}
+
+fn registration() -> Registration {
+    Registration {
+        user_id: "Taro".to_owned(),
+        name: "山田太郎".to_owned(),
+        reading: "Yamada Taro".to_owned(),
+        email: "taro@example.com".to_owned(),
+        password: "correct horse".to_owned(),
+        premium: Some(Premium {
+            address: "1-1 Example".to_owned(),
+            phone: "03-1234-5678".to_owned(),
+            card_token: "pm_good".to_owned(),
+            ..Premium::default()
+        }),
+        ..Registration::default()
+    }
+}
+
+fn fields(refusal: Refusal) -> Vec<&'static str> {
+    let Refusal::Invalid(problems) = refusal else { panic!("{refusal:?}") };
+    problems.iter().map(|problem| problem.field).collect()
+}
+
+#[tokio::test]
+async fn a_member_registers_logs_in_and_changes_the_password() {
+    let world = World::new().await;
+    let service = &world.service;
+    let member = service.register(registration(), address()).await.unwrap();
+    assert_eq!((member.kind, member.user_id.as_str()), (MemberKind::Premium, "taro"));
+    assert!(!format!("{member:?}").contains("correct"));
+    world.work().await;
+    assert_eq!(world.post.keys("welcome-").len(), 1);
+
+    let wrong = refusal(service.log_in("taro", "correct house", address()).await);
+    assert_eq!(wrong, Refusal::WrongLogIn);
+    let nobody = refusal(service.log_in("nobody", "correct horse", address()).await);
+    assert_eq!(nobody, Refusal::WrongLogIn, "which of the two was wrong is not told");
+    let session = service.log_in("TARO", "correct horse", address()).await.unwrap();
+    let second = service.log_in("taro", "correct horse", address()).await.unwrap();
+    assert!(!format!("{session:?}").contains(&session.token));
+    let actor = service.actor_of_session(&session.token, Some(&session.csrf)).await.unwrap();
+    assert_eq!(actor.member, member.number);
+    assert_eq!(service.csrf_of_session(&session.token), session.csrf);
+    let forged = service.actor_of_session(&session.token, Some(&second.csrf)).await;
+    assert_eq!(refusal(forged), Refusal::Csrf);
+
+    let token = service.make_token(&actor, "obs", Scopes::NONE.with(Scope::Broadcast), HOUR).await.unwrap();
+    let old = service.change_password(&actor, "wrong horse", "battery staple", address()).await;
+    assert_eq!(refusal(old), Refusal::WrongLogIn);
+    service.change_password(&actor, "correct horse", "battery staple", address()).await.unwrap();
+    service.actor_of_session(&session.token, None).await.unwrap();
+    assert_eq!(refusal(service.actor_of_session(&second.token, None).await), Refusal::NotLoggedIn);
+    assert_eq!(refusal(service.actor_of_token(&token.secret).await), Refusal::NotLoggedIn);
+    assert_eq!(refusal(service.log_in("taro", "correct horse", address()).await), Refusal::WrongLogIn);
+    service.log_out(&session.token).await.unwrap();
+    assert_eq!(refusal(service.actor_of_session(&session.token, None).await), Refusal::NotLoggedIn);
+}
+
+#[tokio::test]
+async fn every_item_that_is_missing_is_named_at_once_and_nothing_is_kept_of_a_refused_card() {
+    let world = World::new().await;
+    let register = |registration| world.service.register(registration, address());
+    let empty = Registration { premium: Some(Premium::default()), ..Registration::default() };
+    let named = fields(refusal(register(empty).await));
+    assert_eq!(
+        named,
+        ["user_id", "email", "name", "reading", "password", "premium.address", "premium.phone"]
+    );
+    let number = Premium { card_token: "4242424242424242".to_owned(), ..registration().premium.unwrap() };
+    let numbered = Registration { premium: Some(number), ..registration() };
+    assert_eq!(fields(refusal(register(numbered).await)), ["premium.card_token"]);
+    let same = Registration { password: "taro@example.com".to_owned(), ..registration() };
+    assert_eq!(fields(refusal(register(same).await)), ["password"]);
+    let card = |token: &str| {
+        let premium = Premium { card_token: token.to_owned(), ..registration().premium.unwrap() };
+        Registration { premium: Some(premium), ..registration() }
+    };
+    assert!(matches!(refusal(register(card("pm_declined")).await), Refusal::PaymentDeclined { .. }));
+    assert_eq!(refusal(register(card("pm_down")).await), Refusal::PaymentUnavailable);
+    let taken = Registration { user_id: "member1".to_owned(), ..registration() };
+    assert_eq!(refusal(register(taken).await), Refusal::UserIdTaken);
+    let taken = Registration { email: "Member1@Example.com".to_owned(), ..registration() };
+    assert_eq!(refusal(register(taken).await), Refusal::EmailTaken);
+    let operator = world.actor(4).await;
+    assert_eq!(world.service.members(&operator, ALL).await.unwrap().count, 4);
+}
+
+#[tokio::test]
+async fn guessing_a_password_is_slowed_down_for_that_user_id_alone() {
+    let world = World::new().await;
+    let log_in = |user_id: &'static str| world.service.log_in(user_id, "guess guess", address());
+    for _ in 0..3 {
+        assert_eq!(refusal(log_in("nobody").await), Refusal::WrongLogIn);
+    }
+    assert!(matches!(refusal(log_in("nobody").await), Refusal::TooMany { retry_after: 1..=30 }));
+    assert_eq!(refusal(log_in("somebody").await), Refusal::WrongLogIn);
+    // A stepped clock helps nobody; time that passes does.
+    world.clock.step(3600);
+    assert!(matches!(refusal(log_in("nobody").await), Refusal::TooMany { .. }));
+    world.clock.pass(30 * SECOND);
+    assert_eq!(refusal(log_in("nobody").await), Refusal::WrongLogIn);
+}
+
+#[tokio::test]
+async fn a_token_does_what_its_scopes_say_and_nothing_else() {
+    let world = World::new().await;
+    let service = &world.service;
+    let actor = world.actor(1).await;
+    let scopes = Scopes::NONE.with(Scope::Read);
+    let token = service.make_token(&actor, "reader", scopes, HOUR).await.unwrap();
+    assert_eq!(refusal(service.make_token(&actor, "reader", scopes, HOUR).await), Refusal::Exists("token"));
+    let operate = Scopes::NONE.with(Scope::Operate);
+    assert_eq!(refusal(service.make_token(&actor, "op", operate, HOUR).await), Refusal::NotOperator);
+    let reader = service.actor_of_token(&token.secret).await.unwrap();
+    service.reservations(&reader, ReservationFilter::default(), ALL).await.unwrap();
+    let booking = service.book(&reader, draft(1, "2026-12-02T00:00:00Z", 1), None, address()).await;
+    assert_eq!(refusal(booking), Refusal::Scope("book"));
+    let edit = service.edit_me(&reader, None, MemberEdit::default()).await;
+    assert_eq!(refusal(edit), Refusal::Scope("account"));
+    assert_eq!(refusal(service.make_token(&reader, "more", scopes, HOUR).await), Refusal::Scope("account"));
+    world.clock.pass(HOUR);
+    assert_eq!(refusal(service.actor_of_token(&token.secret).await), Refusal::NotLoggedIn);
+    // An operator's token for reading reads the operator's own.
+    let held = world.book("2026-12-02T00:00:00Z", 1).await.unwrap();
+    let token = service.make_token(&world.actor(4).await, "reader", scopes, HOUR).await.unwrap();
+    let reader = service.actor_of_token(&token.secret).await.unwrap();
+    assert_eq!(refusal(service.reservation(&reader, held.number).await), Refusal::NotFound("reservation"));
+    service.reservation(&world.actor(4).await, held.number).await.unwrap();
+    assert_eq!(refusal(service.members(&reader, ALL).await), Refusal::Scope("operate"));
+    assert_eq!(refusal(service.members(&actor, ALL).await), Refusal::NotOperator);
+}
+
+#[tokio::test]
+async fn a_member_who_is_shut_out_is_out_at_once() {
+    let world = World::new().await;
+    let (service, operator, actor) = (&world.service, world.actor(4).await, world.actor(1).await);
+    let block = OperatorEdit { is_blocked: Some(true), ..OperatorEdit::default() };
+    service.edit_member(&operator, actor.member, None, block).await.unwrap();
+    let out = service.actor_of_session("session 1", None).await;
+    assert_eq!(refusal(out), Refusal::NotLoggedIn);
+    let own = service.edit_member(&operator, operator.member, None, block).await;
+    assert_eq!(refusal(own), Refusal::InUse("operator"));
+    let stale = service.edit_member(&operator, actor.member, Some(1), OperatorEdit::default()).await;
+    assert_eq!(refusal(stale), Refusal::Stale { version: 2 });
+}
+
+#[tokio::test]
+async fn the_own_data_is_edited_against_a_version() {
+    let world = World::new().await;
+    let actor = world.actor(1).await;
+    let edit = MemberEdit { name: Some(" New Name ".to_owned()), web: Some(None), ..MemberEdit::default() };
+    let edited = world.service.edit_me(&actor, Some(1), edit).await.unwrap();
+    assert_eq!((edited.name.as_str(), edited.web.as_ref(), edited.version), ("New Name", None, 2));
+    let edit = MemberEdit { email: Some("member2@example.com".to_owned()), ..MemberEdit::default() };
+    assert_eq!(refusal(world.service.edit_me(&actor, Some(2), edit).await), Refusal::EmailTaken);
+    let edit = MemberEdit {
+        name: Some(String::new()),
+        email: Some("x".to_owned()),
+        web: Some(Some("javascript:alert(1)".to_owned())),
+        terminal_key: Some(Some("AGE-SECRET-KEY-1".to_owned())),
+        ..MemberEdit::default()
+    };
+    let named = fields(refusal(world.service.edit_me(&actor, None, edit).await));
+    assert_eq!(named, ["name", "email", "web", "terminal_key"]);
+}
+
+#[tokio::test]
+async fn secret_programs_are_listed_nowhere() {
+    let world = World::new().await;
+    let (service, actor) = (&world.service, world.actor(1).await);
+    let book = |start: &'static str, open_level, password: Option<&str>| {
+        let mut draft = draft(1, start, 1);
+        draft.program.open_level = open_level;
+        draft.program.password = password.map(|password| ProgramPassword(password.to_owned()));
+        draft.program.title = format!("{open_level:?}, commas; and\nlines").replace('\n', " ");
+        let (service, actor) = (world.service.clone(), actor);
+        async move {
+            let held = service.book(&actor, draft, None, address()).await.unwrap();
+            service.accept_terms(&actor, held.number).await.unwrap().number
+        }
+    };
+    let public = book("2026-12-01T14:00:00Z", OpenLevel::Public, None).await;
+    let locked = book("2026-12-01T14:10:00Z", OpenLevel::Password, Some("sesame")).await;
+    let secret = book("2026-12-01T14:20:00Z", OpenLevel::Secret, Some("sesame")).await;
+    let held = world.book("2026-12-01T14:30:00Z", 1).await.unwrap().number;
+
+    let numbers = |listings: &[slotcast_reservation::service::Listing]| {
+        listings.iter().map(|listing| listing.number).collect::<Vec<ReservationNumber>>()
+    };
+    let today = service.today(None).await.unwrap();
+    assert_eq!(numbers(&today), [public, locked]);
+    assert!(today.iter().all(|listing| !listing.is_open && listing.web.is_some() && listing.email.is_none()));
+    let date = jiff::civil::date(2026, 12, 1);
+    assert_eq!(numbers(&service.guide_day(date, None).await.unwrap()), [public, locked]);
+    let month = service.guide_month(2026, 12, None).await.unwrap();
+    assert_eq!((month.len(), numbers(&month[0].programs)), (31, vec![public, locked]));
+    let calendar = service.guide_calendar(2026, 12).await.unwrap();
+    assert!(calendar.contains(&format!("UID:{public}@example.com")), "{calendar}");
+    assert!(!calendar.contains(&secret.to_string()) && !calendar.contains("sesame"));
+    assert!(calendar.contains(r"commas\; and lines"), "{calendar}");
+    for hidden in [secret, held] {
+        assert_eq!(refusal(service.program(None, hidden).await), Refusal::NotFound("program"));
+        let stranger = world.actor(2).await;
+        assert_eq!(refusal(service.program(Some(&stranger), hidden).await), Refusal::NotFound("program"));
+        service.program(Some(&actor), hidden).await.unwrap();
+        service.program(Some(&world.actor(4).await), hidden).await.unwrap();
+    }
+    let pickup = |reservation, position| Pickup { reservation, note: "See it".to_owned(), position };
+    let operator = world.actor(4).await;
+    service.put_pickup(&operator, pickup(locked, 1)).await.unwrap();
+    service.put_pickup(&operator, pickup(public, 2)).await.unwrap();
+    let refused = service.put_pickup(&operator, pickup(secret, 0)).await;
+    assert_eq!(refusal(refused), Refusal::NotFound("program"));
+    let picked = service.pickups().await.unwrap();
+    assert_eq!(picked.iter().map(|(_, listing)| listing.number).collect::<Vec<_>>(), [locked, public]);
+    service.end_pickup(&operator, public).await.unwrap();
+    assert_eq!(service.pickups().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_program_is_open_while_media_goes_out_and_a_seat_is_free() {
+    let world = World::new().await;
+    let confirmed = world.confirmed("2026-12-01T12:00:00Z", 1).await;
+    world.turn().await;
+    let open = |viewers| {
+        world.streaming.send(confirmed.number, viewers);
+        async { world.service.program(None, confirmed.number).await.unwrap().is_open }
+    };
+    assert!(!world.service.program(None, confirmed.number).await.unwrap().is_open, "no link yet");
+    assert!(open(4).await);
+    assert!(!open(5).await, "no seat");
+    world.clock.pass(10 * MINUTE);
+    assert!(!open(1).await, "over");
+}
+
+#[tokio::test]
+async fn operators_price_channels_and_book_without_toll() {
+    let world = World::new().await;
+    let (service, operator) = (&world.service, world.actor(4).await);
+    let channel = |number: u16, toll| ChannelEdit {
+        number: ChannelNumber(number),
+        name: format!("channel{number}").parse().unwrap(),
+        seats: Seats::new(10).unwrap(),
+        class: "2Mbit/s".parse().unwrap(),
+        toll: Toll(toll),
+    };
+    let exists = service.put_channel(&operator, channel(1, 9), None).await;
+    assert_eq!(refusal(exists), Refusal::Exists("channel"));
+    assert_eq!(service.put_channel(&operator, channel(1, 9), Some(1)).await.unwrap().version, 2);
+    let stale = service.put_channel(&operator, channel(1, 9), Some(1)).await;
+    assert_eq!(refusal(stale), Refusal::Stale { version: 2 });
+    service.put_channel(&operator, channel(9, 9), None).await.unwrap();
+    let imported = service.import_channels(vec![channel(9, 9), channel(8, 1), channel(1, 10)]).await;
+    assert_eq!(imported.unwrap(), 2);
+    service.retire_channel(&operator, ChannelNumber(9), None).await.unwrap();
+    assert_eq!(service.channels().await.unwrap().len(), 4);
+    let retired = world.book_as(1, 9, "2026-12-02T00:00:00Z", 1).await;
+    assert_eq!(refusal(retired), Refusal::ChannelRetired(ChannelNumber(9)));
+
+    let special = service.book_special(&operator, draft(1, "2026-12-02T00:00:00Z", 6), None).await.unwrap();
+    assert_eq!((special.kind, special.toll), (ProgramKind::Special, Toll(0)));
+    world.book_as(1, 2, "2026-12-02T00:00:00Z", 1).await.unwrap();
+    world.turn().await;
+    assert_eq!(world.streaming.scheduled(), [special.number]);
+    assert!(world.streaming.schedule.lock().channels.iter().all(|channel| channel.number.0 != 9));
+    assert_eq!(service.viewers(&operator, special.number).await.unwrap(), []);
+    let no_link = service.kick_link(&operator, special.number, "test").await;
+    assert_eq!(refusal(no_link), Refusal::NotFound("link"));
+    service.kick_viewer(&operator, special.number, 1, "a reason").await.unwrap();
+    let unsaid = service.kick_viewer(&operator, special.number, 1, " ").await;
+    assert_eq!(fields(refusal(unsaid)), ["reason"]);
+}
+
+#[tokio::test]
+async fn the_ledger_is_exported_whole() {
+    let world = World::new().await;
+    let confirmed = world.confirmed("2026-12-02T00:00:00Z", 1).await;
+    let operator = world.actor(4).await;
+    let (from, to) = (wall("2026-12-01T00:00:00Z"), wall("2026-12-02T00:00:00Z"));
+    let csv = world.service.ledger_csv(&operator, from, to).await.unwrap();
+    let rows: Vec<_> = csv.split_terminator("\r\n").collect();
+    let number = confirmed.number;
+    let row = format!(
+        "2026-12-01T12:00:00Z,authorised-authorise-{number}-1,authorised,{number},member_holds:1,holds,2000,JPY"
+    );
+    assert_eq!(rows, ["at,key,kind,reservation,debit,credit,amount_minor,currency", &row]);
+    assert_eq!(world.balance(Account::MemberHolds(MemberNumber(1))).await, 2000);
+    let nobody = world.service.ledger_csv(&world.actor(1).await, from, to).await;
+    assert!(matches!(nobody, Err(ServiceError::Refused(Refusal::NotOperator))));
+}
+
+#[tokio::test]
+async fn the_first_operator_is_made_on_the_command_line() {
+    let world = World::new().await;
+    let operator = |password: &str| NewOperator {
+        user_id: "root1".to_owned(),
+        name: "Operator".to_owned(),
+        email: "root1@example.com".to_owned(),
+        password: password.to_owned(),
+    };
+    assert_eq!(fields(refusal(world.service.create_operator(operator("short")).await)), ["password"]);
+    let made = world.service.create_operator(operator("long enough")).await.unwrap();
+    assert!(made.is_operator);
+    let again = world.service.create_operator(operator("another one")).await.unwrap();
+    assert_eq!((again.number, again.version), (made.number, 2));
+    let session = world.service.log_in("root1", "another one", address()).await.unwrap();
+    let actor = world.service.actor_of_session(&session.token, None).await.unwrap();
+    world.service.members(&actor, ALL).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_providers_time_stands_beside_the_askers() {
+    let world = World::new().await;
+    let time = world.service.time(Some(wall("2026-12-01T12:00:01.5Z")));
+    assert_eq!((time.now, time.offset_ms), (world.clock.now(), Some(1500)));
+    assert_eq!(world.service.time(None).offset_ms, None);
+}
