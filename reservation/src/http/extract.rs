@@ -47,6 +47,7 @@ impl<T: DeserializeOwned + ToSchema + Send> FromRequest<Api> for Body<T> {
             Problem::new(problem::BAD_JSON, format!("It stops being JSON at {place}."))
         })?;
         named(&api.shapes().check(&T::name(), &value))?;
+        let value = whole(value);
         let value = serde_json::from_value(value).map_err(|error| {
             tracing::debug!(%error, "a body fits its schema and not its type");
             Problem::field("body", "what the documentation shows")
@@ -58,6 +59,20 @@ impl<T: DeserializeOwned + ToSchema + Send> FromRequest<Api> for Body<T> {
         }
         hash.update(&bytes);
         Ok(Self { value, hash: hash.finalize().into() })
+    }
+}
+
+/// Numbers like `3.0` as whole ones: JSON Schema says that they are (draft 2020-12 §4.2.1), and nothing here is a
+/// fraction.
+fn whole(value: Value) -> Value {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let float = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < 9e15);
+            float.map_or(Value::Number(number), |float| Value::from(float as i64))
+        }
+        Value::Array(items) => items.into_iter().map(whole).collect(),
+        Value::Object(members) => members.into_iter().map(|(name, member)| (name, whole(member))).collect(),
+        other => other,
     }
 }
 
@@ -279,7 +294,9 @@ impl FromRequestParts<Api> for IfMatch {
         let bad = || Problem::new(problem::BAD_REQUEST, "If-Match: expected an ETag like \"3\", or *.");
         let mut versions = Vec::new();
         for line in lines {
-            for tag in line.to_str().map_err(|_| bad())?.split(',').map(str::trim) {
+            let tags = line.to_str().map_err(|_| bad())?.split(',').map(str::trim);
+            // Empty entries of a list are passed over (RFC 9110 §5.6.1).
+            for tag in tags.filter(|tag| !tag.is_empty()) {
                 if tag == "*" {
                     return Ok(Self(None));
                 }

@@ -1,0 +1,139 @@
+//! Schemathesis asks the running API whatever its OpenAPI document allows and forbids, with all of its checks.
+//!
+//! It runs as a program of its own (`SLOTCAST_TEST_TOOLS`, else `PATH`). Once with an operator's token, then as a
+//! browser with cookie and CSRF token for what no token covers. `SLOTCAST_SCHEMATHESIS_EXAMPLES` is the number of cases
+//! an operation gets in each phase, `SLOTCAST_SCHEMATHESIS_SECONDS` bounds each run.
+
+mod http_support;
+
+use std::{
+    env, fs,
+    path::PathBuf,
+    process::{Command, Output},
+    time::Duration,
+};
+
+use http_support::{Client, Database, Server, Wishes, draft};
+use serde_json::json;
+
+/// What may be answered beside the checks' own lists, and why.
+const CONFIG: &str = r#"
+# Credentials are given as headers; made-up cookies beside a right token would only look as if they were let in.
+[generation]
+with-security-parameters = false
+
+[checks.positive_data_acceptance]
+# 402: a card that is declined. 412: an If-Match that is well formed and not current.
+expected-statuses = ["2xx", "3xx", "401", "402", "403", "404", "409", "412", "429"]
+
+[checks.negative_data_rejection]
+# 412: as above, before the body is looked at. 413: what is too large.
+expected-statuses = ["400", "401", "403", "404", "406", "409", "412", "413", "415", "422", "428", "429"]
+
+[checks.missing_required_header]
+# 428 (RFC 6585): an edit without If-Match.
+expected-statuses = ["400", "401", "403", "404", "428"]
+
+# No pattern can say that the checksum of an age recipient is right.
+[[operations]]
+include-path = ["/api/v1/me/terminal-key", "/api/v1/reservations/{number}/reconfirm", "/api/v1/reservations/{number}/settings"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "422", "429"]
+
+# An open level without a password is right for a program that has one already: only the program tells.
+[[operations]]
+include-path = "/api/v1/reservations/{number}"
+include-method = "PATCH"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "412", "422", "429"]
+
+# Whether If-Match is needed depends on whether the channel is there.
+[[operations]]
+include-path = "/api/v1/operator/channels/{number}"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "412", "428", "429"]
+"#;
+
+fn tool() -> Option<PathBuf> {
+    let paths = env::var_os("SLOTCAST_TEST_TOOLS").or_else(|| env::var_os("PATH")).unwrap_or_default();
+    let found = env::split_paths(&paths).map(|path| path.join("schemathesis")).find(|path| path.exists());
+    if found.is_none() {
+        assert!(env::var("CI").as_deref() != Ok("true"), "schemathesis is not installed: ./test installs it");
+        println!("skipped: schemathesis is not installed (pip install schemathesis)");
+    }
+    found
+}
+
+fn number(name: &str, usual: u64) -> u64 {
+    env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+/// Runs it to its end and says what it found. `more`: which operations.
+async fn run(tool: PathBuf, server: &Server, client: &Client, more: &[&str]) {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("schemathesis.toml");
+    fs::write(&config, CONFIG).unwrap();
+    let seconds = number("SLOTCAST_SCHEMATHESIS_SECONDS", 90);
+    let mut command = Command::new("timeout");
+    command
+        .args(["--kill-after=10", &(seconds + 60).to_string()])
+        .arg(tool)
+        .arg("--config-file")
+        .arg(&config);
+    command
+        .args(["run", &format!("http://{}/api/v1/openapi.json", server.address)])
+        .args(["--checks", "all", "--mode", "all", "--phases", "examples,coverage,fuzzing,stateful"])
+        .args(["--max-examples", &number("SLOTCAST_SCHEMATHESIS_EXAMPLES", 8).to_string()])
+        .args(["--max-time", &seconds.to_string(), "--workers", "1", "--no-shrink", "--continue-on-failure"])
+        .args(["--seed", "1", "--request-timeout", "30", "--no-color"])
+        .args(more);
+    for (name, value) in [("X-CSRF-Token", &client.csrf), ("Cookie", &client.cookie)] {
+        if let Some(value) = value {
+            command.args(["-H", &format!("{name}: {value}")]);
+        }
+    }
+    if let Some(bearer) = &client.bearer {
+        command.args(["-H", &format!("Authorization: Bearer {bearer}")]);
+    }
+    command.current_dir(directory.path());
+    let bound = Duration::from_secs(seconds + 120);
+    let work = tokio::task::spawn_blocking(move || command.output());
+    let Output { status, stdout, stderr } =
+        tokio::time::timeout(bound, work).await.unwrap().unwrap().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    println!("{text}");
+    assert!(status.success(), "schemathesis found something: {status}");
+}
+
+/// Something of everything, so that more than refusals is seen.
+async fn fill(server: &Server) -> Client {
+    let operator = server.sell(3).await;
+    let made =
+        operator.put("/me/premium", &json!({ "address": "x", "phone": "12345", "card_token": "t" })).await;
+    assert_eq!(made.status, 200, "{made:?}");
+    for (at, day) in [(1, 19), (2, 20)] {
+        let wish = draft(at, &format!("2026-11-{day}T10:00:00Z"), &format!("2026-11-{day}T10:30:00Z"));
+        assert_eq!(operator.post("/reservations", &wish).await.status, 201);
+        let special = draft(3, &format!("2026-11-{day}T10:00:00Z"), &format!("2026-11-{day}T10:30:00Z"));
+        assert_eq!(operator.post("/operator/programs", &special).await.status, 201);
+    }
+    operator
+}
+
+async fn ask(database: Database) {
+    let Some(tool) = tool() else { return };
+    let Some(server) = Server::start_as(Wishes { database, ..Wishes::default() }).await else { return };
+    let operator = fill(&server).await;
+    let token = operator.token(&["read", "book", "broadcast", "operate"]).await;
+    run(tool.clone(), &server, &token, &[]).await;
+    // As a browser: what no token covers, but for what would end the session or the token.
+    let account = ["--include-tag", "My account", "--exclude-operation-id", "change_password"];
+    run(tool, &server, &operator, &account).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schemathesis_finds_nothing_on_sqlite() {
+    ask(Database::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schemathesis_finds_nothing_on_postgresql() {
+    ask(Database::Postgres).await;
+}
