@@ -51,6 +51,8 @@ pub const ERROR_CHARS_MAX: usize = 300;
 
 /// What is done by itself looks at least so often.
 pub const ROUND_EVERY: Duration = Duration::from_secs(1);
+/// The same failure of it is logged at most this often.
+pub const SAME_ERROR_EVERY: Duration = Duration::from_secs(30);
 /// Outboxes are counted for metrics this often.
 pub const DEPTH_EVERY: Duration = Duration::from_secs(5);
 /// Reservations that are looked after in one round of one kind.

@@ -28,7 +28,12 @@ mod retry;
 mod running;
 mod timekeeper;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
 use slotcast_core::time::{Clock, WallTime};
@@ -117,6 +122,8 @@ struct Inner {
     published: Mutex<Published>,
     observed: Mutex<Observed>,
     flushing: tokio::sync::Mutex<()>,
+    /// When a failure of what is done by itself was logged last.
+    said: Mutex<BTreeMap<&'static str, Instant>>,
 }
 
 /// Who is woken by a commit, before the second is over.
@@ -180,6 +187,7 @@ impl Service {
             published: Mutex::default(),
             observed: Mutex::default(),
             flushing: tokio::sync::Mutex::default(),
+            said: Mutex::default(),
         }))
     }
 

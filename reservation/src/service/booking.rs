@@ -209,7 +209,8 @@ impl Service {
         self.decide(actor, number, version, &change).await
     }
 
-    /// Cancels: free before the reconfirmation, charged after it. Done already: the reservation as it is.
+    /// Cancels: free before the reconfirmation, charged after it. Done already: the reservation as it is. An operator who
+    /// cancels somebody else's does so as operator.
     pub async fn cancel(
         &self,
         actor: &Actor,
@@ -232,6 +233,8 @@ impl Service {
         let now = self.now();
         let mut tx = self.0.store.begin().await?;
         let found = actor.own(tx.lock_reservation(number).await?)?;
+        // An operator who cancels somebody else's never makes that one pay.
+        let by_operator = by_operator || found.member != actor.member;
         let by = if by_operator { CancelledBy::Operator } else { CancelledBy::Member };
         if found.state == State::Cancelled(by) {
             return Ok(found);

@@ -10,7 +10,9 @@ use tokio::{
 };
 
 use super::{Answer, Service, ServiceError, counts::count};
-use crate::limits::{DEPTH_EVERY, OUTBOX_BATCH, OUTBOX_ROUNDS_MAX, PUBLISH_EVERY, ROUND_EVERY};
+use crate::limits::{
+    DEPTH_EVERY, OUTBOX_BATCH, OUTBOX_ROUNDS_MAX, PUBLISH_EVERY, ROUND_EVERY, SAME_ERROR_EVERY,
+};
 
 impl Service {
     /// Does what comes by itself, until `stop` says `true` or its sender is gone: what is due, mails, money, the
@@ -122,13 +124,22 @@ impl Service {
         Ok(())
     }
 
-    fn noted<T>(&self, what: &str, answer: Answer<T>) -> Option<T> {
-        answer
-            .map_err(|error| {
-                count(&self.0.counts.store_errors);
-                tracing::warn!(what, %error, "waits: tried again within a second");
-            })
-            .ok()
+    /// Counts failures, and logs those of one kind once in a while.
+    fn noted<T>(&self, what: &'static str, answer: Answer<T>) -> Option<T> {
+        let error = match answer {
+            Ok(answer) => return Some(answer),
+            Err(error) => error,
+        };
+        count(&self.0.counts.store_errors);
+        let mono = (self.0.clock)().mono;
+        let mut said = self.0.said.lock();
+        let is_new =
+            said.get(what).is_none_or(|last| mono.saturating_duration_since(*last) >= SAME_ERROR_EVERY);
+        if is_new {
+            said.insert(what, mono);
+            tracing::warn!(what, %error, "waits: tried again each second");
+        }
+        None
     }
 }
 

@@ -3,7 +3,11 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     time::{Duration, Instant},
 };
 
@@ -28,7 +32,7 @@ use slotcast_reservation::{
     payments::{Moved, Movement, NewCard, Notice, PaymentError, Payments},
     service::{Actor, Answer, Provider, Service, ServiceError, Settings},
     settings,
-    store::{self, Page, Reads, Session, Store},
+    store::{self, Page, Reads, Session, Store, StoreError, Stored, Tx},
     streaming::{Link, Live, Schedule, Streaming, Viewer},
     vault::Vault,
 };
@@ -285,16 +289,54 @@ impl Streaming for FakeStreaming {
     }
 }
 
+/// A store that can be taken down.
+#[derive(Debug)]
+struct Unsteady {
+    store: Arc<dyn Store>,
+    is_down: Arc<AtomicBool>,
+}
+
+impl Unsteady {
+    fn check(&self) -> Stored<()> {
+        match self.is_down.load(SeqCst) {
+            true => Err(StoreError::Retry("taken down".to_owned())),
+            false => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Unsteady {
+    async fn read(&self) -> Stored<Box<dyn Reads + '_>> {
+        self.check()?;
+        self.store.read().await
+    }
+
+    async fn begin(&self) -> Stored<Box<dyn Tx + '_>> {
+        self.check()?;
+        self.store.begin().await
+    }
+
+    async fn back_up(&self, to: &Path) -> Stored<()> {
+        self.store.back_up(to).await
+    }
+
+    async fn close(&self) {
+        self.store.close().await;
+    }
+}
+
 pub(crate) struct World {
     pub(crate) clock: HandClock,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) is_down: Arc<AtomicBool>,
     pub(crate) post: Arc<FakePost>,
     pub(crate) payments: Arc<FakePayments>,
     pub(crate) streaming: Arc<FakeStreaming>,
     pub(crate) vault: Vault,
     pub(crate) service: Service,
     settings: Settings,
-    _directory: TempDir,
+    _directory: Option<TempDir>,
 }
 
 pub(crate) fn rules() -> Rules {
@@ -360,10 +402,17 @@ impl World {
 
     pub(crate) async fn with(rules: Rules, now: WallTime) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("slotcast.db").display().to_string();
+        Self { _directory: Some(directory), ..Self::at(&place, rules, now).await }
+    }
+
+    /// Over the database that `place` names, which is empty.
+    pub(crate) async fn at(place: &str, rules: Rules, now: WallTime) -> Self {
         let clock = HandClock::at(now);
         let vault = Vault::new(&[7; 32]);
-        let place = directory.path().join("slotcast.db").display().to_string();
-        let store = store::open(&place, vault.clone(), clock.clock()).await.unwrap();
+        let store = store::open(place, vault.clone(), clock.clock()).await.unwrap();
+        let is_down = Arc::new(AtomicBool::new(false));
+        let store: Arc<dyn Store> = Arc::new(Unsteady { store, is_down: Arc::clone(&is_down) });
         let post = Arc::new(FakePost::default());
         let payments = Arc::new(FakePayments {
             mood: Mutex::new(Mood::Well),
@@ -383,17 +432,32 @@ impl World {
             clock.clock(),
             settings.clone(),
         );
-        let world =
-            Self { clock, store, post, payments, streaming, vault, service, settings, _directory: directory };
+        let world = Self {
+            clock,
+            store,
+            is_down,
+            post,
+            payments,
+            streaming,
+            vault,
+            service,
+            settings,
+            _directory: None,
+        };
         world.fill().await;
         world
     }
 
     /// Another service on the same store, as of another process.
     pub(crate) fn another_service(&self) -> Service {
+        self.service_with(self.vault.clone())
+    }
+
+    /// The same with that key.
+    pub(crate) fn service_with(&self, vault: Vault) -> Service {
         Service::new(
             Arc::clone(&self.store),
-            self.vault.clone(),
+            vault,
             self.payments.clone(),
             self.post.clone(),
             self.streaming.clone(),

@@ -1,0 +1,150 @@
+//! A database that is down, a key that is not the database's, and the same races on PostgreSQL.
+
+mod service_support;
+mod support;
+
+use std::sync::{Arc, atomic::Ordering::SeqCst};
+
+use service_support::*;
+use slotcast_reservation::{
+    domain::{
+        effects::{Account, PaymentKind},
+        refusal::Refusal,
+        reservation::{Settlement, State},
+        words::MemberNumber,
+    },
+    service::{Service, ServiceError},
+    vault::Vault,
+};
+
+const ONE: MemberNumber = MemberNumber(1);
+
+#[tokio::test]
+async fn a_store_that_is_down_touches_no_running_program_and_loses_nothing_that_was_seen() {
+    let world = World::new().await;
+    let confirmed = world.confirmed("2026-12-02T00:00:00Z", 1).await;
+    world.clock.set(wall("2026-12-02T00:00:00Z"));
+    world.turn().await;
+    let actor = world.actor(1).await;
+    world.is_down.store(true, SeqCst);
+    for second in 0..599 {
+        world.clock.pass(SECOND);
+        world.streaming.send(confirmed.number, 1 + second / 300);
+        assert!(matches!(world.service.observe().await, Err(ServiceError::Store(_))));
+        assert!(world.service.publish().await.is_err());
+    }
+    assert_eq!(world.streaming.scheduled(), [confirmed.number], "the last schedule stays");
+    let wanted = draft(2, "2026-12-03T00:00:00Z", 1);
+    let refused = world.service.book(&actor, wanted, None, "192.0.2.1".parse().unwrap()).await;
+    assert!(matches!(refused, Err(ServiceError::Store(_))), "503, not a refusal");
+    world.is_down.store(false, SeqCst);
+    world.broadcast(confirmed.number, wall("2026-12-02T00:10:06Z"), 2).await;
+    world.turn().await;
+    world.turn().await;
+    assert_eq!(world.found(confirmed.number).await.state, State::Finished(Settlement::Charged));
+    let history = world.service.history(&world.actor(1).await, confirmed.number, ALL).await.unwrap();
+    assert_eq!(history.run.normal_ms, 600_000);
+    let viewers: Vec<_> = history.samples.items.iter().map(|sample| sample.viewers).collect();
+    assert_eq!(viewers, [1, 2, 0]);
+}
+
+#[tokio::test]
+async fn a_program_of_another_key_is_left_out_and_the_others_go_on() {
+    let world = World::new().await;
+    let confirmed = world.confirmed("2026-12-02T00:00:00Z", 1).await;
+    let operator = world.actor(4).await;
+    let other = world.service_with(Vault::new(&[8; 32]));
+    let theirs = other.book_special(&operator, draft(2, "2026-12-02T00:00:00Z", 1), None).await.unwrap();
+    world.service.publish().await.unwrap();
+    assert_eq!(world.streaming.scheduled(), [confirmed.number]);
+    assert_eq!(world.service.stats().programs_without_key, 1);
+    assert!(world.service.send_mails().await.is_err(), "its mail waits for the right key");
+    other.publish().await.unwrap();
+    assert_eq!(world.streaming.scheduled(), [theirs.number]);
+}
+
+/// What several processes do at once; the same on both databases.
+async fn race(world: World) {
+    let world = Arc::new(world);
+    let services: Vec<_> = (0..3).map(|_| world.another_service()).collect();
+    // Everybody wants the same hours.
+    let mut bookings = tokio::task::JoinSet::new();
+    for (at, service) in services.iter().cycle().take(24).enumerate() {
+        let (service, member, hour) = (service.clone(), at as i64 % 3 + 1, at / 6);
+        let actor = world.actor(member).await;
+        bookings.spawn(async move {
+            let draft = draft(1, &format!("2026-12-02T0{hour}:00:00Z"), 1 + at as u32 % 3);
+            service.book(&actor, draft, None, "192.0.2.1".parse().unwrap()).await
+        });
+    }
+    let mut won = Vec::new();
+    while let Some(booked) = bookings.join_next().await {
+        match booked.unwrap() {
+            Ok(reservation) => won.push(reservation),
+            Err(error) => {
+                let refused = refusal::<()>(Err(error));
+                assert!(matches!(refused, Refusal::SlotTaken { .. }), "{refused:?}");
+            }
+        }
+    }
+    assert_eq!(won.len(), 4, "one for each hour");
+    // Each is reconfirmed by all at once.
+    for held in &won {
+        let actor = world.actor(held.member.0).await;
+        let registered = services[0].accept_terms(&actor, held.number).await.unwrap();
+        let id = world.id(&registered);
+        let all = tokio::join!(
+            services[0].reconfirm(&actor, held.number, &id, None),
+            services[1].reconfirm(&actor, held.number, &id, None),
+            services[2].reconfirm(&actor, held.number, &id, None)
+        );
+        for answer in [all.0, all.1, all.2] {
+            assert_eq!(answer.unwrap().state, State::Confirmed);
+        }
+    }
+    all_turn(&services).await;
+    world.clock.set(wall("2026-12-02T05:00:00Z"));
+    all_turn(&services).await;
+    assert_eq!(world.payments.count(PaymentKind::Authorise), 4);
+    assert_eq!(world.payments.count(PaymentKind::Release), 4);
+    for number in 1..=3 {
+        assert_eq!(world.balance(Account::MemberHolds(MemberNumber(number))).await, 0);
+    }
+    let mut keys = world.post.keys("");
+    let sent = keys.len();
+    keys.sort();
+    keys.dedup();
+    assert_eq!((keys.len(), sent), (16, 16), "ID, confirmed, invitation, settled for each; each once");
+    assert_eq!(world.balance(Account::Receivable(ONE)).await, 0);
+}
+
+/// All do what is due at once, until nothing is.
+async fn all_turn(services: &[Service]) {
+    for _ in 0..50 {
+        let mut turns = tokio::task::JoinSet::new();
+        for service in services {
+            let service = service.clone();
+            turns.spawn(async move {
+                let done = service.do_due().await.unwrap();
+                done + service.send_mails().await.unwrap() + service.move_due_money().await.unwrap()
+            });
+        }
+        let done: u32 = turns.join_all().await.into_iter().sum();
+        if done == 0 {
+            return;
+        }
+    }
+    panic!("no end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_processes_at_once_do_each_thing_once_on_sqlite() {
+    race(World::new().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_processes_at_once_do_each_thing_once_on_postgres() {
+    let Some(postgres) = support::postgres::shared() else { return };
+    let place = postgres.new_database();
+    race(World::at(&place, rules(), wall("2026-12-01T12:00:00Z")).await).await;
+}
