@@ -104,11 +104,15 @@ CREATE TABLE reservations (
     calendar_sequence INTEGER NOT NULL CHECK (calendar_sequence >= 0),
     version           INTEGER NOT NULL CHECK (version >= 1),
     CHECK (window_start < window_end),
+    -- 2^61: a difference stays within 64 bits.
+    CHECK (window_start >= -2305843009213693952 AND window_end <= 2305843009213693952),
     CHECK (open_level = 'public' OR sealed_password IS NOT NULL)
 ) STRICT;
 CREATE INDEX reservations_by_start ON reservations (window_start, number);
 CREATE INDEX reservations_by_member ON reservations (member, window_start, number);
 CREATE INDEX reservations_by_channel ON reservations (channel, window_start, number);
+-- How far back those can begin that are not over at a moment.
+CREATE INDEX reservations_by_length ON reservations ((window_end - window_start));
 CREATE INDEX reservations_held ON reservations (hold_until) WHERE state = 'held';
 CREATE INDEX reservations_registered ON reservations (reconfirm_until) WHERE state = 'registered';
 CREATE INDEX reservations_confirmed ON reservations (window_start) WHERE state = 'confirmed';

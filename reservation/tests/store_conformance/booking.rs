@@ -193,6 +193,8 @@ pub(crate) async fn lists_follow_the_filter(world: Arc<World>) {
         (ReservationFilter { channel: Some(ChannelNumber(2)), ..all() }, vec![3, 4]),
         (ReservationFilter { between: Some((slot(1002), slot(1005))), ..all() }, vec![1, 2]),
         (ReservationFilter { between: Some((slot(1004), slot(1010))), ..all() }, vec![2]),
+        (ReservationFilter { between: Some((slot(1007), slot(1008))), ..all() }, vec![2]),
+        (ReservationFilter { between: Some((slot(1008), slot(1010))), ..all() }, vec![]),
         (ReservationFilter { states: vec![State::Held], ..all() }, vec![1, 3, 2]),
         (ReservationFilter { states: vec![over.state, secret.state], ..all() }, vec![4, 5]),
         (ReservationFilter { listed_only: true, ..all() }, vec![1, 3, 2, 5]),

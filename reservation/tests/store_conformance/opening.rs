@@ -106,8 +106,9 @@ pub(crate) async fn a_nul_is_refused(world: Arc<World>) {
 pub(crate) async fn the_ends_of_time_are_kept(world: Arc<World>) {
     world.with_members(1).await;
     let (first, last) = (WallTime::from_micros(i64::MIN), WallTime::from_micros(i64::MAX));
+    let (earliest, latest) = (WallTime::from_micros(-(1 << 61)), WallTime::from_micros(1 << 61));
     let wanted = Reservation {
-        window: Window::new(first, last).unwrap(),
+        window: Window::new(earliest, latest).unwrap(),
         booked_at: first,
         hold_until: last,
         reconfirm_until: last,
@@ -116,6 +117,8 @@ pub(crate) async fn the_ends_of_time_are_kept(world: Arc<World>) {
         ..reservation(1, 1000, 1)
     };
     world.write(&Effects::of(wanted.clone())).await.unwrap();
+    let longer = Reservation { window: Window::new(first, latest).unwrap(), ..reservation(2, 1000, 1) };
+    broken(world.write(&Effects::of(longer)).await);
     let mut tx = world.store.begin().await.unwrap();
     assert_eq!(tx.reservation(ReservationNumber(1)).await.unwrap(), Some(wanted));
     let filter = ReservationFilter { between: Some((first, last)), ..ReservationFilter::default() };

@@ -40,11 +40,16 @@ const TAKEN_SLOTS_ON: &str = "SELECT channel, start, reservation FROM slots
     WHERE start >= $1 AND start < $2 AND channel = $3 ORDER BY start";
 const SLOTS_OF: &str = "SELECT count(*) FROM reservations JOIN slots ON slots.reservation = reservations.number
     WHERE reservations.member = $1 AND reservations.kind = 'private' AND slots.start >= $2 AND slots.start < $3";
+/// The few that are confirmed are found by their state; `+` keeps SQLite from walking through all by their start.
 const SCHEDULED: &str = concat!(
     "SELECT number, ",
     reservation_columns!(),
-    " FROM reservations WHERE state IN ('confirmed', 'on_air') AND window_end > $1 ORDER BY window_start, number"
+    " FROM reservations WHERE state IN ('confirmed', 'on_air') AND window_end > $1 ORDER BY +window_start, number"
 );
+/// Windows begin and end within this of 1970; the schema checks it, so that differences stay within 64 bits.
+const WINDOW_MICROS_MAX: i64 = 1 << 61;
+/// Nothing that begins earlier can still last: with this, a list of one day reads one day, not all before it.
+const NO_LONGER: &str = " - (SELECT coalesce(max(window_end - window_start), 0) FROM reservations)";
 const PAYMENTS_OF: &str =
     concat!("SELECT tries, ", payment_columns!(), " FROM payments WHERE reservation = $1 ORDER BY position");
 const PAYMENT: &str = concat!("SELECT tries, ", payment_columns!(), " FROM payments WHERE key = $1");
@@ -111,8 +116,10 @@ fn push_filter(query: &mut Builder, filter: &ReservationFilter) {
         query.push(" AND channel = ").push_bind(i64::from(channel.0));
     }
     if let Some((from, to)) = filter.between {
+        let from = from.as_micros().max(-WINDOW_MICROS_MAX);
         query.push(" AND window_start < ").push_bind(to.as_micros());
-        query.push(" AND window_end > ").push_bind(from.as_micros());
+        query.push(" AND window_end > ").push_bind(from);
+        query.push(" AND window_start > ").push_bind(from).push(NO_LONGER);
     }
     if filter.listed_only {
         query.push(" AND open_level <> 'secret'");
