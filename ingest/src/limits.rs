@@ -36,6 +36,11 @@ pub(crate) const DATAGRAMS_PER_TURN: usize = 256;
 pub(crate) const ACCEPTS_PER_TURN: usize = 64;
 /// Events taken from the kernel per turn.
 pub(crate) const EVENTS_PER_TURN: usize = 256;
+/// From so many sources on the thread wakes for several frames at once rather than for each: it lets them come in for
+/// [`GATHER_TIME`].
+pub(crate) const GATHER_FROM: usize = 16;
+/// Added to the delay of a packet at the most, where there are [`GATHER_FROM`] sources or more.
+pub(crate) const GATHER_TIME: Duration = Duration::from_millis(1);
 /// Connections that the kernel keeps for a listener until they are accepted.
 pub(crate) const BACKLOG: i32 = 1024;
 /// Receive buffer asked for each UDP socket; the kernel may give less.

@@ -180,6 +180,9 @@ impl Thread {
         let mut events = Events::with_capacity(limits::EVENTS_PER_TURN);
         loop {
             let timeout = self.timeout();
+            if !events.is_empty() {
+                self.gather(timeout);
+            }
             match self.poll.poll(&mut events, timeout) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -201,6 +204,14 @@ impl Thread {
             if self.is_done() {
                 return;
             }
+        }
+    }
+
+    /// With many sources: lets some more frames come in, so that this thread and the workers are woken once for all of
+    /// them. What is due by time is not put off.
+    fn gather(&self, timeout: Option<Duration>) {
+        if self.sources.len() >= limits::GATHER_FROM {
+            std::thread::sleep(timeout.map_or(limits::GATHER_TIME, |wait| wait.min(limits::GATHER_TIME)));
         }
     }
 
