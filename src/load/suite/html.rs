@@ -30,6 +30,9 @@ pub(super) fn page(report: &Report) -> String {
     if report.quick {
         out.push_str("<p class=\"warning\">A quick run: few viewers for a moment. It shows that the suite works, not how fast the server is.</p>");
     }
+    if report.is_busy() {
+        out.push_str("<p class=\"warning\">Other things ran on the machine when this began: its figures are not to be trusted.</p>");
+    }
     if report.interrupted {
         out.push_str("<p class=\"warning\">Ended before its end: what is missing was not measured.</p>");
     }
@@ -67,6 +70,7 @@ fn machine(out: &mut String, report: &Report) {
         ("Tools", format!("slotcast {}", report.version)),
         ("Processor", format!("{}, {} cores", report.processor, report.cores)),
         ("Kernel", report.kernel.clone()),
+        ("Load average before", report.load_before.to_string()),
     ] {
         let _ = write!(out, "<tr><th scope=\"row\">{name}</th><td>{}</td></tr>", escape(&value));
     }
@@ -245,6 +249,7 @@ mod tests {
         let points = SIDES.iter().flat_map(|&(transport, raw)| [10, 500].map(|n| point(transport, raw, n)));
         let report = Report {
             quick: true,
+            load_before: 3.5,
             server: "<script>".to_owned(),
             rows: vec![row],
             points: points.collect(),
@@ -254,6 +259,7 @@ mod tests {
         check_whole(&page);
         assert!(page.contains("&lt;b&gt;UDP&lt;/b&gt;") && page.contains("5 &lt; 6 &amp; 7"));
         assert!(page.contains("id=\"a&quot;b\"") && page.contains("class=\"held\">held<"));
+        assert!(page.contains("Other things ran") && page.contains("<td>3.5</td>"));
         assert!(page.contains("A quick run") && page.contains("goal: at most 1.25"));
     }
 

@@ -175,7 +175,16 @@ pub fn run(args: &Args) -> io::Result<()> {
     pin(bench.tool_core)?;
     raise_open_files();
     let (begun, mut report) = (Instant::now(), heading(args, cores));
-    println!("{HEADER}");
+    if report.is_busy() && !args.quick {
+        let load = report.load_before;
+        say(
+            &mut io::stderr(),
+            &format!(
+                "slotcast load: the machine is not quiet (load average {load}), and so will the figures be"
+            ),
+        );
+    }
+    say(&mut io::stdout(), HEADER);
     for one in chosen {
         if bench.tools.is_interrupted() {
             break;
@@ -188,9 +197,14 @@ pub fn run(args: &Args) -> io::Result<()> {
     report.rows = std::mem::take(&mut bench.rows);
     // The children's files go before anything else can fail.
     drop(bench);
-    println!("{} figures: {}", report.rows.len(), report.summary());
+    say(&mut io::stdout(), &format!("{} figures: {}", report.rows.len(), report.summary()));
     write(args, &report)?;
     verdict(args, &report)
+}
+
+/// A reader that has gone is no reason to end.
+fn say(out: &mut impl Write, line: &str) {
+    drop(writeln!(out, "{line}"));
 }
 
 fn bench(args: &Args, cores: usize, chosen: &[Measurement]) -> io::Result<Bench> {
@@ -334,6 +348,11 @@ fn heading(args: &Args, cores: usize) -> Report {
         kernel: line("/proc/sys/kernel/osrelease").trim().to_owned(),
         processor: model.map_or("unknown", |(_, name)| name).to_owned(),
         cores,
+        load_before: line("/proc/loadavg")
+            .split(' ')
+            .next()
+            .and_then(|load| load.parse().ok())
+            .unwrap_or(0.0),
         server,
         rounds: if args.quick { 1 } else { args.rounds },
         seconds: if args.quick { 1 } else { args.seconds },

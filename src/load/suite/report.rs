@@ -196,6 +196,9 @@ pub(super) struct Point {
     pub(super) ratio: Option<Spread>,
 }
 
+/// A load average above this says that the machine is not quiet.
+const LOAD_MAX: f64 = 1.0;
+
 /// All of it.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Report {
@@ -205,6 +208,8 @@ pub(super) struct Report {
     pub(super) kernel: String,
     pub(super) processor: String,
     pub(super) cores: usize,
+    /// Threads that ran or wanted to in the minute before, on average.
+    pub(super) load_before: f64,
     /// What was measured; without credentials.
     pub(super) server: String,
     pub(super) rounds: u32,
@@ -219,6 +224,11 @@ pub(super) struct Report {
 }
 
 impl Report {
+    /// Whether other things ran on the machine when it began.
+    pub(super) fn is_busy(&self) -> bool {
+        self.load_before > LOAD_MAX
+    }
+
     /// How many rows came out like this.
     pub(super) fn count(&self, standing: Standing) -> usize {
         self.rows.iter().filter(|row| row.standing == standing).count()
