@@ -135,8 +135,8 @@ macro_rules! replays {
 }
 
 replays! {
-    authorization challenge client_session config frames keyframe range rtcp rtp rtp_info rtsp_decoder sdp
-    server_broadcaster server_viewer session_header transport url
+    authorization challenge client_session config frames keyframe person range rtcp rtp rtp_info rtsp_decoder sdp
+    server_broadcaster server_viewer session_header settings_file transport typed_id url webhook
 }
 
 #[test]

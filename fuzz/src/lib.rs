@@ -8,6 +8,7 @@ mod headers;
 mod machines;
 mod media;
 mod messages;
+mod reservation;
 
 /// One entry point: the name of its target and of its folder of seeds, and what it does with one input.
 pub struct Target {
@@ -29,6 +30,7 @@ pub const TARGETS: &[Target] = &[
     target("config", config),
     target("frames", messages::frames),
     target("keyframe", media::keyframe),
+    target("person", reservation::person),
     target("range", headers::range),
     target("rtcp", media::rtcp),
     target("rtp", media::rtp),
@@ -38,8 +40,11 @@ pub const TARGETS: &[Target] = &[
     target("server_broadcaster", machines::broadcaster),
     target("server_viewer", machines::viewer),
     target("session_header", headers::session),
+    target("settings_file", reservation::settings_file),
     target("transport", headers::transport),
+    target("typed_id", reservation::typed_id),
     target("url", headers::url),
+    target("webhook", reservation::webhook),
 ];
 
 /// Runs the target of this name.
