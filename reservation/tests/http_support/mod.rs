@@ -207,6 +207,11 @@ impl Server {
         operator
     }
 
+    /// Where mails go.
+    pub(crate) fn mail_folder(&self) -> std::path::PathBuf {
+        self.directory.path().join("mail")
+    }
+
     /// Sets the clock.
     pub(crate) fn set(&self, time: &str) {
         self.clock.set(time.parse::<WallTime>().unwrap());
@@ -215,7 +220,7 @@ impl Server {
     /// The reservation ID that was mailed last for that reservation.
     pub(crate) async fn mailed_id(&self, number: i64, issue: u32) -> String {
         let id = self.vault.reservation_id(ReservationNumber(number), issue);
-        let folder = self.directory.path().join("mail");
+        let folder = self.mail_folder();
         wait("the mail with the reservation ID", || {
             let mails = fs::read_dir(&folder).into_iter().flatten().flatten();
             mails
