@@ -64,6 +64,10 @@ async fn no_error_shows_the_password() {
         "postgres://slotcast:s3cr3t@127.0.0.1:99999/slotcast".to_owned(),
         "postgres://slotcast:s3cr3t@[/slotcast".to_owned(),
         "postgres://slotcast:s3cr3t@127.0.0.1:1/slotcast?sslmode=s3cr3t".to_owned(),
+        "postgres://slotcast:1/s3cr3t@127.0.0.1:1/slotcast".to_owned(),
+        "postgres://slotcast:1?s3cr3t@127.0.0.1:1/slotcast".to_owned(),
+        "postgres://slotcast:1#s3cr3t@127.0.0.1:1/slotcast".to_owned(),
+        "postgres://slotcast:1@s3cr3t@127.0.0.1:1/slotcast".to_owned(),
         "mysql://slotcast:s3cr3t@127.0.0.1/slotcast".to_owned(),
         "s3cr3t://".to_owned(),
     ];

@@ -23,6 +23,8 @@ use tempfile::TempDir;
 const ALL: Page = Page { offset: 0, limit: 1_000_000 };
 /// Names the database to the child of [`what_was_confirmed_survives_kill_9`].
 const CHILD_PLACE: &str = "SLOTCAST_TEST_KILLED_STORE";
+/// Names the database to the child of [`a_disk_that_takes_no_more_refuses_and_is_used_again_later`].
+const LIMITED_PLACE: &str = "SLOTCAST_TEST_LIMITED_STORE";
 /// Times that the child is killed.
 const KILLS: i64 = 8;
 /// Bookings that one child makes at most.
@@ -107,6 +109,43 @@ async fn what_was_confirmed_survives_kill_9() {
         drop(reads);
         store.close().await;
     }
+}
+
+/// The child: books until its files may not grow any more, then again once they may.
+#[tokio::test]
+async fn a_child_whose_files_may_not_grow() {
+    let Ok(place) = env::var(LIMITED_PLACE) else { return };
+    let store = open(Path::new(&place)).await.unwrap();
+    let (mut number, mut refused) = (0, 0);
+    while refused < 5 && number < BOOKINGS_MAX {
+        number += 1;
+        match book(&store, number).await {
+            Ok(()) => assert_eq!(refused, 0),
+            Err(StoreError::Broken(_)) => refused += 1,
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(i64::from(count_whole(&store).await), number - refused);
+    }
+    assert_eq!(refused, 5);
+    let pid = std::process::id().to_string();
+    assert!(Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited"]).status().unwrap().success());
+    book(&store, number).await.unwrap();
+    assert_eq!(i64::from(count_whole(&store).await), number - refused + 1);
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_no_more_refuses_and_is_used_again_later() {
+    let (_directory, path, store) = new_store().await;
+    store.close().await;
+    // A write beyond the limit fails as one to a broken disk does; in blocks of 512 bytes.
+    let script = "trap '' XFSZ; ulimit -S -f 900; exec \"$0\" --exact a_child_whose_files_may_not_grow";
+    let child = Command::new("sh")
+        .args(["-c", script])
+        .arg(env::current_exe().unwrap())
+        .env(LIMITED_PLACE, &path)
+        .output()
+        .unwrap();
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

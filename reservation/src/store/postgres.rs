@@ -75,9 +75,9 @@ impl PostgresStore {
     /// - `clock`: when mails and payments were asked for.
     /// - Errors: it cannot be reached, is newer than this program, or belongs to another vault.
     pub async fn connect(url: &str, vault: Vault, clock: Clock) -> Stored<Self> {
-        // The parser's own error may hold parts of the URL.
-        let Ok(options) = url.parse::<PgConnectOptions>() else {
-            let text = "expected a database address like postgres://user:password@host:5432/name";
+        let Some(options) = options(url) else {
+            let text = "expected a database address like postgres://user:password@host:5432/name, with @ / ? # in \
+                        user and password written as %40 %2F %3F %23";
             return Err(StoreError::Broken(text.to_owned()));
         };
         let place = format!(
@@ -101,6 +101,17 @@ impl PostgresStore {
             .connect_lazy_with(options);
         Ok(Self { pool, place, vault, clock })
     }
+}
+
+/// `None`: not an address. The parser's own error is left out, since it may hold parts of the password; and so is an
+/// address whose password, not encoded, would be read as host, port or name of the database.
+fn options(url: &str) -> Option<PgConnectOptions> {
+    let (_, rest) = url.split_once("://")?;
+    let user_part = rest.rsplit_once('@').map_or("", |(user_part, _)| user_part);
+    if user_part.contains(['/', '?', '#', '@']) {
+        return None;
+    }
+    url.parse().ok()
 }
 
 /// Over a connection of its own: the pool would say only that time was up, not why.

@@ -4,6 +4,7 @@
 //! another crate can include this file by its path.
 //! Holds: fsync is on; the server and its directory are gone soon after the test's process has ended, however it
 //! ended: a shell that waits for the end of its input takes them away.
+#![allow(dead_code, reason = "every test binary compiles this file and uses its own part of it")]
 
 use std::{
     env,
