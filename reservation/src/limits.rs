@@ -106,6 +106,8 @@ pub struct Budgets {
     pub book_member: Budget,
     /// Wrong reservation IDs typed by one member.
     pub wrong_id: Budget,
+    /// Cards that one member has checked, lest stolen ones are tried out here.
+    pub card: Budget,
 }
 
 impl Default for Budgets {
@@ -118,6 +120,7 @@ impl Default for Budgets {
             book_address: budget(120, 1),
             book_member: budget(60, 2),
             wrong_id: budget(10, 30),
+            card: budget(10, 300),
         }
     }
 }

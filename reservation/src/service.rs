@@ -31,7 +31,7 @@ mod timekeeper;
 use std::{
     collections::BTreeMap,
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -58,6 +58,7 @@ use password::Passwords;
 use publisher::Published;
 
 use crate::{
+    clock::ClockWatch,
     domain::{
         refusal::Refusal,
         reservation::Reservation,
@@ -112,6 +113,7 @@ struct Inner {
     post: Arc<dyn Post>,
     streaming: Arc<dyn Streaming>,
     clock: Clock,
+    clock_watch: OnceLock<Arc<ClockWatch>>,
     settings: Settings,
     passwords: Passwords,
     sealing: Semaphore,
@@ -143,6 +145,7 @@ struct Tries {
     book_address: Buckets<IpAddr>,
     book_member: Buckets<MemberNumber>,
     wrong_id: Buckets<MemberNumber>,
+    card: Buckets<MemberNumber>,
 }
 
 impl Tries {
@@ -154,6 +157,7 @@ impl Tries {
             book_address: Buckets::new(budgets.book_address),
             book_member: Buckets::new(budgets.book_member),
             wrong_id: Buckets::new(budgets.wrong_id),
+            card: Buckets::new(budgets.card),
         }
     }
 }
@@ -178,6 +182,7 @@ impl Service {
             post,
             streaming,
             clock,
+            clock_watch: OnceLock::new(),
             settings,
             passwords,
             sealing: Semaphore::new(SEALS_AT_ONCE),
@@ -189,6 +194,17 @@ impl Service {
             flushing: tokio::sync::Mutex::default(),
             said: Mutex::default(),
         }))
+    }
+
+    /// Lets the provider's clock be checked by `watch`, which somebody must run; counts once.
+    pub fn check_clock_by(&self, watch: Arc<ClockWatch>) {
+        // A second one would tell of other servers than those that are asked.
+        let _first_stays = self.0.clock_watch.set(watch);
+    }
+
+    /// What checks the provider's clock.
+    pub fn clock_watch(&self) -> Option<&Arc<ClockWatch>> {
+        self.0.clock_watch.get()
     }
 
     /// What the operator set.

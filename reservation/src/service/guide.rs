@@ -16,6 +16,7 @@ use super::{
     calendar::{dates_of, day_of},
 };
 use crate::{
+    clock::ClockStatus,
     domain::{
         member::Member,
         refusal::Refusal,
@@ -87,12 +88,14 @@ pub struct GuideDay {
 }
 
 /// The provider's time beside the asker's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderTime {
     /// The provider's.
     pub now: WallTime,
     /// The asker's minus the provider's, where the asker sent one.
     pub offset_ms: Option<i64>,
+    /// What NTP servers say of the provider's clock; `None`: none are configured.
+    pub check: Option<ClockStatus>,
 }
 
 /// What a list of programs is made with.
@@ -294,7 +297,8 @@ impl Service {
     pub fn time(&self, theirs: Option<WallTime>) -> ProviderTime {
         let now = self.now();
         let offset = |theirs: WallTime| theirs.as_micros().saturating_sub(now.as_micros()) / 1000;
-        ProviderTime { now, offset_ms: theirs.map(offset) }
+        let check = self.clock_watch().map(|watch| watch.status());
+        ProviderTime { now, offset_ms: theirs.map(offset), check }
     }
 }
 

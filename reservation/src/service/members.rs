@@ -184,6 +184,8 @@ impl Service {
     }
 
     /// Makes a general member a premium one, or replaces a premium member's contact and card.
+    ///
+    /// Refused: `Invalid`, `PaymentDeclined`, `PaymentUnavailable`, `TooMany`.
     pub async fn upgrade(&self, actor: &Actor, premium: Premium) -> Answer<Member> {
         actor.need(Scope::Account)?;
         let mut wrong = Vec::new();
@@ -192,6 +194,7 @@ impl Service {
             return Err(Refusal::Invalid(wrong).into());
         }
         let member = self.me(actor).await?;
+        self.0.tries.card.take(&actor.member, (self.0.clock)().mono)?;
         let card = self.check_card(&member, &premium.card_token).await?;
         let edit = |member: Member| Member {
             kind: MemberKind::Premium,

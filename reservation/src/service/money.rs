@@ -20,7 +20,7 @@ use crate::{
         refusal::Refusal,
         reservation::{Reservation, State},
         rules,
-        words::ReservationNumber,
+        words::{Amount, ReservationNumber},
     },
     limits::{AUTHORISE_ORPHANED_AFTER, PAYMENT_WAIT_MAX},
     payments::{Moved, Movement, PaymentError},
@@ -318,8 +318,9 @@ impl Service {
         if matches!(found.state, State::Confirmed | State::OnAir) {
             return if is_right { Ok(Decided::Already) } else { Err(Refusal::WrongReservationId) };
         }
-        let attempt = attempt(payments, &format!("authorise-{}-", found.number));
         let rules = self.rules();
+        let amount = rules::total(found, rules)?;
+        let attempt = attempt(payments, &format!("authorise-{}-", found.number), amount);
         let authorisation = rules::may_reconfirm(member, found, is_right, attempt, rules, now)?;
         let (member, found, request) = (member.clone(), found.clone(), authorisation.clone());
         let make = Box::new(move |now| rules::reconfirm(&member, &found, request.as_ref(), now));
@@ -337,7 +338,8 @@ impl Service {
     ) -> Result<Decided, Refusal> {
         let end = self.added(found, slots)?.end();
         let begin = format!("authorise-{}-until-{}-", found.number, end.as_micros() / 1_000_000);
-        let attempt = attempt(payments, &begin);
+        let amount = rules::Rules::quote(slots, found.toll)?.total;
+        let attempt = attempt(payments, &begin, amount);
         let extension = rules::may_extend(member, found, slots, taken, attempt, self.rules(), now)?;
         let authorisation = extension.authorisation.clone();
         let (member, found) = (member.clone(), found.clone());
@@ -376,13 +378,14 @@ pub(super) fn is_right_id(reservation: &Reservation, typed: Option<&ReservationI
     }
 }
 
-/// From 1: one more than the authorisations of that name that are used up, declined or let go. The provider would
-/// answer their keys as before.
-fn attempt(payments: &[Payment], begin: &str) -> u32 {
+/// From 1: one more than the authorisations of that name that are used up: declined, let go, or of another amount (an
+/// end can be reached from two ends before it). The provider would answer their keys as before.
+fn attempt(payments: &[Payment], begin: &str, amount: Amount) -> u32 {
     let is_spent = |payment: &&Payment| {
         let key = &payment.request.key;
         let is_one = key.strip_prefix(begin).is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()));
-        is_one && (payment.state == PaymentState::Declined || is_over(payments, key))
+        let is_other = payment.request.amount != amount;
+        is_one && (is_other || payment.state == PaymentState::Declined || is_over(payments, key))
     };
     u32::try_from(payments.iter().filter(is_spent).count()).unwrap_or(u32::MAX - 1) + 1
 }
@@ -408,4 +411,53 @@ pub(super) fn standing_holds(payments: &[Payment]) -> Vec<PaymentRequest> {
 /// Lets go of a hold that stands for nothing; the ledger never heard of it.
 pub(super) fn release_of(hold: &PaymentRequest) -> PaymentRequest {
     PaymentRequest { key: format!("release-{}", hold.key), kind: PaymentKind::Release, ..hold.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use slotcast_core::time::WallTime;
+
+    use super::*;
+    use crate::domain::words::MemberNumber;
+
+    fn row(key: &str, minor: i64, state: PaymentState) -> Payment {
+        let kind = if key.starts_with("release") { PaymentKind::Release } else { PaymentKind::Authorise };
+        let (reservation, member) = (ReservationNumber(7), MemberNumber(1));
+        let amount = Amount::new(minor).unwrap();
+        let request = PaymentRequest { key: key.to_owned(), kind, reservation, member, amount };
+        let at = WallTime::from_micros(0);
+        Payment { request, state, reference: None, error: None, tries: 0, next_at: at, created_at: at }
+    }
+
+    #[track_caller]
+    fn check(rows: &[Payment], expected: u32) {
+        assert_eq!(attempt(rows, "authorise-7-", Amount::new(20).unwrap()), expected);
+    }
+
+    #[test]
+    fn a_key_is_used_again_only_where_its_answer_would_still_do() {
+        use PaymentState::{Declined, Done, Waiting};
+        check(&[], 1);
+        check(&[row("authorise-7-1", 20, Waiting)], 1);
+        check(&[row("authorise-7-1", 20, Done)], 1);
+        check(&[row("authorise-7-1", 20, Declined)], 2);
+        check(&[row("authorise-7-1", 20, Done), row("release-authorise-7-1", 20, Waiting)], 2);
+        check(&[row("authorise-7-1", 40, Waiting)], 2);
+        check(&[row("authorise-7-1", 20, Declined), row("authorise-7-2", 20, Declined)], 3);
+        // Those of an extension and of another reservation are others.
+        check(&[row("authorise-7-until-1800-1", 20, Declined), row("authorise-77-1", 20, Declined)], 1);
+    }
+
+    #[test]
+    fn holds_stand_until_they_are_taken_or_let_go() {
+        use PaymentState::{Done, Waiting};
+        let rows = [
+            row("authorise-7-1", 20, Done),
+            row("release-authorise-7-1", 20, Done),
+            row("authorise-7-2", 20, Done),
+            row("authorise-7-until-1800-1", 20, Waiting),
+        ];
+        let keys: Vec<_> = standing_holds(&rows).into_iter().map(|hold| hold.key).collect();
+        assert_eq!(keys, ["authorise-7-2"]);
+    }
 }

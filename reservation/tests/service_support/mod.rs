@@ -392,6 +392,7 @@ fn settings(rules: Rules) -> Settings {
             book_address: plenty,
             book_member: plenty,
             wrong_id: Budget { burst: 3, every: 30 * SECOND },
+            card: Budget { burst: 3, every: 300 * SECOND },
         },
     }
 }
