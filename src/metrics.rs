@@ -7,7 +7,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
 };
@@ -25,6 +25,7 @@ use slotcast_core::{
 };
 use slotcast_fanout::{FanoutStats, Protocol, SendErrorKind, WorkerStats};
 use slotcast_ingest::{IngestStats, LinkState, Traffic};
+use slotcast_reservation::service::Service;
 
 use crate::{clock::Step, logging};
 
@@ -62,6 +63,8 @@ pub(crate) struct Sources {
     pub(crate) clock: Clock,
     pub(crate) lines: usize,
     pub(crate) started: WallTime,
+    /// The reservation side, once it is open; stays empty where nothing is sold.
+    pub(crate) service: Arc<OnceLock<Service>>,
 }
 
 impl fmt::Debug for Sources {
@@ -98,7 +101,11 @@ impl Collector for Sources {
         self.arrivals(&mut page)?;
         self.sends(&mut page)?;
         self.slow_viewers(&mut page)?;
-        self.cutoffs(&mut page)
+        self.cutoffs(&mut page)?;
+        match self.service.get() {
+            Some(service) => self.sales(service, &mut page),
+            None => Ok(()),
+        }
     }
 }
 
@@ -148,6 +155,74 @@ impl Sources {
             "Log lines lost because standard error was not read",
             logging::lines_dropped(),
         )
+    }
+
+    fn sales(&self, service: &Service, page: &mut Page<'_>) -> fmt::Result {
+        let stats = service.stats();
+        page.total("bookings", "Bookings that stand", stats.bookings)?;
+        page.total("reconfirmations", "Reconfirmations that stand", stats.reconfirmations)?;
+        page.total("log_ins_refused", "Log-ins that were refused", stats.log_ins_refused)?;
+        page.counter(
+            "mails",
+            "Mails that were handed on, tries that failed, and mails that were given up",
+            [
+                ([("result", "sent")], stats.mails_sent),
+                ([("result", "failed")], stats.mails_failed),
+                ([("result", "given_up")], stats.mails_given_up),
+            ],
+        )?;
+        page.counter(
+            "payments",
+            "Movements of money that were done, tries that failed, and captures that were declined",
+            [
+                ([("result", "done")], stats.payments_done),
+                ([("result", "failed")], stats.payments_failed),
+                ([("result", "declined")], stats.captures_declined),
+            ],
+        )?;
+        page.gauge(
+            "outbox_waiting",
+            "Mails and movements of money that wait",
+            [
+                ([("outbox", "mails")], u64::from(stats.outbox.mails)),
+                ([("outbox", "payments")], u64::from(stats.outbox.payments)),
+            ],
+        )?;
+        let oldest = stats.outbox.oldest.map_or(0, |at| (self.clock)().wall.as_micros() - at.as_micros());
+        page.number(
+            "outbox_oldest_seconds",
+            "Age of what waits longest in an outbox",
+            seconds(oldest.max(0)),
+        )?;
+        page.counter(
+            "schedule_publishes",
+            "Schedules that the streaming side took over or refused",
+            [([("result", "applied")], stats.publishes), ([("result", "refused")], stats.publish_errors)],
+        )?;
+        page.number(
+            "programs_without_key",
+            "Confirmed programs that cannot be broadcast: the key of this server is not the one they were sold with",
+            stats.programs_without_key,
+        )?;
+        page.total(
+            "store_errors",
+            "Times the database did not answer to work that is done by itself",
+            stats.store_errors,
+        )?;
+        self.clock_check(service, page)
+    }
+
+    fn clock_check(&self, service: &Service, page: &mut Page<'_>) -> fmt::Result {
+        let Some(check) = service.clock_watch().map(|watch| watch.status()) else { return Ok(()) };
+        page.number("clock_is_off", "1 while NTP servers say that the clock is off", check.is_off)?;
+        match check.offset_micros {
+            Some(micros) => page.number(
+                "clock_offset_seconds",
+                "The NTP servers' time minus ours; missing while none answers",
+                seconds(micros),
+            ),
+            None => Ok(()),
+        }
     }
 
     fn channels(&self, page: &mut Page<'_>) -> fmt::Result {

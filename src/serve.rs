@@ -7,7 +7,7 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError, Weak, atomic::Ordering},
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak, atomic::Ordering},
     thread::JoinHandle,
     time::Duration,
 };
@@ -93,6 +93,7 @@ impl Server {
             http: http.as_ref().map(std::net::TcpListener::local_addr).transpose()?,
         };
         let counts = Arc::new(Counts::default());
+        let sold = Arc::new(OnceLock::new());
         let metrics = Metrics::new(Sources {
             programs,
             fanout: Arc::clone(fanout.stats()),
@@ -101,6 +102,7 @@ impl Server {
             clock: Arc::clone(&clock),
             lines: config.links.lines,
             started: clock().wall,
+            service: Arc::clone(&sold),
         });
         let pages = Arc::new(ServerPages {
             metrics,
@@ -122,6 +124,9 @@ impl Server {
             None
         };
         let service = reservations.as_ref().map(|reservations| reservations.service.clone());
+        if let Some(service) = &service {
+            sold.get_or_init(|| service.clone());
+        }
         let control = Control::start(runtime, http, pages, reservations, Arc::clone(&counts), clock)?;
         Ok(Self {
             config: Mutex::new(config),

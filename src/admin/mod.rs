@@ -23,7 +23,7 @@ pub(crate) type Outcome = Result<(), Box<dyn Error>>;
 
 /// What can be typed after `slotcast admin`.
 #[derive(Debug, Args)]
-pub struct AdminArgs {
+pub(crate) struct AdminArgs {
     /// The configuration that `slotcast serve` runs with
     #[arg(long, short, value_name = "FILE")]
     config: PathBuf,

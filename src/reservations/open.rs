@@ -14,6 +14,7 @@ use std::{
 use axum::Router;
 use slotcast_core::{time::Clock, words::ConnectMargins};
 use slotcast_reservation::{
+    clock::{ClockRules, ClockWatch},
     domain::{rules::Rules, words::ReservationNumber},
     http::{self, HttpSettings},
     limits::Budgets,
@@ -82,12 +83,13 @@ impl Reservations {
         let sold = config.reservations.as_ref().ok_or("reservations are off")?;
         make_data(&sold.data)?;
         let alone = lock_data(&sold.data)?;
-        let service = open_service(config, Some(addresses), streaming, clock).await?;
+        let service = open_service(config, Some(addresses), streaming, Arc::clone(&clock)).await?;
         let channels = config.channels.iter().map(crate::admin::channel_edit).collect();
         let added = service.import_channels(channels).await?;
         if added > 0 {
             tracing::info!(added, "channels of the configuration are sold from now on");
         }
+        watch_clock(sold, &service, clock)?;
         let (stop, stopped) = watch::channel(false);
         let running = tokio::spawn(service.clone().run(stopped));
         let settings =
@@ -159,6 +161,19 @@ async fn open_service(
         budgets: Budgets::default(),
     };
     Ok(Service::new(store, vault, payments(sold)?, post(sold)?, streaming, clock, settings))
+}
+
+/// Begins to ask the NTP servers, if there are any.
+fn watch_clock(sold: &config::Reservations, service: &Service, clock: Clock) -> Opening<()> {
+    if sold.ntp.is_empty() {
+        return Ok(());
+    }
+    let servers = sold.ntp.iter().map(|server| server.parse()).collect::<Result<_, _>>();
+    let servers = servers.map_err(|error| format!("reservations.ntp: {error}"))?;
+    let watch = Arc::new(ClockWatch::new(ClockRules { servers, ..ClockRules::default() }, clock));
+    service.check_clock_by(Arc::clone(&watch));
+    tokio::spawn(async move { watch.run().await });
+    Ok(())
 }
 
 fn rules(config: &Config, sold: &config::Reservations) -> Opening<Rules> {

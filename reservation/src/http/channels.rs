@@ -367,6 +367,18 @@ struct TimeBody {
     zone: Option<String>,
     /// The asker's minus the provider's, in milliseconds, where the asker sent one.
     offset_ms: Option<i64>,
+    /// What NTP servers say of the provider's clock; `null`: none are configured.
+    clock: Option<ClockBody>,
+}
+
+/// The provider's clock beside its NTP servers
+#[derive(Serialize, ToSchema)]
+#[schema(as = ClockCheck)]
+struct ClockBody {
+    /// The median of the servers' times minus the provider's, in milliseconds; `null`: no server answers.
+    offset_ms: Option<i64>,
+    /// Whether that is more than windows can bear.
+    is_off: bool,
 }
 
 /// The provider's time
@@ -382,6 +394,10 @@ async fn time(State(api): State<Api>, Query(query): Query<TimeQuery>) -> Answer 
         now: time.now.to_string(),
         zone: api.service().rules().zone.iana_name().map(str::to_owned),
         offset_ms: time.offset_ms,
+        clock: time.check.map(|check| ClockBody {
+            offset_ms: check.offset_micros.map(|micros| micros / 1000),
+            is_off: check.is_off,
+        }),
     };
     Ok(Json(body).into_response())
 }
