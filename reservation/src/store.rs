@@ -52,9 +52,9 @@ pub enum Conflict {
     Email,
     /// A channel's number or name.
     Channel,
-    /// Changed since it was read: the version there is now.
+    /// Changed since it was read: the version there is now; 0: it is not there.
     Version(i64),
-    /// An idempotency key, a mail's, payment's or ledger's key.
+    /// An idempotency key, a mail's, payment's or ledger's key; a random number or a token's name that is taken.
     Key,
 }
 
@@ -292,7 +292,7 @@ pub trait Reads: Send {
     async fn payments_of(&mut self, reservation: ReservationNumber) -> Stored<Vec<Payment>>;
     /// The payment of that key.
     async fn payment(&mut self, key: &str) -> Stored<Option<Payment>>;
-    /// The payment whose provider's reference that is.
+    /// The payment whose provider's reference that is; where several bear it (a hold and its capture), the first.
     async fn payment_by_reference(&mut self, reference: &str) -> Stored<Option<Payment>>;
     /// Ledger transactions with `from <= at < to`, in the order of posting.
     async fn ledger(&mut self, from: WallTime, to: WallTime, page: Page)
@@ -330,7 +330,8 @@ pub struct OutboxDepth {
     pub oldest: Option<WallTime>,
 }
 
-/// One transaction that writes. Dropped without [`commit`](Self::commit), nothing has happened.
+/// One transaction that writes. Dropped without [`commit`](Self::commit), nothing has happened. After an error, or
+/// where a method's future was dropped before its end, it does nothing more and cannot be committed.
 #[async_trait]
 pub trait Tx: Reads {
     /// Reads a member and keeps it from changing until the end of the transaction: bookings of one member follow one
@@ -353,7 +354,7 @@ pub trait Tx: Reads {
         keep: Option<&[u8; 32]>,
         tokens: bool,
     ) -> Stored<()>;
-    /// Adds a token.
+    /// Adds a token. Conflict: key, where the member has one of that name.
     async fn add_api_token(&mut self, token: &ApiToken) -> Stored<()>;
     /// Takes a member's token of that name away. `false`: there was none.
     async fn end_api_token(&mut self, member: MemberNumber, name: &str) -> Stored<bool>;
@@ -401,7 +402,8 @@ pub trait Tx: Reads {
     -> Stored<()>;
     /// Notes a webhook's event. `false`: it was seen before.
     async fn first_seen(&mut self, event: &str, now: WallTime) -> Stored<bool>;
-    /// Makes everything stand.
+    /// Makes everything stand. [`StoreError::Retry`] from here leaves open whether it does: the connection was lost
+    /// before the answer; whoever tries again finds its own key or version.
     async fn commit(self: Box<Self>) -> Stored<()>;
 }
 
