@@ -197,6 +197,23 @@ async fn an_extension_is_offered_ten_minutes_before_the_end_and_paid_like_any_sl
 }
 
 #[tokio::test]
+async fn an_extension_counts_for_the_months_limit_like_any_slot() {
+    let mut rules = rules();
+    rules.month_slots_max = 3;
+    let world = World::with(rules, wall("2026-12-01T12:00:00Z")).await;
+    let actor = world.actor(1).await;
+    let confirmed = world.confirmed("2026-12-01T12:00:00Z", 1).await;
+    world.clock.set(wall("2026-12-01T12:05:00Z"));
+    let status = world.service.status(&actor, confirmed.number).await.unwrap();
+    assert!(matches!(status.extension, ExtensionOffer::Offered { slots_max: 2, .. }), "{status:?}");
+    let over = refusal(world.service.extend(&actor, confirmed.number, 3, None).await);
+    assert_eq!(over, Refusal::MonthLimit { slots_max: 3, used: 1, asked: 3 });
+    world.service.extend(&actor, confirmed.number, 2, None).await.unwrap();
+    let status = world.service.status(&actor, confirmed.number).await.unwrap();
+    assert_eq!(status.extension, ExtensionOffer::NotPossible);
+}
+
+#[tokio::test]
 async fn what_a_cancellation_costs() {
     let world = World::new().await;
     let actor = world.actor(1).await;
@@ -216,6 +233,8 @@ async fn what_a_cancellation_costs() {
     assert_eq!(world.post.keys("cancelled-").len(), 3, "the member twice, the friend once");
     // By the operator: nothing.
     let confirmed = world.confirmed("2026-12-02T00:00:00Z", 1).await;
+    let gone = world.service.cancel(&operator, confirmed.number, None).await.unwrap();
+    assert_eq!(gone.state, State::Cancelled(CancelledBy::Operator), "whichever way it is asked");
     world.service.operator_cancel(&operator, confirmed.number, None).await.unwrap();
     world.turn().await;
     assert_eq!(world.payments.sum(PaymentKind::Capture), 2000);

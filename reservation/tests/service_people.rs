@@ -112,6 +112,25 @@ async fn every_item_that_is_missing_is_named_at_once_and_nothing_is_kept_of_a_re
 }
 
 #[tokio::test]
+async fn a_general_member_becomes_premium_with_a_card_and_may_book_then() {
+    let world = World::new().await;
+    let (service, actor, operator) = (&world.service, world.actor(1).await, world.actor(4).await);
+    let general = OperatorEdit { kind: Some(MemberKind::General), ..OperatorEdit::default() };
+    service.edit_member(&operator, actor.member, None, general).await.unwrap();
+    assert_eq!(refusal(world.book("2026-12-02T00:00:00Z", 1).await), Refusal::NotPremium);
+    let premium = |token: &str| Premium { card_token: token.to_owned(), ..registration().premium.unwrap() };
+    for _ in 0..2 {
+        let declined = refusal(service.upgrade(&actor, premium("pm_declined")).await);
+        assert!(matches!(declined, Refusal::PaymentDeclined { .. }), "{declined:?}");
+    }
+    let upgraded = service.upgrade(&actor, premium("pm_good")).await.unwrap();
+    assert_eq!(upgraded.card.unwrap().token, "pm_good");
+    world.book("2026-12-02T00:00:00Z", 1).await.unwrap();
+    let many = refusal(service.upgrade(&actor, premium("pm_another")).await);
+    assert!(matches!(many, Refusal::TooMany { .. }), "{many:?}");
+}
+
+#[tokio::test]
 async fn guessing_a_password_is_slowed_down_for_that_user_id_alone() {
     let world = World::new().await;
     let log_in = |user_id: &'static str| world.service.log_in(user_id, "guess guess", address());

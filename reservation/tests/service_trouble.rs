@@ -13,7 +13,7 @@ use slotcast_reservation::{
         reservation::{Settlement, State},
         words::MemberNumber,
     },
-    service::{Service, ServiceError},
+    service::{Idempotency, Service, ServiceError},
     vault::Vault,
 };
 
@@ -88,6 +88,7 @@ async fn race(world: World) {
         }
     }
     assert_eq!(won.len(), 4, "one for each hour");
+    one_key(&world, &services).await;
     // Each is reconfirmed by all at once.
     for held in &won {
         let actor = world.actor(held.member.0).await;
@@ -116,6 +117,25 @@ async fn race(world: World) {
     keys.dedup();
     assert_eq!((keys.len(), sent), (16, 16), "ID, confirmed, invitation, settled for each; each once");
     assert_eq!(world.balance(Account::Receivable(ONE)).await, 0);
+}
+
+/// The same request comes to all at once: it books once, and every answer is that booking.
+async fn one_key(world: &World, services: &[Service]) {
+    let actor = world.actor(1).await;
+    for round in 0..5 {
+        let mut repeats = tokio::task::JoinSet::new();
+        for service in services {
+            let service = service.clone();
+            repeats.spawn(async move {
+                let key = Idempotency { key: format!("round {round}"), request_hash: [round; 32] };
+                let draft = draft(2, &format!("2026-12-02T0{round}:00:00Z"), 1);
+                service.book(&actor, draft, Some(key), "192.0.2.1".parse().unwrap()).await.unwrap().number
+            });
+        }
+        let made = repeats.join_all().await;
+        assert!(made.iter().all(|number| *number == made[0]), "{made:?}");
+        services[0].cancel(&actor, made[0], None).await.unwrap();
+    }
 }
 
 /// All do what is due at once, until nothing is.

@@ -11,7 +11,7 @@ mod running;
 mod slots;
 
 pub use booking::{
-    BookingFacts, Draft, accept_terms, book, book_special, cancel, check_times, expire_hold,
+    BookingFacts, Draft, accept_terms, book, book_special, cancel, check_month, check_times, expire_hold,
     expire_reconfirmation, may_book, may_reconfirm, reconfirm, reissue_id, remind, total,
 };
 pub use mails::welcome;

@@ -17,10 +17,10 @@ use crate::{
         member::Member,
         refusal::{FieldProblem, Refusal},
         reservation::{CancelledBy, ProgramDetails, ProgramPassword, Reservation, SoldChannel, State},
-        rules::{self, BookingFacts, Draft},
-        words::{Email, ReservationNumber},
+        rules::{self, BookingFacts, Draft, Rules},
+        words::{Email, MemberNumber, ReservationNumber},
     },
-    store::{Conflict, KeptAnswer, StoreError, Tx},
+    store::{Conflict, KeptAnswer, Reads, StoreError, Tx},
 };
 
 /// A request that may come again must not book twice.
@@ -93,18 +93,16 @@ impl Service {
     ) -> Answer<Reservation> {
         let (now, rules) = (self.now(), self.rules());
         let mut tx = self.0.store.begin().await?;
+        // First of all: the same request at the same moment waits here, and finds what the other one made.
+        let member = tx.lock_member(actor.member).await?.ok_or(Refusal::NotLoggedIn)?;
         if let Some(made) = kept(tx.as_mut(), actor, idempotency).await? {
             return Ok(made);
         }
         let (channel, window) = (draft.channel, draft.window);
         let slots = rules.slots(window)?;
         self.free_overdue(tx.as_mut(), channel, window, now).await?;
-        let member = tx.lock_member(actor.member).await?.ok_or(Refusal::NotLoggedIn)?;
         let sold = channel_of(tx.as_mut(), channel).await?;
-        let mut used = Vec::new();
-        for month in rules.months(&slots) {
-            used.push(tx.slots_of(member.number, month.from, month.to).await?);
-        }
+        let used = used_in(tx.as_mut(), member.number, &slots, rules).await?;
         let taken = taken_in(tx.as_mut(), channel, window).await?;
         let facts = BookingFacts { member: &member, channel: &sold, used: &used, taken: &taken };
         let effects = match sale {
@@ -379,6 +377,20 @@ pub(super) async fn taken_in(
 ) -> Answer<Vec<WallTime>> {
     let taken = tx.taken_slots(Some(channel), window.start(), window.end()).await?;
     Ok(taken.into_iter().map(|slot| slot.start).collect())
+}
+
+/// What a member has used already of the months in which the slots begin.
+pub(super) async fn used_in(
+    reads: &mut (dyn Reads + '_),
+    member: MemberNumber,
+    slots: &[WallTime],
+    rules: &Rules,
+) -> Answer<Vec<u32>> {
+    let mut used = Vec::new();
+    for month in rules.months(slots) {
+        used.push(reads.slots_of(member, month.from, month.to).await?);
+    }
+    Ok(used)
 }
 
 /// The channel of that number.

@@ -7,13 +7,13 @@ use slotcast_core::{
     words::{Seats, Window},
 };
 
-use super::{Actor, Answer, Scope, Service};
+use super::{Actor, Answer, Scope, Service, booking::used_in};
 use crate::{
     domain::{
         effects::LedgerTransaction,
         member::Member,
         refusal::Refusal,
-        reservation::{Reservation, Settlement, SoldChannel, State},
+        reservation::{ProgramKind, Reservation, Settlement, SoldChannel, State},
         rules,
         words::{Amount, ReservationNumber},
     },
@@ -204,6 +204,7 @@ impl Service {
         let next = taken.iter().map(|slot| slot.start).min().unwrap_or(limit);
         let slots_max = u32::try_from(next.since(end).as_micros() / rules.slot.as_micros().max(1));
         let slots_max = slots_max.unwrap_or(0).min(most);
+        let slots_max = slots_max.min(self.month_room(reads, found, slots_max).await?);
         let from = end.saturating_sub(rules.extend_from);
         if slots_max == 0 {
             return Ok(ExtensionOffer::NotPossible);
@@ -213,6 +214,23 @@ impl Service {
         }
         let toll = rules::Rules::quote(1, found.toll)?.total;
         Ok(ExtensionOffer::Offered { slots_max, toll, until: end })
+    }
+
+    /// Of so many slots after the end, how many the member's limit leaves room for.
+    async fn month_room(&self, reads: &mut (dyn Reads + '_), found: &Reservation, slots: u32) -> Answer<u32> {
+        if found.kind == ProgramKind::Special {
+            return Ok(slots);
+        }
+        let (rules, mut start) = (self.rules(), found.window.end());
+        let mut starts = Vec::new();
+        for _ in 0..slots {
+            starts.push(start);
+            start = start.saturating_add(rules.slot);
+        }
+        let used = used_in(reads, found.member, &starts, rules).await?;
+        let fits = |count: &usize| rules::check_month(&used, &starts[..*count], rules).is_ok();
+        let room = (1..=starts.len()).take_while(fits).last().unwrap_or(0);
+        Ok(u32::try_from(room).unwrap_or(0))
     }
 
     /// How a program ran; `page`: of the samples.

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::{
     Actor, Answer, Idempotency, Scope, Service, ServiceError,
-    booking::{keep, kept, member_of, taken_in, write},
+    booking::{keep, kept, member_of, taken_in, used_in, write},
     counts::count,
     members::terminal_key,
     retry::retry,
@@ -18,7 +18,7 @@ use crate::{
         effects::{Effects, PaymentKind, PaymentRequest},
         member::Member,
         refusal::Refusal,
-        reservation::{Reservation, State},
+        reservation::{ProgramKind, Reservation, State},
         rules,
         words::{Amount, ReservationNumber},
     },
@@ -94,7 +94,7 @@ impl Service {
 
     /// Makes the window longer by `slots`.
     ///
-    /// Refused: `ExtensionEarly`, `SlotTaken`, `TooLong`, `PaymentDeclined`, `PaymentUnavailable`, `WrongState`.
+    /// Refused: `ExtensionEarly`, `SlotTaken`, `TooLong`, `MonthLimit`, `PaymentDeclined`, `PaymentUnavailable`, `WrongState`.
     pub async fn extend(
         &self,
         actor: &Actor,
@@ -301,7 +301,15 @@ impl Service {
                 let added = self.added(found, *slots)?;
                 self.free_overdue(tx, found.channel, added, now).await?;
                 let taken = taken_in(tx, found.channel, added).await?;
-                Ok(self.decide_extension(member, found, *slots, &taken, &payments, now)?)
+                let decided = self.decide_extension(member, found, *slots, &taken, &payments, now)?;
+                if found.kind == ProgramKind::Private {
+                    // Bookings of one member follow one another, and so do extensions.
+                    tx.lock_member(member.number).await?;
+                    let (rules, starts) = (self.rules(), self.rules().slots(added)?);
+                    let used = used_in(tx, member.number, &starts, rules).await?;
+                    rules::check_month(&used, &starts, rules)?;
+                }
+                Ok(decided)
             }
         }
     }

@@ -309,7 +309,10 @@ fn check_window(
     }
 }
 
-fn check_month(used: &[u32], slots: &[WallTime], rules: &Rules) -> Result<(), Refusal> {
+/// Whether the slots stay within the member's limit.
+///
+/// - `used`: as in [`BookingFacts`], for the months of `slots`.
+pub fn check_month(used: &[u32], slots: &[WallTime], rules: &Rules) -> Result<(), Refusal> {
     for (month, &used) in rules.months(slots).iter().zip(used) {
         if used.saturating_add(month.asked) > rules.month_slots_max {
             let (slots_max, asked) = (rules.month_slots_max, month.asked);
