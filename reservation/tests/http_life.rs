@@ -2,7 +2,7 @@
 
 mod http_support;
 
-use http_support::{Database, Server, Wishes, draft, wait};
+use http_support::{Client, Database, Reply, Server, Wishes, draft};
 use serde_json::json;
 
 async fn whole_life(database: Database) {
@@ -36,17 +36,17 @@ async fn whole_life(database: Database) {
     let sealed = taro.post(&format!("{place}/settings"), &sealed).await;
     assert!(sealed.text.starts_with("-----BEGIN AGE ENCRYPTED FILE-----"), "{sealed:?}");
 
+    on_air_and_after(&server, &taro, number).await;
+    let csv = server.operator().await.get("/operator/ledger.csv").await;
+    assert!(csv.text.contains(&number.to_string()) && csv.text.contains("JPY"), "{csv:?}");
+}
+
+/// From the window's start to the money.
+async fn on_air_and_after(server: &Server, taro: &Client, number: i64) {
+    let place = format!("/reservations/{number}");
     server.set("2026-11-19T10:00:00Z");
     server.on_air(number, 3);
-    let watched = || async { taro.get(&format!("{place}/status")).await };
-    let mut status = watched().await;
-    for _ in 0..100 {
-        if status.body["state"] == "on_air" {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        status = watched().await;
-    }
+    let status = taro.get_until(&format!("{place}/status"), |reply| reply.body["state"] == "on_air").await;
     assert_eq!((&status.body["state"], &status.body["viewers"]), (&"on_air".into(), &3.into()), "{status:?}");
     assert_eq!(status.body["remaining_seconds"], 1800);
     let early = taro.post(&format!("{place}/extend"), &json!({ "slots": 1 })).await;
@@ -63,23 +63,14 @@ async fn whole_life(database: Database) {
     );
     let ended = taro.post(&format!("{place}/end"), &json!({})).await;
     assert_eq!((ended.status, &ended.body["state"]), (200, &"finished".into()), "{ended:?}");
-    let history = || async { taro.get(&format!("{place}/history")).await };
-    let mut seen = history().await;
-    for hour in 11..23 {
-        server.set(&format!("2026-11-19T{hour}:00:00Z"));
-        if seen.body["reservation"]["state"] != "finished" {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(400)).await;
-        seen = history().await;
-    }
+    server.set("2026-11-19T10:41:00Z");
+    let is_settled = |reply: &Reply| reply.body["reservation"]["state"] != "finished";
+    let seen = taro.get_until(&format!("{place}/history"), is_settled).await;
     let state = seen.body["reservation"]["state"].as_str().unwrap();
     assert!(matches!(state, "finished_charged" | "finished_waived"), "{seen:?}");
     assert!(seen.body["ledger"].as_array().unwrap().len() >= 2, "{seen:?}");
     let mine = taro.get("/me/channel").await;
     assert_eq!(mine.body["past"][0]["reservation"]["number"], number, "{mine:?}");
-    let csv = server.operator().await.get("/operator/ledger.csv").await;
-    assert!(csv.text.contains(&number.to_string()) && csv.text.contains("JPY"), "{csv:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,7 +118,9 @@ async fn not_reconfirmed_in_time_is_told_exactly_that() {
     let late = taro.post(&format!("{place}/reconfirm"), &json!({ "reservation_id": id })).await;
     assert_eq!((late.status, late.code()), (409, "reconfirmation-late"), "{late:?}");
     assert_eq!(late.body["until"], "2026-11-19T04:00:00Z");
-    wait("the slots to be free", || server.streaming.live.lock().is_empty()).await;
+    let is_free = |day: &Reply| day.body["channels"][0]["taken"] == json!([]);
+    let day = server.anybody().get_until("/days/2026-11-19?zone=UTC", is_free).await;
+    assert!(is_free(&day), "{day:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -198,10 +198,9 @@ fn fit<T: DeserializeOwned>(
 /// A text as the JSON value that its schema speaks of.
 fn typed(types: &[&str], text: &str) -> Value {
     let is_plain = text.bytes().all(|b| b.is_ascii_digit()) || text.starts_with('-');
-    if types.contains(&"integer") && is_plain {
-        if let Ok(number) = text.parse::<i64>() {
-            return number.into();
-        }
+    let number = text.parse::<i64>().ok().filter(|_| types.contains(&"integer") && is_plain);
+    if let Some(number) = number {
+        return number.into();
     }
     if types.contains(&"boolean") {
         match text {

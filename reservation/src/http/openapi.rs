@@ -67,8 +67,14 @@ pub(super) fn document(openapi: &OpenApi, origin: &str, cookie: &str) -> Value {
         for operations in paths.values_mut().filter_map(Value::as_object_mut) {
             for (method, operation) in operations.iter_mut() {
                 complete(method, operation);
+                add_links(operation);
             }
         }
+    }
+    let settings =
+        "/paths/~1api~1v1~1reservations~1{number}~1settings/post/responses/200/content/application~1json";
+    if let Some(content) = document.pointer_mut(settings) {
+        content["schema"] = json!({ "$ref": "#/components/schemas/SettingsFile" });
     }
     expand(&mut document);
     document
@@ -101,6 +107,21 @@ fn complete_components(components: &mut Value, cookie: &str) {
     }
     components["schemas"]["ZoneName"] =
         json!({ "type": "string", "description": "Name of an IANA time zone.", "enum": zone_names() });
+    components["schemas"]["SettingsFile"] = json!({
+        "type": "object",
+        "description": "Version 1 of the settings file; `docs/settings-file.md` explains each item.",
+        "required": ["format", "version", "made_at", "reservation", "ingest", "channel", "program", "commands"],
+        "properties": {
+            "format": { "type": "string" },
+            "version": { "type": "integer", "const": 1 },
+            "made_at": { "type": "string", "format": "date-time" },
+            "reservation": { "type": "object", "description": "Number, ID, window, connect window." },
+            "ingest": { "type": "object", "description": "Server, path, access ports." },
+            "channel": { "type": "object", "description": "Bandwidth class, seats, the viewers' address." },
+            "program": { "type": "object", "description": "Title, open level, password, friends." },
+            "commands": { "type": "object", "description": "Ready-made lines." },
+        },
+    });
     // A public program has no password, every other one has.
     components["schemas"]["ProgramDraft"]["oneOf"] = json!([
         { "properties": { "open_level": { "const": "public" }, "password": { "type": "null" } } },
@@ -124,6 +145,57 @@ fn complete_components(components: &mut Value, cookie: &str) {
         },
         "token": { "type": "http", "scheme": "bearer", "description": "A token of POST /me/tokens." },
     });
+}
+
+/// Where a number that was just made leads: what makes it, and the addresses that take it.
+const LINKS: &[(&str, &[&str])] = &[
+    (
+        "book",
+        &[
+            "reservation",
+            "accept_terms",
+            "reconfirm",
+            "settings",
+            "change",
+            "cancel",
+            "status",
+            "history",
+            "extend",
+            "end",
+        ],
+    ),
+    (
+        "book_special",
+        &[
+            "reservation",
+            "reconfirm",
+            "settings",
+            "change",
+            "status",
+            "history",
+            "extend",
+            "end",
+            "program",
+            "put_pickup",
+            "end_pickup",
+            "viewers",
+            "kick_link",
+            "operator_cancel",
+        ],
+    ),
+];
+
+fn add_links(operation: &mut Value) {
+    let made = LINKS.iter().find(|(id, _)| operation["operationId"] == *id);
+    let Some((_, targets)) = made else { return };
+    let links: Map<String, Value> = targets
+        .iter()
+        .map(|target| {
+            let link = json!({ "operationId": target, "parameters": { "number": "$response.body#/number" } });
+            ((*target).to_owned(), link)
+        })
+        .collect();
+    operation["responses"]["201"]["links"] = links.into();
 }
 
 /// What a handler says of itself.
@@ -304,10 +376,9 @@ fn header(name: &str, kind: &str, text: &str) -> Value {
 pub(super) fn expand(value: &mut Value) {
     match value {
         Value::Object(members) => {
-            if let Some(Value::String(text)) = members.get_mut("pattern") {
-                if let Some(pattern) = pattern(text) {
-                    *text = pattern.to_owned();
-                }
+            let known = members.get("pattern").and_then(Value::as_str).and_then(pattern);
+            if let Some(known) = known {
+                members.insert("pattern".to_owned(), known.into());
             }
             members.values_mut().for_each(expand);
         }

@@ -95,13 +95,7 @@ async fn reservations(
 #[utoipa::path(post, path = "/reservations", tag = "Reservations", operation_id = "book",
     request_body = DraftBody,
     responses((status = 201, description = "Held for the member.", body = ReservationBody,
-        headers(("Location" = String, description = "Where it is."), ("ETag" = String, description = "Its version.")),
-        links(
-            ("read" = (operation_id = "reservation", parameters(("number" = "$response.body#/number")))),
-            ("accept" = (operation_id = "accept_terms", parameters(("number" = "$response.body#/number")))),
-            ("change" = (operation_id = "change", parameters(("number" = "$response.body#/number")))),
-            ("cancel" = (operation_id = "cancel", parameters(("number" = "$response.body#/number")))),
-        ))),
+        headers(("Location" = String, description = "Where it is."), ("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "book", "headers": ["idempotency-key"],
         "problems": ["not-premium", "not-found", "no-payment-method", "not-on-slots", "too-long", "in-the-past",
             "too-far-ahead", "slot-taken", "month-limit", "channel-retired", "amount-too-large", "too-many"] }))))]

@@ -124,7 +124,7 @@ pub(crate) fn many() -> Budgets {
         book_address: budget,
         book_member: budget,
         wrong_id: budget,
-        ..Budgets::default()
+        card: budget,
     }
 }
 
@@ -349,17 +349,14 @@ pub(crate) fn draft(channel: u16, start: &str, end: &str) -> Value {
 }
 
 /// Waits until `is_so`.
-#[track_caller]
-pub(crate) fn wait(what: &str, mut is_so: impl FnMut() -> bool) -> impl Future<Output = ()> {
-    async move {
-        for _ in 0..WAIT_TRIES_MAX {
-            if is_so() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+pub(crate) async fn wait(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..WAIT_TRIES_MAX {
+        if is_so() {
+            return;
         }
-        panic!("waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    panic!("waited in vain for {what}");
 }
 
 /// What came back.
@@ -422,6 +419,19 @@ impl Client {
         assert_eq!(reply.status, 201, "{reply:?}");
         let bearer = Some(reply.body["secret"].as_str().unwrap().to_owned());
         Self { base: self.base.clone(), bearer, ..Self::default() }
+    }
+
+    /// Asks until the answer is as wished; gives the last one after a while.
+    pub(crate) async fn get_until(&self, path: &str, is_so: impl Fn(&Reply) -> bool) -> Reply {
+        let mut reply = self.get(path).await;
+        for _ in 0..WAIT_TRIES_MAX {
+            if is_so(&reply) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            reply = self.get(path).await;
+        }
+        reply
     }
 
     pub(crate) async fn get(&self, path: &str) -> Reply {
