@@ -115,6 +115,7 @@ impl Server {
             let media = Arc::new(Media {
                 timetable: Arc::clone(&timetable),
                 fanout: Arc::clone(fanout.stats()),
+                roll: fanout.roll(),
                 counts: Arc::clone(&counts),
                 ingest_stats: Arc::clone(ingest.stats()),
                 ingest: Arc::downgrade(&ingest),

@@ -44,6 +44,11 @@ impl Streams {
         self.0.get_mut(key)?.as_mut()
     }
 
+    /// As [`get_mut`](Self::get_mut), to look at.
+    pub(crate) fn get(&self, key: usize) -> Option<&TcpStream> {
+        self.0.get(key)?.as_ref()
+    }
+
     /// Keeps the socket of a new connection.
     pub(crate) fn insert(&mut self, key: usize, stream: TcpStream) {
         if self.0.len() <= key {
@@ -65,6 +70,8 @@ impl Streams {
 
 /// A connection that holds a seat.
 pub(crate) struct Viewer {
+    /// What an operator knows it by.
+    pub(crate) id: u64,
     pub(crate) program: ProgramId,
     pub(crate) seat: Seat,
     pub(crate) protocol: Protocol,

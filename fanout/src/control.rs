@@ -6,7 +6,7 @@
 use std::{
     net::{Shutdown, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Instant,
 };
 
@@ -191,6 +191,7 @@ impl Worker {
             "viewer admitted"
         );
         connection.viewer = Some(Box::new(Viewer {
+            id: 1 + self.shared.admitted.fetch_add(1, Ordering::Relaxed),
             program: program.id,
             seat,
             protocol,

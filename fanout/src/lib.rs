@@ -14,6 +14,7 @@ mod limits;
 mod mailbox;
 mod media;
 mod on_air;
+mod roll;
 mod shape;
 mod stats;
 pub mod sys;
@@ -26,13 +27,17 @@ mod worker;
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 pub use config::{FanoutConfig, SegmentationPolicy};
 use mio::{Poll, net::TcpListener};
+pub use roll::{Roll, ViewerInfo};
 use slotcast_admission::{Guesses, Lines, Programs};
 use slotcast_core::{
     feed::{Feeds, feed},
@@ -99,6 +104,7 @@ impl Fanout {
             lines: Lines::new(in_all, per_address),
             stats: Arc::clone(&stats),
             rtsp: Arc::new(rtsp),
+            admitted: AtomicU64::new(0),
         });
         let mut mailboxes = Vec::with_capacity(workers);
         let mut feeds = Vec::with_capacity(workers);
@@ -137,6 +143,11 @@ impl Fanout {
     /// What the workers count.
     pub const fn stats(&self) -> &Arc<FanoutStats> {
         &self.stats
+    }
+
+    /// Asks who watches.
+    pub fn roll(&self) -> Roll {
+        Roll(self.mailboxes.clone())
     }
 
     /// Takes no new connections from now on; those who watch go on.

@@ -89,3 +89,9 @@ pub(crate) const IDLE_SHAPE_CHUNKS_MAX: u32 = 100;
 pub(crate) const UNREACHABLE_FORGOTTEN: Duration = Duration::from_secs(10);
 /// PLAY does not wait longer than this for the first packet of a track while others flow.
 pub(crate) const SILENT_TRACK_MAX: Duration = Duration::from_secs(1);
+
+/// How long an operator's question who watches may wait for the workers.
+pub(crate) const ROLL_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Viewers of one program that one worker names.
+pub(crate) const ROLL_VIEWERS_MAX: usize = 10_000;

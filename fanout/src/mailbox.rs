@@ -1,11 +1,15 @@
 //! How a worker is reached from other threads: rare messages, bounded, with a wake-up.
 
-use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::{Arc, mpsc::SyncSender},
+};
 
 use parking_lot::Mutex;
-use slotcast_core::feed::Wake;
+use slotcast_core::{feed::Wake, words::ProgramId};
 
-use crate::limits;
+use crate::{limits, roll::ViewerInfo};
 
 /// What a worker can be told.
 #[derive(Debug)]
@@ -18,6 +22,10 @@ pub(crate) enum Message {
     Drain,
     /// End all sessions, then stop.
     Stop,
+    /// Say who watches this program.
+    List(ProgramId, SyncSender<Vec<ViewerInfo>>),
+    /// End the session of one of its viewers, and say whether it was there.
+    Kick(ProgramId, u64, SyncSender<bool>),
 }
 
 struct Shared {
@@ -34,9 +42,9 @@ impl Mailbox {
         Self(Arc::new(Shared { messages: Mutex::default(), waker }))
     }
 
-    /// Leaves a message; orders (`Drain`, `Stop`) always find room, hearsay about datagrams only below the limit.
+    /// Leaves a message; orders and questions always find room, hearsay about datagrams only below the limit.
     pub(crate) fn send(&self, message: Message) {
-        let is_order = matches!(message, Message::Drain | Message::Stop);
+        let is_order = !matches!(message, Message::Alive(_) | Message::Undelivered(_));
         {
             let mut messages = self.0.messages.lock();
             if messages.len() >= limits::MAILBOX_MAX && !is_order {

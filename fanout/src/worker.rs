@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     io,
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
@@ -49,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) lines: Arc<Lines>,
     pub(crate) stats: Arc<FanoutStats>,
     pub(crate) rtsp: Arc<ServerConfig>,
+    /// Viewers that were given a seat: makes their ids.
+    pub(crate) admitted: AtomicU64,
 }
 
 /// The sockets that one worker is born with.
@@ -283,6 +285,13 @@ impl Worker {
                     self.on_undelivered(to, now);
                 }
                 Some(Message::Drain) => self.stop_listening(),
+                // Whoever asked may have stopped waiting: then nobody needs the answer.
+                Some(Message::List(program, answer)) => {
+                    let _ = answer.try_send(self.list_viewers(program));
+                }
+                Some(Message::Kick(program, viewer, answer)) => {
+                    let _ = answer.try_send(self.kick_viewer(program, viewer, now));
+                }
                 Some(Message::Stop) => {
                     self.stop_listening();
                     self.stopping = true;

@@ -345,3 +345,35 @@ fn shutting_down_says_goodbye() {
     assert!(fanout.shutdown(Duration::from_secs(5)));
     while !matches!(client.next(), Item::Closed) {}
 }
+
+#[test]
+fn an_operator_sees_who_watches_and_sends_one_away() {
+    let mut rig = Rig::start(Setting::default());
+    warm_up(&mut rig);
+    let program = rig.spec.id;
+    let (mut stays, mut goes) = (rig.client(), rig.client());
+    stays.play_tcp();
+    let first = rig.fanout.roll().viewers(program);
+    goes.play_tcp();
+    let both = rig.fanout.roll().viewers(program);
+    assert_eq!((first.len(), both.len()), (1, 2));
+    assert!(both.iter().all(|viewer| viewer.protocol == Protocol::Tcp && viewer.address.ip().is_loopback()));
+    assert_eq!(rig.fanout.roll().viewers(slotcast_core::words::ProgramId(8)), []);
+    let kicked = both.iter().find(|viewer| viewer.id != first[0].id).unwrap().id;
+
+    assert!(!rig.fanout.roll().kick(slotcast_core::words::ProgramId(8), kicked), "of another program");
+    assert!(rig.fanout.roll().kick(program, kicked));
+    assert!(!rig.fanout.roll().kick(program, kicked), "it is gone");
+    assert_eq!(rig.fanout.roll().viewers(program), first);
+    assert_eq!(rig.timetable_viewers(), 1, "its seat is free");
+    let mut told = false;
+    while !told {
+        match goes.next() {
+            Item::Frame(1, packet) => told = has_bye(&packet),
+            Item::Frame(..) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    rig.frame(true, 3);
+    frames(&mut stays, 0, 5 + 2 + 3);
+}

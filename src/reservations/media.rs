@@ -10,7 +10,7 @@ use std::{
 
 use slotcast_admission::{Channel, LinkKey, ProgramSpec, Programs, Secret, Timetable};
 use slotcast_core::words::ProgramId;
-use slotcast_fanout::FanoutStats;
+use slotcast_fanout::{FanoutStats, Roll, ViewerInfo};
 use slotcast_ingest::{Ingest, IngestStats, LinkState};
 use slotcast_reservation::{
     domain::{reservation::SoldChannel, words::ReservationNumber},
@@ -23,6 +23,7 @@ use crate::metrics::Counts;
 pub(crate) struct Media {
     pub(crate) timetable: Arc<Timetable>,
     pub(crate) fanout: Arc<FanoutStats>,
+    pub(crate) roll: Roll,
     pub(crate) counts: Arc<Counts>,
     pub(crate) ingest_stats: Arc<IngestStats>,
     /// Weak: who asks here must not keep the link side from ending.
@@ -72,12 +73,16 @@ impl Streaming for Media {
         all
     }
 
-    fn viewers(&self, _program: ReservationNumber) -> Vec<Viewer> {
-        Vec::new()
+    fn viewers(&self, program: ReservationNumber) -> Vec<Viewer> {
+        let viewer =
+            |info: ViewerInfo| Viewer { id: info.id, address: info.address, protocol: info.protocol.label() };
+        self.roll.viewers(program_id(program)).into_iter().map(viewer).collect()
     }
 
-    fn kick_viewer(&self, _program: ReservationNumber, _viewer: u64, _reason: &str) -> bool {
-        false
+    fn kick_viewer(&self, program: ReservationNumber, viewer: u64, reason: &str) -> bool {
+        let was_there = self.roll.kick(program_id(program), viewer);
+        tracing::info!(program = program.0, viewer, reason, was_there, "the operator sends a viewer away");
+        was_there
     }
 
     fn kick_link(&self, program: ReservationNumber, reason: &str) -> bool {

@@ -31,7 +31,7 @@ pub(crate) struct Rig {
     pub(crate) timetable: Arc<Timetable>,
     pub(crate) wall_shift: Arc<AtomicI64>,
     pub(crate) clock: Clock,
-    spec: ProgramSpec,
+    pub(crate) spec: ProgramSpec,
     channel: Channel,
     feeds: Feeds,
     builder: ChunkBuilder,
