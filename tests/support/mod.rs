@@ -5,10 +5,12 @@
 //! because each process has a loopback address of its own.
 #![allow(dead_code, reason = "every test binary compiles this module and uses its own part of it")]
 
+pub(crate) mod api;
 pub(crate) mod dialogue;
 pub(crate) mod feeder;
 pub(crate) mod players;
 pub(crate) mod process;
+pub(crate) mod provider;
 pub(crate) mod relay;
 pub(crate) mod server;
 
