@@ -51,7 +51,7 @@ pub use members::{MemberEdit, Premium, Registration};
 pub use mine::{BroadcastStatus, ExtensionOffer, History, MyChannel, PastProgram};
 pub use operate::{ChannelEdit, NewOperator, OperatorEdit};
 
-use budget::Buckets;
+use budget::{Buckets, Guesses};
 use counts::Counts;
 use observer::Observed;
 use password::Passwords;
@@ -63,7 +63,7 @@ use crate::{
         refusal::Refusal,
         reservation::Reservation,
         rules::{self, Rules},
-        words::{Amount, Email, MemberNumber, UserId},
+        words::{Amount, Email, MemberNumber},
     },
     limits::{Budgets, SEALS_AT_ONCE},
     mail::Post,
@@ -141,7 +141,7 @@ struct Changed {
 struct Tries {
     register: Buckets<IpAddr>,
     log_in_address: Buckets<IpAddr>,
-    log_in_user: Buckets<UserId>,
+    log_in_user: Guesses,
     book_address: Buckets<IpAddr>,
     book_member: Buckets<MemberNumber>,
     wrong_id: Buckets<MemberNumber>,
@@ -153,7 +153,7 @@ impl Tries {
         Self {
             register: Buckets::new(budgets.register),
             log_in_address: Buckets::new(budgets.log_in_address),
-            log_in_user: Buckets::new(budgets.log_in_user),
+            log_in_user: Guesses::new(budgets.log_in_user),
             book_address: Buckets::new(budgets.book_address),
             book_member: Buckets::new(budgets.book_member),
             wrong_id: Buckets::new(budgets.wrong_id),

@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    domain::refusal::Refusal,
+    domain::{refusal::Refusal, words::UserId},
     limits::{BUDGETS_MAX, Budget},
 };
 
@@ -55,16 +55,65 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
     }
 }
 
+/// Wrong passwords of one user ID. An address from which it has logged in has a budget of its own, so that whoever
+/// guesses elsewhere does not lock the member out.
+pub(super) struct Guesses {
+    anywhere: Buckets<UserId>,
+    at_home: Buckets<(UserId, IpAddr)>,
+    homes: Mutex<HashMap<(UserId, IpAddr), Instant>>,
+}
+
+impl Guesses {
+    pub(super) fn new(budget: Budget) -> Self {
+        Self { anywhere: Buckets::new(budget), at_home: Buckets::new(budget), homes: Mutex::default() }
+    }
+
+    /// Refuses where no guess is left.
+    pub(super) fn check(&self, user_id: &UserId, address: IpAddr, now: Instant) -> Result<(), Refusal> {
+        let pair = (user_id.clone(), one_address(address));
+        if self.is_home(&pair) { self.at_home.check(&pair, now) } else { self.anywhere.check(user_id, now) }
+    }
+
+    /// A guess was wrong.
+    pub(super) fn on_wrong(&self, user_id: &UserId, address: IpAddr, now: Instant) {
+        let pair = (user_id.clone(), one_address(address));
+        // None was left: those who come next are refused before their password is looked at.
+        let _ = match self.is_home(&pair) {
+            true => self.at_home.take(&pair, now),
+            false => self.anywhere.take(user_id, now),
+        };
+    }
+
+    /// The password was right.
+    pub(super) fn on_right(&self, user_id: &UserId, address: IpAddr, now: Instant) {
+        let mut homes = self.homes.lock();
+        if homes.len() >= BUDGETS_MAX {
+            forget_earlier_half(&mut homes);
+        }
+        homes.insert((user_id.clone(), one_address(address)), now);
+    }
+
+    fn is_home(&self, pair: &(UserId, IpAddr)) -> bool {
+        self.homes.lock().contains_key(pair)
+    }
+}
+
 /// Forgets full buckets; where there are none, those that are nearly full.
-fn make_room<K: Hash + Eq + Clone>(table: &mut HashMap<K, Instant>, now: Instant) {
+fn make_room<K: Hash + Eq>(table: &mut HashMap<K, Instant>, now: Instant) {
     table.retain(|_, full_at| *full_at > now);
     if table.len() >= BUDGETS_MAX {
-        let mut moments: Vec<_> = table.values().copied().collect();
-        let half = moments.len() / 2;
-        let (_, middle, _) = moments.select_nth_unstable(half);
-        let middle = *middle;
-        table.retain(|_, full_at| *full_at > middle);
+        forget_earlier_half(table);
     }
+}
+
+fn forget_earlier_half<K: Hash + Eq>(table: &mut HashMap<K, Instant>) {
+    let mut moments: Vec<_> = table.values().copied().collect();
+    if moments.is_empty() {
+        return;
+    }
+    let half = moments.len() / 2;
+    let middle = *moments.select_nth_unstable(half).1;
+    table.retain(|_, at| *at > middle);
 }
 
 fn seconds(wait: Duration) -> u64 {
@@ -116,6 +165,24 @@ mod tests {
         }
         assert!(buckets.full_at.lock().len() <= BUDGETS_MAX);
         assert!(buckets.take(&usize::MAX, start).is_err());
+    }
+
+    #[test]
+    fn guesses_from_elsewhere_do_not_lock_the_member_out_at_home() {
+        let now = some_instant();
+        let guesses = Guesses::new(Budget { burst: 2, every: Duration::from_secs(10) });
+        let taro: UserId = "taro".parse().unwrap();
+        let [home, elsewhere] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
+        guesses.on_right(&taro, home, now);
+        for _ in 0..5 {
+            guesses.on_wrong(&taro, elsewhere, now);
+        }
+        assert!(guesses.check(&taro, elsewhere, now).is_err());
+        assert_eq!(guesses.check(&taro, home, now), Ok(()));
+        for _ in 0..2 {
+            guesses.on_wrong(&taro, home, now);
+        }
+        assert!(guesses.check(&taro, home, now).is_err(), "guessing at home has its end too");
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl Service {
         let mono = (self.0.clock)().mono;
         self.0.tries.log_in_address.take(&one_address(client), mono)?;
         if let Some(user_id) = &user_id {
-            self.0.tries.log_in_user.check(user_id, mono)?;
+            self.0.tries.log_in_user.check(user_id, client, mono)?;
         }
         let member = match &user_id {
             Some(user_id) => self.0.store.read().await?.member_by_user_id(user_id).await?,
@@ -75,10 +75,11 @@ impl Service {
         let is_right = self.0.passwords.is_right(&asked, hash).await?;
         let Some(member) = member.filter(|_| is_right) else {
             if let Some(user_id) = &user_id {
-                self.wrong_log_in(user_id);
+                self.wrong_log_in(user_id, client);
             }
             return Err(Refusal::WrongLogIn.into());
         };
+        self.0.tries.log_in_user.on_right(&member.user_id, client, mono);
         if member.is_blocked {
             return Err(Refusal::Blocked.into());
         }
@@ -110,14 +111,13 @@ impl Service {
     pub(super) fn spend_log_in(&self, user_id: &UserId, client: IpAddr) -> Result<(), Refusal> {
         let mono = (self.0.clock)().mono;
         self.0.tries.log_in_address.take(&one_address(client), mono)?;
-        self.0.tries.log_in_user.check(user_id, mono)
+        self.0.tries.log_in_user.check(user_id, client, mono)
     }
 
     /// A wrong password takes a try of the user ID.
-    pub(super) fn wrong_log_in(&self, user_id: &UserId) {
+    pub(super) fn wrong_log_in(&self, user_id: &UserId, client: IpAddr) {
         count(&self.0.counts.log_ins_refused);
-        // None was left: those who come next are refused before their password is looked at.
-        let _ = self.0.tries.log_in_user.take(user_id, (self.0.clock)().mono);
+        self.0.tries.log_in_user.on_wrong(user_id, client, (self.0.clock)().mono);
     }
 
     /// Ends the session of that cookie; one that is not there is no error.

@@ -249,7 +249,7 @@ impl Service {
             return Err(Refusal::Invalid(vec![problem]).into());
         }
         if !self.0.passwords.is_right(old, Some(&member.password_hash)).await? {
-            self.wrong_log_in(&member.user_id);
+            self.wrong_log_in(&member.user_id, client);
             return Err(Refusal::WrongLogIn.into());
         }
         let hash = self.0.passwords.hash(new).await?;
