@@ -332,3 +332,36 @@ async fn card_numbers_are_not_taken() {
     assert_eq!(reply.fields(), ["premium.card_token"], "{reply:?}");
     assert!(!reply.text.contains("4242"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn booking_is_slowed_down_for_each_member() {
+    let few = Budget { burst: 2, every: Duration::from_secs(60) };
+    let wishes = Wishes { budgets: Budgets { book_member: few, ..many() }, ..Wishes::default() };
+    let server = Server::start_as(wishes).await.unwrap();
+    server.sell(1).await;
+    let (taro, hanako) = (server.premium("taro").await, server.premium("hanako").await);
+    let wish = draft(1, "2026-11-19T10:00:00Z", "2026-11-19T10:30:00Z");
+    assert_eq!(taro.post("/reservations", &wish).await.status, 201);
+    assert_eq!(taro.post("/reservations", &wish).await.code(), "slot-taken");
+    let refused = taro.post("/reservations", &wish).await;
+    assert_eq!((refused.status, refused.code()), (429, "too-many"), "{refused:?}");
+    assert_eq!(hanako.post("/reservations", &wish).await.code(), "slot-taken");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_trusted_proxy_says_from_where_somebody_asks() {
+    let few = Budget { burst: 1, every: Duration::from_secs(60) };
+    let budgets = Budgets { register: few, ..many() };
+    let register = async |server: &Server, user_id: &str, address: &str| {
+        let client = server.anybody().with("x-forwarded-for", address);
+        client.post("/members", &registration(user_id)).await.status
+    };
+    let server = Server::start_as(Wishes { budgets, ..Wishes::default() }).await.unwrap();
+    assert_eq!(register(&server, "taro", "192.0.2.1").await, 201);
+    assert_eq!(register(&server, "hanako", "192.0.2.2").await, 429);
+    let trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+    let server = Server::start_as(Wishes { budgets, trusted_proxies, ..Wishes::default() }).await.unwrap();
+    assert_eq!(register(&server, "taro", "192.0.2.9, 192.0.2.1").await, 201);
+    assert_eq!(register(&server, "hanako", "192.0.2.2").await, 201);
+    assert_eq!(register(&server, "jiro", "192.0.2.3, 192.0.2.2").await, 429);
+}
