@@ -68,7 +68,12 @@ pub fn refund_key(request: &PaymentRequest) -> String {
 /// The ledger's side of money that was given back: it was neither earned nor is it there.
 ///
 /// - `in_all`: with what was given back before; it makes the key.
-pub fn refunded(request: &PaymentRequest, amount: Amount, in_all: Amount, now: WallTime) -> LedgerTransaction {
+pub fn refunded(
+    request: &PaymentRequest,
+    amount: Amount,
+    in_all: Amount,
+    now: WallTime,
+) -> LedgerTransaction {
     LedgerTransaction {
         key: format!("{}{}", refund_key(request), in_all.minor()),
         kind: LedgerKind::Refunded,
