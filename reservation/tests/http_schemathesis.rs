@@ -1,8 +1,9 @@
 //! Schemathesis asks the running API whatever its OpenAPI document allows and forbids, with all of its checks.
 //!
-//! It runs as a program of its own (`SLOTCAST_TEST_TOOLS`, else `PATH`). Once with an operator's token, then as a
-//! browser with cookie and CSRF token for what no token covers. `SLOTCAST_SCHEMATHESIS_EXAMPLES` is the number of cases
-//! an operation gets in each phase, `SLOTCAST_SCHEMATHESIS_SECONDS` bounds each run.
+//! It runs as a program of its own (`SLOTCAST_TEST_TOOLS`, else `PATH`): once with an operator's token, once about a
+//! program that is there, then as a browser with cookie and CSRF token for what no token covers.
+//! `SLOTCAST_SCHEMATHESIS_EXAMPLES` is the number of cases an operation gets in each phase,
+//! `SLOTCAST_SCHEMATHESIS_SECONDS` bounds each run.
 
 mod http_support;
 
@@ -27,8 +28,8 @@ with-security-parameters = false
 expected-statuses = ["2xx", "3xx", "401", "402", "403", "404", "409", "412", "429"]
 
 [checks.negative_data_rejection]
-# 412: as above, before the body is looked at. 413: what is too large.
-expected-statuses = ["400", "401", "403", "404", "406", "409", "412", "413", "415", "422", "428", "429"]
+# 412: as above, before the body is looked at. 413, 414: what is too large, too long.
+expected-statuses = ["400", "401", "403", "404", "406", "409", "412", "413", "414", "415", "422", "428", "429"]
 
 [checks.missing_required_header]
 # 428 (RFC 6585): an edit without If-Match.
@@ -65,11 +66,12 @@ fn number(name: &str, usual: u64) -> u64 {
     env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
-/// Runs it to its end and says what it found. `more`: which operations.
-async fn run(tool: PathBuf, server: &Server, client: &Client, more: &[&str]) {
+/// Runs it to its end and says what it found. `pinned`: the number that every path gets; `more`: which operations.
+async fn run(tool: PathBuf, server: &Server, client: &Client, pinned: Option<i64>, more: &[&str]) {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("schemathesis.toml");
-    fs::write(&config, CONFIG).unwrap();
+    let pinned = pinned.map_or_else(String::new, |number| format!("\n[parameters]\nnumber = {number}\n"));
+    fs::write(&config, format!("{CONFIG}{pinned}")).unwrap();
     let seconds = number("SLOTCAST_SCHEMATHESIS_SECONDS", 90);
     let mut command = Command::new("timeout");
     command
@@ -102,30 +104,37 @@ async fn run(tool: PathBuf, server: &Server, client: &Client, more: &[&str]) {
     assert!(status.success(), "schemathesis found something: {status}");
 }
 
-/// Something of everything, so that more than refusals is seen.
-async fn fill(server: &Server) -> Client {
+/// Something of everything, so that more than refusals is seen: the operator, and the number of a confirmed program.
+async fn fill(server: &Server) -> (Client, i64) {
     let operator = server.sell(3).await;
     let made =
         operator.put("/me/premium", &json!({ "address": "x", "phone": "12345", "card_token": "t" })).await;
     assert_eq!(made.status, 200, "{made:?}");
+    let mut program = 0;
     for (at, day) in [(1, 19), (2, 20)] {
         let wish = draft(at, &format!("2026-11-{day}T10:00:00Z"), &format!("2026-11-{day}T10:30:00Z"));
         assert_eq!(operator.post("/reservations", &wish).await.status, 201);
         let special = draft(3, &format!("2026-11-{day}T10:00:00Z"), &format!("2026-11-{day}T10:30:00Z"));
-        assert_eq!(operator.post("/operator/programs", &special).await.status, 201);
+        let made = operator.post("/operator/programs", &special).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        program = made.body["number"].as_i64().unwrap();
     }
-    operator
+    (operator, program)
 }
 
 async fn ask(database: Database) {
     let Some(tool) = tool() else { return };
     let Some(server) = Server::start_as(Wishes { database, ..Wishes::default() }).await else { return };
-    let operator = fill(&server).await;
+    let (operator, program) = fill(&server).await;
     let token = operator.token(&["read", "book", "broadcast", "operate"]).await;
-    run(tool.clone(), &server, &token, &[]).await;
+    run(tool.clone(), &server, &token, None, &[]).await;
+    // About a confirmed program that is there, but for what would be its end.
+    let about = ["--include-path-regex", r"/(reservations|programs|pickups)/\{number\}"];
+    let but = ["cancel", "end", "operator_cancel"].map(|id| ["--exclude-operation-id", id]).concat();
+    run(tool.clone(), &server, &token, Some(program), &[&about[..], &but[..]].concat()).await;
     // As a browser: what no token covers, but for what would end the session or the token.
     let account = ["--include-tag", "My account", "--exclude-operation-id", "change_password"];
-    run(tool, &server, &operator, &account).await;
+    run(tool, &server, &operator, None, &account).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
