@@ -237,6 +237,10 @@ impl Decoder {
             self.state = State::Dead;
             self.buffer = BytesMut::new();
         }
+        // Most connections are silent most of the time: one that has nothing waiting holds no memory for it.
+        if self.buffer.is_empty() && self.buffer.capacity() > 0 {
+            self.buffer = BytesMut::new();
+        }
         result
     }
 

@@ -151,7 +151,12 @@ impl ServerConnection {
 
     /// What to do next; `None` when there is nothing until the next input or the [`deadline`](Self::deadline).
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() {
+            // Viewers ask little once they play: the room of their answers is given back.
+            self.outputs = VecDeque::new();
+        }
+        output
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called; `None` after the end.
