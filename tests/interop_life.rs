@@ -139,7 +139,7 @@ impl Life {
         self.wait_for_status(A_SECOND, |status| status["viewers"] == count);
     }
 
-    /// Status and reason of a DESCRIBE with that password.
+    /// The status of a DESCRIBE with that password.
     #[track_caller]
     fn describe(&self, provider: &Provider, password: &str) -> u16 {
         let url = format!("{}?token={password}", self.settings.channel.watch_url);
@@ -159,7 +159,7 @@ impl Life {
         found.unwrap_or_else(|| panic!("the money is not decided: {last:#}"))
     }
 
-    /// Sends the mails whose subjects begin so to whom, each exactly once and no others.
+    /// These mails went out, by whom they are to and how their subjects go on, each exactly once and no others.
     #[track_caller]
     fn check_letters(&self, provider: &Provider, expected: &[(&str, &str)]) {
         let mut expected: Vec<_> = expected.iter().map(|(to, subject)| (*to, *subject)).collect();
@@ -397,7 +397,7 @@ fn a_program_that_is_cancelled_on_air_is_cut_at_once_and_charged() {
     let room = Room::new();
     let mut provider = Provider::start(&room, "data", None);
     let life = Life::confirm(&mut provider, next_slot(3));
-    let publisher = life.type_in("gstreamer", Task::TestSource, room.path());
+    let mut publisher = life.type_in("gstreamer", Task::TestSource, room.path());
     life.wait_until_on_air();
     let viewer = players::ffmpeg_viewer(&life.watch_url(), Some(Lower::Tcp), None, &[]);
     let over_udp = players::ffmpeg_viewer(&life.watch_url(), Some(Lower::Udp), None, &[]);
@@ -417,7 +417,8 @@ fn a_program_that_is_cancelled_on_air_is_cut_at_once_and_charged() {
     for viewer in viewers {
         viewer.wait(PLAYER_ENDS_WITHIN);
     }
-    publisher.wait(PLAYER_ENDS_WITHIN);
+    // rtspclientsink goes on without its connection.
+    publisher.wait_for_line(PLAYER_ENDS_WITHIN, |line| line.contains("The server closed the connection"));
 
     check_charged(&provider, life.number, &[SLOTS * TOLL]);
     life.check_letters(
@@ -484,6 +485,10 @@ fn a_database_that_stands_still_touches_neither_the_broadcast_nor_its_end() {
     // Who comes now is let in as well: passwords and seats are the media side's own.
     let late = players::ffmpeg_viewer(&life.watch_url(), Some(Lower::Tcp), Some(3), &[]);
     players::ffmpeg_seen(late, PLAYS_WITHIN).expect_frames(60);
+    // Who asks the API is told so, and is not left waiting.
+    let told = life.member.get(&format!("{}/status", life.place)).expect(503);
+    assert_eq!(told.problem(), "unavailable", "{told:?}");
+    assert!(told.header("retry-after").is_some(), "{told:?}");
     let left = instant(end).saturating_duration_since(Instant::now());
     for viewer in [viewer, over_udp] {
         let finished = viewer.wait(left + PLAYER_ENDS_WITHIN);
@@ -498,6 +503,9 @@ fn a_database_that_stands_still_touches_neither_the_broadcast_nor_its_end() {
     assert_eq!(history["reservation"]["state"], "finished_charged", "{history:#}");
     assert_eq!(history["run"]["viewers_peak"], 3, "{history:#}");
     check_charged(&provider, life.number, &[SLOTS * TOLL]);
+
+    let _still = StandingStill::stop(&server);
+    provider.stop();
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -264,5 +265,15 @@ fn letter(text: &str) -> Letter {
             lines.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned());
         found.collect::<Vec<_>>().join(" and ")
     };
-    Letter { to: field("To"), subject: field("Subject"), text: body.to_owned() }
+    Letter { to: field("To"), subject: words(&field("Subject")), text: body.to_owned() }
+}
+
+/// A header's text: as it stands, or of encoded words in base 64 (RFC 2047), between which spaces do not count.
+fn words(field: &str) -> String {
+    let encoded = |word: &str| {
+        let code = word.strip_prefix("=?utf-8?B?")?.strip_suffix("?=")?;
+        BASE64.decode(code).ok()
+    };
+    let bytes: Option<Vec<_>> = field.split(' ').map(encoded).collect();
+    bytes.map_or_else(|| field.to_owned(), |bytes| String::from_utf8(bytes.concat()).unwrap())
 }
