@@ -184,6 +184,10 @@ fn is_needless(kind: MailKind, reservation: &Reservation) -> bool {
         MailKind::ReservationId => {
             !matches!(reservation.state, State::Registered | State::Confirmed | State::OnAir)
         }
-        _ => false,
+        // Whoever is told that it is cancelled should not be invited to it afterwards.
+        MailKind::Confirmed | MailKind::Invitation | MailKind::Changed | MailKind::Extended => {
+            matches!(reservation.state, State::Cancelled(_))
+        }
+        MailKind::Welcome | MailKind::Cancelled | MailKind::Settled => false,
     }
 }
