@@ -1,7 +1,6 @@
 //! A program's whole life by HTTP alone: the real binary as a process, real encoders by the printed lines, real players
 //! by the printed addresses; on SQLite and on PostgreSQL, cancelled while on air, and with a database that stands still.
 
-#[allow(dead_code, reason = "the reservation side's tests use more of it")]
 #[path = "../reservation/tests/support/postgres.rs"]
 mod postgres;
 mod support;
