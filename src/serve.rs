@@ -120,7 +120,14 @@ impl Server {
                 ingest_stats: Arc::clone(ingest.stats()),
                 ingest: Arc::downgrade(&ingest),
             });
-            Some(open_reservations(&runtime, &config, &addresses, media, &clock)?)
+            match open_reservations(&runtime, &config, &addresses, media, &clock) {
+                Ok(reservations) => Some(reservations),
+                Err(error) => {
+                    // The caller may be inside another runtime, where this one's end must not be waited for.
+                    runtime.shutdown_background();
+                    return Err(error);
+                }
+            }
         } else {
             None
         };
