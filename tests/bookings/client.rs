@@ -14,7 +14,8 @@ use socket2::{Domain, Socket, Type};
 const PASSWORD: &str = "a long pass phrase";
 /// For an answer; requests that wait for a database are answered sooner.
 const ANSWER_MAX: Duration = Duration::from_secs(40);
-const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// A queue of connections that is full lets the next one wait for seconds.
+const CONNECT_MAX: Duration = Duration::from_secs(30);
 
 /// What came back.
 #[derive(Clone, Debug)]

@@ -99,7 +99,8 @@ impl<'h> Checker<'h> {
 
     /// The reservations that were answered, with whether their end was, and may have been, asked for.
     pub(crate) fn reservations(&self) -> BTreeMap<i64, (usize, bool)> {
-        self.holds.iter().map(|(number, hold)| (*number, (hold.member, hold.latest.is_some()))).collect()
+        let told = self.holds.iter().filter(|(number, _)| **number > 0);
+        told.map(|(number, hold)| (*number, (hold.member, hold.latest.is_some()))).collect()
     }
 
     /// All that is wrong, in words.
@@ -149,6 +150,23 @@ impl<'h> Checker<'h> {
             if (hold.member, hold.channel, &hold.slots) != (entry.member, *channel, slots) {
                 self.wrong.push(format!("a reservation of another question: {entry:?}"));
             }
+        }
+        for (index, entry) in self.history.iter().enumerate() {
+            let (Call::Book { channel, slots, .. }, Outcome::Unanswered) = (&entry.call, &entry.outcome)
+            else {
+                continue;
+            };
+            // It may have been booked, and surely never was: these two moments are in the wrong order.
+            let hold = Hold {
+                member: entry.member,
+                channel: *channel,
+                slots: slots.clone(),
+                earliest: entry.asked_at,
+                surely_from: entry.answered_at,
+                surely_until: Some(entry.asked_at),
+                latest: None,
+            };
+            self.holds.insert(-1 - i64::try_from(index).unwrap(), hold);
         }
         for entry in self.history {
             let Call::Cancel { number } = &entry.call else { continue };

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     process::Command,
     sync::atomic::{AtomicU16, Ordering},
@@ -13,7 +13,10 @@ use rustix::process::Signal;
 use slotcast_reservation::{domain::words::ReservationNumber, vault::Vault};
 
 use super::client::Client;
-use crate::support::{process::Process, wait_for};
+use crate::support::{
+    process::{Finished, Process},
+    wait_for,
+};
 
 const OPERATOR: (&str, &str) = ("operator", "an operator's password");
 const START_MAX: Duration = Duration::from_secs(30);
@@ -91,7 +94,7 @@ impl Site {
     fn make_operator(&self) {
         let password = self.directory.join("password");
         fs::write(&password, OPERATOR.1).unwrap();
-        let output = Command::new(env!("CARGO_BIN_EXE_slotcast"))
+        let output = Command::new(program())
             .arg("admin")
             .arg("--config")
             .arg(self.config())
@@ -115,7 +118,7 @@ impl Site {
     /// Starts the server; it may not listen yet.
     #[track_caller]
     pub(crate) fn launch(&mut self) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_slotcast"));
+        let mut command = Command::new(program());
         command.arg("serve").arg("--config").arg(self.config()).env_remove("RUST_LOG");
         self.process = Some(Process::spawn("slotcast", &mut command));
     }
@@ -125,10 +128,26 @@ impl Site {
     pub(crate) fn start(&mut self) {
         self.launch();
         let process = self.process.as_mut().unwrap();
+        // Its listener is there before it can answer.
+        let mut client = Client::new(self.http, 1);
         let up = wait_for(START_MAX, || {
-            TcpStream::connect(self.http).ok().map(drop).or_else(|| (!process.is_running()).then_some(()))
+            let answered = client.get("/time").is_ok_and(|reply| reply.status == 200);
+            (answered || !process.is_running()).then_some(())
         });
-        assert!(up.is_some() && process.is_running(), "the server does not listen on {}", self.http);
+        assert!(up.is_some() && process.is_running(), "the server does not answer on {}", self.http);
+    }
+
+    /// Changes the configuration's text for the next start.
+    #[track_caller]
+    pub(crate) fn change(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.config()).unwrap();
+        fs::write(self.config(), text.replacen(from, to, 1)).unwrap();
+    }
+
+    /// Waits until a server that was launched has ended by itself.
+    #[track_caller]
+    pub(crate) fn wait(&mut self, limit: Duration) -> Finished {
+        self.process.take().unwrap().wait(limit)
     }
 
     /// Kills the server, and waits until it is gone.
@@ -164,6 +183,11 @@ impl Site {
         let vault = Vault::open_or_create(&self.data().join("secret.key")).unwrap();
         move |number| vault.reservation_id(ReservationNumber(number), 1).expose().to_owned()
     }
+}
+
+/// What is started: `SLOTCAST_PROGRAM`, such as one of a release build, else the one that was built with the test.
+pub(crate) fn program() -> PathBuf {
+    std::env::var_os("SLOTCAST_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_slotcast").into(), PathBuf::from)
 }
 
 impl Drop for Site {
