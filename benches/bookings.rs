@@ -27,7 +27,7 @@ use bookings::{
     time_text,
 };
 use serde_json::{Value, json};
-use support::process::Process;
+use support::{process::Process, wait_for};
 
 const HELP: &str = "\
 Measures what the selling side does in a second, and prints it as a page.
@@ -129,7 +129,7 @@ fn measure(plan: &Plan, name: &str, database: Option<String>) {
         database,
         slot: "10m",
         channels: CHANNELS,
-        seats: 1_000,
+        seats: 500,
         rate: "4Mbit/s",
         reservations: "slots_per_month = 1000000".to_owned(),
         tables: String::new(),
@@ -147,7 +147,7 @@ fn measure(plan: &Plan, name: &str, database: Option<String>) {
         ("the program guide of a day", format!("/guide?day={day}")),
     ] {
         let bytes = shop.anybody(9).get(&path).map_or(0, |reply| reply.body.to_string().len());
-        row(&format!("reads: {what} ({} KiB)", bytes / 1024), &shop.read(plan, &path));
+        row(&format!("reads: {what} ({bytes} bytes)"), &shop.read(plan, &path));
     }
     println!();
     if plan.viewers > 0 {
@@ -227,7 +227,13 @@ impl Shop {
         let mut push = Command::new(program());
         push.args(["load", "push", "--bit-rate", BIT_RATE, "--seconds", &seconds.to_string()]);
         push.arg(format!("rtsp://live:{id}@{}/channel{STAGE}", self.links));
-        let _push = Process::spawn("push", &mut push);
+        // The streaming side hears of the reservation within a second.
+        let push = wait_for(Duration::from_secs(20), || {
+            let mut push = Process::spawn("push", &mut push);
+            bookings::pass(Duration::from_secs(1));
+            push.is_running().then_some(push)
+        });
+        let _push = push.expect("the broadcast is refused");
         println!(
             "| {name}: {} viewers of {BIT_RATE} | lost | p50 | p99 | longest | booked and cancelled a second |",
             plan.viewers
