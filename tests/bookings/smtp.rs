@@ -86,7 +86,7 @@ fn message(lines: &mut impl BufRead) -> std::io::Result<Option<String>> {
 
 fn key_of(message: &str) -> String {
     let head = message.split("\r\n\r\n").next().unwrap_or_default().replace("\r\n ", " ");
-    let ids = head.lines().filter_map(|line| line.strip_prefix("Message-ID:"));
-    let id = ids.last().and_then(|id| id.trim().strip_prefix('<')).and_then(|id| id.split('@').next());
+    let mut ids = head.lines().filter_map(|line| line.strip_prefix("Message-ID:"));
+    let id = ids.next_back().and_then(|id| id.trim().strip_prefix('<')).and_then(|id| id.split('@').next());
     id.unwrap_or("a message without Message-ID").to_owned()
 }
