@@ -408,7 +408,7 @@ fn kill(
     mut postgres: Option<&mut Postgres>,
 ) -> (u64, u64, Vec<String>) {
     let kills = count_of("SLOTCAST_KILLS", 25);
-    let deadline = Instant::now() + Duration::from_secs(count_of("SLOTCAST_KILL_SECONDS", 35));
+    let deadline = Instant::now() + Duration::from_secs(count_of("SLOTCAST_KILL_SECONDS", 20));
     let (mut done, mut crashes, mut panics) = (0, 0, Vec::new());
     while done < kills && Instant::now() < deadline {
         if random.per_cent(15) {
