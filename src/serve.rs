@@ -85,13 +85,8 @@ impl Server {
             Fanout::start(fanout_config(&config), Arc::clone(&programs), guesses, Arc::clone(&clock))?;
         let ingest = Ingest::start(ingest_config(&config), Arc::clone(&programs), feeds, Arc::clone(&clock))?;
         let ingest = Arc::new(ingest);
-        let addresses = Addresses {
-            viewers: fanout.local_addr(),
-            viewers_rtp: config.viewers.udp.then(|| fanout.rtp_ports()),
-            links: ingest.local_addrs().to_vec(),
-            links_rtp: ingest.udp_ports(),
-            http: http.as_ref().map(std::net::TcpListener::local_addr).transpose()?,
-        };
+        let http_address = http.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
+        let addresses = addresses_of(&config, &fanout, &ingest, http_address);
         let counts = Arc::new(Counts::default());
         let sold = Arc::new(OnceLock::new());
         let metrics = Metrics::new(Sources {
@@ -111,25 +106,21 @@ impl Server {
             ingest: Arc::downgrade(&ingest),
         });
         let runtime = control_runtime(config.reservations.is_some())?;
-        let reservations = if config.reservations.is_some() {
-            let media = Arc::new(Media {
-                timetable: Arc::clone(&timetable),
-                fanout: Arc::clone(fanout.stats()),
-                roll: fanout.roll(),
-                counts: Arc::clone(&counts),
-                ingest_stats: Arc::clone(ingest.stats()),
-                ingest: Arc::downgrade(&ingest),
-            });
-            match open_reservations(&runtime, &config, &addresses, media, &clock) {
-                Ok(reservations) => Some(reservations),
-                Err(error) => {
-                    // The caller may be inside another runtime, where this one's end must not be waited for.
-                    runtime.shutdown_background();
-                    return Err(error);
-                }
+        let media = Media {
+            timetable: Arc::clone(&timetable),
+            fanout: Arc::clone(fanout.stats()),
+            roll: fanout.roll(),
+            counts: Arc::clone(&counts),
+            ingest_stats: Arc::clone(ingest.stats()),
+            ingest: Arc::downgrade(&ingest),
+        };
+        let reservations = match open_reservations(&runtime, &config, &addresses, media, &clock) {
+            Ok(reservations) => reservations,
+            Err(error) => {
+                // The caller may be inside another runtime, where this one's end must not be waited for.
+                runtime.shutdown_background();
+                return Err(error);
             }
-        } else {
-            None
         };
         let service = reservations.as_ref().map(|reservations| reservations.service.clone());
         if let Some(service) = &service {
@@ -347,20 +338,35 @@ fn control_runtime(with_reservations: bool) -> io::Result<Runtime> {
         .build()
 }
 
-/// Opens the reservation side in `runtime`. On a thread of its own: the caller's may be inside another runtime.
+fn addresses_of(config: &Config, fanout: &Fanout, ingest: &Ingest, http: Option<SocketAddr>) -> Addresses {
+    Addresses {
+        viewers: fanout.local_addr(),
+        viewers_rtp: config.viewers.udp.then(|| fanout.rtp_ports()),
+        links: ingest.local_addrs().to_vec(),
+        links_rtp: ingest.udp_ports(),
+        http,
+    }
+}
+
+/// Opens the reservation side in `runtime`, if channels are sold. On a thread of its own: the caller's may be inside
+/// another runtime.
 fn open_reservations(
     runtime: &Runtime,
     config: &Config,
     addresses: &Addresses,
-    media: Arc<Media>,
+    media: Media,
     clock: &Clock,
-) -> io::Result<Reservations> {
+) -> io::Result<Option<Reservations>> {
+    if config.reservations.is_none() {
+        return Ok(None);
+    }
     let open = || {
-        let opened = Reservations::open(config, addresses, media, Arc::clone(clock));
+        let opened = Reservations::open(config, addresses, Arc::new(media), Arc::clone(clock));
         runtime.block_on(opened).map_err(|error| io::Error::other(error.to_string()))
     };
     let opened = std::thread::scope(|scope| scope.spawn(open).join());
-    opened.unwrap_or_else(|_| Err(io::Error::other("opening the reservation side panicked; see the log")))
+    let panicked = |_| Err(io::Error::other("opening the reservation side panicked; see the log"));
+    opened.unwrap_or_else(panicked).map(Some)
 }
 
 /// Lowers this thread's priority: who books waits a moment rather than who watches.

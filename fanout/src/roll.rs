@@ -1,7 +1,7 @@
 //! Who watches, for an operator: asked of the workers by name of a program, and the way to send one away.
 //!
 //! Owns: [`ViewerInfo`] and [`Roll`], the handle. Holds: workers answer between two turns and never wait for whoever
-//! asks; whoever asks waits at most [`ROLL_WAIT_MAX`](crate::limits::ROLL_WAIT_MAX).
+//! asks; whoever asks waits at most a second.
 
 use std::{
     net::SocketAddr,
@@ -37,8 +37,8 @@ pub struct ViewerInfo {
 pub struct Roll(pub(crate) Vec<Mailbox>);
 
 impl Roll {
-    /// Who holds a seat of `program`, by [`ViewerInfo::id`]; of each worker the first
-    /// [`ROLL_VIEWERS_MAX`](crate::limits::ROLL_VIEWERS_MAX). A worker that does not answer in time is left out.
+    /// Who holds a seat of `program`, by [`ViewerInfo::id`]; of each worker the first 10,000. A worker that does not
+    /// answer within a second is left out.
     pub fn viewers(&self, program: ProgramId) -> Vec<ViewerInfo> {
         let mut viewers: Vec<ViewerInfo> =
             self.ask(|answer| Message::List(program, answer)).into_iter().flatten().collect();

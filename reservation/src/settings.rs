@@ -1,6 +1,6 @@
 //! The settings file: what a broadcaster's terminal needs for one reservation, and how it is sealed for it.
 //!
-//! [`file`] is the format, [`make`] fills it in, [`plan`] and [`commands`] write the ready-made lines, [`shell`] quotes
+//! [`mod@file`] is the format, [`make`] fills it in, [`plan`] and [`commands`] write the ready-made lines, [`shell`] quotes
 //! them, [`seal`] encrypts. The page for people is `docs/settings-file.md`.
 //! Holds: nothing secret is shown by `Debug` or by an error; what is written is always read again.
 
