@@ -149,7 +149,9 @@ impl Client {
     pub(crate) fn list(&mut self, path: &str) -> Vec<Value> {
         let mut all = Vec::new();
         for page in 1..=1000 {
-            let reply = self.get(&format!("{path}?per_page=200&page={page}")).unwrap();
+            let page = format!("{path}?per_page=200&page={page}");
+            // The server closes a connection that was silent for ten seconds: then it is asked on a new one.
+            let reply = self.get(&page).or_else(|_| self.get(&page)).unwrap();
             assert_eq!(reply.status, 200, "{reply:?}");
             let items = reply.body["items"].as_array().unwrap().clone();
             let is_last = items.len() < 200;
