@@ -2,8 +2,9 @@
 
 use std::{
     env, fs,
+    io::{Read as _, Write as _},
     path::PathBuf,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use age::{secrecy::ExposeSecret, x25519};
@@ -153,16 +154,28 @@ fn what_the_age_tool_seals_opens_here() {
     }
 }
 
-/// Runs `line` on a terminal of its own, for `age` asks for passphrases there, and types into it.
+/// Runs `line` on a terminal of its own, for `age` asks for passphrases there, and answers its question.
+///
+/// What is typed before the question, and an end of input right after it, may be lost on the way: so
+/// the answer waits for the question, and the input stays open until the tool is done.
 #[track_caller]
-fn on_a_terminal(script: &PathBuf, line: &str, typed: &str) {
-    use std::{io::Write as _, process::Stdio};
+fn on_a_terminal(script: &PathBuf, line: &str, question: &str, answer: &str) {
     let mut command = Command::new(script);
     command.args(["--quiet", "--return", "--command", line, "/dev/null"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
-    success(child.wait_with_output().unwrap());
+    let (mut typed, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let (mut seen, mut piece) = (Vec::new(), [0; 256]);
+    while !String::from_utf8_lossy(&seen).contains(question) {
+        let length = screen.read(&mut piece).unwrap();
+        assert_ne!(length, 0, "the tool ended without asking: {}", String::from_utf8_lossy(&seen));
+        seen.extend_from_slice(&piece[..length]);
+    }
+    typed.write_all(answer.as_bytes()).unwrap();
+    screen.read_to_end(&mut seen).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&seen));
+    drop(typed);
 }
 
 #[test]
@@ -172,6 +185,6 @@ fn the_age_tool_opens_what_is_sealed_here_with_a_passphrase() {
     let (sealed, opened) = (directory.path().join("sealed.age"), directory.path().join("opened.json"));
     fs::write(&sealed, seal_with_passphrase(PASSPHRASE, TEXT).unwrap()).unwrap();
     let line = format!("timeout 60 '{}' -d -o '{}' '{}'", age.display(), opened.display(), sealed.display());
-    on_a_terminal(&script, &line, &format!("{PASSPHRASE}\n"));
+    on_a_terminal(&script, &line, "assphrase", &format!("{PASSPHRASE}\n"));
     assert_eq!(fs::read_to_string(&opened).unwrap(), TEXT);
 }
