@@ -29,8 +29,24 @@ enum Tried {
     Failed(PostError),
 }
 
+/// What the outbox learns of one mail.
+struct Outcome {
+    key: String,
+    /// `None`: it went out.
+    failure: Option<Failure>,
+}
+
+struct Failure {
+    text: String,
+    /// `None`: nobody tries again.
+    next_at: Option<WallTime>,
+}
+
 impl Service {
     /// Sends mails that are due, at most a batch; returns how many were taken.
+    ///
+    /// What became of them is noted together, in as few transactions as their ends allow: those that end while one
+    /// is under way go into the next.
     pub async fn send_mails(&self) -> Answer<u32> {
         let taken = retry(|| self.take_mails()).await?;
         let count = taken.len();
@@ -40,10 +56,18 @@ impl Service {
             works.spawn(async move { service.send_mail(mail).await });
         }
         let mut failure = None;
-        while let Some(work) = works.join_next().await {
-            let work =
-                work.map_err(|error| ServiceError::Internal(format!("a mail's sending ended: {error}")));
-            if let Err(error) = work.and_then(|answer| answer) {
+        while let Some(first) = works.join_next().await {
+            let mut outcomes = Vec::new();
+            let others = std::iter::from_fn(|| works.try_join_next());
+            for work in std::iter::once(first).chain(others) {
+                let work =
+                    work.map_err(|error| ServiceError::Internal(format!("a mail's sending ended: {error}")));
+                match work.and_then(|answer| answer) {
+                    Ok(outcome) => outcomes.push(outcome),
+                    Err(error) => failure = Some(error),
+                }
+            }
+            if let Err(error) = retry(|| self.note_mails(&outcomes)).await {
                 failure = Some(error);
             }
         }
@@ -60,17 +84,16 @@ impl Service {
         Ok(taken)
     }
 
-    async fn send_mail(&self, mail: WaitingMail) -> Answer<()> {
-        let key = mail.request.key.as_str();
-        let tried = self.try_mail(&mail.request).await?;
+    async fn send_mail(&self, mail: WaitingMail) -> Answer<Outcome> {
+        let (key, to) = (mail.request.key.as_str(), &mail.request.to);
         let counts = &self.0.counts;
-        match tried {
+        let failure = match self.try_mail(&mail.request).await? {
             Tried::Sent => {
                 count(&counts.mails_sent);
-                tracing::info!(mail = key, to = ?mail.request.to, "sent");
-                retry(|| self.note_sent(key)).await
+                tracing::info!(mail = key, ?to, "sent");
+                None
             }
-            Tried::Needless => retry(|| self.note_failed(key, "not needed any more", None)).await,
+            Tried::Needless => Some(Failure { text: "not needed any more".to_owned(), next_at: None }),
             Tried::Failed(error) => {
                 let (text, next_at) = match mail::retry::next(mail.tries.saturating_add(1), key, &error) {
                     Next::After(wait) => (error.to_string(), Some(self.now().saturating_add(wait))),
@@ -80,16 +103,17 @@ impl Service {
                 match next_at {
                     Some(_) => {
                         count(&counts.mails_failed);
-                        tracing::warn!(mail = key, to = ?mail.request.to, error = text, "not sent yet");
+                        tracing::warn!(mail = key, ?to, error = text, "not sent yet");
                     }
                     None => {
                         count(&counts.mails_given_up);
-                        tracing::error!(mail = key, to = ?mail.request.to, error = text, "given up");
+                        tracing::error!(mail = key, ?to, error = text, "given up");
                     }
                 }
-                retry(|| self.note_failed(key, &text, next_at)).await
+                Some(Failure { text, next_at })
             }
-        }
+        };
+        Ok(Outcome { key: mail.request.key, failure })
     }
 
     async fn try_mail(&self, request: &MailRequest) -> Answer<Tried> {
@@ -164,15 +188,17 @@ impl Service {
         }
     }
 
-    async fn note_sent(&self, key: &str) -> Answer<()> {
+    async fn note_mails(&self, outcomes: &[Outcome]) -> Answer<()> {
+        if outcomes.is_empty() {
+            return Ok(());
+        }
         let mut tx = self.0.store.begin().await?;
-        tx.mail_sent(key, self.now()).await?;
-        Ok(tx.commit().await?)
-    }
-
-    async fn note_failed(&self, key: &str, error: &str, next_at: Option<WallTime>) -> Answer<()> {
-        let mut tx = self.0.store.begin().await?;
-        tx.mail_failed(key, error, next_at).await?;
+        for Outcome { key, failure } in outcomes {
+            match failure {
+                None => tx.mail_sent(key, self.now()).await?,
+                Some(Failure { text, next_at }) => tx.mail_failed(key, text, *next_at).await?,
+            }
+        }
         Ok(tx.commit().await?)
     }
 }
