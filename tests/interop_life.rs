@@ -291,6 +291,8 @@ fn whole_life(database: Option<&str>) {
     let mut life = Life::confirm(&mut provider, start);
     let publisher = life.type_in("ffmpeg", Task::FileCopy, room.path());
     life.wait_until_on_air();
+    let picture = json!({ "width": 320, "height": 180 });
+    life.wait_for_status(A_SECOND, |status| status["picture"] == picture);
     let early = life.member.post(&format!("{}/extend", life.place), &json!({ "slots": 1 })).expect(409);
     assert_eq!(early.problem(), "extension-early", "{early:?}");
 

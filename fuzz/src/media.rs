@@ -2,6 +2,7 @@
 
 use slotcast_core::keyframe::KeyFrameScanner;
 use slotcast_core::media::Codec;
+use slotcast_core::picture::picture_size;
 use slotcast_core::rtcp::{self, RtcpPacket};
 use slotcast_core::rtp::{self, RtpPacket, RtpTimestamp, SequenceNumber, Ssrc};
 
@@ -55,7 +56,8 @@ pub(crate) fn rtcp(data: &[u8]) {
 pub(crate) fn keyframe(data: &[u8]) {
     let Some((codec, mut rest)) = data.split_first() else { return };
     let codecs = [Codec::H264, Codec::H265, Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::Audio, Codec::Other];
-    let mut scanner = KeyFrameScanner::new(codecs[usize::from(*codec) % codecs.len()]);
+    let codec = codecs[usize::from(*codec) % codecs.len()];
+    let mut scanner = KeyFrameScanner::new(codec);
     let mut revision = 0;
     while let Some((length, behind)) = rest.split_first_chunk() {
         let length = usize::from(u16::from_be_bytes(*length)).min(behind.len());
@@ -65,6 +67,8 @@ pub(crate) fn keyframe(data: &[u8]) {
             assert!(sets.sps.len() >= 4 && sets.pps.len() >= 4);
             assert!(sets.revision >= revision, "the revision goes back");
             revision = sets.revision;
+            let size = picture_size(codec, &sets.sps);
+            assert!(size.is_none_or(|size| size.width > 0 && size.height > 0));
         }
         rest = behind;
     }

@@ -93,6 +93,7 @@ impl Source {
         let (program_stats, channel) = stats.add_program(program.id, &program.channel.name);
         let meter = ClassMeter::new(program.class, rules.burst, rules.exceeded_max, now.mono);
         let stream = stream_of(id, &program, announced);
+        program_stats.set_picture(sdp::described_picture(&stream));
         Self {
             tracks: Tracks::new(&stream.tracks),
             meter,
@@ -128,6 +129,7 @@ impl Source {
             let id = if self.stream.continues_with(&announced.tracks) { self.stream.id } else { id };
             let changed = id != self.stream.id;
             self.stream = stream_of(id, &self.program, announced);
+            self.counts.program.set_picture(sdp::described_picture(&self.stream));
             if changed {
                 self.tracks = Tracks::new(&self.stream.tracks);
             }
@@ -277,6 +279,7 @@ impl Source {
         let completed = sdp::with_parameter_sets(&self.stream.description, usize::from(track), &sets);
         if let Some(description) = completed.filter(|new| *new != self.stream.description) {
             self.stream = Arc::new(Stream { description, ..Stream::clone(&self.stream) });
+            self.counts.program.set_picture(sdp::described_picture(&self.stream));
         }
     }
 

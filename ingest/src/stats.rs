@@ -14,6 +14,7 @@ use std::{
 
 use parking_lot::Mutex;
 use slotcast_core::{
+    picture::PictureSize,
     time::WallTime,
     words::{ChannelName, ProgramId},
 };
@@ -80,6 +81,8 @@ pub struct ProgramStats {
     state: AtomicU8,
     since: AtomicI64,
     bit_rate: Counter,
+    /// Width and height in the lower 32 bits; 0: not known.
+    picture: Counter,
 }
 
 impl ProgramStats {
@@ -90,6 +93,7 @@ impl ProgramStats {
             state: AtomicU8::new(0),
             since: AtomicI64::new(0),
             bit_rate: Counter::default(),
+            picture: Counter::default(),
         }
     }
 
@@ -103,6 +107,17 @@ impl ProgramStats {
 
     pub(crate) fn set_bit_rate(&self, bits_per_second: u64) {
         self.bit_rate.set(bits_per_second);
+    }
+
+    pub(crate) fn set_picture(&self, size: Option<PictureSize>) {
+        let packed = size.map_or(0, |size| u64::from(size.width) << 16 | u64::from(size.height));
+        self.picture.set(packed);
+    }
+
+    fn picture(&self) -> Option<PictureSize> {
+        let packed = self.picture.value();
+        let size = PictureSize { width: (packed >> 16) as u16, height: packed as u16 };
+        (packed != 0).then_some(size)
     }
 
     fn state(&self) -> LinkState {
@@ -127,6 +142,8 @@ pub struct LinkStatus {
     pub since: WallTime,
     /// What came in during the last second, in bits per second.
     pub bit_rate: u64,
+    /// How large the picture is, where the source has told it: H.264 and H.265.
+    pub picture: Option<PictureSize>,
 }
 
 /// Everything that the link side counts.
@@ -176,6 +193,7 @@ impl IngestStats {
             state: stats.state(),
             since: WallTime::from_micros(stats.since.load(Ordering::Relaxed)),
             bit_rate: stats.bit_rate.value(),
+            picture: stats.picture(),
         };
         let mut all: Vec<_> = self.programs.lock().iter().map(status).collect();
         all.sort_unstable_by(|a, b| (&a.channel, a.program).cmp(&(&b.channel, b.program)));
@@ -215,8 +233,12 @@ mod tests {
         traffic.packets.add(3);
         program.set_state(LinkState::OnAir);
         program.set_bit_rate(64_000);
+        program.set_picture(Some(PictureSize { width: 65_535, height: 1 }));
         let links = stats.links();
         assert_eq!((links.len(), links[0].state, links[0].bit_rate), (1, LinkState::OnAir, 64_000));
+        assert_eq!(links[0].picture, Some(PictureSize { width: 65_535, height: 1 }));
+        program.set_picture(None);
+        assert_eq!(stats.links()[0].picture, None);
         stats.remove_program(ProgramId(7));
         assert!(stats.links().is_empty() && stats.program(ProgramId(7)).is_none());
         assert_eq!(stats.channels()[0].1.packets.value(), 3);

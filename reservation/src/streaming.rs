@@ -75,7 +75,7 @@ pub struct Live {
     pub viewers: u32,
     /// Packets that went on to the viewers' side since the link's source began.
     pub packets: u64,
-    /// Width and height, where the stream told them.
+    /// Width and height, where the stream told them (H.264 and H.265).
     pub picture: Option<(u16, u16)>,
 }
 

@@ -17,7 +17,7 @@ use slotcast_core::media::{Description, MediaKind, TRACKS_MAX, Track};
 use crate::limits;
 
 pub use description::{render, with_title};
-pub use sets::with_parameter_sets;
+pub use sets::{described_picture, with_parameter_sets};
 
 /// Origin, name, addresses, times and keys of the broadcaster: ours stand in their place, or nothing does.
 const KEYS_UNREAD: [&str; 11] = ["o=", "s=", "i=", "u=", "e=", "p=", "c=", "t=", "r=", "z=", "k="];

@@ -62,6 +62,7 @@ impl Streaming for Media {
             let live = all.entry(number).or_insert_with(|| absent(status.since));
             live.since = status.since;
             live.bit_rate = status.bit_rate;
+            live.picture = status.picture.map(|size| (size.width, size.height));
             live.link = match status.state {
                 LinkState::Absent => Link::Absent,
                 LinkState::Held => Link::Held,

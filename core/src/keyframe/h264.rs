@@ -2,7 +2,7 @@
 //!
 //! Passed over: STAP-B, MTAP and FU-B, which belong to interleaved mode and which no encoder at hand sends.
 
-use super::{SetKind, SetStore, aggregated, key_if};
+use super::{SetKind, SetStore, aggregated, key_if, unescaped};
 use crate::chunk::PacketFlags;
 
 const SLICE_IDR: u8 = 5;
@@ -83,16 +83,6 @@ fn sum_to_first_below_255(bytes: &mut impl Iterator<Item = u8>) -> Option<u32> {
             return Some(sum);
         }
     }
-}
-
-/// `bytes` without the 3 that stands behind two zeros to keep start codes out (H.264 §7.4.1).
-fn unescaped(bytes: &[u8]) -> impl Iterator<Item = u8> {
-    let mut zeros = 0;
-    bytes.iter().copied().filter(move |byte| {
-        let is_escape = zeros >= 2 && *byte == 3;
-        zeros = if *byte == 0 { zeros + 1 } else { 0 };
-        !is_escape
-    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! Owns: looking into RTP payloads as far as their type fields, one room per payload format.
 //! Refuses: nothing. A payload that breaks off early keeps the flags of what stood before the break.
 //! Not here: which packet the access unit began with (`log` goes back to the first one with the same timestamp).
-//! Holds: parameter sets are kept as bytes, never decoded, never above [`PARAMETER_SET_BYTES_MAX`].
+//! Not here: what parameter sets tell (`picture`).
+//! Holds: they are kept as bytes, never above [`PARAMETER_SET_BYTES_MAX`].
 
 mod av1;
 mod h264;
@@ -128,6 +129,16 @@ fn aggregated(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
         Some(nal)
     };
     std::iter::from_fn(next).take(NALS_PER_PACKET_MAX)
+}
+
+/// `bytes` without the 3 that stands behind two zeros to keep start codes out (H.264 §7.4.1; H.265 §7.4.2 likewise).
+pub(crate) fn unescaped(bytes: &[u8]) -> impl Iterator<Item = u8> {
+    let mut zeros = 0;
+    bytes.iter().copied().filter(move |byte| {
+        let is_escape = zeros >= 2 && *byte == 3;
+        zeros = if *byte == 0 { zeros + 1 } else { 0 };
+        !is_escape
+    })
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ struct StatusBody {
     window: WindowBody,
     /// When the link is accepted.
     connect: WindowBody,
-    /// Where the stream told it.
+    /// What the stream told last; `null` where it did not, and for other codecs than H.264 and H.265.
     picture: Option<PictureBody>,
     /// What came in during the last second, in bits per second.
     bit_rate: u64,

@@ -1,7 +1,32 @@
-//! Parameter sets that came in band, written into the description: some players do not start without.
+//! Parameter sets in the description: those that came in band are written into it, for some players do not start
+//! without; the size of the picture is read from it.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use slotcast_core::{keyframe::ParameterSets, media::Description};
+use slotcast_core::{
+    keyframe::ParameterSets,
+    media::{Description, Stream},
+    picture::{PictureSize, picture_size},
+};
+
+/// The size of the first picture whose description has a sequence parameter set that can be read; `None`: none has.
+pub fn described_picture(stream: &Stream) -> Option<PictureSize> {
+    let mut tracks = stream.tracks.iter().zip(&stream.description.media);
+    tracks.find_map(|(track, media)| {
+        let fmtps = media.lines().filter_map(|line| line.strip_prefix("a=fmtp:")?.split_once(' '));
+        fmtps.flat_map(|(_, fmtp)| sets_of(fmtp)).find_map(|set| picture_size(track.codec, &set))
+    })
+}
+
+/// What may be a sequence parameter set, of one `fmtp`.
+fn sets_of(fmtp: &str) -> impl Iterator<Item = Vec<u8>> {
+    let parameters = fmtp.split(';').filter_map(|part| part.trim().split_once('='));
+    parameters
+        .filter(|(name, _)| {
+            ["sprop-parameter-sets", "sprop-sps"].iter().any(|known| name.trim().eq_ignore_ascii_case(known))
+        })
+        .flat_map(|(_, sets)| sets.split(','))
+        .filter_map(|set| STANDARD.decode(set.trim()).ok())
+}
 
 /// The description with the newest parameter sets of `track` in its `fmtp`, in place of those that stand there.
 ///
