@@ -22,6 +22,9 @@ pub const SERVERS_MAX: usize = 8;
 /// The port of RFC 5905.
 const NTP_PORT: u16 = 123;
 
+/// First wait while nobody has answered: what RFC 5905 has as the shortest between two questions (§7.2, MINPOLL).
+const AGAIN_FIRST: Duration = Duration::from_secs(16);
+
 /// An NTP server: `time.example.com`, `192.0.2.1:1123`, `[2001:db8::1]:123`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NtpServer {
@@ -85,7 +88,7 @@ impl fmt::Display for NtpServer {
 pub struct ClockRules {
     /// Asked all at once; those beyond [`SERVERS_MAX`] are not asked. None: the clock is not checked.
     pub servers: Vec<NtpServer>,
-    /// From one round to the next.
+    /// From one round to the next; while nobody has answered, sooner.
     pub every: Duration,
     /// How long an answer may take, with looking up the name.
     pub timeout: Duration,
@@ -211,9 +214,12 @@ impl ClockWatch {
         }
         // Never busy, whatever is configured.
         let every = self.rules.every.max(Duration::from_secs(1));
+        let mut again = AGAIN_FIRST;
         loop {
             self.ask_once().await;
-            tokio::time::sleep(every).await;
+            let is_known = self.status().offset_micros.is_some();
+            tokio::time::sleep(if is_known { every } else { every.min(again) }).await;
+            again = if is_known { AGAIN_FIRST } else { again.saturating_mul(2).min(every) };
         }
     }
 }

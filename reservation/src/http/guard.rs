@@ -1,6 +1,9 @@
-//! What holds for every request and answer: lengths, formats, origins, headers that keep browsers careful.
+//! What holds for every request and answer: lengths, formats, origins, headers that keep browsers careful; a fault of
+//! ours is answered like any other.
 //!
 //! Owns: the layer around all addresses, the answers to unknown addresses and methods.
+
+use std::panic::AssertUnwindSafe;
 
 use axum::{
     extract::{Request, State},
@@ -8,6 +11,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use futures_util::FutureExt as _;
 
 use super::{
     Api,
@@ -27,7 +31,7 @@ const POLICY_DOCS: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-
 pub(super) async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response {
     let is_docs = request.uri().path().ends_with("/docs");
     let mut response = match check(&api, &request) {
-        Ok(()) => next.run(request).await,
+        Ok(()) => answered(next.run(request)).await,
         Err(problem) => problem.into_response(),
     };
     let headers = response.headers_mut();
@@ -47,6 +51,15 @@ pub(super) async fn guard(State(api): State<Api>, request: Request, next: Next) 
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
+}
+
+/// The answer, also where a handler panics: what it had begun with the store is rolled back.
+async fn answered(work: impl Future<Output = Response>) -> Response {
+    // Nothing that the handler held is seen afterwards; what it shares is behind locks that are whole at any time.
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!("a request failed by a fault of this program: please report what stands above");
+        Problem::new(problem::INTERNAL, "The operator finds the reason in the log.").into_response()
+    })
 }
 
 fn check(api: &Api, request: &Request) -> Result<(), Problem> {
@@ -116,6 +129,8 @@ pub(super) async fn unknown_method(method: Method) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::StatusCode;
+
     use super::*;
 
     #[track_caller]
@@ -123,6 +138,13 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
         assert_eq!(check_accept(path, &headers).is_ok(), is_right, "{path} {accept}");
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_answered() {
+        let response = answered(async { panic!("on purpose") }).await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
     }
 
     #[test]
