@@ -232,7 +232,7 @@ async fn secret_programs_are_listed_nowhere() {
     let numbers = |listings: &[slotcast_reservation::service::Listing]| {
         listings.iter().map(|listing| listing.number).collect::<Vec<ReservationNumber>>()
     };
-    let today = service.today(None).await.unwrap();
+    let today = service.today().await.unwrap();
     assert_eq!(numbers(&today), [public, locked]);
     assert!(today.iter().all(|listing| !listing.is_open && listing.web.is_some() && listing.email.is_none()));
     let date = jiff::civil::date(2026, 12, 1);

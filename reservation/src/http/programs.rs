@@ -122,10 +122,9 @@ fn listed(listings: &[Listing]) -> ListBody<ListingBody> {
 ///
 /// Special programs first, then private ones, each by start; today is the provider's.
 #[utoipa::path(get, path = "/today", tag = "Programs", operation_id = "today",
-    responses((status = 200, description = "As of now.", body = ListBody<ListingBody>)),
-    extensions(("x-slotcast" = json!({ "scope": "maybe" }))))]
-async fn today(State(api): State<Api>, MaybeCaller(actor): MaybeCaller) -> Answer {
-    Ok(Json(listed(&api.service().today(actor.as_ref()).await?)).into_response())
+    responses((status = 200, description = "As of now.", body = ListBody<ListingBody>)))]
+async fn today(State(api): State<Api>) -> Answer {
+    Ok(Json(listed(&api.service().today().await?)).into_response())
 }
 
 /// Which part of the guide.

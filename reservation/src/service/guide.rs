@@ -172,10 +172,8 @@ fn announced() -> Vec<State> {
 }
 
 impl Service {
-    /// Today's live, in the provider's zone: special programs first, then private ones, each by start. `viewer` sees
-    /// no more than others yet.
-    pub async fn today(&self, viewer: Option<&Actor>) -> Answer<Vec<Listing>> {
-        let _ = viewer;
+    /// Today's live, in the provider's zone: special programs first, then private ones, each by start.
+    pub async fn today(&self) -> Answer<Vec<Listing>> {
         let zone = &self.rules().zone;
         let today = rules::zoned(self.now(), zone);
         let today =
