@@ -10,10 +10,12 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use slotcast_core::words::BitRate;
 
 use super::{
     cpu::{ProcessUse, pin},
     paced::{THREAD, Transport},
+    push::BIT_RATE_MAX,
     receivers::Receivers,
     round::{self, Latency, Load, Measured, Server},
     saturated::{CALLS, Saturated, on_core},
@@ -53,6 +55,9 @@ pub struct Args {
     /// Rounds
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
+    /// Of the video of the paced loops, as 2Mbit/s; a server that is measured must sell more than that
+    #[arg(long, value_name = "RATE", default_value = "2Mbit/s")]
+    bit_rate: BitRate,
     /// Audio packets per second beside the video
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=200))]
     audio: u32,
@@ -137,7 +142,12 @@ struct Report {
 pub fn run(args: &Args) -> io::Result<()> {
     // Inherited by every thread that does not choose for itself.
     pin(args.tool_core)?;
-    let shape = Shape { audio_per_second: args.audio, ..Shape::default() };
+    let bit_rate = args.bit_rate.bits_per_second();
+    if bit_rate > BIT_RATE_MAX {
+        let why = "the highest bit rate of a stream is 1Gbit/s";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    let shape = Shape { bit_rate, audio_per_second: args.audio, ..Shape::default() };
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
     let mut report = Report { kernel, shape, seconds: args.seconds, ..Report::default() };
     println!("{HEADER}");

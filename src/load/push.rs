@@ -58,7 +58,7 @@ through: key frames are four times as large as the others.";
 /// Most channels of one run: each has a thread.
 pub const CHANNELS_MAX: u32 = 1_000;
 /// Highest bit rate of a stream: more than a core can push.
-const BIT_RATE_MAX: u64 = 1_000_000_000;
+pub(super) const BIT_RATE_MAX: u64 = 1_000_000_000;
 /// From one channel's start to the next, besides its share of a frame's time.
 const SPACING: Duration = Duration::from_millis(20);
 /// How much later than asked a sleeping thread may be woken.

@@ -3,10 +3,11 @@
 //! Owns: reading (UDP: joined datagrams, several with one call; TCP: large reads), cutting out packets, counting them.
 //! Holds: packets count by the moment at which they were sent, so what is on its way at either end of a measurement is
 //! neither lost nor counted twice. A TCP receiver has talked to its sender before: one that never sent a byte would
-//! acknowledge at once, in the receiving half of the sender's own call, and change what is measured. No receiver waits
-//! for its socket while media flows: it would be woken by the sender's own call, on the sender's time. Viewers on other
-//! machines cost no sender a wake-up, and whether the thread sleeps between two sends depends on which of the two is a
-//! little faster, so that any difference between two senders would count several times.
+//! acknowledge at once, in the receiving half of the sender's own call, and change what is measured. Of several, none
+//! waits for its socket while media flows: it would be woken by the sender's own call, on the sender's time. Viewers on
+//! other machines cost no sender a wake-up, and whether the thread sleeps between two sends depends on which of the two
+//! is a little faster, so that any difference between two senders would count several times. One alone waits: there
+//! latency is what is asked for, to less than the distance of two looks.
 
 use std::{
     io::{self, Read},
@@ -35,7 +36,7 @@ const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
 /// Messages taken with one call.
 const MESSAGES: usize = 8;
 const READ_BYTES: usize = 256 * 1024;
-/// The thread looks this often at its sockets while media flows; so much may be added to a latency.
+/// The thread looks this often at several sockets while media flows; so much may be added to a latency.
 const NAP: Duration = Duration::from_micros(200);
 /// Media flows as long as something came within this time: more than the distance of two frames.
 const AWAKE: Duration = Duration::from_millis(100);
@@ -192,7 +193,7 @@ impl Reader {
         (0..self.sources.len()).for_each(|place| self.read(place));
         let mut came_at = Instant::now();
         while !self.window.stop.load(Ordering::Relaxed) {
-            let flows = came_at.elapsed() < AWAKE;
+            let flows = self.sources.len() > 1 && came_at.elapsed() < AWAKE;
             match self.poll.poll(&mut events, Some(if flows { Duration::ZERO } else { LOOK_EVERY })) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}

@@ -95,20 +95,27 @@ pub(super) struct Key {
     pub(super) viewers: u32,
     /// Packets a second.
     pub(super) audio: u32,
+    /// Of the video, in kbit/s.
+    pub(super) kilobits: u64,
 }
+
+/// What streams usually have, in kbit/s.
+const KILOBITS: u64 = 2_000;
 
 impl Key {
     pub(super) const fn one(transport: Transport, viewers: u32) -> Self {
-        Self { transport, channels: 1, viewers, audio: 0 }
+        Self { transport, channels: 1, viewers, audio: 0, kilobits: KILOBITS }
     }
 
     fn what(self) -> String {
         let channels =
             if self.channels > 1 { format!("{} channels, ", self.channels) } else { String::new() };
         let audio = if self.audio > 0 { ", with sound" } else { "" };
+        let rate =
+            if self.kilobits == KILOBITS { String::new() } else { format!(" of {} kbit/s", self.kilobits) };
         let viewers =
             if self.viewers == 1 { "1 viewer".to_owned() } else { format!("{} viewers", self.viewers) };
-        format!("{}, {channels}{viewers}{audio}: raw loop and server", upper(self.transport))
+        format!("{}, {channels}{viewers}{rate}{audio}: raw loop and server", upper(self.transport))
     }
 }
 
@@ -222,6 +229,11 @@ impl Paced {
     }
 }
 
+/// The bandwidth class in which such a stream fits with its sound, its key frames not held back for long; in kbit/s.
+const fn class_for(kilobits: u64) -> u64 {
+    kilobits + kilobits / 2
+}
+
 /// The suite at work.
 pub(super) struct Bench {
     pub(super) tools: Tools,
@@ -253,7 +265,8 @@ impl Bench {
 
     /// What our own server usually has.
     pub(super) fn setup(&self, channels: u32) -> Setup {
-        Setup { channels, seats: SEATS, workers: 1, cores: vec![self.server_core], window: LONG }
+        let cores = vec![self.server_core];
+        Setup { channels, seats: SEATS, kilobits: class_for(KILOBITS), workers: 1, cores, window: LONG }
     }
 
     /// A server of our own, or the one that is there.
@@ -341,6 +354,7 @@ impl Bench {
         say("--channels", key.channels.to_string());
         say("--receivers", key.viewers.to_string());
         say("--audio", key.audio.to_string());
+        say("--bit-rate", format!("{}kbit/s", key.kilobits));
         say("--rounds", rounds.to_string());
         say("--seconds", seconds.to_string());
         say("--send-core", self.server_core.to_string());
@@ -365,7 +379,8 @@ impl Bench {
             return Ok(known.clone());
         }
         self.progress.begin(&key.what(), self.paced_seconds(key));
-        let stage = self.stage(&self.setup(key.channels))?;
+        let setup = Setup { kilobits: class_for(key.kilobits), ..self.setup(key.channels) };
+        let stage = self.stage(&setup)?;
         let mut paced = self.limit(key, (self.rounds, self.seconds), Some(&stage))?;
         if paced.served.is_empty() || paced.raw.is_empty() {
             return Err(io::Error::other("load limit measured nothing"));
@@ -402,7 +417,8 @@ impl Bench {
 
     /// For the plots: the runs with one channel and without sound.
     pub(super) fn points(&self) -> Vec<Point> {
-        let plain = self.paced.iter().filter(|paced| paced.key.channels == 1 && paced.key.audio == 0);
+        let is_plain = |key: Key| key == Key::one(key.transport, key.viewers);
+        let plain = self.paced.iter().filter(|paced| is_plain(paced.key));
         plain
             .flat_map(|paced| {
                 [(true, &paced.raw), (false, &paced.served)].map(|side| self.point(paced, side))

@@ -6,7 +6,7 @@ use super::{
     bench::{BOTH, Bench, Key, Paced, lower, median, rounds, upper},
     report::{Goal, Row, number},
 };
-use crate::load::{limit::Spread, paced::Transport};
+use crate::load::limit::Spread;
 
 const RATIO: Goal = Goal::AtMost(1.2);
 const LATENCY: Goal = Goal::AtMost(1.3);
@@ -15,6 +15,10 @@ const CHANNELS: Goal = Goal::AtMost(1.3);
 const CALLS: Goal = Goal::AtMost(1.05);
 const IDLE_P50_MS: Goal = Goal::AtMost(0.3);
 const IDLE_P99_MS: Goal = Goal::AtMost(1.0);
+/// Packets a second.
+const SOUND_PER_SECOND: u32 = 47;
+/// What of a core is given away: the rest is for the moments.
+const CORE_PERCENT: u32 = 70;
 
 /// CPU time per packet over the raw loop's at the usual counts.
 pub(super) fn ratio(bench: &mut Bench) -> io::Result<()> {
@@ -148,10 +152,9 @@ pub(super) fn channels(bench: &mut Bench) -> io::Result<()> {
 
 /// With sound beside the video.
 pub(super) fn audio(bench: &mut Bench) -> io::Result<()> {
-    const PACKETS_PER_SECOND: u32 = 47;
     let viewers = bench.counts.audio;
-    for transport in [Transport::Udp, Transport::Tcp] {
-        let paced = bench.paced(Key { audio: PACKETS_PER_SECOND, ..Key::one(transport, viewers) })?;
+    for transport in BOTH {
+        let paced = bench.paced(Key { audio: SOUND_PER_SECOND, ..Key::one(transport, viewers) })?;
         let what = format!("{}, {viewers} viewers, sound: CPU per packet over raw", upper(transport));
         let row = cpu_row(bench, format!("audio-{}", lower(transport)), what, None, &paced);
         let at = |of: fn(&super::bench::Turn) -> f64| number(median(&paced.served, of));
@@ -159,4 +162,38 @@ pub(super) fn audio(bench: &mut Bench) -> io::Result<()> {
         bench.add(row.note(latency));
     }
     Ok(())
+}
+
+/// How many viewers a core carries, by bit rate and transport: what an operator sizes a machine by.
+pub(super) fn size(bench: &mut Bench) -> io::Result<()> {
+    let viewers = bench.counts.audio;
+    for transport in BOTH {
+        for (kilobits, audio) in size_streams() {
+            let paced = bench.paced(Key { kilobits, audio, ..Key::one(transport, viewers) })?;
+            let sound = if audio > 0 { " and sound" } else { "" };
+            let name =
+                format!("size-{}-{kilobits}{}", lower(transport), if audio > 0 { "-sound" } else { "" });
+            let what = format!(
+                "{}, {kilobits} kbit/s{sound}: viewers on {CORE_PERCENT} % of a core",
+                upper(transport)
+            );
+            // Of a whole second, all threads of the server.
+            let each = |turn: &super::bench::Turn| {
+                turn.process_cpu_us_per_packet * turn.packets_per_second / f64::from(viewers)
+            };
+            let carried = |turn: &super::bench::Turn| 1e4 * f64::from(CORE_PERCENT) / each(turn);
+            let known = bench.cpu_ratio(&paced).is_some();
+            let row =
+                Row::new(name, what, None, "viewers").value(rounds(&paced.served, carried).filter(|_| known));
+            let cost = number(median(&paced.served, each));
+            bench.add(row.note(format!("{cost} µs of CPU a second for each of {viewers}")));
+        }
+    }
+    Ok(())
+}
+
+/// The streams of [`size`]: kbit/s, packets of sound a second.
+pub(super) fn size_streams() -> impl Iterator<Item = (u64, u32)> {
+    let silent = [500, 2_000, 8_000].map(|kilobits| (kilobits, 0));
+    silent.into_iter().chain([(2_000, SOUND_PER_SECOND)])
 }

@@ -80,6 +80,8 @@ pub enum Measurement {
     Channels,
     /// With 47 packets of sound a second
     Audio,
+    /// Viewers per core by bit rate and transport, with and without sound
+    Size,
     /// The most viewers on one core, raw loop and server
     Most,
     /// 100 joins a second onto 500 viewers
@@ -94,7 +96,7 @@ pub enum Measurement {
     Cutoff,
 }
 
-const ALL: [Measurement; 14] = [
+const ALL: [Measurement; 15] = [
     Measurement::Admission,
     Measurement::Ratio,
     Measurement::Latency,
@@ -103,6 +105,7 @@ const ALL: [Measurement; 14] = [
     Measurement::Scale,
     Measurement::Channels,
     Measurement::Audio,
+    Measurement::Size,
     Measurement::Most,
     Measurement::Join,
     Measurement::Memory,
@@ -259,6 +262,7 @@ fn measure(bench: &mut Bench, one: Measurement, cores: usize, remote: bool) {
         Measurement::Scale => figures::scale(bench),
         Measurement::Channels => figures::channels(bench),
         Measurement::Audio => figures::audio(bench),
+        Measurement::Size => figures::size(bench),
         Measurement::Most => most::most(bench),
         Measurement::Join => crowds::join(bench),
         Measurement::Memory => memory::memory(bench),
@@ -282,7 +286,9 @@ fn measure(bench: &mut Bench, one: Measurement, cores: usize, remote: bool) {
 fn seconds(bench: &Bench, one: Measurement, known: &mut Vec<Key>) -> f64 {
     let counts = &bench.counts;
     let keys = |viewers: &[u32], channels: u32, audio: u32| -> Vec<Key> {
-        let of = |transport| viewers.iter().map(move |&viewers| Key { transport, channels, viewers, audio });
+        let of = |transport| {
+            viewers.iter().map(move |&viewers| Key { channels, audio, ..Key::one(transport, viewers) })
+        };
         BOTH.into_iter().flat_map(of).collect()
     };
     let paced = match one {
@@ -292,6 +298,16 @@ fn seconds(bench: &Bench, one: Measurement, known: &mut Vec<Key>) -> f64 {
         Measurement::Scale => keys(counts.scale, 1, 0),
         Measurement::Channels => keys(&[counts.channels.1], counts.channels.0, 0),
         Measurement::Audio => keys(&[counts.audio], 1, 47),
+        Measurement::Size => {
+            let of = |transport| {
+                figures::size_streams().map(move |(kilobits, audio)| Key {
+                    kilobits,
+                    audio,
+                    ..Key::one(transport, counts.audio)
+                })
+            };
+            BOTH.into_iter().flat_map(of).collect()
+        }
         Measurement::Most => return most::most_seconds(bench),
         Measurement::Join => return crowds::join_seconds(bench),
         Measurement::Memory => return memory::seconds(bench),

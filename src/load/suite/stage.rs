@@ -44,6 +44,8 @@ pub(super) struct Setup {
     pub(super) channels: u32,
     /// Of each channel.
     pub(super) seats: u32,
+    /// The bandwidth class, in kbit/s.
+    pub(super) kilobits: u64,
     /// Sending threads.
     pub(super) workers: u32,
     /// What it is kept to.
@@ -214,7 +216,7 @@ format = "json"
 number = {number}
 name = "channel{number}"
 seats = {seats}
-rate = "3Mbit/s"
+rate = "{kilobits}kbit/s"
 toll = 0
 
 [[programs]]
@@ -225,7 +227,8 @@ reservation_id = "{id}"
 open_level = "public"
 title = "Load suite"
 "#,
-            seats = setup.seats
+            seats = setup.seats,
+            kilobits = setup.kilobits,
         );
     }
     text
@@ -257,7 +260,8 @@ mod tests {
 
     #[test]
     fn the_configuration_is_one() {
-        let setup = Setup { channels: 3, seats: 40, workers: 1, cores: vec![0], window: LONG };
+        let setup =
+            Setup { channels: 3, seats: 40, kilobits: 3000, workers: 1, cores: vec![0], window: LONG };
         let now = clock::system()().wall;
         let checked =
             Config::parse(&config(&setup, "0123456789abcdef", now, now.saturating_add(LONG))).unwrap();
