@@ -36,7 +36,7 @@ const VIEWERS_GOODBYE_MAX: Duration = Duration::from_secs(2);
 const LINKS_GOODBYE_MAX: Duration = Duration::from_secs(1);
 /// How long the reservation side may take to end what it is about.
 const RESERVATIONS_CLOSE_MAX: Duration = Duration::from_secs(5);
-/// How much less urgent than media a booking is (nice levels).
+/// How urgent a booking is (nice level): less than media.
 const BOOKING_NICENESS: i32 = 10;
 /// Threads for HTTP and the reservation side.
 const CONTROL_THREADS: usize = 2;
@@ -361,6 +361,8 @@ fn open_reservations(
         return Ok(None);
     }
     let open = || {
+        // The store's own threads take after the one that makes them.
+        give_way();
         let opened = Reservations::open(config, addresses, Arc::new(media), Arc::clone(clock));
         runtime.block_on(opened).map_err(|error| io::Error::other(error.to_string()))
     };
@@ -371,7 +373,8 @@ fn open_reservations(
 
 /// Lowers this thread's priority: who books waits a moment rather than who watches.
 fn give_way() {
-    if let Err(error) = rustix::process::nice(BOOKING_NICENESS) {
+    // Of a thread on Linux; each takes after the one that starts it, so this says how much, not how much more.
+    if let Err(error) = rustix::process::setpriority_process(None, BOOKING_NICENESS) {
         tracing::debug!(%error, "the priority of a booking thread could not be lowered");
     }
 }

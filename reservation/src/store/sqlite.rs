@@ -49,8 +49,9 @@ use session::{Work, fault};
 pub(super) type Db = sqlx::Sqlite;
 
 const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_first.sql")];
-/// Connections that read.
-const READERS_MAX: u32 = 4;
+/// Connections that read. More than the machine has cores: on a busy one each question waits for its thread to be
+/// scheduled, not for the file.
+const READERS_MAX: u32 = 16;
 /// Waiting for a connection, or for another program that writes.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 /// The log is cut back to this after a checkpoint.
@@ -89,6 +90,7 @@ impl SqliteStore {
     ) -> Stored<Self> {
         let writer = PoolOptions::<Db>::new()
             .max_connections(1)
+            .test_before_acquire(false)
             .acquire_timeout(WAIT_MAX)
             .idle_timeout(None)
             .max_lifetime(None)
@@ -101,6 +103,7 @@ impl SqliteStore {
             .connect_lazy_with(options.clone());
         let readers = PoolOptions::<Db>::new()
             .max_connections(READERS_MAX)
+            .test_before_acquire(false)
             .acquire_timeout(WAIT_MAX)
             .idle_timeout(None)
             .max_lifetime(None)
