@@ -150,6 +150,12 @@ impl Site {
         self.process.take().unwrap().wait(limit)
     }
 
+    /// Ends the server as an operator does, with all that it wrote.
+    #[track_caller]
+    pub(crate) fn end(&mut self) -> Finished {
+        self.process.take().unwrap().interrupt(START_MAX)
+    }
+
     /// Kills the server, and waits until it is gone.
     #[track_caller]
     pub(crate) fn kill(&mut self) {
