@@ -27,16 +27,20 @@ pub(super) fn ratio(bench: &mut Bench) -> io::Result<()> {
             let paced = bench.paced(Key::one(transport, viewers))?;
             let name = format!("ratio-{}-{viewers}", lower(transport));
             let what = format!("{}, {viewers} viewers: CPU per packet over raw", upper(transport));
-            let row = cpu_row(bench, name.clone(), what.clone(), Some(RATIO), &paced);
-            bench.add(row);
-            if bench.is_own() {
-                let row =
-                    Row::new(format!("{name}-process"), format!("{what}, whole process"), Some(RATIO), "x");
-                bench.add(row.value(Some(paced.over_raw.process)));
-            }
+            add_cpu(bench, name, what, Some(RATIO), &paced);
         }
     }
     Ok(())
+}
+
+/// CPU time over the raw loop's: of the sending threads, and of a server of ours in all.
+fn add_cpu(bench: &mut Bench, name: String, what: String, goal: Option<Goal>, paced: &Paced) {
+    let row = cpu_row(bench, name.clone(), what.clone(), goal, paced);
+    bench.add(row);
+    if bench.is_own() {
+        let row = Row::new(format!("{name}-process"), format!("{what}, whole process"), goal, "x");
+        bench.add(row.value(Some(paced.over_raw.process)));
+    }
 }
 
 fn cpu_row(bench: &Bench, name: String, what: String, goal: Option<Goal>, paced: &Paced) -> Row {
@@ -144,8 +148,7 @@ pub(super) fn channels(bench: &mut Bench) -> io::Result<()> {
         let paced = bench.paced(Key { channels, ..Key::one(transport, viewers) })?;
         let what = format!("{}, {channels} channels of {viewers}: CPU per packet over raw", upper(transport));
         let name = format!("channels-{}", lower(transport));
-        let row = cpu_row(bench, name, what, Some(CHANNELS), &paced);
-        bench.add(row);
+        add_cpu(bench, name, what, Some(CHANNELS), &paced);
     }
     Ok(())
 }
