@@ -56,7 +56,9 @@ struct Told {
     may_be_confirmed: bool,
     is_confirmed: bool,
     may_be_cancelled: bool,
-    is_cancelled: bool,
+    /// The state that the answer showed: where its time was over at that moment, not that of a cancellation by the
+    /// member.
+    cancelled: Option<String>,
 }
 
 /// What all clients note beside it.
@@ -129,7 +131,7 @@ impl Person<'_> {
     fn cancel(&mut self, told: &mut Told, number: i64) -> Option<()> {
         told.may_be_cancelled = true;
         let reply = self.ask(&format!("/reservations/{number}/cancel"), None, &[])?;
-        told.is_cancelled = reply.status == 200;
+        told.cancelled = (reply.status == 200).then(|| reply.state().to_owned());
         Some(())
     }
 
@@ -292,7 +294,7 @@ fn audit_told(seen: &Seen, told: &[Told], wrong: &mut Vec<String>) {
         let is_right = (!told.is_accepted || !item["terms_accepted_at"].is_null())
             && (!told.is_confirmed || !item["confirmed_at"].is_null() && stands)
             && (told.may_be_confirmed || item["confirmed_at"].is_null())
-            && (!told.is_cancelled || state == "cancelled_member")
+            && told.cancelled.as_deref().is_none_or(|told| told == state && told.starts_with("cancelled"))
             && (told.may_be_cancelled || state != "cancelled_member");
         if !is_right {
             wrong.push(format!("not as it was answered: {told:?} {item}"));
