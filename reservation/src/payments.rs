@@ -52,7 +52,8 @@ pub struct Movement {
     pub amount: Amount,
     /// In what.
     pub currency: Currency,
-    /// The provider's name of the hold that a capture or release is about: what `Authorise` returned.
+    /// The provider's name of the hold that a capture or release is about: what `Authorise` returned; of a refund: of
+    /// what was collected, what `Capture` returned.
     pub hold: Option<String>,
 }
 
@@ -61,7 +62,7 @@ pub struct Movement {
 pub struct Moved {
     /// The provider's name for it: a later capture or release refers to it.
     pub reference: String,
-    /// Whether money has reached the operator by this: `Capture` and `Charge` over a provider, never over `invoice`.
+    /// Whether money has reached the operator by this: `Capture` over a provider, never over `invoice`.
     pub is_collected: bool,
 }
 
@@ -122,7 +123,8 @@ pub trait Payments: Send + Sync + fmt::Debug {
     async fn check_card(&self, card: &NewCard) -> Result<Card, PaymentError>;
     /// Does one movement; see [`Movement::key`].
     async fn move_money(&self, movement: &Movement) -> Result<Moved, PaymentError>;
-    /// Gives back what a collected movement brought. `key` as in [`Movement::key`].
+    /// Gives back what a collected movement brought, or a part of it; needs no card. `key` as in [`Movement::key`],
+    /// `reference` as [`Moved::reference`] of that movement.
     async fn refund(&self, key: &str, reference: &str, amount: Amount) -> Result<Moved, PaymentError>;
     /// Checks the signature of a webhook and reads it. `Ok(None)`: genuine, and of no interest.
     ///

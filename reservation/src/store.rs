@@ -18,6 +18,7 @@ use slotcast_core::{
     words::ChannelNumber,
 };
 
+pub use crate::domain::effects::PaymentState;
 use crate::{
     domain::{
         effects::{Account, Effects, LedgerTransaction, MailRequest, PaymentKind, PaymentRequest},
@@ -143,17 +144,6 @@ pub struct WaitingMail {
     pub tries: u32,
     /// When it was asked for.
     pub created_at: WallTime,
-}
-
-/// How a payment stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PaymentState {
-    /// To be done, or not known to be done.
-    Waiting,
-    /// Done.
-    Done,
-    /// Declined for good.
-    Declined,
 }
 
 /// A row of the payments outbox.

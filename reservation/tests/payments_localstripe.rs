@@ -92,11 +92,15 @@ impl LocalStripe {
 
     /// Asks as a browser or an operator would; returns the answer's body.
     fn post(&self, path: &str, form: &str) -> String {
+        self.ask("POST", path, form)
+    }
+
+    fn ask(&self, method: &str, path: &str, form: &str) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         write!(
             stream,
-            "POST {path} HTTP/1.1\r\nHost: localstripe\r\nAuthorization: Bearer {KEY}\r\nConnection: close\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: localstripe\r\nAuthorization: Bearer {KEY}\r\nConnection: close\r\n\
              Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
             form.len()
         )
@@ -184,6 +188,18 @@ async fn a_hold_is_captured_once_and_given_back() {
     let given = stripe.refund("b", &held.reference, back).await.unwrap();
     assert!(given.reference.starts_with("re_") && !given.is_collected, "{given:?}");
     assert_eq!(stripe.refund("b", &held.reference, back).await.unwrap(), given);
+    let rest = Amount::new(3000).unwrap();
+    assert_ne!(
+        stripe.refund("b2", &held.reference, rest).await.unwrap(),
+        given,
+        "another key, another refund"
+    );
+    let listed = provider.ask("GET", &format!("/v1/refunds?payment_intent={}", held.reference), "");
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let refunds = listed["data"].as_array().unwrap();
+    let mut amounts: Vec<_> = refunds.iter().map(|refund| refund["amount"].as_i64().unwrap()).collect();
+    amounts.sort_unstable();
+    assert_eq!(amounts, [2000, 3000], "each once: {listed}");
 }
 
 #[tokio::test]
@@ -206,7 +222,7 @@ async fn a_card_that_is_declined_later_is_declined() {
     let Some(provider) = LocalStripe::start() else { return };
     let stripe = provider.stripe();
     let card = provider.register("4000000000000341").await.unwrap();
-    for kind in [PaymentKind::Authorise, PaymentKind::Charge] {
+    for kind in [PaymentKind::Authorise, PaymentKind::Capture] {
         let error = stripe.move_money(&movement(&card, kind, kind.name(), None)).await.unwrap_err();
         assert_eq!(error, PaymentError::Declined("Your card was declined.".to_owned()));
     }
@@ -252,7 +268,7 @@ async fn webhooks_are_believed_by_their_signature() {
     let form = format!("url=http://{address}/&secret={WEBHOOK_SECRET}&events[]=payment_intent.succeeded");
     provider.post("/_config/webhooks/one", &form);
     let card = provider.register("4242424242424242").await.unwrap();
-    let taken = stripe.move_money(&movement(&card, PaymentKind::Charge, "x", None)).await.unwrap();
+    let taken = stripe.move_money(&movement(&card, PaymentKind::Capture, "x", None)).await.unwrap();
     let (signature, body) = webhooks.recv_timeout(PATIENCE).unwrap();
     let signed_at: i64 = signature
         .split(',')

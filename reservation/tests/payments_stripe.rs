@@ -72,6 +72,10 @@ fn refusal(status: u16, kind: &str, code: &str, message: &str) -> Reply {
     Reply::Json(status, body)
 }
 
+fn error(kind: &str, code: &str) -> String {
+    format!(r#"{{"error":{{"type":"{kind}","code":"{code}","message":"No."}}}}"#)
+}
+
 fn intent(id: &str, status: &str, key: &str) -> String {
     format!(
         r#"{{"id":"{id}","status":"{status}","currency":"isk","last_payment_error":null,
@@ -254,27 +258,27 @@ async fn a_hold_is_asked_for_with_everything_that_stripe_needs() {
 async fn a_repeat_after_a_lost_answer_is_the_same_question_under_the_same_key() {
     let fake = Fake::start(|asked, before| match (asked.method.as_str(), before) {
         ("POST", 1) => Reply::Raw(String::new()),
-        ("POST", _) => ok(&intent("pi_1", "succeeded", "-")),
+        ("POST", _) => ok(&intent("pi_1", "requires_capture", "-")),
         _ => ok(EMPTY_LIST),
     });
     let stripe = fake.stripe(30_000);
-    let charge = movement(PaymentKind::Charge, None);
-    let first = stripe.move_money(&charge).await;
+    let hold = movement(PaymentKind::Authorise, None);
+    let first = stripe.move_money(&hold).await;
     assert!(matches!(first, Err(PaymentError::Unavailable(_))), "{first:?}");
-    assert_eq!(stripe.move_money(&charge).await, moved("pi_1", true));
+    assert_eq!(stripe.move_money(&hold).await, moved("pi_1", false));
     let [first, second] = &fake.done()[..] else { panic!("{:?}", fake.done()) };
     assert_eq!(first, second);
-    assert_eq!((first.key(), first.value("capture_method")), (Some("r77-charge"), Some("automatic")));
+    assert_eq!((first.key(), first.value("capture_method")), (Some("r77-authorise"), Some("manual")));
 }
 
 #[tokio::test]
 async fn what_was_moved_under_a_key_is_never_moved_again_however_late() {
-    for (kind, status, expected) in [
-        (PaymentKind::Authorise, "requires_capture", moved("pi_old", false)),
-        (PaymentKind::Charge, "succeeded", moved("pi_old", true)),
+    for (kind, key, status, expected) in [
+        (PaymentKind::Authorise, "r77-authorise", "requires_capture", moved("pi_old", false)),
+        // Its hold is gone: it was charged anew.
+        (PaymentKind::Capture, "r77-capture.anew", "succeeded", moved("pi_old", true)),
     ] {
-        let key = movement(kind, None).key;
-        let known = list(&[intent("pi_other", "succeeded", "other"), intent("pi_old", status, &key)]);
+        let known = list(&[intent("pi_other", "succeeded", "other"), intent("pi_old", status, key)]);
         let fake = Fake::start(move |_, _| ok(&known));
         assert_eq!(fake.stripe(30_000).move_money(&movement(kind, None)).await, expected);
         assert_eq!(fake.done(), []);
@@ -285,7 +289,7 @@ async fn what_was_moved_under_a_key_is_never_moved_again_however_late() {
 #[tokio::test]
 async fn nothing_is_charged_while_it_cannot_be_known_whether_it_was() {
     let fake = Fake::start(|_, _| refusal(500, "api_error", "", "oops"));
-    let done = fake.stripe(30_000).move_money(&movement(PaymentKind::Charge, None)).await;
+    let done = fake.stripe(30_000).move_money(&movement(PaymentKind::Capture, None)).await;
     assert!(matches!(done, Err(PaymentError::Unavailable(_))), "{done:?}");
     assert_eq!(fake.done(), []);
 }
@@ -297,11 +301,11 @@ async fn answers_that_are_late_long_or_broken_are_no_answers() {
         [("no answer", ""), ("half a head", "HTTP/1.1 200 OK\r\nConte"), ("slow body", head)];
     for (name, text) in late {
         let fake = Fake::start(move |_, _| Reply::RawThenNothing(text.to_owned()));
-        let done = fake.stripe(300).move_money(&movement(PaymentKind::Charge, None)).await;
+        let done = fake.stripe(300).move_money(&movement(PaymentKind::Authorise, None)).await;
         assert!(matches!(&done, Err(PaymentError::Unavailable(why)) if is_late(why)), "{name}: {done:?}");
     }
     let fake = Fake::start(|_, _| Reply::Endless);
-    let done = fake.stripe(30_000).move_money(&movement(PaymentKind::Charge, None)).await;
+    let done = fake.stripe(30_000).move_money(&movement(PaymentKind::Authorise, None)).await;
     assert!(matches!(&done, Err(PaymentError::Unavailable(why)) if why.contains("limit")), "{done:?}");
     let broken: [Case; 5] = [
         ("cut body", || Reply::Raw("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{".to_owned())),
@@ -312,7 +316,7 @@ async fn answers_that_are_late_long_or_broken_are_no_answers() {
     ];
     for (name, reply) in broken {
         let fake = Fake::start(move |_, _| reply());
-        let done = fake.stripe(30_000).move_money(&movement(PaymentKind::Charge, None)).await;
+        let done = fake.stripe(30_000).move_money(&movement(PaymentKind::Authorise, None)).await;
         assert!(matches!(&done, Err(PaymentError::Unavailable(why)) if !is_late(why)), "{name}: {done:?}");
     }
 }
@@ -344,7 +348,7 @@ async fn nothing_is_told_to_a_server_that_does_not_show_who_it_is() {
         said.truncate(length);
         said
     });
-    let done = stripe.move_money(&movement(PaymentKind::Charge, None)).await;
+    let done = stripe.move_money(&movement(PaymentKind::Authorise, None)).await;
     assert!(matches!(&done, Err(PaymentError::Unavailable(why)) if !is_late(why)), "{done:?}");
     let said = server.join().unwrap();
     // The first record of TLS is a handshake (RFC 8446 §5.1).
@@ -361,7 +365,7 @@ async fn redirects_are_not_followed() {
             "HTTP/1.1 302 Found\r\nLocation: http://{target}/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         ))
     });
-    let done = fake.stripe(30_000).move_money(&movement(PaymentKind::Charge, None)).await;
+    let done = fake.stripe(30_000).move_money(&movement(PaymentKind::Authorise, None)).await;
     assert!(matches!(&done, Err(PaymentError::Misconfigured(why)) if why.contains("redirect")), "{done:?}");
     assert_eq!(elsewhere.asked(), []);
 }
@@ -500,16 +504,46 @@ async fn a_refund_is_in_the_units_of_what_was_collected_and_given_once() {
         (asked.key(), asked.value("payment_intent"), asked.value("amount")),
         (Some("back-1"), Some("pi_1"), Some("500"))
     );
-    let by_hand = stripe.refund("back-2", "invoice-r1-charge", amount).await;
-    assert!(matches!(by_hand, Err(PaymentError::Misconfigured(_))), "{by_hand:?}");
+    let by_hand = stripe.refund("back-2", "invoice-r1-capture", amount).await;
+    assert!(matches!(by_hand, Err(PaymentError::Declined(_))), "{by_hand:?}");
+    let of_nothing = stripe.move_money(&movement(PaymentKind::Refund, None)).await;
+    assert!(matches!(of_nothing, Err(PaymentError::Declined(_))), "{of_nothing:?}");
     assert_eq!(fake.done().len(), 1);
+    assert_eq!(stripe.move_money(&movement(PaymentKind::Refund, Some("pi_1"))).await, moved("re_1", false));
+    assert_eq!(fake.done()[1].key(), Some("r77-refund"));
+}
+
+#[tokio::test]
+async fn a_refund_that_can_never_be_is_declined_and_any_other_is_tried_again() {
+    let no_code = r#"{"error":{"type":"invalid_request_error","message":"Refund amount (¥9) is too much"}}"#;
+    let cases: [(u16, String, bool); 4] = [
+        (400, no_code.to_owned(), true),
+        (400, error("invalid_request_error", "charge_already_refunded"), true),
+        (400, error("invalid_request_error", "balance_insufficient"), false),
+        (500, error("api_error", ""), false),
+    ];
+    for (status, body, is_for_good) in cases {
+        let told = body.clone();
+        let fake = Fake::start(move |asked, _| {
+            if asked.is("POST", "/v1/refunds") {
+                Reply::Json(status, body.clone())
+            } else if asked.is("GET", "/v1/refunds") {
+                ok(EMPTY_LIST)
+            } else {
+                ok(&intent("pi_1", "succeeded", "-"))
+            }
+        });
+        let done = fake.stripe(30_000).refund("back-1", "pi_1", Amount::new(9).unwrap()).await;
+        assert_eq!(matches!(done, Err(PaymentError::Declined(_))), is_for_good, "{told}: {done:?}");
+        assert!(done.is_err(), "{told}: {done:?}");
+    }
 }
 
 #[tokio::test]
 async fn nothing_needless_and_no_card_number_is_sent() {
     let fake = Fake::start(|_, _| ok(EMPTY_LIST));
     let stripe = fake.stripe(30_000);
-    for kind in [PaymentKind::Authorise, PaymentKind::Charge] {
+    for kind in [PaymentKind::Authorise, PaymentKind::Refund] {
         let nothing = Movement { amount: Amount::ZERO, ..movement(kind, None) };
         let reference = format!("nothing-{}", nothing.key);
         assert_eq!(stripe.move_money(&nothing).await, moved(&reference, false));
@@ -520,7 +554,7 @@ async fn nothing_needless_and_no_card_number_is_sent() {
     let fraction = Movement {
         amount: Amount::new(5124).unwrap(),
         currency: "KWD".parse().unwrap(),
-        ..movement(PaymentKind::Charge, None)
+        ..movement(PaymentKind::Authorise, None)
     };
     assert!(matches!(stripe.move_money(&fraction).await, Err(PaymentError::Misconfigured(_))));
     for token in ["4242424242424242", "4242 4242 4242 4242", "pm_4242424242424242", "tok_visa", "pm_1/../x"] {

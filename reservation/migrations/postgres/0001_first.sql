@@ -153,10 +153,11 @@ CREATE INDEX mails_waiting ON mails (next_at, position) WHERE next_at IS NOT NUL
 CREATE TABLE payments (
     position    BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     key         TEXT COLLATE "C" NOT NULL CONSTRAINT payments_key UNIQUE,
-    kind        TEXT NOT NULL CHECK (kind IN ('authorise', 'capture', 'release', 'charge')),
+    kind        TEXT NOT NULL CHECK (kind IN ('authorise', 'capture', 'release', 'refund')),
     reservation BIGINT NOT NULL REFERENCES reservations (number),
     member      BIGINT NOT NULL REFERENCES members (number),
     amount      BIGINT NOT NULL CHECK (amount >= 0),
+    reason      TEXT,
     state       TEXT NOT NULL CHECK (state IN ('waiting', 'done', 'declined')),
     reference   TEXT,
     error       TEXT,

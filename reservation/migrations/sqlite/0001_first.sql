@@ -152,10 +152,11 @@ CREATE INDEX mails_waiting ON mails (next_at, position) WHERE next_at IS NOT NUL
 CREATE TABLE payments (
     position    INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     key         TEXT NOT NULL CONSTRAINT payments_key UNIQUE,
-    kind        TEXT NOT NULL CHECK (kind IN ('authorise', 'capture', 'release', 'charge')),
+    kind        TEXT NOT NULL CHECK (kind IN ('authorise', 'capture', 'release', 'refund')),
     reservation INTEGER NOT NULL REFERENCES reservations (number),
     member      INTEGER NOT NULL REFERENCES members (number),
     amount      INTEGER NOT NULL CHECK (amount >= 0),
+    reason      TEXT,
     state       TEXT NOT NULL CHECK (state IN ('waiting', 'done', 'declined')),
     reference   TEXT,
     error       TEXT,

@@ -135,13 +135,13 @@ pub enum PaymentKind {
     Capture,
     /// Let go of what was held.
     Release,
-    /// Take at once, without a hold: an extension.
-    Charge,
+    /// Give back what a capture brought, or a part of it.
+    Refund,
 }
 
 impl PaymentKind {
     /// All there are.
-    pub const ALL: [Self; 4] = [Self::Authorise, Self::Capture, Self::Release, Self::Charge];
+    pub const ALL: [Self; 4] = [Self::Authorise, Self::Capture, Self::Release, Self::Refund];
 
     /// The name in the database.
     pub const fn name(self) -> &'static str {
@@ -149,13 +149,43 @@ impl PaymentKind {
             Self::Authorise => "authorise",
             Self::Capture => "capture",
             Self::Release => "release",
-            Self::Charge => "charge",
+            Self::Refund => "refund",
         }
     }
 
     /// The kind of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// How a movement of money stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PaymentState {
+    /// To be done, or not known to be done.
+    Waiting,
+    /// Done.
+    Done,
+    /// Declined for good.
+    Declined,
+}
+
+impl PaymentState {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Waiting, Self::Done, Self::Declined];
+
+    /// The name in API and database.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Done => "done",
+            Self::Declined => "declined",
+        }
+    }
+
+    /// The state of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
     }
 }
 
@@ -172,6 +202,8 @@ pub struct PaymentRequest {
     pub member: MemberNumber,
     /// How much.
     pub amount: Amount,
+    /// Why, in an operator's words: of refunds alone. 1 to 200 characters on one line.
+    pub reason: Option<String>,
 }
 
 /// An account of the ledger. `MemberHolds` and `Holds` are memorandum accounts: what was authorised, not yet owed.
@@ -200,7 +232,7 @@ pub enum LedgerKind {
     Charged,
     /// The payment provider has collected it.
     Collected,
-    /// Given back by the operator.
+    /// Given back by the operator, or taken off a bill.
     Refunded,
 }
 

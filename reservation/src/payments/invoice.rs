@@ -6,7 +6,7 @@
 use async_trait::async_trait;
 
 use super::{Moved, Movement, NewCard, Notice, PaymentError, Payments};
-use crate::domain::{member::Card, words::Amount};
+use crate::domain::{effects::PaymentKind, member::Card, words::Amount};
 
 /// What [`Card::brand`] is for members who are billed.
 pub const BRAND: &str = "invoice";
@@ -22,16 +22,24 @@ impl Payments for Invoice {
     }
 
     async fn move_money(&self, movement: &Movement) -> Result<Moved, PaymentError> {
-        Ok(noted(&movement.key))
+        match movement.kind {
+            PaymentKind::Refund => Err(collected_elsewhere()),
+            PaymentKind::Authorise | PaymentKind::Capture | PaymentKind::Release => Ok(noted(&movement.key)),
+        }
     }
 
-    async fn refund(&self, key: &str, _: &str, _: Amount) -> Result<Moved, PaymentError> {
-        Ok(noted(key))
+    async fn refund(&self, _: &str, _: &str, _: Amount) -> Result<Moved, PaymentError> {
+        Err(collected_elsewhere())
     }
 
     fn read_notice(&self, _: &str, _: &[u8], _: i64) -> Result<Option<Notice>, PaymentError> {
         Err(PaymentError::Misconfigured("payment by invoice has no webhooks".to_owned()))
     }
+}
+
+/// What was billed is credited in the ledger alone; whatever was collected, was so before members were billed.
+fn collected_elsewhere() -> PaymentError {
+    PaymentError::Declined("It was not collected by invoice: give it back where it was.".to_owned())
 }
 
 /// The same key, the same reference.
@@ -42,10 +50,7 @@ fn noted(key: &str) -> Moved {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{
-        effects::PaymentKind,
-        words::{MemberNumber, ReservationNumber},
-    };
+    use crate::domain::words::{MemberNumber, ReservationNumber};
 
     #[tokio::test]
     async fn every_movement_is_noted_under_its_key_and_collects_nothing() {
@@ -57,7 +62,7 @@ mod tests {
         };
         let card = Invoice.check_card(&new).await.unwrap();
         assert_eq!((card.brand.as_str(), card.token.as_str(), card.last_four.as_str()), (BRAND, "", ""));
-        for kind in PaymentKind::ALL {
+        for kind in [PaymentKind::Authorise, PaymentKind::Capture, PaymentKind::Release] {
             let movement = Movement {
                 key: format!("{}-1", kind.name()),
                 kind,
@@ -72,8 +77,8 @@ mod tests {
             assert_eq!(first, Moved { reference: format!("invoice-{}-1", kind.name()), is_collected: false });
             assert_eq!(Invoice.move_money(&movement).await.unwrap(), first);
         }
-        let back = Invoice.refund("refund-1", "invoice-charge-1", Amount::ZERO).await.unwrap();
-        assert_eq!(back, Moved { reference: "invoice-refund-1".to_owned(), is_collected: false });
+        let back = Invoice.refund("refund-1", "pi_1", Amount::new(500).unwrap()).await;
+        assert!(matches!(back, Err(PaymentError::Declined(_))), "{back:?}");
         assert!(matches!(Invoice.read_notice("t=1,v1=00", b"{}", 1), Err(PaymentError::Misconfigured(_))));
     }
 }

@@ -157,8 +157,11 @@ impl Payments for Stripe {
                 PaymentKind::Capture if movement.amount == Amount::ZERO => self.release(movement).await,
                 _ if movement.amount == Amount::ZERO => Ok(nothing_to_do(&movement.key)),
                 PaymentKind::Authorise => held(self.intent(movement, &movement.key, "manual").await?),
-                PaymentKind::Charge => taken(self.intent(movement, &movement.key, "automatic").await?),
                 PaymentKind::Capture => self.capture(movement).await,
+                PaymentKind::Refund => {
+                    let collected = movement.hold.as_deref().unwrap_or_default();
+                    self.give_back(&movement.key, collected, movement.amount).await
+                }
             }
         };
         self.within_time(work).await
@@ -378,8 +381,8 @@ impl Stripe {
 
     async fn give_back(&self, key: &str, reference: &str, amount: Amount) -> Result<Moved, PaymentError> {
         if !is_name(reference, "pi_") {
-            let why = "it was not collected over Stripe: give it back by hand";
-            return Err(PaymentError::Misconfigured(why.to_owned()));
+            let why = "It was not collected over Stripe: give it back where it was.";
+            return Err(PaymentError::Declined(why.to_owned()));
         }
         let known: Vec<Refund> = self.newest("/v1/refunds", ("payment_intent", reference)).await?;
         if let Some(found) =
@@ -393,12 +396,18 @@ impl Stripe {
             .to_ascii_uppercase()
             .parse()
             .map_err(|_| PaymentError::Unavailable("it tells a currency that is none".to_owned()))?;
-        let amount = money::to_stripe(amount, currency).map_err(PaymentError::Misconfigured)?;
+        let amount = money::to_stripe(amount, currency).map_err(PaymentError::Declined)?;
         let form = Form::default()
             .with("payment_intent", reference)
             .with("amount", &amount.to_string())
             .with(&metadata(META_KEY), key);
-        given_back(self.post("/v1/refunds", &form, Some(key)).await?)
+        match self.post("/v1/refunds", &form, Some(key)).await {
+            Err(refusal) if refusal.is_beyond_what_is_left() => Err(PaymentError::Declined(format!(
+                "More than is left there to be given back: {}",
+                refusal.text()
+            ))),
+            other => given_back(other?),
+        }
     }
 }
 
@@ -431,7 +440,7 @@ fn held(intent: Intent) -> Result<Moved, PaymentError> {
     }
 }
 
-/// What a `Charge` or `Capture` came to.
+/// What a `Capture` came to.
 fn taken(intent: Intent) -> Result<Moved, PaymentError> {
     match intent.status {
         Status::Succeeded => Ok(Moved { reference: intent.id, is_collected: true }),

@@ -167,8 +167,7 @@ impl Service {
         let hold = rules::hold_key(&row.request.key).unwrap_or(&row.request.key);
         let taking = payments.iter().find(|payment| match payment.request.kind {
             PaymentKind::Capture => rules::hold_key(&payment.request.key) == Some(hold),
-            PaymentKind::Charge => payment.request.key == row.request.key,
-            PaymentKind::Authorise | PaymentKind::Release => false,
+            PaymentKind::Authorise | PaymentKind::Release | PaymentKind::Refund => false,
         });
         match (&notice.what, taking) {
             (Noticed::Collected(amount), Some(taking)) => {

@@ -432,7 +432,7 @@ mod tests {
         let kind = if key.starts_with("release") { PaymentKind::Release } else { PaymentKind::Authorise };
         let (reservation, member) = (ReservationNumber(7), MemberNumber(1));
         let amount = Amount::new(minor).unwrap();
-        let request = PaymentRequest { key: key.to_owned(), kind, reservation, member, amount };
+        let request = PaymentRequest { key: key.to_owned(), kind, reservation, member, amount, reason: None };
         let at = WallTime::from_micros(0);
         Payment { request, state, reference: None, error: None, tries: 0, next_at: at, created_at: at }
     }

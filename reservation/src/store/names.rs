@@ -1,11 +1,11 @@
 //! Names in the database of what has none elsewhere, and what both databases' errors mean.
 //!
-//! Owns: open levels, kinds, payment states and accounts as text; checks before a value is written.
+//! Owns: open levels, kinds and accounts as text; checks before a value is written.
 //! Refuses: a text with NUL, which PostgreSQL cannot hold; a number that 64 signed bits cannot.
 
 use slotcast_core::words::OpenLevel;
 
-use super::{Conflict, PaymentState, StoreError, Stored};
+use super::{Conflict, StoreError, Stored};
 use crate::domain::{
     effects::Account,
     member::MemberKind,
@@ -47,20 +47,6 @@ pub(super) const fn member_kind_name(kind: MemberKind) -> &'static str {
 
 pub(super) fn member_kind(name: &str) -> Option<MemberKind> {
     [MemberKind::General, MemberKind::Premium].into_iter().find(|kind| member_kind_name(*kind) == name)
-}
-
-pub(super) const fn payment_state_name(state: PaymentState) -> &'static str {
-    match state {
-        PaymentState::Waiting => "waiting",
-        PaymentState::Done => "done",
-        PaymentState::Declined => "declined",
-    }
-}
-
-pub(super) fn payment_state(name: &str) -> Option<PaymentState> {
-    [PaymentState::Waiting, PaymentState::Done, PaymentState::Declined]
-        .into_iter()
-        .find(|state| payment_state_name(*state) == name)
 }
 
 /// An account as two columns: its name, and whose it is.

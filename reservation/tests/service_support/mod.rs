@@ -146,6 +146,8 @@ pub(crate) struct FakePayments {
     /// Movements wait here until told to go on.
     pub(crate) gate: Mutex<Option<Arc<Gate>>>,
     pub(crate) notice: Mutex<Option<Notice>>,
+    /// Nothing is collected: the operator bills.
+    pub(crate) is_billing: Mutex<bool>,
 }
 
 #[derive(Default)]
@@ -172,6 +174,33 @@ impl FakePayments {
     pub(crate) fn sum(&self, kind: PaymentKind) -> i64 {
         self.done.lock().iter().filter(|(_, done, _)| *done == kind).map(|(.., minor)| minor).sum()
     }
+
+    /// What one key asks for has its effect once, and is answered as the mood is.
+    async fn do_once(&self, key: &str, kind: PaymentKind, amount: Amount) -> Result<(), PaymentError> {
+        *self.asked.lock() += 1;
+        let gate = self.gate.lock().clone();
+        if let Some(gate) = gate {
+            gate.entered.notify_one();
+            gate.go.notified().await;
+        }
+        let mood = *self.mood.lock();
+        // The answer to a key that was answered stays what it was.
+        let is_done = self.done.lock().iter().any(|(other, ..)| other == key);
+        let mood = if is_done && mood == Mood::Declines { Mood::Well } else { mood };
+        match mood {
+            Mood::FailsBefore => return Err(PaymentError::Unavailable("no route".to_owned())),
+            Mood::Declines => return Err(PaymentError::Declined("insufficient funds".to_owned())),
+            Mood::Well | Mood::FailsAfter => {}
+        }
+        let mut done = self.done.lock();
+        if !done.iter().any(|(other, ..)| other == key) {
+            done.push((key.to_owned(), kind, amount.minor()));
+        }
+        match mood {
+            Mood::FailsAfter => Err(PaymentError::Unavailable("the answer was lost".to_owned())),
+            Mood::Well | Mood::FailsBefore | Mood::Declines => Ok(()),
+        }
+    }
 }
 
 #[async_trait]
@@ -190,36 +219,17 @@ impl Payments for FakePayments {
     }
 
     async fn move_money(&self, movement: &Movement) -> Result<Moved, PaymentError> {
-        *self.asked.lock() += 1;
-        let gate = self.gate.lock().clone();
-        if let Some(gate) = gate {
-            gate.entered.notify_one();
-            gate.go.notified().await;
-        }
-        let mood = *self.mood.lock();
         let is_over_hold = matches!(movement.kind, PaymentKind::Capture | PaymentKind::Release);
         assert_eq!(movement.hold.is_some(), is_over_hold, "{movement:?}");
-        // The answer to a key that was answered stays what it was.
-        let is_done = self.done.lock().iter().any(|(key, ..)| *key == movement.key);
-        let mood = if is_done && mood == Mood::Declines { Mood::Well } else { mood };
-        match mood {
-            Mood::FailsBefore => return Err(PaymentError::Unavailable("no route".to_owned())),
-            Mood::Declines => return Err(PaymentError::Declined("insufficient funds".to_owned())),
-            Mood::Well | Mood::FailsAfter => {}
-        }
-        let mut done = self.done.lock();
-        if !done.iter().any(|(key, ..)| *key == movement.key) {
-            done.push((movement.key.clone(), movement.kind, movement.amount.minor()));
-        }
-        if mood == Mood::FailsAfter {
-            return Err(PaymentError::Unavailable("the answer was lost".to_owned()));
-        }
-        let is_collected = matches!(movement.kind, PaymentKind::Capture | PaymentKind::Charge);
+        self.do_once(&movement.key, movement.kind, movement.amount).await?;
+        let is_collected = movement.kind == PaymentKind::Capture && !*self.is_billing.lock();
         let reference = movement.hold.clone().unwrap_or_else(|| format!("pi_{}", movement.key));
         Ok(Moved { reference, is_collected })
     }
 
-    async fn refund(&self, key: &str, _: &str, _: Amount) -> Result<Moved, PaymentError> {
+    async fn refund(&self, key: &str, reference: &str, amount: Amount) -> Result<Moved, PaymentError> {
+        assert!(reference.starts_with("pi_"), "{reference}");
+        self.do_once(key, PaymentKind::Refund, amount).await?;
         Ok(Moved { reference: format!("re_{key}"), is_collected: false })
     }
 
@@ -424,6 +434,7 @@ impl World {
             asked: Mutex::default(),
             gate: Mutex::default(),
             notice: Mutex::default(),
+            is_billing: Mutex::default(),
         });
         let streaming = Arc::new(FakeStreaming::default());
         let settings = settings(rules);

@@ -115,7 +115,7 @@ pub(crate) async fn taken_slots_refuse_the_whole_write(world: Arc<World>) {
     world.write(&booking(reservation(1, 1002, 2))).await.unwrap();
     let mut effects = booking(reservation(2, 1000, 6));
     effects.mails.push(mail("mail", Some(2)));
-    effects.payments.push(payment("pay", slotcast_reservation::domain::effects::PaymentKind::Charge, 2, 1));
+    effects.payments.push(payment("pay", slotcast_reservation::domain::effects::PaymentKind::Capture, 2, 1));
     effects.ledger.push(posted("post", 2, 1));
     let taken = Conflict::Slots(vec![slot(1002), slot(1003)]);
     assert_eq!(conflict(world.write(&effects).await), taken);

@@ -31,10 +31,11 @@ fn waiting(key: &str, kind: PaymentKind) -> Payment {
 
 pub(crate) async fn payments_keep_every_field(world: Arc<World>) {
     booked(&world).await;
-    let (hold, charge) =
-        (waiting("hold.1", PaymentKind::Authorise), waiting("charge.1", PaymentKind::Charge));
+    let hold = waiting("hold.1", PaymentKind::Authorise);
+    let mut refund = waiting("refund.1", PaymentKind::Refund);
+    refund.request.reason = Some("it froze; ' \" — 画面停止".to_owned());
     let mut tx = world.store.begin().await.unwrap();
-    for payment in [&hold, &charge, &hold] {
+    for payment in [&hold, &refund, &hold] {
         tx.add_payment(&payment.request, slot(1000), slot(1001)).await.unwrap();
     }
     let other = payment("hold.1", PaymentKind::Release, 1, 5);
@@ -52,7 +53,7 @@ pub(crate) async fn payments_keep_every_field(world: Arc<World>) {
         reference: Some("pi_1".to_owned()),
         error: Some("no money; ' \" — 残高不足".to_owned()),
         tries: 1,
-        ..charge
+        ..refund
     };
     for payment in [&held, &declined] {
         tx.settle_payment(payment, &[]).await.unwrap();
@@ -67,7 +68,7 @@ pub(crate) async fn payments_keep_every_field(world: Arc<World>) {
 
 pub(crate) async fn a_settlement_is_written_once(world: Arc<World>) {
     booked(&world).await;
-    let asked = waiting("charge.1", PaymentKind::Charge);
+    let asked = waiting("capture.1", PaymentKind::Capture);
     let done = Payment { state: PaymentState::Done, tries: 1, ..asked.clone() };
     let mut tx = world.store.begin().await.unwrap();
     tx.add_payment(&asked.request, slot(1000), slot(1001)).await.unwrap();
@@ -79,11 +80,11 @@ pub(crate) async fn a_settlement_is_written_once(world: Arc<World>) {
     drop(tx);
     let mut reads = world.store.read().await.unwrap();
     assert_eq!(reads.ledger_of(ReservationNumber(1)).await.unwrap().len(), 2);
-    assert_eq!(reads.payment("charge.1").await.unwrap(), Some(done));
+    assert_eq!(reads.payment("capture.1").await.unwrap(), Some(done));
     drop(reads);
     let mut tx = world.store.begin().await.unwrap();
-    let unknown = waiting("charge.2", PaymentKind::Charge);
-    assert!(broken(tx.settle_payment(&unknown, &[]).await).contains("charge.2"));
+    let unknown = waiting("capture.2", PaymentKind::Capture);
+    assert!(broken(tx.settle_payment(&unknown, &[]).await).contains("capture.2"));
 }
 
 pub(crate) async fn the_ledger_lists_and_balances(world: Arc<World>) {

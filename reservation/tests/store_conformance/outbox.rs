@@ -52,7 +52,7 @@ pub(crate) async fn a_key_that_exists_refuses_the_whole_write(world: Arc<World>)
     let first = reservation(1, 1000, 1);
     let effects = Effects {
         mails: vec![mail("mail", Some(1))],
-        payments: vec![payment("pay", PaymentKind::Charge, 1, 5)],
+        payments: vec![payment("pay", PaymentKind::Capture, 1, 5)],
         ledger: vec![posted("post", 1, 5)],
         ..booking(first.clone())
     };
@@ -60,7 +60,7 @@ pub(crate) async fn a_key_that_exists_refuses_the_whole_write(world: Arc<World>)
     let edited = Effects::of(next(&first, first.state));
     for effects in [
         Effects { mails: vec![mail("other", Some(1)), mail("mail", Some(1))], ..edited.clone() },
-        Effects { payments: vec![payment("pay", PaymentKind::Charge, 1, 5)], ..edited.clone() },
+        Effects { payments: vec![payment("pay", PaymentKind::Capture, 1, 5)], ..edited.clone() },
         Effects { ledger: vec![posted("other", 1, 5), posted("post", 1, 5)], ..edited.clone() },
         Effects { ledger: vec![posted("twice", 1, 5), posted("twice", 1, 5)], ..edited },
     ] {
@@ -112,6 +112,7 @@ pub(crate) async fn payments_are_taken_by_kind(world: Arc<World>) {
         payment("hold", PaymentKind::Authorise, 1, 5),
         payment("capture", PaymentKind::Capture, 1, 5),
         payment("release", PaymentKind::Release, 1, 5),
+        payment("refund", PaymentKind::Refund, 1, 5),
     ];
     world.write(&Effects { payments, ..booking(reservation(1, 1010, 1)) }).await.unwrap();
     let outgoing = [PaymentKind::Capture, PaymentKind::Release];
@@ -128,7 +129,7 @@ pub(crate) async fn payments_are_taken_by_kind(world: Arc<World>) {
     assert_eq!((left.len(), left[0].tries), (1, 1), "done ones are not taken again");
     assert_eq!(tx.payment("capture").await.unwrap().unwrap().tries, 1, "the try at the taking counts");
     let depth = tx.outbox_depth().await.unwrap();
-    assert_eq!((depth.payments, depth.oldest), (2, Some(slot(1000))));
+    assert_eq!((depth.payments, depth.oldest), (3, Some(slot(1000))));
     tx.commit().await.unwrap();
 }
 
@@ -136,7 +137,7 @@ pub(crate) async fn many_takers_never_get_the_same(world: Arc<World>) {
     const MAILS: usize = 120;
     world.with_members(1).await;
     let mails: Vec<MailRequest> = (0..MAILS).map(|n| mail(&format!("mail.{n}"), None)).collect();
-    let payments = (0..MAILS).map(|n| payment(&format!("pay.{n}"), PaymentKind::Charge, 1, 5)).collect();
+    let payments = (0..MAILS).map(|n| payment(&format!("pay.{n}"), PaymentKind::Capture, 1, 5)).collect();
     world.clock.set(slot(1000));
     world.write(&Effects { mails, payments, ..booking(reservation(1, 1010, 1)) }).await.unwrap();
     let takers: Vec<_> = (0..8)
@@ -148,7 +149,7 @@ pub(crate) async fn many_takers_never_get_the_same(world: Arc<World>) {
                     let taking = patiently(|| async {
                         let mut tx = world.store.begin().await?;
                         let mails = tx.take_mails(slot(1000), slot(1001), 7).await?;
-                        let kinds = [PaymentKind::Charge];
+                        let kinds = [PaymentKind::Capture];
                         let payments = tx.take_payments(slot(1000), slot(1001), &kinds, 7).await?;
                         tx.commit().await?;
                         Ok((mails, payments))

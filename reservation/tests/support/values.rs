@@ -126,6 +126,7 @@ pub(crate) fn payment(key: &str, kind: PaymentKind, reservation: i64, minor: i64
         reservation: ReservationNumber(reservation),
         member: MemberNumber(1),
         amount: Amount::new(minor).unwrap(),
+        reason: None,
     }
 }
 

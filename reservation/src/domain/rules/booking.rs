@@ -177,7 +177,14 @@ pub fn may_reconfirm(
     }
     let (number, member) = (reservation.number, member.number);
     let key = format!("authorise-{number}-{attempt}");
-    Ok(Some(PaymentRequest { key, kind: PaymentKind::Authorise, reservation: number, member, amount }))
+    Ok(Some(PaymentRequest {
+        key,
+        kind: PaymentKind::Authorise,
+        reservation: number,
+        member,
+        amount,
+        reason: None,
+    }))
 }
 
 /// The amount is authorised: the reservation stands.

@@ -109,6 +109,7 @@ pub fn may_extend(
         reservation: number,
         member,
         amount,
+        reason: None,
     });
     Ok(Extension { slots: added, window, authorisation })
 }

@@ -155,6 +155,24 @@ impl Refusal {
         }
     }
 
+    /// Whether a refund was of more than is left: Stripe says so in words alone, without a code.
+    pub(super) fn is_beyond_what_is_left(&self) -> bool {
+        match self {
+            Self::Answered(400, body) => {
+                body.code.is_none() && body.kind.as_deref() == Some("invalid_request_error")
+            }
+            Self::Answered(..) | Self::NoAnswer(_) => false,
+        }
+    }
+
+    /// For the operator.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Answered(_, body) => body.text(),
+            Self::NoAnswer(why) => why.clone(),
+        }
+    }
+
     /// Whether a hold was too old to be captured.
     pub(super) fn is_expired_hold(&self) -> bool {
         match self {

@@ -16,7 +16,9 @@ use super::{
     Db, Row, StoreError, Stored, Vault,
 };
 use crate::domain::{
-    effects::{LedgerKind, LedgerTransaction, MailKind, MailRequest, PaymentKind, PaymentRequest},
+    effects::{
+        LedgerKind, LedgerTransaction, MailKind, MailRequest, PaymentKind, PaymentRequest, PaymentState,
+    },
     member::{Card, Contact, Member, PasswordHash},
     reservation::{ProgramDetails, ProgramPassword, Reservation, ReservationIdHash, SoldChannel, State},
     words::{Amount, Email, Language, MemberNumber, ReservationNumber},
@@ -238,8 +240,9 @@ pub(super) fn payment(row: &Row) -> Stored<Payment> {
             reservation: ReservationNumber(at(row, "reservation")?),
             member: MemberNumber(at(row, "member")?),
             amount: amount(row)?,
+            reason: at(row, "reason")?,
         },
-        state: named(row, "state", names::payment_state)?,
+        state: named(row, "state", PaymentState::from_name)?,
         reference: at(row, "reference")?,
         error: at(row, "error")?,
         tries: narrow(row, "tries")?,

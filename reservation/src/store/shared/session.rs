@@ -37,7 +37,7 @@ macro_rules! channel_columns {
 }
 macro_rules! payment_columns {
     () => {
-        "key, kind, reservation, member, amount, state, reference, error, next_at, created_at"
+        "key, kind, reservation, member, amount, reason, state, reference, error, next_at, created_at"
     };
 }
 macro_rules! ledger_columns {

@@ -63,8 +63,8 @@ const ADD_MAIL: &str = "INSERT INTO mails
     (key, kind, recipient, member, reservation, calendar_sequence, changes, created_at, tries, next_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $8) ON CONFLICT (key) DO NOTHING";
 const ADD_PAYMENT: &str = "INSERT INTO payments
-    (key, kind, reservation, member, amount, state, created_at, tries, next_at)
-    VALUES ($1, $2, $3, $4, $5, 'waiting', $6, 0, $7) ON CONFLICT (key) DO NOTHING";
+    (key, kind, reservation, member, amount, reason, state, created_at, tries, next_at)
+    VALUES ($1, $2, $3, $4, $5, $6, 'waiting', $7, 0, $8) ON CONFLICT (key) DO NOTHING";
 const SETTLE_PAYMENT: &str = "UPDATE payments SET state = $2, reference = $3, error = $4, next_at = $5,
     tries = CASE WHEN tries < $6 THEN $6 ELSE tries END WHERE key = $1";
 const ADD_LEDGER: &str = concat!(
@@ -271,6 +271,7 @@ impl Work {
             .bind(request.reservation.0)
             .bind(request.member.0)
             .bind(request.amount.minor())
+            .bind(names::optional_text(request.reason.as_deref())?)
             .bind(now.as_micros())
             .bind(next_at.as_micros());
         Ok(self.run(query).await? == 1)
@@ -431,7 +432,7 @@ impl Tx for Work {
     async fn settle_payment(&mut self, payment: &Payment, ledger: &[LedgerTransaction]) -> Stored<()> {
         let query = sqlx::query(SETTLE_PAYMENT)
             .bind(names::text(&payment.request.key)?)
-            .bind(names::payment_state_name(payment.state))
+            .bind(payment.state.name())
             .bind(names::optional_text(payment.reference.as_deref())?)
             .bind(names::optional_text(payment.error.as_deref())?)
             .bind(payment.next_at.as_micros())
