@@ -173,11 +173,11 @@ impl Sources {
         )?;
         page.counter(
             "payments",
-            "Movements of money that were done, tries that failed, and captures that were declined",
+            "Movements of money that were done, tries that failed, and captures and refunds that were declined",
             [
                 ([("result", "done")], stats.payments_done),
                 ([("result", "failed")], stats.payments_failed),
-                ([("result", "declined")], stats.captures_declined),
+                ([("result", "declined")], stats.payments_declined),
             ],
         )?;
         page.gauge(

@@ -24,6 +24,7 @@ mod operate;
 mod password;
 mod publisher;
 mod random;
+mod refunding;
 mod retry;
 mod running;
 mod timekeeper;
@@ -50,6 +51,7 @@ pub use log_in::{LoggedIn, NewToken};
 pub use members::{MemberEdit, Premium, Registration};
 pub use mine::{BroadcastStatus, ExtensionOffer, History, MyChannel, PastProgram};
 pub use operate::{ChannelEdit, NewOperator, OperatorEdit};
+pub use refunding::Refunds;
 
 use budget::{Buckets, Guesses};
 use counts::Counts;

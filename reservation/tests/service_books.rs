@@ -9,8 +9,8 @@ use slotcast_core::time::WallTime;
 use slotcast_reservation::{
     domain::{
         effects::{Account, PaymentKind},
-        reservation::{Reservation, State},
-        words::{MemberNumber, ReservationNumber},
+        reservation::{Reservation, Settlement, State},
+        words::{Amount, MemberNumber, ReservationNumber},
     },
     service::{Answer, ServiceError},
     store::ReservationFilter,
@@ -52,7 +52,7 @@ async fn step(world: &World, dice: &mut Dice) {
         known.retain(|it| !matches!(it.state, State::Finished(_) | State::Cancelled(_)));
     }
     let some = (!known.is_empty()).then(|| known[dice.roll(known.len() as u64) as usize].clone());
-    match (dice.roll(12), some) {
+    match (dice.roll(13), some) {
         (0..=2, _) | (_, None) => {
             let start = 600_000_000 * (world.clock.now().as_micros() / 600_000_000 + dice.roll(9) as i64);
             let start = WallTime::from_micros(start).to_string();
@@ -76,8 +76,21 @@ async fn step(world: &World, dice: &mut Dice) {
             let actor = world.actor(it.member.0).await;
             fair(world.service.end_early(&actor, it.number).await);
         }
+        (11, _) => give_back(world, dice).await,
         (10, _) if dice.roll(5) == 0 => world.clock.step(if dice.roll(2) == 0 { 3600 } else { -3600 }),
         _ => pass(world, dice).await,
+    }
+}
+
+/// The operator gives back some or all of what somebody was charged with.
+async fn give_back(world: &World, dice: &mut Dice) {
+    let mut known = all(world).await;
+    known.retain(|it| it.state == State::Finished(Settlement::Charged));
+    if !known.is_empty() {
+        let number = known[dice.roll(known.len() as u64) as usize].number;
+        let part = Amount::new(1 + dice.roll(3000) as i64).unwrap();
+        let amount = (dice.roll(4) > 0).then_some(part);
+        fair(world.service.refund(&world.actor(4).await, number, amount, "it froze", None).await);
     }
 }
 
@@ -110,7 +123,8 @@ async fn check(world: &World, seed: u64) {
     let done = world.payments.done.lock().clone();
     let held: Vec<_> = done.iter().filter(|(_, kind, _)| *kind == PaymentKind::Authorise).collect();
     let mut ends = BTreeMap::new();
-    for (key, ..) in done.iter().filter(|(_, kind, _)| *kind != PaymentKind::Authorise) {
+    let is_end = |kind| matches!(kind, PaymentKind::Capture | PaymentKind::Release);
+    for (key, ..) in done.iter().filter(|(_, kind, _)| is_end(*kind)) {
         let hold = slotcast_reservation::domain::rules::hold_key(key).unwrap();
         assert_eq!(ends.insert(hold.to_owned(), key.clone()), None, "seed {seed}: a hold ended twice");
     }
@@ -125,7 +139,8 @@ async fn check(world: &World, seed: u64) {
     let cash = world.balance(Account::Cash).await;
     sum += cash + world.balance(Account::Revenue).await;
     assert_eq!(sum, 0, "seed {seed}: double entry");
-    assert_eq!(cash, world.payments.sum(PaymentKind::Capture), "seed {seed}");
+    let kept = world.payments.sum(PaymentKind::Capture) - world.payments.sum(PaymentKind::Refund);
+    assert_eq!(cash, kept, "seed {seed}");
     let mut keys = world.post.keys("");
     let sent = keys.len();
     keys.sort();
@@ -148,7 +163,7 @@ fn check_slots(known: &[Reservation], seed: u64) {
 
 #[tokio::test]
 async fn whatever_happens_each_hold_ends_once_and_the_books_are_right() {
-    let mut captures = 0;
+    let (mut captures, mut refunds) = (0, 0);
     for seed in 1..=10 {
         let mut rules = rules();
         rules.reconfirm_before = 20 * MINUTE;
@@ -162,6 +177,8 @@ async fn whatever_happens_each_hold_ends_once_and_the_books_are_right() {
         end(&world).await;
         check(&world, seed).await;
         captures += world.payments.count(PaymentKind::Capture);
+        refunds += world.payments.count(PaymentKind::Refund);
     }
     assert!(captures >= 5, "only {captures} were charged: the game tests nothing");
+    assert!(refunds >= 3, "only {refunds} refunds: the game tests nothing of them");
 }

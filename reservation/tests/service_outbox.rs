@@ -87,7 +87,7 @@ async fn a_capture_that_is_declined_waits_for_the_operator() {
     world.payments.be(Mood::Well);
     world.work().await;
     assert_eq!(world.payments.count(PaymentKind::Capture), 0);
-    assert_eq!(world.service.stats().captures_declined, 1);
+    assert_eq!(world.service.stats().payments_declined, 1);
     assert_eq!(world.balance(Account::Receivable(ONE)).await, 2000, "still owed");
 }
 

@@ -117,6 +117,18 @@ pub enum Refusal {
     PaymentUnavailable,
     /// The member has no payment method.
     NoPaymentMethod,
+    /// Nothing can be given back: nothing was taken, or all of it is given back or on its way.
+    NothingToRefund {
+        /// Charged and not collected yet.
+        collecting: Amount,
+        /// Asked to be given back already, and not known to be.
+        refunding: Amount,
+    },
+    /// More was to be given back than can be.
+    RefundTooLarge {
+        /// What can be.
+        left: Amount,
+    },
     /// The amount is beyond what can be booked.
     AmountTooLarge {
         /// The largest.

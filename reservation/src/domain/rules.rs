@@ -7,6 +7,7 @@ mod booking;
 mod mails;
 mod payments;
 mod program;
+mod refunds;
 mod running;
 mod slots;
 
@@ -15,8 +16,9 @@ pub use booking::{
     expire_reconfirmation, may_book, may_reconfirm, reconfirm, reissue_id, remind, total,
 };
 pub use mails::welcome;
-pub use payments::{collected, hold_key, refund_key, refunded};
+pub use payments::{collected, hold_key};
 pub use program::{change, check_program};
+pub use refunds::{Money, capture_key, given_back, refund, refunded};
 pub use running::{Extension, end, end_early, extend, may_extend, settle, start};
 pub use slots::{MonthShare, Quote, month_of, start_of, zoned};
 

@@ -98,6 +98,11 @@ kinds! {
         "Ask again from the moment in `from` on.";
     NOT_CHANGEABLE "not-changeable" 409 "That cannot be changed"
         "Cancel the reservation and book again.";
+    NOTHING_TO_REFUND "nothing-to-refund" 409 "Nothing is there to be given back"
+        "Look at the ledger in GET /api/v1/reservations/{number}/history; what is still being collected can be given \
+         back once it is.";
+    REFUND_TOO_LARGE "refund-too-large" 409 "More than can be given back"
+        "Give back at most `left`, or leave `amount` out to give back all of it.";
     NO_PAYMENT_METHOD "no-payment-method" 409 "The member has no payment method"
         "Register one with PUT /api/v1/me/premium.";
     USER_ID_TAKEN "user-id-taken" 409 "That user ID is taken"
@@ -358,6 +363,18 @@ fn course(refusal: Refusal) -> Problem {
             Problem::new(PAYMENT_UNAVAILABLE, "The payment company does not answer.").retry_after(60)
         }
         Refusal::NoPaymentMethod => Problem::new(NO_PAYMENT_METHOD, "No card is registered."),
+        Refusal::NothingToRefund { collecting, refunding } => {
+            let (collecting, refunding) = (collecting.minor(), refunding.minor());
+            let text = format!(
+                "{collecting} minor units are still being collected, {refunding} are on their way back, and nothing \
+                 else of what was taken is left."
+            );
+            Problem::new(NOTHING_TO_REFUND, text).with("collecting", collecting).with("refunding", refunding)
+        }
+        Refusal::RefundTooLarge { left } => {
+            Problem::new(REFUND_TOO_LARGE, format!("At most {} minor units can be given back.", left.minor()))
+                .with("left", left.minor())
+        }
         Refusal::Exists(what) => Problem::new(EXISTS, format!("That {what} is there already.")),
         Refusal::InUse(what) => Problem::new(IN_USE, format!("It is used by {what}.")),
         other => {

@@ -8,10 +8,16 @@ use std::time::Duration;
 use slotcast_core::time::WallTime;
 use tokio::{task::JoinSet, time::timeout};
 
-use super::{Answer, Service, ServiceError, counts::count, money::release_of, retry::retry};
+use super::{
+    Answer, Service, ServiceError,
+    counts::count,
+    money::release_of,
+    refunding::{given_back, note_refunded},
+    retry::retry,
+};
 use crate::{
     domain::{
-        effects::{LedgerKind, LedgerTransaction, PaymentKind},
+        effects::{LedgerTransaction, PaymentKind},
         refusal::Refusal,
         rules,
         words::Amount,
@@ -65,8 +71,8 @@ impl Service {
                 tracing::info!(payment = key, "done");
             }
             Err(PaymentError::Declined(why)) => {
-                if payment.request.kind == PaymentKind::Capture {
-                    count(&self.0.counts.captures_declined);
+                if matches!(payment.request.kind, PaymentKind::Capture | PaymentKind::Refund) {
+                    count(&self.0.counts.payments_declined);
                 }
                 tracing::error!(payment = key, why, "declined: settle it with the member");
             }
@@ -82,6 +88,9 @@ impl Service {
 
     async fn ask_provider(&self, payment: &Payment) -> Answer<Result<Moved, PaymentError>> {
         let request = &payment.request;
+        if request.kind == PaymentKind::Refund {
+            return self.give_back(request).await;
+        }
         let (card, hold) = {
             let mut reads = self.0.store.read().await?;
             let card = reads.member(request.member).await?.and_then(|member| member.card);
@@ -111,9 +120,10 @@ impl Service {
             Ok(moved) => {
                 let (state, reference) = (PaymentState::Done, Some(moved.reference.clone()));
                 let done = Payment { state, reference, error: None, tries, ..row };
-                let ledger = match moved.is_collected {
-                    true => unposted(tx.as_mut(), rules::collected(request, now)).await?,
-                    false => Vec::new(),
+                let ledger = match request.kind {
+                    PaymentKind::Refund => given_back(tx.as_mut(), request, now).await?,
+                    _ if moved.is_collected => unposted(tx.as_mut(), rules::collected(request, now)).await?,
+                    _ => Vec::new(),
                 };
                 tx.settle_payment(&done, &ledger).await?;
                 if request.kind == PaymentKind::Authorise {
@@ -174,7 +184,7 @@ impl Service {
                 note_collected(tx.as_mut(), taking, *amount, &notice.reference, now).await?;
             }
             (Noticed::Refunded(in_all), Some(taking)) => {
-                note_refunded(tx.as_mut(), taking, *in_all, now).await?
+                note_refunded(tx.as_mut(), taking, *in_all, now).await?;
             }
             (Noticed::HoldGone, _) => {
                 tracing::info!(reservation = %number, payment = hold, "the provider let a hold go");
@@ -211,30 +221,6 @@ async fn note_collected(
     let reference = taking.reference.clone().or_else(|| Some(reference.to_owned()));
     let done = Payment { state: PaymentState::Done, error: None, reference, ..taking.clone() };
     Ok(tx.settle_payment(&done, &ledger).await?)
-}
-
-async fn note_refunded(
-    tx: &mut (dyn Tx + '_),
-    taking: &Payment,
-    in_all: Amount,
-    now: WallTime,
-) -> Answer<()> {
-    let request = &taking.request;
-    let before: i64 = tx
-        .ledger_of(request.reservation)
-        .await?
-        .iter()
-        .filter(|entry| {
-            entry.kind == LedgerKind::Refunded && entry.key.starts_with(&rules::refund_key(request))
-        })
-        .map(|entry| entry.amount.minor())
-        .sum();
-    let Ok(amount) = Amount::new(in_all.minor().saturating_sub(before)) else { return Ok(()) };
-    if amount == Amount::ZERO {
-        return Ok(());
-    }
-    let entry = rules::refunded(request, amount, in_all, now);
-    Ok(tx.settle_payment(taking, &[entry]).await?)
 }
 
 /// The entry, unless it was posted already.

@@ -20,8 +20,8 @@ pub struct ServiceStats {
     pub payments_done: u64,
     /// Tries that failed.
     pub payments_failed: u64,
-    /// Captures that were declined: an operator must look.
-    pub captures_declined: u64,
+    /// Captures and refunds that were declined: an operator must look.
+    pub payments_declined: u64,
     /// Bookings that stand.
     pub bookings: u64,
     /// Reconfirmations that stand.
@@ -48,7 +48,7 @@ pub(super) struct Counts {
     pub(super) mails_given_up: AtomicU64,
     pub(super) payments_done: AtomicU64,
     pub(super) payments_failed: AtomicU64,
-    pub(super) captures_declined: AtomicU64,
+    pub(super) payments_declined: AtomicU64,
     pub(super) bookings: AtomicU64,
     pub(super) reconfirmations: AtomicU64,
     pub(super) log_ins_refused: AtomicU64,
@@ -74,7 +74,7 @@ impl Service {
             mails_given_up: counts.mails_given_up.load(Relaxed),
             payments_done: counts.payments_done.load(Relaxed),
             payments_failed: counts.payments_failed.load(Relaxed),
-            captures_declined: counts.captures_declined.load(Relaxed),
+            payments_declined: counts.payments_declined.load(Relaxed),
             bookings: counts.bookings.load(Relaxed),
             reconfirmations: counts.reconfirmations.load(Relaxed),
             log_ins_refused: counts.log_ins_refused.load(Relaxed),

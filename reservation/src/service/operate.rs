@@ -418,7 +418,8 @@ impl ChannelEdit {
     }
 }
 
-fn reason_of(text: &str) -> Result<&str, Refusal> {
+/// One line of 1 to 200 characters, without the spaces around.
+pub(super) fn reason_of(text: &str) -> Result<&str, Refusal> {
     let text = text.trim();
     let is_right = (1..=200).contains(&text.chars().take(201).count()) && !text.chars().any(char::is_control);
     if is_right {

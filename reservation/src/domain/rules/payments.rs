@@ -2,10 +2,7 @@
 
 use slotcast_core::time::WallTime;
 
-use crate::domain::{
-    effects::{Account, Effects, LedgerKind, LedgerTransaction, PaymentKind, PaymentRequest},
-    words::Amount,
-};
+use crate::domain::effects::{Account, Effects, LedgerKind, LedgerTransaction, PaymentKind, PaymentRequest};
 
 /// The ledger's side of an authorisation.
 pub(super) fn authorised(request: &PaymentRequest, now: WallTime) -> LedgerTransaction {
@@ -57,30 +54,5 @@ pub fn collected(request: &PaymentRequest, now: WallTime) -> LedgerTransaction {
         debit: Account::Cash,
         credit: Account::Receivable(request.member),
         amount: request.amount,
-    }
-}
-
-/// What the keys of all refunds of a collected movement begin with.
-pub fn refund_key(request: &PaymentRequest) -> String {
-    format!("refunded-{}-", request.key)
-}
-
-/// The ledger's side of money that was given back: it was neither earned nor is it there.
-///
-/// - `in_all`: with what was given back before; it makes the key.
-pub fn refunded(
-    request: &PaymentRequest,
-    amount: Amount,
-    in_all: Amount,
-    now: WallTime,
-) -> LedgerTransaction {
-    LedgerTransaction {
-        key: format!("{}{}", refund_key(request), in_all.minor()),
-        kind: LedgerKind::Refunded,
-        reservation: request.reservation,
-        at: now,
-        debit: Account::Revenue,
-        credit: Account::Cash,
-        amount,
     }
 }

@@ -1,0 +1,159 @@
+//! Giving money back: what operators ask for, how it is carried out, and what the payment provider tells of it.
+//!
+//! Not here: how much can be given back, and what the ledger says of it (`domain::rules`); when it is tried again
+//! (`collecting`).
+//! Holds: a refund is a row of the outbox before the provider hears of it, and is posted once, whoever tells first.
+
+use slotcast_core::time::WallTime;
+use tokio::time::timeout;
+
+use super::{
+    Actor, Answer, Idempotency, Scope, Service,
+    booking::{keep, kept, write},
+    operate::reason_of,
+    random,
+    retry::retry,
+};
+use crate::{
+    domain::{
+        effects::{Account, LedgerTransaction, PaymentKind, PaymentRequest, PaymentState},
+        rules::{self, Money},
+        words::{Amount, ReservationNumber},
+    },
+    limits::PAYMENT_WAIT_MAX,
+    payments::{Moved, PaymentError},
+    store::{Payment, Reads, Tx},
+};
+
+/// What is given back of a reservation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refunds {
+    /// Of which.
+    pub reservation: ReservationNumber,
+    /// What can still be given back, what waits left out.
+    pub left: Amount,
+    /// What was ever asked to be given back, oldest first, and how it stands.
+    pub asked: Vec<Payment>,
+}
+
+/// One reservation's money, as it was read.
+struct Books {
+    rows: Vec<Payment>,
+    payments: Vec<(PaymentRequest, PaymentState)>,
+    ledger: Vec<LedgerTransaction>,
+}
+
+impl Books {
+    async fn of(reads: &mut (dyn Reads + '_), number: ReservationNumber) -> Answer<Self> {
+        let rows = reads.payments_of(number).await?;
+        let payments = rows.iter().map(|row| (row.request.clone(), row.state)).collect();
+        let ledger = reads.ledger_of(number).await?;
+        Ok(Self { rows, payments, ledger })
+    }
+
+    fn money(&self) -> Money<'_> {
+        Money { payments: &self.payments, ledger: &self.ledger }
+    }
+
+    fn refunds(self, reservation: ReservationNumber) -> Refunds {
+        let left = self.money().left();
+        let is_refund = |row: &Payment| row.request.kind == PaymentKind::Refund;
+        Refunds { reservation, left, asked: self.rows.into_iter().filter(is_refund).collect() }
+    }
+}
+
+impl Service {
+    /// Gives `amount` of what a reservation cost back to its member; `None`: all that is left. It is done a moment
+    /// later; repeated with the same key, it is asked for once and shown as it stands then.
+    ///
+    /// - `reason`: one line, 1 to 200 characters; for the log and the payment's record.
+    ///
+    /// Refused: `Invalid`, `NothingToRefund`, `RefundTooLarge`, `KeyReused`.
+    pub async fn refund(
+        &self,
+        actor: &Actor,
+        number: ReservationNumber,
+        amount: Option<Amount>,
+        reason: &str,
+        idempotency: Option<Idempotency>,
+    ) -> Answer<Refunds> {
+        actor.need(Scope::Operate)?;
+        let reason = reason_of(reason)?;
+        // A commit may stand although its answer was lost: the next try must find that. No asker's key has a space.
+        let idempotency = match idempotency {
+            Some(asked) => asked,
+            None => Idempotency { key: format!("refund {}", random::token()?), request_hash: [0; 32] },
+        };
+        let refunds = retry(|| self.refund_once(actor, number, amount, reason, &idempotency)).await?;
+        self.committed();
+        Ok(refunds)
+    }
+
+    async fn refund_once(
+        &self,
+        actor: &Actor,
+        number: ReservationNumber,
+        amount: Option<Amount>,
+        reason: &str,
+        idempotency: &Idempotency,
+    ) -> Answer<Refunds> {
+        let now = self.now();
+        let mut tx = self.0.store.begin().await?;
+        let found = actor.own(tx.lock_reservation(number).await?)?;
+        let books = Books::of(tx.as_mut(), number).await?;
+        if kept(tx.as_mut(), actor, Some(idempotency)).await?.is_some() {
+            return Ok(books.refunds(number));
+        }
+        let effects = rules::refund(&found, books.money(), amount, reason)?;
+        write(tx.as_mut(), &effects).await?;
+        keep(tx.as_mut(), actor, Some(idempotency), number, now).await?;
+        let refunds = Books::of(tx.as_mut(), number).await?.refunds(number);
+        tx.commit().await?;
+        for payment in &effects.payments {
+            let (key, minor, by) = (payment.key.as_str(), payment.amount.minor(), actor.member);
+            tracing::info!(reservation = %number, payment = key, minor, reason, %by, "an operator gives money back");
+        }
+        Ok(refunds)
+    }
+
+    /// Asks the provider to give back what it collected. What was billed is credited in the ledger, and nobody is asked.
+    pub(super) async fn give_back(&self, refund: &PaymentRequest) -> Answer<Result<Moved, PaymentError>> {
+        let books = Books::of(self.0.store.read().await?.as_mut(), refund.reservation).await?;
+        let key = rules::capture_key(&refund.key);
+        let Some(taken) = books.rows.iter().find(|row| Some(row.request.key.as_str()) == key) else {
+            return Ok(Err(PaymentError::Declined("nobody knows what it is of".to_owned())));
+        };
+        if !books.money().is_collected(&taken.request) {
+            let reference = format!("credit-{}", refund.key);
+            return Ok(Ok(Moved { reference, is_collected: false }));
+        }
+        let reference = taken.reference.as_deref().unwrap_or_default();
+        let asking = self.0.payments.refund(&refund.key, reference, refund.amount);
+        let moved = timeout(PAYMENT_WAIT_MAX, asking).await;
+        Ok(moved.unwrap_or_else(|_| Err(PaymentError::Unavailable("no answer in time".to_owned()))))
+    }
+}
+
+/// What the ledger must say of a refund that was just done.
+pub(super) async fn given_back(
+    tx: &mut (dyn Tx + '_),
+    refund: &PaymentRequest,
+    now: WallTime,
+) -> Answer<Vec<LedgerTransaction>> {
+    let books = Books::of(tx, refund.reservation).await?;
+    Ok(rules::given_back(refund, books.money(), now).into_iter().collect())
+}
+
+/// The provider says how much of `taking` was given back in all, by whomever.
+pub(super) async fn note_refunded(
+    tx: &mut (dyn Tx + '_),
+    taking: &Payment,
+    in_all: Amount,
+    now: WallTime,
+) -> Answer<()> {
+    let ledger = tx.ledger_of(taking.request.reservation).await?;
+    match rules::refunded(&taking.request, in_all, Account::Cash, &ledger, now) {
+        Some(entry) => Ok(tx.settle_payment(taking, &[entry]).await?),
+        None => Ok(()),
+    }
+}
