@@ -18,6 +18,7 @@ mod openapi;
 mod operator;
 mod problem;
 mod programs;
+mod refunds;
 mod reservation;
 mod reservations;
 mod shape;
@@ -133,6 +134,7 @@ fn routes() -> OpenApiRouter<Api> {
         .merge(live::routes())
         .merge(programs::routes())
         .merge(operator::routes())
+        .merge(refunds::routes())
         .routes(routes!(document))
         .routes(routes!(documentation))
         .routes(routes!(problem_kind))

@@ -181,6 +181,7 @@ const LINKS: &[(&str, &[&str])] = &[
             "viewers",
             "kick_link",
             "operator_cancel",
+            "refund",
         ],
     ),
 ];
