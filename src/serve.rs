@@ -38,6 +38,8 @@ const LINKS_GOODBYE_MAX: Duration = Duration::from_secs(1);
 const RESERVATIONS_CLOSE_MAX: Duration = Duration::from_secs(5);
 /// How urgent a booking is (nice level): less than media.
 const BOOKING_NICENESS: i32 = 10;
+/// A media thread's turns; the shortest that the kernel gives.
+const MEDIA_TURN: Duration = Duration::from_micros(100);
 /// Threads for HTTP and the reservation side.
 const CONTROL_THREADS: usize = 2;
 
@@ -81,9 +83,13 @@ impl Server {
         // First what is quick to refuse, so that a wrong port is found before anyone is served.
         let http = config.http.listen.map(http::bind).transpose()?;
         let guesses = Arc::new(Guesses::new(config.viewers.guesses));
-        let (fanout, feeds) =
-            Fanout::start(fanout_config(&config), Arc::clone(&programs), guesses, Arc::clone(&clock))?;
-        let ingest = Ingest::start(ingest_config(&config), Arc::clone(&programs), feeds, Arc::clone(&clock))?;
+        let (fanout, ingest) = with_short_turns(|| {
+            let (fanout, feeds) =
+                Fanout::start(fanout_config(&config), Arc::clone(&programs), guesses, Arc::clone(&clock))?;
+            let ingest =
+                Ingest::start(ingest_config(&config), Arc::clone(&programs), feeds, Arc::clone(&clock))?;
+            io::Result::Ok((fanout, ingest))
+        })?;
         let ingest = Arc::new(ingest);
         let http_address = http.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
         let addresses = addresses_of(&config, &fanout, &ingest, http_address);
@@ -369,6 +375,20 @@ fn open_reservations(
     let opened = std::thread::scope(|scope| scope.spawn(open).join());
     let panicked = |_| Err(io::Error::other("opening the reservation side panicked; see the log"));
     opened.unwrap_or_else(panicked).map(Some)
+}
+
+/// Lets the threads that `start` starts have short turns: when media comes, they do not wait for the end of a turn of
+/// whatever else has the core.
+fn with_short_turns<T>(start: impl FnOnce() -> T) -> T {
+    let set = |turn| {
+        if let Err(error) = slotcast_fanout::sys::set_turn(turn) {
+            tracing::debug!(%error, "the turns of the media threads have their usual length");
+        }
+    };
+    set(MEDIA_TURN);
+    let started = start();
+    set(Duration::ZERO);
+    started
 }
 
 /// Lowers this thread's priority: who books waits a moment rather than who watches.

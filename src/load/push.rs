@@ -26,7 +26,7 @@ use slotcast_core::{
 use slotcast_rtsp::client::TransportPolicy;
 
 use super::{
-    cpu::pin,
+    cpu::{pin, take_short_turns},
     histogram::Histogram,
     shape::{Part, Shape, monotonic_nanos, stamp_video},
     view::Percentiles,
@@ -211,6 +211,7 @@ impl Args {
 /// A URL, file or core that is not there; a stream that did not stay on air.
 pub fn run(args: &Args) -> io::Result<()> {
     let config = args.config()?;
+    take_short_turns();
     if let Some(core) = args.core {
         // Inherited by every thread from here on.
         pin(core)?;

@@ -23,7 +23,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use self::queueing::Queueing;
 pub use self::report::{Count, Group, Percentiles, Refused, ServerUse, ToolUse, ViewReport};
 use super::{
-    cpu::{ProcessUse, pin, resident_bytes},
+    cpu::{ProcessUse, pin, resident_bytes, take_short_turns},
     shape::monotonic_nanos,
 };
 use crate::tools::{
@@ -180,6 +180,7 @@ impl Args {
 /// A URL, core or process that is not there; nobody could connect; the file cannot be written.
 pub fn run(args: &Args) -> io::Result<()> {
     let config = args.config()?;
+    take_short_turns();
     if let Some(core) = args.core {
         // Inherited by every thread from here on.
         pin(core)?;
