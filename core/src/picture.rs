@@ -2,7 +2,7 @@
 //!
 //! Owns: [`picture_size`], the only place that decodes a parameter set. For people, never for a decision.
 //! Refuses: what breaks off, counts beyond what the standards allow, a picture of no size. No work beyond
-//! [`PARAMETER_SET_BYTES_MAX`](crate::keyframe::PARAMETER_SET_BYTES_MAX) bytes.
+//! [`PARAMETER_SET_BYTES_MAX`] bytes.
 
 use crate::{
     keyframe::{PARAMETER_SET_BYTES_MAX, unescaped},
