@@ -294,7 +294,11 @@ fn audit_told(seen: &Seen, told: &[Told], wrong: &mut Vec<String>) {
         let is_right = (!told.is_accepted || !item["terms_accepted_at"].is_null())
             && (!told.is_confirmed || !item["confirmed_at"].is_null() && stands)
             && (told.may_be_confirmed || item["confirmed_at"].is_null())
-            && told.cancelled.as_deref().is_none_or(|told| told == state && told.starts_with("cancelled"))
+            && told.cancelled.as_deref().is_none_or(|answered| {
+                let ran_out =
+                    ["cancelled_terms_not_accepted", "cancelled_not_reconfirmed"].contains(&answered);
+                answered == state && (answered == "cancelled_member" || ran_out && !told.is_confirmed)
+            })
             && (told.may_be_cancelled || state != "cancelled_member");
         if !is_right {
             wrong.push(format!("not as it was answered: {told:?} {item}"));

@@ -2,9 +2,9 @@
 //!
 //! Owns: looking into RTP payloads as far as their type fields, one room per payload format.
 //! Refuses: nothing. A payload that breaks off early keeps the flags of what stood before the break.
-//! Not here: which packet the access unit began with (`log` goes back to the first one with the same timestamp).
-//! Not here: what parameter sets tell (`picture`).
-//! Holds: they are kept as bytes, never above [`PARAMETER_SET_BYTES_MAX`].
+//! Not here: which packet the access unit began with (`log` goes back to the first one with the same timestamp),
+//! what parameter sets tell (`picture`).
+//! Holds: parameter sets are kept as bytes, never above [`PARAMETER_SET_BYTES_MAX`].
 
 mod av1;
 mod h264;
