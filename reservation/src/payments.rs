@@ -12,14 +12,15 @@ use async_trait::async_trait;
 
 use crate::domain::{
     effects::PaymentKind,
-    member::Card,
+    member::{Card, CardQuestion},
     words::{Amount, Currency, Email, MemberNumber, ReservationNumber},
 };
 
 /// A payment method that a member wants to register.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NewCard {
-    /// What the provider's own form gave: for Stripe a PaymentMethod ID (`pm_…`). Ignored by `invoice`.
+    /// What the provider's own form gave: for Stripe a PaymentMethod ID (`pm_…`), or the
+    /// [`reference`](CardQuestion::reference) of a question that the member has answered. Ignored by `invoice`.
     pub token: String,
     /// Whose.
     pub member: MemberNumber,
@@ -33,6 +34,16 @@ impl fmt::Debug for NewCard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "NewCard(member {})", self.member)
     }
+}
+
+/// What checking a card came to, where it was not declined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CardCheck {
+    /// It can be charged later; what may be stored of it.
+    Kept(Card),
+    /// The card company wants to ask the member first. Nothing is to be stored: once the question is answered, the card
+    /// is checked again with its reference as [`NewCard::token`].
+    Ask(CardQuestion),
 }
 
 /// One movement of money, as the provider is asked for it.
@@ -119,8 +130,8 @@ pub enum Noticed {
 /// A way to take money.
 #[async_trait]
 pub trait Payments: Send + Sync + fmt::Debug {
-    /// Checks the card with the provider and keeps it there for later. Returns what may be stored.
-    async fn check_card(&self, card: &NewCard) -> Result<Card, PaymentError>;
+    /// Checks the card with the provider and keeps it there for later.
+    async fn check_card(&self, card: &NewCard) -> Result<CardCheck, PaymentError>;
     /// Does one movement; see [`Movement::key`].
     async fn move_money(&self, movement: &Movement) -> Result<Moved, PaymentError>;
     /// Gives back what a collected movement brought, or a part of it; needs no card. `key` as in [`Movement::key`],

@@ -18,11 +18,11 @@ use std::{
 use slotcast_reservation::{
     domain::{
         effects::PaymentKind,
-        member::Card,
+        member::{Card, CardQuestion},
         words::{Amount, MemberNumber, ReservationNumber},
     },
     payments::{
-        Movement, NewCard, Noticed, PaymentError, Payments,
+        CardCheck, Movement, NewCard, Noticed, PaymentError, Payments,
         stripe::{Stripe, StripeSettings},
     },
 };
@@ -121,14 +121,37 @@ impl LocalStripe {
         answer["id"].as_str().unwrap().to_owned()
     }
 
-    async fn register(&self, number: &str) -> Result<Card, PaymentError> {
+    async fn register(&self, number: &str) -> Result<CardCheck, PaymentError> {
+        self.check(5, &self.card_entry(number)).await
+    }
+
+    async fn check(&self, member: i64, token: &str) -> Result<CardCheck, PaymentError> {
         let card = NewCard {
-            token: self.card_entry(number),
-            member: MemberNumber(5),
+            token: token.to_owned(),
+            member: MemberNumber(member),
             email: "taro@example.com".parse().unwrap(),
             name: "Yamada & 太郎 [x]".to_owned(),
         };
         self.stripe().check_card(&card).await
+    }
+
+    async fn card(&self, number: &str) -> Card {
+        kept(self.register(number).await)
+    }
+
+    async fn question(&self, number: &str) -> CardQuestion {
+        match self.register(number).await {
+            Ok(CardCheck::Ask(question)) => question,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[track_caller]
+fn kept(check: Result<CardCheck, PaymentError>) -> Card {
+    match check {
+        Ok(CardCheck::Kept(card)) => card,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -148,24 +171,48 @@ fn movement(card: &Card, kind: PaymentKind, key: &str, hold: Option<&str>) -> Mo
 #[tokio::test]
 async fn cards_are_checked_before_they_are_kept() {
     let Some(provider) = LocalStripe::start() else { return };
-    let card = provider.register("4242424242424242").await.unwrap();
+    let card = provider.card("4242424242424242").await;
     let (customer, method) = card.token.split_once(':').unwrap();
     assert!(customer.starts_with("cus_") && method.starts_with("pm_"), "{}", card.token);
     assert_eq!(
         (card.brand.as_str(), card.last_four.as_str(), card.expires),
         ("visa", "4242", Some((2031, 11)))
     );
-    for declined in ["4000000000000002", "4000002500003155"] {
-        let error = provider.register(declined).await.unwrap_err();
-        assert!(matches!(error, PaymentError::Declined(_)), "{declined}: {error}");
+    let error = provider.register("4000000000000002").await.unwrap_err();
+    assert!(matches!(error, PaymentError::Declined(_)), "{error}");
+    for unknown in ["pm_unknown", "seti_unknown"] {
+        let error = provider.check(5, unknown).await.unwrap_err();
+        assert!(matches!(error, PaymentError::Declined(_)), "{unknown}: {error}");
     }
-    let unknown = NewCard {
-        token: "pm_unknown".to_owned(),
-        member: MemberNumber(5),
-        email: "taro@example.com".parse().unwrap(),
-        name: "Taro".to_owned(),
-    };
-    let error = provider.stripe().check_card(&unknown).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_card_whose_company_asks_is_kept_once_the_member_has_answered() {
+    let Some(provider) = LocalStripe::start() else { return };
+    let question = provider.question("4000000000003220").await;
+    assert!(question.reference.starts_with("seti_"), "{question:?}");
+    assert!(!format!("{question:?}").contains(&question.client_secret), "{question:?}");
+    let still = provider.check(5, &question.reference).await;
+    assert_eq!(still, Ok(CardCheck::Ask(question.clone())));
+    // What the provider's own form in the browser does once the card's company is content.
+    let path = format!("/v1/setup_intents/{}/confirm", question.reference);
+    provider.post(&path, &format!("client_secret={}", question.client_secret));
+    let foreign = provider.check(6, &question.reference).await.unwrap_err();
+    assert!(matches!(foreign, PaymentError::Declined(_)), "{foreign}");
+    let card = kept(provider.check(5, &question.reference).await);
+    assert_eq!((card.last_four.as_str(), card.expires), ("3220", Some((2031, 11))));
+    // localstripe's cards of that kind ask at every payment, answered or not.
+    let hold = movement(&card, PaymentKind::Authorise, "a", None);
+    let error = provider.stripe().move_money(&hold).await.unwrap_err();
+    assert!(matches!(&error, PaymentError::Declined(why) if why.contains("wants to ask")), "{error}");
+}
+
+#[tokio::test]
+async fn a_question_that_was_called_off_keeps_no_card() {
+    let Some(provider) = LocalStripe::start() else { return };
+    let question = provider.question("4000002760003184").await;
+    provider.post(&format!("/v1/setup_intents/{}/cancel", question.reference), "");
+    let error = provider.check(5, &question.reference).await.unwrap_err();
     assert!(matches!(error, PaymentError::Declined(_)), "{error}");
 }
 
@@ -173,7 +220,7 @@ async fn cards_are_checked_before_they_are_kept() {
 async fn a_hold_is_captured_once_and_given_back() {
     let Some(provider) = LocalStripe::start() else { return };
     let stripe = provider.stripe();
-    let card = provider.register("4242424242424242").await.unwrap();
+    let card = provider.card("4242424242424242").await;
     let held = stripe.move_money(&movement(&card, PaymentKind::Authorise, "a", None)).await.unwrap();
     assert!(held.reference.starts_with("pi_") && !held.is_collected, "{held:?}");
     let capture = movement(&card, PaymentKind::Capture, "c", Some(&held.reference));
@@ -206,7 +253,7 @@ async fn a_hold_is_captured_once_and_given_back() {
 async fn a_released_hold_stays_released_and_a_late_capture_charges_anew() {
     let Some(provider) = LocalStripe::start() else { return };
     let stripe = provider.stripe();
-    let card = provider.register("4242424242424242").await.unwrap();
+    let card = provider.card("4242424242424242").await;
     let held = stripe.move_money(&movement(&card, PaymentKind::Authorise, "a", None)).await.unwrap();
     let release = movement(&card, PaymentKind::Release, "r", Some(&held.reference));
     for _ in 0..2 {
@@ -221,7 +268,7 @@ async fn a_released_hold_stays_released_and_a_late_capture_charges_anew() {
 async fn a_card_that_is_declined_later_is_declined() {
     let Some(provider) = LocalStripe::start() else { return };
     let stripe = provider.stripe();
-    let card = provider.register("4000000000000341").await.unwrap();
+    let card = provider.card("4000000000000341").await;
     for kind in [PaymentKind::Authorise, PaymentKind::Capture] {
         let error = stripe.move_money(&movement(&card, kind, kind.name(), None)).await.unwrap_err();
         assert_eq!(error, PaymentError::Declined("Your card was declined.".to_owned()));
@@ -267,7 +314,7 @@ async fn webhooks_are_believed_by_their_signature() {
     let (address, webhooks) = listen();
     let form = format!("url=http://{address}/&secret={WEBHOOK_SECRET}&events[]=payment_intent.succeeded");
     provider.post("/_config/webhooks/one", &form);
-    let card = provider.register("4242424242424242").await.unwrap();
+    let card = provider.card("4242424242424242").await;
     let taken = stripe.move_money(&movement(&card, PaymentKind::Capture, "x", None)).await.unwrap();
     let (signature, body) = webhooks.recv_timeout(PATIENCE).unwrap();
     let signed_at: i64 = signature

@@ -50,6 +50,21 @@ impl fmt::Debug for Card {
     }
 }
 
+/// What a card's company wants to ask a member before it agrees to the card (3-D Secure).
+#[derive(Clone, PartialEq, Eq)]
+pub struct CardQuestion {
+    /// What the payment provider knows it by.
+    pub reference: String,
+    /// Opens it in the provider's own form. The member's alone: never logged, never kept.
+    pub client_secret: String,
+}
+
+impl fmt::Debug for CardQuestion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CardQuestion({})", self.reference)
+    }
+}
+
 /// A registered person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {

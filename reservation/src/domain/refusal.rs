@@ -5,7 +5,7 @@
 
 use slotcast_core::{time::WallTime, words::ChannelNumber};
 
-use super::words::Amount;
+use super::{member::CardQuestion, words::Amount};
 
 /// One thing that is wrong with what was filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,6 +113,10 @@ pub enum Refusal {
         /// What the provider says, for the member.
         reason: String,
     },
+    /// The card's company wants to ask the member first.
+    CardQuestion(CardQuestion),
+    /// The card's company wants to ask whoever registers, which it can do once there is a member.
+    RegisterFirst,
     /// The payment provider cannot be reached, or is slow; nothing was charged.
     PaymentUnavailable,
     /// The member has no payment method.

@@ -134,8 +134,9 @@ struct PremiumBody {
     /// Facsimile.
     #[schema(pattern = "@phone", min_length = 3, max_length = 40)]
     fax: Option<String>,
-    /// What the payment company's own form gave for the card (for Stripe `pm_…`), letters, digits, '_' or '-'. Never a
-    /// card number. Where the operator bills, it may be left out.
+    /// What the payment company's own form gave for the card (for Stripe `pm_…`), or `setup_intent` of a question that
+    /// was answered (`seti_…`): letters, digits, '_' or '-'. Never a card number. Where the operator bills, it may be
+    /// left out.
     #[serde(default)]
     #[schema(pattern = "@card-token", max_length = 255)]
     card_token: String,
@@ -264,12 +265,14 @@ pub(super) fn shown(member: &Member) -> Response {
 /// Register
 ///
 /// A general member may watch; with `premium` the member may also reserve. Every item that is missing or wrong is
-/// named, all at once.
+/// named, all at once. Where the card company wants to ask whoever owns the card (3-D Secure), nothing is registered
+/// and 402 `register-first` says so: register without `premium`, then use `PUT /me/premium`.
 #[utoipa::path(post, path = "/members", tag = "Members", operation_id = "register",
     request_body = RegistrationBody,
     responses((status = 201, description = "Registered: log in now.", body = MemberBody)),
     extensions(("x-slotcast" = json!({ "problems":
-        ["user-id-taken", "email-taken", "payment-declined", "payment-unavailable", "too-many"] }))))]
+        ["user-id-taken", "email-taken", "payment-declined", "register-first", "payment-unavailable",
+         "too-many"] }))))]
 async fn register(State(api): State<Api>, Client(client): Client, body: Body<RegistrationBody>) -> Answer {
     let body = body.value;
     let registration = service::Registration {
@@ -477,13 +480,16 @@ async fn change_password(
 
 /// Become a premium member
 ///
-/// Or replace a premium member's contact and card. The card is checked first.
+/// Or replace a premium member's contact and card. The card is checked first. Where the card company wants to ask the
+/// member (3-D Secure), nothing is changed, and 402 `card-question` holds `setup_intent` and `client_secret`: the
+/// payment company's form (with Stripe `stripe.handleNextAction({clientSecret})`) asks, then the same request comes
+/// again with `setup_intent` as `card_token`. While it is not answered, the answer is the same problem.
 #[utoipa::path(put, path = "/me/premium", tag = "My account", operation_id = "upgrade",
     request_body = PremiumBody,
     responses((status = 200, description = "As the member is from now on.", body = MemberBody,
         headers(("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "account",
-        "problems": ["payment-declined", "payment-unavailable", "too-many"] }))))]
+        "problems": ["payment-declined", "card-question", "payment-unavailable", "too-many"] }))))]
 async fn upgrade(State(api): State<Api>, caller: Caller, body: Body<PremiumBody>) -> Answer {
     Ok(shown(&api.service().upgrade(&caller.actor, body.value.into()).await?))
 }

@@ -5,6 +5,8 @@
 //! Holds: 422 says that the request does not fit its schema, 409 that it fits and still cannot be now; what went wrong
 //! inside is for the log and never in the text.
 
+use std::fmt;
+
 use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -54,6 +56,12 @@ kinds! {
         "Check both and try again; after several tries, wait a while.";
     PAYMENT_DECLINED "payment-declined" 402 "The payment was declined"
         "Ask the card's company, or register another card with PUT /api/v1/me/premium, and try again.";
+    CARD_QUESTION "card-question" 402 "The card company wants to ask you"
+        "Open the payment company's own form with `client_secret` and answer; then send the same request again with \
+         `setup_intent` as its `card_token`.";
+    REGISTER_FIRST "register-first" 402 "The card company wants to ask you, and asks only members"
+        "Register without `premium` and log in; then send what was in `premium` to PUT /api/v1/me/premium, whose \
+         answer holds the question.";
     CSRF "csrf" 403 "The request does not show that it comes from our own page"
         "Send the `csrf_token` of the log-in as `X-CSRF-Token`, from our own pages; or use a bearer token.";
     BLOCKED "blocked" 403 "The member is shut out"
@@ -138,12 +146,18 @@ kinds! {
 }
 
 /// An answer that says no, why, and what to do next.
-#[derive(Debug)]
 pub(super) struct Problem {
     kind: &'static Kind,
     detail: String,
     members: Map<String, Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Without its members: one may be a secret of whoever asked.
+impl fmt::Debug for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Problem({} {}: {})", self.kind.status, self.kind.code, self.detail)
+    }
 }
 
 /// What handlers come back with.
@@ -359,6 +373,16 @@ fn course(refusal: Refusal) -> Problem {
         Refusal::PaymentDeclined { reason } => {
             Problem::new(PAYMENT_DECLINED, format!("The payment company says: {reason}"))
         }
+        Refusal::CardQuestion(question) => Problem::new(
+            CARD_QUESTION,
+            "The card is not registered yet: its company asks you for a confirmation.",
+        )
+        .with("setup_intent", question.reference)
+        .with("client_secret", question.client_secret),
+        Refusal::RegisterFirst => Problem::new(
+            REGISTER_FIRST,
+            "Nothing was registered: this card's company asks for a confirmation.",
+        ),
         Refusal::PaymentUnavailable => {
             Problem::new(PAYMENT_UNAVAILABLE, "The payment company does not answer.").retry_after(60)
         }
@@ -420,6 +444,12 @@ pub(super) struct ProblemBody {
     /// Seconds to wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<u64>,
+    /// Of `card-question`: the question's name, for `card_token` once it is answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    setup_intent: Option<String>,
+    /// Of `card-question`: opens the question in the payment company's own form. Keep it nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret: Option<String>,
 }
 
 /// One item that is missing or wrong.
@@ -430,4 +460,25 @@ pub(super) struct FieldBody {
     field: String,
     /// What would be right.
     expected: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::member::CardQuestion;
+
+    #[test]
+    fn a_secret_is_in_the_answer_and_nowhere_else() {
+        let refusal = Refusal::CardQuestion(CardQuestion {
+            reference: "seti_1".to_owned(),
+            client_secret: "seti_1_secret_2".to_owned(),
+        });
+        let error = ServiceError::from(refusal.clone());
+        let problem = Problem::from(refusal);
+        assert_eq!(problem.body()["client_secret"], "seti_1_secret_2");
+        for text in [error.to_string(), format!("{error:?}"), format!("{problem:?}"), problem.detail.clone()]
+        {
+            assert!(!text.contains("secret_2"), "{text}");
+        }
+    }
 }

@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 
-use super::{Moved, Movement, NewCard, Notice, PaymentError, Payments};
+use super::{CardCheck, Moved, Movement, NewCard, Notice, PaymentError, Payments};
 use crate::domain::{effects::PaymentKind, member::Card, words::Amount};
 
 /// What [`Card::brand`] is for members who are billed.
@@ -17,8 +17,9 @@ pub struct Invoice;
 
 #[async_trait]
 impl Payments for Invoice {
-    async fn check_card(&self, _: &NewCard) -> Result<Card, PaymentError> {
-        Ok(Card { token: String::new(), brand: BRAND.to_owned(), last_four: String::new(), expires: None })
+    async fn check_card(&self, _: &NewCard) -> Result<CardCheck, PaymentError> {
+        let (token, last_four) = (String::new(), String::new());
+        Ok(CardCheck::Kept(Card { token, brand: BRAND.to_owned(), last_four, expires: None }))
     }
 
     async fn move_money(&self, movement: &Movement) -> Result<Moved, PaymentError> {
@@ -60,7 +61,8 @@ mod tests {
             email: "taro@example.com".parse().unwrap(),
             name: "Taro".to_owned(),
         };
-        let card = Invoice.check_card(&new).await.unwrap();
+        let checked = Invoice.check_card(&new).await.unwrap();
+        let CardCheck::Kept(card) = checked else { panic!("{checked:?}") };
         assert_eq!((card.brand.as_str(), card.token.as_str(), card.last_four.as_str()), (BRAND, "", ""));
         for kind in [PaymentKind::Authorise, PaymentKind::Capture, PaymentKind::Release] {
             let movement = Movement {

@@ -24,10 +24,9 @@ use self::{
     token::{KeptToken, is_name},
     transport::{Ask, Transport},
 };
-use super::{Moved, Movement, NewCard, Notice, PaymentError, Payments};
+use super::{CardCheck, Moved, Movement, NewCard, Notice, PaymentError, Payments};
 use crate::domain::{
     effects::PaymentKind,
-    member::Card,
     words::{Amount, Currency, ReservationNumber},
 };
 
@@ -146,7 +145,7 @@ impl Stripe {
 
 #[async_trait]
 impl Payments for Stripe {
-    async fn check_card(&self, card: &NewCard) -> Result<Card, PaymentError> {
+    async fn check_card(&self, card: &NewCard) -> Result<CardCheck, PaymentError> {
         self.within_time(self.keep_card(card)).await
     }
 

@@ -7,13 +7,13 @@ use tokio::time::timeout;
 use super::{Actor, Answer, Scope, Service, budget::one_address, password, random, retry::retry};
 use crate::{
     domain::{
-        member::{Card, Contact, Member, MemberKind, PasswordHash},
+        member::{Contact, Member, MemberKind, PasswordHash},
         refusal::{FieldProblem, Refusal},
         rules,
         words::{Email, Language, MemberNumber, UserId, WordError},
     },
     limits::PAYMENT_WAIT_MAX,
-    payments::{NewCard, PaymentError},
+    payments::{CardCheck, NewCard, PaymentError},
     settings::seal::check_recipient,
 };
 
@@ -93,14 +93,18 @@ impl Service {
     /// Registers a member. A premium member's card is checked before anything is kept.
     ///
     /// Refused: `Invalid` with each item that is missing or wrong, `UserIdTaken`, `EmailTaken`, `PaymentDeclined`,
-    /// `PaymentUnavailable`, `TooMany` (from one address).
+    /// `RegisterFirst`, `PaymentUnavailable`, `TooMany` (from one address).
     pub async fn register(&self, registration: Registration, client: IpAddr) -> Answer<Member> {
         let blank = self.blank_member(&registration)?;
         // Whether an address is a member's is told, but not to those who ask for many.
         self.0.tries.register.take(&one_address(client), (self.0.clock)().mono)?;
         self.check_unique(&blank).await?;
         let card = match &registration.premium {
-            Some(premium) => Some(self.check_card(&blank, &premium.card_token).await?),
+            Some(premium) => match self.check_card(&blank, &premium.card_token).await? {
+                CardCheck::Kept(card) => Some(card),
+                // An answer is taken from the member who was asked, and there is none yet.
+                CardCheck::Ask(_) => return Err(Refusal::RegisterFirst.into()),
+            },
             None => None,
         };
         let password_hash = self.0.passwords.hash(&registration.password).await?;
@@ -164,7 +168,7 @@ impl Service {
         }
     }
 
-    async fn check_card(&self, member: &Member, token: &str) -> Answer<Card> {
+    async fn check_card(&self, member: &Member, token: &str) -> Answer<CardCheck> {
         let card = NewCard {
             token: token.to_owned(),
             member: member.number,
@@ -173,7 +177,7 @@ impl Service {
         };
         let checked = timeout(PAYMENT_WAIT_MAX, self.0.payments.check_card(&card)).await;
         match checked {
-            Ok(Ok(card)) => Ok(card),
+            Ok(Ok(check)) => Ok(check),
             Ok(Err(PaymentError::Declined(reason))) => Err(Refusal::PaymentDeclined { reason }.into()),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "a card could not be checked");
@@ -185,7 +189,10 @@ impl Service {
 
     /// Makes a general member a premium one, or replaces a premium member's contact and card.
     ///
-    /// Refused: `Invalid`, `PaymentDeclined`, `PaymentUnavailable`, `TooMany`.
+    /// Where the card's company wants to ask the member, nothing is changed: the same comes again once that is done,
+    /// with the question's reference as the card's token.
+    ///
+    /// Refused: `Invalid`, `PaymentDeclined`, `CardQuestion`, `PaymentUnavailable`, `TooMany`.
     pub async fn upgrade(&self, actor: &Actor, premium: Premium) -> Answer<Member> {
         actor.need(Scope::Account)?;
         let mut wrong = Vec::new();
@@ -195,7 +202,10 @@ impl Service {
         }
         let member = self.me(actor).await?;
         self.0.tries.card.take(&actor.member, (self.0.clock)().mono)?;
-        let card = self.check_card(&member, &premium.card_token).await?;
+        let card = match self.check_card(&member, &premium.card_token).await? {
+            CardCheck::Kept(card) => card,
+            CardCheck::Ask(question) => return Err(Refusal::CardQuestion(question).into()),
+        };
         let edit = |member: Member| Member {
             kind: MemberKind::Premium,
             contact: Some(contact.clone()),

@@ -25,7 +25,7 @@ use slotcast_reservation::{
     http::{HttpSettings, router},
     limits::{Budget, Budgets},
     mail::Folder,
-    payments::invoice::Invoice,
+    payments::{Payments, invoice::Invoice},
     service::{NewOperator, Provider, Service, Settings},
     settings,
     store::{Store, postgres::PostgresStore, sqlite::SqliteStore},
@@ -100,6 +100,7 @@ pub(crate) struct Wishes {
     pub(crate) base_url: Option<&'static str>,
     pub(crate) month_slots_max: u32,
     pub(crate) trusted_proxies: Vec<std::net::IpAddr>,
+    pub(crate) payments: Arc<dyn Payments>,
 }
 
 impl Default for Wishes {
@@ -110,6 +111,7 @@ impl Default for Wishes {
             base_url: None,
             month_slots_max: 1000,
             trusted_proxies: Vec::new(),
+            payments: Arc::new(Invoice),
         }
     }
 }
@@ -158,7 +160,7 @@ impl Server {
         let service = Service::new(
             store,
             vault.clone(),
-            Arc::new(Invoice),
+            Arc::clone(&wishes.payments),
             Arc::new(Folder::open(&directory.path().join("mail")).unwrap()),
             Arc::clone(&streaming) as Arc<dyn Streaming>,
             clock.clock(),

@@ -29,7 +29,7 @@ use slotcast_reservation::{
     },
     limits::{Budget, Budgets},
     mail::{Post, PostError},
-    payments::{Moved, Movement, NewCard, Notice, PaymentError, Payments},
+    payments::{CardCheck, Moved, Movement, NewCard, Notice, PaymentError, Payments},
     service::{Actor, Answer, Provider, Service, ServiceError, Settings},
     settings,
     store::{self, Page, Reads, Session, Store, StoreError, Stored, Tx},
@@ -205,16 +205,16 @@ impl FakePayments {
 
 #[async_trait]
 impl Payments for FakePayments {
-    async fn check_card(&self, card: &NewCard) -> Result<Card, PaymentError> {
+    async fn check_card(&self, card: &NewCard) -> Result<CardCheck, PaymentError> {
         match card.token.as_str() {
             "pm_declined" => Err(PaymentError::Declined("the card was declined".to_owned())),
             "pm_down" => Err(PaymentError::Unavailable("down".to_owned())),
-            token => Ok(Card {
+            token => Ok(CardCheck::Kept(Card {
                 token: token.to_owned(),
                 brand: "visa".to_owned(),
                 last_four: "4242".to_owned(),
                 expires: Some((2030, 12)),
-            }),
+            })),
         }
     }
 

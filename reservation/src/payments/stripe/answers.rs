@@ -44,11 +44,17 @@ pub(super) struct MethodCard {
     pub(super) exp_year: i16,
 }
 
-/// A SetupIntent.
+/// A SetupIntent. Its client secret is the member's alone: there is no `Debug`.
 #[derive(Deserialize)]
 pub(super) struct Setup {
     pub(super) id: String,
-    pub(super) status: String,
+    pub(super) status: Status,
+    pub(super) client_secret: Option<String>,
+    pub(super) customer: Option<String>,
+    pub(super) payment_method: Option<String>,
+    #[serde(default)]
+    pub(super) metadata: BTreeMap<String, String>,
+    pub(super) last_setup_error: Option<ErrorBody>,
 }
 
 /// A PaymentIntent.
@@ -62,7 +68,7 @@ pub(super) struct Intent {
     pub(super) last_payment_error: Option<ErrorBody>,
 }
 
-/// How far a PaymentIntent is.
+/// How far a PaymentIntent is, or a SetupIntent, which knows no `RequiresCapture`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Status {

@@ -4,6 +4,8 @@
 
 /// Longest name that Stripe gives.
 const NAME_BYTES_MAX: usize = 255;
+/// Stands in a client secret, after the name: a secret is never part of an address.
+const SECRET_MARK: &str = "_secret_";
 
 /// Whether `text` is a name that Stripe may have given: `prefix`, then letters, digits and `_`. Such a text can stand
 /// in a path.
@@ -38,24 +40,27 @@ fn passes_luhn(digits: &[u32]) -> bool {
     sum.is_multiple_of(10)
 }
 
-/// A PaymentMethod's name, `pm_…`, as the browser brings it.
+/// What the browser brings for a card.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct NewToken<'a>(&'a str);
+pub(super) enum NewToken<'a> {
+    /// A PaymentMethod's name, `pm_…`: the card form was filled in.
+    Method(&'a str),
+    /// A SetupIntent's name, `seti_…`: the card company's question was answered.
+    Setup(&'a str),
+}
 
 impl<'a> NewToken<'a> {
-    /// Errors: not a PaymentMethod; a text for the member, without the token.
+    /// Errors: neither of them; a text for the member, without the token.
     pub(super) fn parse(text: &'a str) -> Result<Self, &'static str> {
         if holds_card_number(text) {
             Err("That is a card number. Card numbers are never taken here: use the card form.")
         } else if is_name(text, "pm_") {
-            Ok(Self(text))
+            Ok(Self::Method(text))
+        } else if is_name(text, "seti_") && !text.contains(SECRET_MARK) {
+            Ok(Self::Setup(text))
         } else {
             Err("The card form did not answer as it should: fill it in again.")
         }
-    }
-
-    pub(super) const fn as_str(self) -> &'a str {
-        self.0
     }
 }
 
@@ -101,12 +106,27 @@ mod tests {
     }
 
     #[test]
-    fn only_payment_methods_are_tokens() {
+    fn only_card_entries_and_answered_questions_are_tokens() {
         for good in ["pm_card_visa", "pm_1MqLiJLkdIwHu7ixUEgbFdYF"] {
-            assert!(NewToken::parse(good).is_ok_and(|token| token.as_str() == good), "{good}");
+            assert!(NewToken::parse(good).is_ok_and(|token| token == NewToken::Method(good)), "{good}");
         }
+        let good = "seti_1MqLiJLkdIwHu7ixUEgbFdYF";
+        assert!(NewToken::parse(good).is_ok_and(|token| token == NewToken::Setup(good)));
         let long = format!("pm_{}", "x".repeat(NAME_BYTES_MAX));
-        for bad in ["", "pm_", "tok_visa", "pm_a/../b", "pm_a?b", "pm_a b", "pm_名", "card_1", &long] {
+        for bad in [
+            "",
+            "pm_",
+            "tok_visa",
+            "pm_a/../b",
+            "pm_a?b",
+            "pm_a b",
+            "pm_名",
+            "card_1",
+            &long,
+            "seti_",
+            "seti_1/x",
+            "seti_1_secret_2",
+        ] {
             assert!(NewToken::parse(bad).is_err(), "{bad}");
         }
         assert!(NewToken::parse("4242 4242 4242 4242").is_err_and(|why| why.contains("card number")));
