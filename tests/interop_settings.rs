@@ -27,6 +27,7 @@ use slotcast_reservation::{
     vault::{ReservationId, Vault},
 };
 use support::{
+    obs::Obs,
     players,
     process::Process,
     server::{Channel, Program, Server},
@@ -223,6 +224,40 @@ fn even_a_modems_class_carries_a_picture_and_speech() {
     check("28.8kbit/s", "ffmpeg", Task::FileEncode, Transport::Tcp, 15);
     check_both("28.8kbit/s", "ffmpeg", Task::TestSource, 15);
     check_both("28.8kbit/s", "gstreamer", Task::TestSource, 15);
+}
+
+/// OBS with the fields filled in: what it sends is watched for four seconds, and all of it must have gone on.
+#[track_caller]
+fn check_obs(class: &'static str, transport: Transport, tracks: [&str; 2], frames: u64) {
+    let server = server(class, None);
+    let settings = settings(&server, class, None);
+    let home = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let home = home.join(format!("obs-{class}-{}-{}", transport.name(), std::process::id()).replace('/', ""));
+    let form = settings.commands.obs.iter().find(|form| form.transport == transport).expect("such a form");
+    let mut obs = Obs::start(&form.fields, &home);
+    server.wait_on_air("stage", "");
+    let url = server.watch_url("stage");
+    assert_eq!(players::ffprobe_tracks(&url, PLAYS_WITHIN), tracks);
+    let options = ["-analyzeduration", "2000000"];
+    let viewer = players::ffmpeg_viewer(&url, Some(players::Lower::Tcp), Some(4), &options);
+    players::ffmpeg_seen(viewer, PLAYS_WITHIN).expect_frames(frames);
+    assert!(obs.program.is_running(), "OBS ended: {:#?}", obs.program.lines());
+    let dropped = server.metric(&["slotcast_ingest_packets_dropped"]);
+    assert_eq!(dropped, 0.0, "over the class:\n{}", server.metrics());
+    drop(obs);
+    std::fs::remove_dir_all(home).unwrap();
+}
+
+#[test]
+fn obs_sends_its_picture_within_2_mbits() {
+    check_obs("2Mbit/s", Transport::Tcp, ["h264,960,540", "aac"], 75);
+    check_obs("2Mbit/s", Transport::Udp, ["h264,960,540", "aac"], 75);
+}
+
+#[test]
+fn obs_sends_its_picture_within_a_modems_class() {
+    check_obs("64kbit/s", Transport::Tcp, ["h264,160,90", "opus"], 30);
+    check_obs("28.8kbit/s", Transport::Tcp, ["h264,128,72", "opus"], 15);
 }
 
 #[test]

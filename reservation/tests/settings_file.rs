@@ -140,6 +140,13 @@ fn a_class_too_small_for_any_encoder_gets_no_encoding_lines() {
 }
 
 #[test]
+fn a_class_without_room_for_a_picture_gets_no_fields_for_obs() {
+    let file = make(&reservation("Radio", "20kbit/s", None)).unwrap();
+    assert!(file.commands.obs.is_empty());
+    assert!(file.commands.broadcast.iter().any(|line| line.line.expose().contains("libopus")));
+}
+
+#[test]
 fn the_files_name_is_the_reservations() {
     assert_eq!(file_name(ReservationNumber(42)), "slotcast-42.json.age");
 }

@@ -8,6 +8,7 @@
 pub(crate) mod api;
 pub(crate) mod dialogue;
 pub(crate) mod feeder;
+pub(crate) mod obs;
 pub(crate) mod players;
 pub(crate) mod process;
 pub(crate) mod provider;

@@ -155,6 +155,17 @@ pub(crate) fn ffprobe_seen(url: &str, lower: Lower, seconds: u32) -> Seen {
     seen
 }
 
+/// What ffprobe finds in the stream, a line a track: `h264,640,360`, `aac`.
+#[track_caller]
+pub(crate) fn ffprobe_tracks(url: &str, limit: Duration) -> Vec<String> {
+    let mut command = Command::new("ffprobe");
+    command.args(["-hide_banner", "-loglevel", "error", "-rtsp_transport", "tcp"]);
+    command.args(["-show_entries", "stream=codec_name,width,height", "-of", "csv=p=0", url]);
+    let finished = Process::spawn("ffprobe", &mut command).wait(limit);
+    assert!(finished.status.success(), "{}", finished.text());
+    finished.lines.iter().map(|line| line.text.trim_end_matches(',').to_owned()).collect()
+}
+
 /// GStreamer's rtspsrc plays until it is interrupted or the server ends it. `properties` are those of rtspsrc, such as
 /// `user-id=…`.
 #[track_caller]

@@ -133,7 +133,10 @@ impl Commands {
                     let source = ffmpeg_source(plan, of.title, transport, &url);
                     broadcast.push(line("ffmpeg", Task::TestSource, source));
                     broadcast.push(line("gstreamer", Task::TestSource, gstreamer(plan, transport, &url)));
-                    let fields = obs_fields(plan, transport, &url);
+                }
+                // OBS sends no sound without a picture.
+                if let Some(EncoderPlan { video: Some(video), audio }) = of.plan {
+                    let fields = obs_fields(video, audio, transport, &url);
                     obs.push(ObsForm { access: access.name.clone(), transport, fields });
                 }
             }
@@ -247,36 +250,42 @@ fn gstreamer(plan: EncoderPlan, transport: Transport, url: &str) -> Words {
         .word(format!("location={url}"))
 }
 
-/// The labels of OBS 30, Settings → Output, Output Mode Advanced, tab Recording.
-fn obs_fields(plan: EncoderPlan, transport: Transport, url: &str) -> Vec<Field> {
+/// The least that OBS takes as *Audio Bitrate*, in bits per second; less is said in the encoder's own settings.
+const OBS_AUDIO_MIN: u64 = 32_000;
+
+/// The labels of OBS 29, Settings → Output, Output Mode Advanced, tab Recording; the last one is under Video.
+fn obs_fields(video: VideoPlan, audio: AudioPlan, transport: Transport, url: &str) -> Vec<Field> {
     let field = |name: &str, value: String| Field { name: name.to_owned(), value: Secret::new(value) };
+    let kbits = video.bits_per_second / 1_000;
     let mut fields = vec![
         field("Type", "Custom Output (FFmpeg)".into()),
         field("FFmpeg Output Type", "Output to URL".into()),
         field("File path or URL", url.to_owned()),
         field("Container Format", "rtsp".into()),
-        field("Muxer Settings", format!("rtsp_transport={}", transport.name())),
+        field("Muxer Settings (if any)", format!("rtsp_transport={}", transport.name())),
+        field("Video Bitrate", format!("{kbits} Kbps")),
+        field("Keyframe interval (frames)", video.key_frame_interval().to_string()),
+        field("Rescale Output", format!("{}x{}", video.width, video.height)),
+        // Without it OBS offers MPEG-4 and AAC alone with this container.
+        field("Show all codecs (even if potentially incompatible)", "yes".into()),
+        field("Video Encoder", "libx264".into()),
+        field(
+            "Video Encoder Settings (if any)",
+            format!("preset=veryfast tune=zerolatency maxrate={kbits}k bufsize={kbits}k"),
+        ),
+        field("Audio Bitrate", format!("{} Kbps", audio.bits_per_second.max(OBS_AUDIO_MIN) / 1_000)),
     ];
-    if let Some(video) = plan.video {
-        let kbits = video.bits_per_second / 1_000;
-        fields.extend([
-            field("Video Bitrate", format!("{kbits} Kbps")),
-            field("Keyframe interval (frames)", video.key_frame_interval().to_string()),
-            field("Rescale Output", format!("{}x{}", video.width, video.height)),
-            field("Video Encoder", "libx264".into()),
+    match audio.codec {
+        AudioCodec::Opus => fields.extend([
+            field("Audio Encoder", "libopus".into()),
             field(
-                "Video Encoder Settings",
-                format!("preset=veryfast tune=zerolatency maxrate={kbits}k bufsize={kbits}k"),
+                "Audio Encoder Settings (if any)",
+                format!("b={} frame_duration=60", audio.bits_per_second),
             ),
-            field("Common FPS Values", video.frame_rate.to_string()),
-        ]);
+        ]),
+        AudioCodec::Aac => fields.push(field("Audio Encoder", "aac".into())),
     }
-    let encoder = match plan.audio.codec {
-        AudioCodec::Opus => "libopus",
-        AudioCodec::Aac => "aac",
-    };
-    fields.push(field("Audio Bitrate", format!("{} Kbps", plan.audio.bits_per_second / 1_000)));
-    fields.push(field("Audio Encoder", encoder.into()));
+    fields.push(field("Integer FPS Value", video.frame_rate.to_string()));
     fields
 }
 
