@@ -1,4 +1,6 @@
 //! `slotcast admin backup` and `restore`: the database with the key that belongs to it.
+//!
+//! Holds: a backup has its name, and a restored file its place, only once all of it is on the disk.
 
 use std::{
     fs::{self, DirBuilder, File, Permissions},
@@ -15,13 +17,35 @@ use crate::{
     reservations::{DATABASE_FILE, KEY_FILE, lock_data},
 };
 
+/// Saves into the directory `to`, which must not be there yet. It has that name only once it is whole.
 pub(super) async fn back_up(service: &Service, config: &Config, to: &Path) -> Outcome {
     let data = data_of(config)?;
-    DirBuilder::new().mode(0o700).create(to).map_err(|error| named(to, &error))?;
+    if to.exists() {
+        return Err(format!("{}: it is there already: name a new directory", to.display()).into());
+    }
+    let mut partial = to.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    DirBuilder::new().mode(0o700).create(&partial).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            let left = "a backup is being made, or one was broken off: then remove it";
+            io::Error::new(error.kind(), format!("{}: {left}", partial.display()))
+        }
+        _ => named(&partial, &error),
+    })?;
+    if let Err(error) = save(service, &data, &partial).await {
+        fs::remove_dir_all(&partial).map_err(|error| named(&partial, &error))?;
+        return Err(format!("{}: not saved: {error}", to.display()).into());
+    }
+    fs::rename(&partial, to).map_err(|error| named(to, &error))?;
+    println!("{}: database and key are saved; keep it as safe as the server itself", to.display());
+    Ok(())
+}
+
+async fn save(service: &Service, data: &Path, to: &Path) -> Outcome {
     service.store().back_up(&to.join(DATABASE_FILE)).await?;
     copy(&data.join(KEY_FILE), &to.join(KEY_FILE))?;
     File::open(to)?.sync_all()?;
-    println!("{}: database and key are saved; keep it as safe as the server itself", to.display());
     Ok(())
 }
 
@@ -43,6 +67,16 @@ pub(super) fn restore(config: &Config, from: &Path) -> Outcome {
         let text = format!("{}: an earlier restore left it: move it away first", there.display());
         return Err(text.into());
     }
+    // All of it is here before anything is moved.
+    let arrived = |name: &str| data.join(format!("{name}.restored"));
+    for name in [KEY_FILE, DATABASE_FILE] {
+        if let Err(error) = copy(&from.join(name), &arrived(name)) {
+            for half in [KEY_FILE, DATABASE_FILE].map(arrived).iter().filter(|half| half.exists()) {
+                fs::remove_file(half).map_err(|error| named(half, &error))?;
+            }
+            return Err(format!("nothing was restored: {error}").into());
+        }
+    }
     // The write-ahead log belongs to the old database: with the new one it would be read as its own.
     for name in [DATABASE_FILE, "slotcast.db-wal", "slotcast.db-shm", KEY_FILE] {
         let old = data.join(name);
@@ -51,7 +85,7 @@ pub(super) fn restore(config: &Config, from: &Path) -> Outcome {
         }
     }
     for name in [KEY_FILE, DATABASE_FILE] {
-        copy(&from.join(name), &data.join(name))?;
+        fs::rename(arrived(name), data.join(name)).map_err(|error| named(&arrived(name), &error))?;
     }
     File::open(&data)?.sync_all()?;
     println!("{}: restored; what was there ends in .before-restore", data.display());

@@ -205,6 +205,12 @@ impl Provider {
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u32
     }
 
+    /// What the server has written so far.
+    pub(crate) fn log(&mut self) -> Vec<String> {
+        let process = self.process.as_mut().expect("a server that runs");
+        process.lines().iter().map(|line| line.text.clone()).collect()
+    }
+
     /// Ends the server as an operator would, and looks at what it wrote.
     #[track_caller]
     pub(crate) fn stop(&mut self) {

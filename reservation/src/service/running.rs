@@ -131,15 +131,22 @@ impl Service {
             Err(error) => error,
         };
         count(&self.0.counts.store_errors);
-        let mono = (self.0.clock)().mono;
-        let mut said = self.0.said.lock();
-        let is_new =
-            said.get(what).is_none_or(|last| mono.saturating_duration_since(*last) >= SAME_ERROR_EVERY);
-        if is_new {
-            said.insert(what, mono);
+        if self.is_news(what) {
             tracing::warn!(what, %error, "waits: tried again each second");
         }
         None
+    }
+
+    /// Whether a failure of that kind is to be logged: the last that was is long ago.
+    pub(super) fn is_news(&self, what: &'static str) -> bool {
+        let mono = (self.0.clock)().mono;
+        let mut said = self.0.said.lock();
+        let is_news =
+            said.get(what).is_none_or(|last| mono.saturating_duration_since(*last) >= SAME_ERROR_EVERY);
+        if is_news {
+            said.insert(what, mono);
+        }
+        is_news
     }
 }
 

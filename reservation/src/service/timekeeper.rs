@@ -58,7 +58,9 @@ impl Service {
                 Ok(false) => {}
                 Err(error) => {
                     count(&self.0.counts.store_errors);
-                    tracing::error!(reservation = %number, ?what, %error, "what is due could not be done");
+                    if self.is_news("one that is due") {
+                        tracing::error!(reservation = %number, ?what, %error, "what is due waits: tried again each second");
+                    }
                 }
             }
         }
