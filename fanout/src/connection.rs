@@ -30,6 +30,8 @@ pub(crate) struct Connection {
     pub(crate) admitted: Option<ProgramId>,
     /// Set once nothing more is read: when it is closed even if the peer has not taken all.
     pub(crate) closing: Option<Instant>,
+    /// Whether the peer has ended its side: it is taken out as soon as all is said.
+    pub(crate) peer_is_done: bool,
     /// Its place among the connections of its address; given back on drop.
     pub(crate) _line: Line,
 }

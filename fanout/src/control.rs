@@ -73,6 +73,9 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let Some(stream) = self.streams.get_mut(key) else { return };
         match connection.outbox.flush(stream) {
+            Ok(Written::All) if connection.closing.is_some() && connection.peer_is_done => {
+                self.dead.push(key);
+            }
             Ok(Written::All) if connection.closing.is_some() => {
                 // All is said: the peer sees the end of the stream, its close ends ours.
                 let _ = stream.shutdown(Shutdown::Write);

@@ -375,6 +375,7 @@ impl Worker {
             viewer: None,
             admitted: None,
             closing: None,
+            peer_is_done: false,
             _line: line,
         });
         self.stats.connections.set(self.connections.len() as u64);
@@ -387,7 +388,11 @@ impl Worker {
         let mut left = limits::READ_BYTES_PER_TURN_MAX;
         loop {
             match stream.read(&mut self.buffer[..left]) {
-                Ok(0) => return self.lose(key, "closed", now),
+                Ok(0) => {
+                    connection.peer_is_done = true;
+                    connection.rtsp.handle_eof(now.mono);
+                    break;
+                }
                 Ok(count) => {
                     if connection.closing.is_none() {
                         connection.rtsp.handle_bytes(now.mono, &self.buffer[..count]);

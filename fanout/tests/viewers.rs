@@ -4,7 +4,7 @@ mod rig;
 
 use std::{
     io::Read,
-    net::UdpSocket,
+    net::{Shutdown, UdpSocket},
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
@@ -150,6 +150,42 @@ fn closing_the_connection_gives_the_seat_back() {
         }
         drop(client);
     }
+}
+
+#[test]
+fn who_shuts_its_writing_side_behind_its_requests_gets_every_answer() {
+    let mut rig = Rig::start(Setting { seats: 1, ..Setting::default() });
+    warm_up(&mut rig);
+    let mut client = rig.client();
+    client.send("OPTIONS", "", "");
+    client.send("DESCRIBE", "", "Accept: application/sdp\r\n");
+    client.send("SETUP", "/trackID=0", "Transport: RTP/AVP/TCP;unicast\r\n");
+    client.stream.shutdown(Shutdown::Write).unwrap();
+    for cseq in ["1", "2", "3"] {
+        let Item::Response(response) = client.next() else { panic!("no answer to {cseq}") };
+        assert_eq!((response.status, response.headers["cseq"].as_str()), (200, cseq));
+    }
+    assert!(matches!(client.next(), Item::Closed));
+    assert_eq!(rig.timetable_viewers(), 0, "the seat was given back before the close");
+}
+
+#[test]
+fn who_shuts_its_writing_side_while_it_plays_is_gone() {
+    let mut rig = Rig::start(Setting { seats: 1, ..Setting::default() });
+    warm_up(&mut rig);
+    for over_udp in [false, true] {
+        let mut client = rig.client();
+        let _sockets = if over_udp {
+            Some(client.play_udp())
+        } else {
+            assert_eq!(client.play_tcp().status, 200);
+            None
+        };
+        client.stream.shutdown(Shutdown::Write).unwrap();
+        while !matches!(client.next(), Item::Closed) {}
+        wait(|| rig.timetable_viewers() == 0);
+    }
+    wait(|| rig.fanout.stats().sum(|w| &w.connections) == 0);
 }
 
 #[test]

@@ -29,6 +29,7 @@ pub(crate) fn viewer(data: &[u8]) {
         serve(Role::Viewer, edge, data, data.len().max(1));
     }
     serve(Role::Viewer, Edge::Grants, data, 11);
+    half_close(Role::Viewer, data);
 }
 
 pub(crate) fn broadcaster(data: &[u8]) {
@@ -36,6 +37,7 @@ pub(crate) fn broadcaster(data: &[u8]) {
         serve(Role::Broadcaster, edge, data, data.len().max(1));
     }
     serve(Role::Broadcaster, Edge::Grants, data, 11);
+    half_close(Role::Broadcaster, data);
 }
 
 /// What the edge has seen of one connection.
@@ -71,6 +73,18 @@ fn serve(role: Role, edge: Edge, data: &[u8], piece_bytes: usize) {
     );
     connection.handle_end(now, slotcast_rtsp::server::SessionEnd::ShuttingDown);
     seen.drain(&mut connection, now);
+    assert!(seen.sessions <= 0, "a seat is not given back");
+}
+
+/// A peer that ends its side behind what it says: all is answered, and the connection closed without waiting for anybody.
+fn half_close(role: Role, data: &[u8]) {
+    let now = Instant::now();
+    let mut connection = ServerConnection::new(Arc::new(ServerConfig::new(role)), [7; 32], now);
+    let mut seen = Seen { edge: Edge::Grants, sessions: 0, closed: false, answers: Decoder::default() };
+    connection.handle_bytes(now, data);
+    connection.handle_eof(now);
+    seen.drain(&mut connection, now);
+    assert!(seen.closed, "a connection that nobody speaks on stays");
     assert!(seen.sessions <= 0, "a seat is not given back");
 }
 

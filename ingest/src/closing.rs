@@ -81,8 +81,22 @@ impl Closing {
     }
 
     /// Whether there is nobody left to flush to.
-    pub(crate) const fn peer_is_gone(self) -> bool {
-        matches!(self, Self::PeerClosed | Self::Broken | Self::NotReading | Self::Displaced)
+    pub(crate) const fn is_unheard(self) -> bool {
+        matches!(self, Self::Broken | Self::NotReading | Self::Displaced)
+    }
+
+    /// Whether it ends without a decision about what the peer asked for.
+    pub(crate) const fn peer_went_away(self) -> bool {
+        matches!(self, Self::PeerClosed) || self.is_unheard()
+    }
+}
+
+impl From<CloseReason> for Closing {
+    fn from(reason: CloseReason) -> Self {
+        match reason {
+            CloseReason::PeerDone => Self::PeerClosed,
+            reason => Self::Rtsp(reason),
+        }
     }
 }
 

@@ -42,7 +42,11 @@ impl Thread {
                     self.drain(id, link, now)?;
                 }
                 ReadOutcome::Drained => return Ok(()),
-                ReadOutcome::End => return Err(Closing::PeerClosed),
+                ReadOutcome::End => {
+                    link.peer_is_done = true;
+                    link.connection.handle_eof(now.mono);
+                    return self.drain(id, link, now);
+                }
                 ReadOutcome::Broken => return Err(Closing::Broken),
             }
         }
@@ -67,7 +71,7 @@ impl Thread {
                 }
                 Output::Event(event) => self.on_event(id, link, event)?,
                 Output::Frame { channel, payload } => self.on_frame(link, channel, &payload, now)?,
-                Output::Close(reason) => return Err(link.refused.take().unwrap_or(Closing::Rtsp(reason))),
+                Output::Close(reason) => return Err(link.refused.take().unwrap_or_else(|| reason.into())),
             }
         }
         Ok(())
@@ -164,13 +168,13 @@ impl Thread {
         let was_leaving = link.is_leaving();
         let mut is_gone = outcome.is_err_and(|closing| {
             self.begin_leaving(id, &mut link, closing, now);
-            was_leaving || closing.peer_is_gone() || self.leaving() >= limits::LEAVING_MAX
+            was_leaving || closing.is_unheard() || self.leaving() >= limits::LEAVING_MAX
         });
         if link.flush().is_err() {
             self.begin_leaving(id, &mut link, Closing::Broken, now);
             is_gone = true;
         }
-        if is_gone {
+        if is_gone || link.is_done() {
             // Closing the socket takes it out of the poll as well.
             drop(link);
             self.links.remove(id);
@@ -218,7 +222,7 @@ impl Thread {
             tracing::info!(channel = %admitted.channel, %peer, reason, fault, "link closed");
         } else if let Some(wanted) = &link.wanted {
             // Who was asked for an ID and went away has not shown one.
-            let why = link.challenged.filter(|_| closing.peer_is_gone()).map_or(closing, Closing::Because);
+            let why = link.challenged.filter(|_| closing.peer_went_away()).map_or(closing, Closing::Because);
             let (channel, reason, fault) = (for_log(wanted), why.label(), why.fault());
             tracing::info!(%channel, %peer, reason, fault, "link refused");
         } else {

@@ -91,6 +91,8 @@ pub(crate) struct Link {
     pub(crate) delayed: Option<(Instant, Answer)>,
     /// The newest arrival that its RTSP session has been told of.
     pub(crate) alive_at: Option<Instant>,
+    /// Whether the peer has ended its side: it is dropped as soon as all is said.
+    pub(crate) peer_is_done: bool,
     out: VecDeque<Bytes>,
     out_bytes: usize,
     shut: bool,
@@ -117,6 +119,7 @@ impl Link {
             refused: None,
             delayed: None,
             alive_at: None,
+            peer_is_done: false,
             out: VecDeque::new(),
             out_bytes: 0,
             shut: false,
@@ -189,6 +192,11 @@ impl Link {
             self.out_bytes += frame.len();
             self.out.push_back(frame.into());
         }
+    }
+
+    /// Whether it was told to go, has heard all, and says nothing more itself.
+    pub(crate) fn is_done(&self) -> bool {
+        self.is_leaving() && self.peer_is_done && self.out.is_empty()
     }
 
     /// Writes what waits, as far as the socket takes it. An error: the connection is broken.

@@ -1,12 +1,14 @@
-//! Proofs (rule 12) and deadlines: what a connection must show, and by when.
+//! Proofs (rule 12), deadlines and the end of what a peer says: what a connection must show, and by when.
 
 mod server_support;
 
-use server_support::{Policy, SDP, Server, TCP, URL, config};
+use std::sync::Arc;
+
+use server_support::{Policy, SDP, Server, TCP, URL, config, stream};
 use slotcast_rtsp::{
     auth::Challenge,
     message::Response,
-    server::{CloseReason, Role, ServerConfig},
+    server::{Answer, CloseReason, Role, ServerConfig},
     status::Status,
 };
 
@@ -252,8 +254,54 @@ fn tokens_do_not_appear_in_debug() {
     server.policy.hold_all = true;
     server.try_request("SETUP", &track, &[("Transport", TCP)], "");
     assert!(!format!("{:?}", server.connection).contains("secret"));
-    server.handle_answer(slotcast_rtsp::server::Answer::Setup { tracks: 2 });
+    server.handle_answer(Answer::Setup { tracks: 2 });
     let shown = format!("{:?}{:?}", server.connection, server.connection.session());
     assert!(shown.contains("track: 0"), "{shown}");
     assert!(!shown.contains("secret"), "{shown}");
+}
+
+// The end of what the peer says.
+
+#[test]
+fn who_has_said_all_gets_every_answer_and_then_the_close() {
+    let mut server = Server::viewer();
+    server.policy.hold_all = true;
+    let two = format!(
+        "DESCRIBE {URL} RTSP/1.0\r\nCSeq: 1\r\n\r\nOPTIONS * RTSP/1.0\r\nCSeq: 2\r\n\r\n\
+         SETUP {URL}/trackID=0 RTSP/1.0\r\nCSeq: 3\r\nTransport: {TCP}\r\n\r\nPLAY rtsp"
+    );
+    server.feed(two);
+    server.connection.handle_eof(server.now);
+    server.drain();
+    assert_eq!((server.responses().len(), server.closed), (0, None), "the edge has the word");
+    server.policy.hold_all = false;
+    server.handle_answer(Answer::Describe(Arc::new(stream(2))));
+    let answers = server.responses();
+    let all: Vec<_> = answers.iter().map(|r| (r.cseq().unwrap(), r.status)).collect();
+    assert_eq!(all, [("1", Status::OK), ("2", Status::OK), ("3", Status::OK)]);
+    assert_eq!(server.closed, Some(CloseReason::PeerDone));
+    assert_eq!(server.policy.seats_free, 1, "the seat was given back");
+}
+
+#[test]
+fn who_has_said_all_while_it_plays_has_no_session_any_more() {
+    let mut server = Server::viewer();
+    server.start("PLAY");
+    server.events();
+    server.connection.handle_eof(server.now);
+    server.drain();
+    assert_eq!(server.events(), ["SessionEnded(ConnectionClosed)", "Close(PeerDone)"]);
+    assert_eq!(server.connection.deadline(), None);
+}
+
+#[test]
+fn a_play_that_waits_ends_with_what_the_peer_says() {
+    let mut server = Server::viewer();
+    server.policy.hold_start = true;
+    let id = server.set_up(&format!("{URL}/trackID=0"), TCP);
+    server.try_request("PLAY", URL, &[("Session", &id)], "");
+    server.connection.handle_eof(server.now);
+    server.drain();
+    assert_eq!(server.responses()[0].status, Status::SESSION_NOT_FOUND);
+    assert_eq!((server.closed, server.policy.seats_free), (Some(CloseReason::PeerDone), 1));
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
 };
 
 use crate::house::PATIENCE;
@@ -54,6 +54,12 @@ impl Client {
 
     pub(crate) fn send(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).is_ok()
+    }
+
+    /// Says nothing more; it listens still.
+    #[track_caller]
+    pub(crate) fn shut(&self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
     pub(crate) fn send_request(

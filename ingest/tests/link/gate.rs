@@ -13,7 +13,7 @@ use slotcast_admission::{Channel, Program, Programs, Timetable};
 use slotcast_core::{time::WallTime, words::ProgramId};
 
 use crate::{
-    client::{Client, SDP},
+    client::{Came, Client, SDP},
     house::{House, ID, OTHER_ID, program, rtp, wait_for},
 };
 
@@ -37,6 +37,29 @@ fn a_wrong_id_is_refused_and_closed() {
 #[test]
 fn a_wrong_channel_is_refused_and_closed() {
     check_refused(&House::new(), "channel4", OTHER_ID, SDP, 403, "other_channel", "another channel");
+}
+
+#[test]
+fn who_shuts_its_writing_side_hears_all_the_same_why_it_is_refused() {
+    let house = House::new();
+    let mut link = house.connect();
+    let url = link.url("channel4", "no-such-reservation");
+    assert!(link.send_request("ANNOUNCE", &url, &[], SDP));
+    link.shut();
+    let came = link.until_end();
+    let [Came::Response(answer)] = &came[..] else { panic!("{came:?}") };
+    assert_eq!(answer.status, 401);
+    assert_eq!(house.decision("id_wrong"), 1);
+}
+
+#[test]
+fn who_shuts_its_writing_side_while_it_records_gives_its_line_back() {
+    let house = House::new();
+    let mut link = house.tcp_link();
+    link.shut();
+    link.until_end();
+    wait_for("the line", || (house.ingest.stats().lines_in_use.value() == 0).then_some(()));
+    assert_eq!(house.decision("peer_closed"), 1);
 }
 
 #[test]

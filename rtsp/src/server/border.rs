@@ -187,6 +187,8 @@ pub enum CloseReason {
     BodyLate,
     /// No request and no session.
     Idle,
+    /// The peer has ended its side, and all that it asked before is answered.
+    PeerDone,
     /// The session ended, and the connection with it.
     SessionEnded(SessionEnd),
     /// Wrong proofs, as many as one connection may bring.

@@ -69,6 +69,8 @@ pub struct ServerConnection {
     decoder: Decoder,
     outputs: VecDeque<Output>,
     frames_ignored: u64,
+    /// Whether the peer has ended its side: nothing more comes.
+    peer_is_done: bool,
     closed: bool,
 }
 
@@ -93,6 +95,7 @@ impl ServerConnection {
             decoder: Decoder::default(),
             outputs: VecDeque::new(),
             frames_ignored: 0,
+            peer_is_done: false,
             closed: false,
         }
     }
@@ -104,6 +107,22 @@ impl ServerConnection {
         }
         self.timers.clear(Timer::FirstByte);
         self.decoder.feed(bytes);
+        self.pump(now);
+    }
+
+    /// Takes the end of what the peer says; it may listen still.
+    ///
+    /// Its session ends at once: whoever has vanished looks the same, and must not keep a seat. What it asked before is
+    /// answered, and the connection closed behind the last answer. Further calls change nothing.
+    pub fn handle_eof(&mut self, now: Instant) {
+        self.peer_is_done = true;
+        // The others are answered by the edge, which is asked no more about a session that is over.
+        if let Some(start) = self.parked.take_if(|p| matches!(p.question, Question::Play | Question::Record))
+        {
+            let reason =
+                "You have closed your side of the connection: keep it open as long as media is to flow";
+            self.send(Reply::new(Status::SESSION_NOT_FOUND).reason(reason).cseq(&start.cseq));
+        }
         self.pump(now);
     }
 
@@ -176,7 +195,13 @@ impl ServerConnection {
 
     /// Takes complete messages until one is parked, none is left, or the connection is closed.
     pub(super) fn pump(&mut self, now: Instant) {
-        while self.parked.is_none() && !self.closed {
+        loop {
+            if self.peer_is_done {
+                self.end_session(now, SessionEnd::ConnectionClosed);
+            }
+            if self.parked.is_some() || self.closed {
+                break;
+            }
             match self.decoder.poll_item() {
                 Ok(Some(item)) => {
                     self.timers.clear(Timer::Header);
@@ -188,6 +213,7 @@ impl ServerConnection {
                         Item::Response(_) => {}
                     }
                 }
+                Ok(None) if self.peer_is_done => self.close(CloseReason::PeerDone),
                 Ok(None) => break,
                 Err(error) => self.on_malformed(now, &error),
             }
