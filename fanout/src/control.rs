@@ -26,7 +26,7 @@ use slotcast_rtsp::{
 use crate::{
     connection::{CatchUp, Cause, Connection, Media, TcpViewer, UdpViewer, Viewer, join_pace},
     limits,
-    media::{Patience, start_of},
+    media::{Patience, next_of, start_of},
     on_air::interleaved,
     shape::Shape,
     stats::Protocol,
@@ -213,6 +213,10 @@ impl Worker {
         let Some(on_air) = self.on_air.get_mut(&program).filter(|on_air| on_air.ending.is_none()) else {
             return Some(refusal(&Refusal::close(Reason::ProgramEnded)));
         };
+        if let Some(media) = connection.viewer.as_ref()?.media.as_ref() {
+            return next_of(on_air, key, connection, media, now.mono)
+                .map(|rtp_info| Answer::Play { rtp_info });
+        }
         let taken = udp_addresses(connection)
             .any(|(address, _)| self.ports.get(&address).is_some_and(|(owner, _)| *owner != key));
         if taken {

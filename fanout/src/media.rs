@@ -390,6 +390,44 @@ pub(crate) fn start_of(
     Some((start, entries))
 }
 
+/// What RTP-Info says to a viewer who plays already: the packet of each track that it is sent next. Of a viewer who waits
+/// for a key frame nobody knows.
+pub(crate) fn next_of(
+    on_air: &OnAir,
+    key: usize,
+    connection: &Connection,
+    media: &Media,
+    now: Instant,
+) -> Option<Vec<slotcast_rtsp::server::RtpInfoEntry>> {
+    let entry = |track| {
+        let next = next_position(on_air, key, media, track);
+        let info = next.and_then(|position| on_air.log.rtp_info(position, track, now));
+        slotcast_rtsp::server::RtpInfoEntry {
+            track,
+            seq: info.map(|(sequence_number, _)| sequence_number.0),
+            rtptime: info.map(|(_, timestamp)| timestamp.0),
+        }
+    };
+    Some(connection.rtsp.session()?.tracks().iter().map(|setup| entry(setup.track)).collect())
+}
+
+/// Where in the log a viewer's next packet of `track` is looked for.
+fn next_position(on_air: &OnAir, key: usize, media: &Media, track: u8) -> Option<Position> {
+    let log = &on_air.log;
+    let cursor = match media {
+        Media::Udp(udp) => match &udp.catch_up {
+            Some(catch_up) => catch_up.cursor,
+            None => on_air.udp.next_of(key, track).unwrap_or_else(|| log.head()),
+        },
+        Media::Tcp(tcp) if tcp.live => log.head(),
+        Media::Tcp(tcp) if tcp.awaits_key => return None,
+        Media::Tcp(tcp) => on_air.shapes.origin(tcp.shape, tcp.cursor),
+    };
+    // Who was overtaken by the log's end goes on at the newest key frame.
+    let is_kept = log.oldest().is_none_or(|oldest| oldest.index() <= cursor.chunk);
+    if is_kept { Some(cursor) } else { log.join_point() }
+}
+
 /// Sends what a UDP viewer who joined may have now.
 fn catch_up_udp(
     on_air: &OnAir,

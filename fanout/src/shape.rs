@@ -190,6 +190,17 @@ impl Shapes {
         let packet = view.map_or(0, |view| view.origins.partition_point(|&o| o < position.packet) as u16);
         Position { chunk: position.chunk, packet }
     }
+
+    /// A position in the views of `id` as a position in the log: the way back from [`translate`](Self::translate).
+    pub(crate) fn origin(&self, id: ShapeId, position: Position) -> Position {
+        let ShapeId::Reframed(place) = id else { return position };
+        let view = self.0.get(place).and_then(|views| views.view(position.chunk));
+        match view.and_then(|view| view.origins.get(usize::from(position.packet))) {
+            Some(&packet) => Position { chunk: position.chunk, packet },
+            None if position.packet == 0 => position,
+            None => Position::at_chunk(position.chunk + 1),
+        }
+    }
 }
 
 /// Where the frame of the packet at `place` begins; the end of the view when there is none.
@@ -236,6 +247,9 @@ mod tests {
         assert!(shapes.view(id, &log, 3).is_none());
         assert!(shapes.view(id, &log, 0).is_none(), "nobody starts before the newest key frame");
         assert_eq!(shapes.translate(id, Position { chunk: 1, packet: 2 }), Position { chunk: 1, packet: 1 });
+        let origin = |chunk, packet| shapes.origin(id, Position { chunk, packet });
+        assert_eq!(origin(1, 0), Position { chunk: 1, packet: 1 });
+        assert_eq!([origin(1, 1), origin(3, 0)], [Position::at_chunk(2), Position::at_chunk(3)]);
         shapes.leave(id);
         shapes.leave(id);
         for index in 3..3 + u64::from(limits::IDLE_SHAPE_CHUNKS_MAX) {

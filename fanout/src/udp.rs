@@ -15,6 +15,7 @@ use std::{
 use mio::net::UdpSocket;
 use slotcast_core::{
     chunk::Chunk,
+    log::Position,
     media::TRACKS_MAX,
     runs::{Run, SEGMENTS_MAX},
 };
@@ -264,6 +265,26 @@ impl UdpAudience {
         }
     }
 
+    /// The place in the log of the next packet of `track` to a viewer, while something is on its way; else `None`: it
+    /// stands at the head.
+    pub(crate) fn next_of(&self, viewer: usize, track: u8) -> Option<Position> {
+        let pass = self.passes.front()?;
+        let targets = &self.targets[port_index(track, false)];
+        let place = targets.iter().position(|target| target.viewer == viewer)?;
+        let runs = pass.chunk.runs();
+        let unsent = (0..).zip(runs.all()).find(|&(at, run)| {
+            (run.track, run.rtcp) == (track, false)
+                && (at > pass.run || (at == pass.run && place >= pass.next))
+        });
+        let packet = unsent.and_then(|(at, run)| {
+            let is_begun = at == pass.run && place == pass.next;
+            runs.packets(run).get(if is_begun { pass.done } else { 0 })
+        });
+        let chunk = pass.chunk.index();
+        let behind = Position::at_chunk(chunk + 1);
+        Some(packet.map_or(behind, |&packet| Position { chunk, packet }))
+    }
+
     /// When the oldest waiting chunk came.
     pub(crate) fn waiting_since(&self) -> Option<std::time::Instant> {
         self.passes.front().map(|pass| pass.chunk.arrival())
@@ -408,6 +429,25 @@ mod tests {
         assert_eq!(served, Served::Closed);
         receives(&receivers[1], &[100]);
         receives(&receivers[2], &[]);
+    }
+
+    #[test]
+    fn while_a_chunk_is_on_its_way_each_viewer_has_a_next_packet_of_its_own() {
+        let (mut audience, _receivers) = audience(3);
+        let (mut ports, stats) = (ports(SegmentationPolicy::Auto), WorkerStats::default());
+        assert_eq!(audience.next_of(0, 0), None);
+        audience.push(chunk(7, &[(0, 100), (1, 50), (0, 100)]));
+        let mut left = 2;
+        audience.serve(&mut ports, &stats, || {
+            left -= 1;
+            left >= 0
+        });
+        let at = |packet| Some(Position { chunk: 7, packet });
+        assert_eq!(
+            [0, 1, 2].map(|viewer| audience.next_of(viewer, 0)),
+            [Some(Position::at_chunk(8)), Some(Position::at_chunk(8)), at(0)]
+        );
+        assert_eq!([0, 2].map(|viewer| audience.next_of(viewer, 1)), [at(1); 2]);
     }
 
     #[test]

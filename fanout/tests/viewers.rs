@@ -69,6 +69,34 @@ fn a_tcp_viewer_starts_at_the_key_frame_that_rtp_info_names() {
 }
 
 #[test]
+fn play_while_playing_names_the_packet_that_comes_next() {
+    let mut rig = Rig::start(Setting::default());
+    warm_up(&mut rig);
+    let (mut over_tcp, mut over_udp, mut reframed) = (rig.client(), rig.client(), rig.client());
+    over_tcp.play_tcp();
+    let (rtp, _rtcp) = over_udp.play_udp();
+    reframed.ask("SETUP", "/trackID=0", "Transport: RTP/AVP/TCP;unicast;interleaved=8-9\r\n");
+    reframed.ask("PLAY", "", "");
+    let mut buffer = [0; 2000];
+    for packets in [1, 4, 20] {
+        rig.frame(false, packets);
+        let last = rig.next_sequence_number() - 1;
+        while sequence_number(&frames(&mut over_tcp, 0, 1)[0]) != last {}
+        while sequence_number(&frames(&mut reframed, 8, 1)[0]) != last {}
+        while sequence_number(&buffer) != last {
+            rtp.recv(&mut buffer).unwrap();
+        }
+        for client in [&mut over_tcp, &mut over_udp, &mut reframed] {
+            let played = client.ask("PLAY", "", "");
+            assert_eq!(played.status, 200);
+            let rtp_info = &played.headers["rtp-info"];
+            assert_eq!(info(rtp_info, 0, "seq"), u64::from(last) + 1, "{rtp_info}");
+            assert!(info(rtp_info, 0, "rtptime") > 8000, "{rtp_info}");
+        }
+    }
+}
+
+#[test]
 fn udp_leaves_from_the_advertised_port_with_and_without_segmentation() {
     for segmentation in [SegmentationPolicy::Auto, SegmentationPolicy::Off] {
         let mut setting = Setting::default();

@@ -5,7 +5,8 @@ mod server_support;
 use server_support::{Policy, SDP, Server, TCP, UDP, URL, config, refuse, session_of};
 use slotcast_rtsp::{
     server::{
-        AfterRefusal, Answer, CloseReason, Event, Output, Role, ServerConfig, SessionEnd, TrackTransport,
+        AfterRefusal, Answer, CloseReason, Event, Output, Role, RtpInfoEntry, ServerConfig, SessionEnd,
+        TrackTransport,
     },
     status::Status,
 };
@@ -314,14 +315,18 @@ fn r6_pause_on_live_is_200_and_play_goes_on() {
 }
 
 #[test]
-fn r6_play_while_playing_is_200_with_the_same_rtp_info() {
+fn r6_play_while_playing_is_200_with_the_next_packets_and_starts_nothing() {
     let mut server = Server::viewer();
     let id = server.start("PLAY");
     server.events();
-    let response = server.of_session("PLAY", &id);
+    server.policy.hold_start = true;
+    assert!(server.try_request("PLAY", URL, &[("Session", &id)], "").is_none());
+    let entry = |track| RtpInfoEntry { track, seq: Some(555), rtptime: Some(77) };
+    server.handle_answer(Answer::Play { rtp_info: vec![entry(0), entry(1)] });
+    let response = &server.responses()[0];
     assert_eq!(response.status, Status::OK);
-    assert!(response.headers.get("RTP-Info").unwrap().contains("seq=100;rtptime=9000"));
-    assert_eq!(server.events(), Vec::<String>::new());
+    assert!(response.headers.get("RTP-Info").unwrap().contains("seq=555;rtptime=77"), "{response:?}");
+    assert_eq!(server.events(), ["ask Play"]);
 }
 
 // Rule 7: liveness.

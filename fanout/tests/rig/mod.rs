@@ -143,6 +143,11 @@ impl Rig {
         self.feeds.publish(&chunk);
     }
 
+    /// That of the next video packet.
+    pub(crate) fn next_sequence_number(&self) -> u16 {
+        self.sequence_number
+    }
+
     /// Publishes one audio packet.
     pub(crate) fn audio(&mut self) {
         let packet = rtp(97, self.index as u16, self.timestamp, 100);

@@ -130,13 +130,14 @@ impl ServerConnection {
 
     fn on_play(&mut self, reply: Reply, entries: &[RtpInfoEntry]) {
         let Some(session) = self.session.as_mut() else { return };
-        session.state = SessionState::Playing;
+        let begins = std::mem::replace(&mut session.state, SessionState::Playing) != SessionState::Playing;
         session.start_by = None;
-        session.rtp_info = rtp_info_of(session, entries);
-        let reply = reply.playing(session, &self.config);
+        let reply = reply.playing(session, &rtp_info_of(session, entries), &self.config);
         self.timers.clear(Timer::Start);
         self.send(reply);
-        self.push(Output::Event(Event::Playing));
+        if begins {
+            self.push(Output::Event(Event::Playing));
+        }
     }
 
     fn on_record(&mut self, reply: Reply) {

@@ -64,7 +64,8 @@ pub enum Ask {
         /// What the session will use.
         lower: LowerTransport,
     },
-    /// Where does the channel start for this viewer? The answer may take its time. [`Answer::Play`].
+    /// Where does the channel start for this viewer, or go on, if it plays already? The answer may take its time.
+    /// [`Answer::Play`].
     Play,
     /// May the media come? [`Answer::Record`].
     Record,

@@ -103,9 +103,9 @@ impl Reply {
     }
 
     /// A PLAY response: now, and where each track starts.
-    pub(super) fn playing(self, session: &Session, config: &ServerConfig) -> Self {
+    pub(super) fn playing(self, session: &Session, rtp_info: &str, config: &ServerConfig) -> Self {
         let reply = self.session(session, config).header("Range", range::LIVE);
-        if session.rtp_info.is_empty() { reply } else { reply.header("RTP-Info", &session.rtp_info) }
+        if rtp_info.is_empty() { reply } else { reply.header("RTP-Info", rtp_info) }
     }
 
     /// The last response of the connection.

@@ -136,10 +136,8 @@ impl ServerConnection {
         if let Err(reply) = aggregate(session, request) {
             return Some(reply);
         }
-        match session.state {
-            SessionState::Playing => return Some(Reply::new(Status::OK).playing(session, &self.config)),
-            SessionState::Recording => return Some(Reply::new(Status::OK).session(session, &self.config)),
-            SessionState::Ready => {}
+        if session.state == SessionState::Recording {
+            return Some(Reply::new(Status::OK).session(session, &self.config));
         }
         self.timers.clear(Timer::Start);
         match method {

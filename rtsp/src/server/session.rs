@@ -92,8 +92,6 @@ pub struct Session {
     pub(super) tracks: Vec<TrackSetup>,
     /// When it must have started; `None` once it has.
     pub(super) start_by: Option<Instant>,
-    /// The `RTP-Info` of the last PLAY.
-    pub(super) rtp_info: String,
 }
 
 /// Without the URLs, which may hold a token.

@@ -104,7 +104,6 @@ impl ServerConnection {
             stream_tracks,
             tracks: vec![TrackSetup { track, transport, url: plan.url }],
             start_by: Some(start_by),
-            rtp_info: String::new(),
         };
         self.send(reply.set_up(&transport, &session, &self.config));
         self.session = Some(session);
