@@ -5,7 +5,7 @@
 //! Holds: dropping a connection gives its seat and its place among its address's connections back.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -22,7 +22,8 @@ use crate::{limits, shape::ShapeId, stats::Protocol, tcp::Outbox, udp::ViewerPor
 
 /// One accepted connection.
 pub(crate) struct Connection {
-    pub(crate) peer: IpAddr,
+    /// Where it comes from. Media goes to this address only, at the ports that the viewer names.
+    pub(crate) peer: SocketAddr,
     pub(crate) rtsp: ServerConnection,
     pub(crate) outbox: Outbox,
     pub(crate) viewer: Option<Box<Viewer>>,
@@ -34,6 +35,15 @@ pub(crate) struct Connection {
     pub(crate) peer_is_done: bool,
     /// Its place among the connections of its address; given back on drop.
     pub(crate) _line: Line,
+}
+
+impl Connection {
+    /// Another port of the peer's address; on the same link, where the address means nothing without.
+    pub(crate) fn at(&self, port: u16) -> SocketAddr {
+        let mut address = self.peer;
+        address.set_port(port);
+        address
+    }
 }
 
 /// The sockets of all connections, at the same places as these, close together.

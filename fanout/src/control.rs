@@ -188,7 +188,7 @@ impl Worker {
         connection.admitted = Some(program.id);
         tracing::info!(
             viewer = key,
-            peer = %connection.peer,
+            peer = %connection.peer.ip(),
             channel = %program.channel.name,
             protocol = protocol.label(),
             "viewer admitted"
@@ -252,7 +252,7 @@ impl Worker {
             name: &target.path,
             token: target.token(),
             credentials,
-            address: *peer,
+            address: peer.ip(),
             admitted: *admitted,
             now,
         })
@@ -279,7 +279,7 @@ impl Worker {
     fn refuse(&self, key: usize, refused: &Refusal) -> Answer {
         let reason = refused.reason;
         self.shared.stats.decided("refused", reason.label());
-        let peer = self.connections.get(key).map(|connection| connection.peer);
+        let peer = self.connections.get(key).map(|connection| connection.peer.ip());
         tracing::info!(
             viewer = key,
             ?peer,
@@ -304,7 +304,7 @@ impl Worker {
             rtcp::write_sender_report(&mut report, info, rtcp::CNAME);
             match (setup.transport, &self.udp) {
                 (TrackTransport::Udp { client_rtcp, .. }, Some(udp)) => {
-                    let to = Destination::from(SocketAddr::new(connection.peer, client_rtcp));
+                    let to = Destination::from(connection.at(client_rtcp));
                     udp.send_rtcp(&to, &report, &self.stats);
                 }
                 (TrackTransport::Udp { .. }, None) => {}
@@ -399,7 +399,7 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if let Some(viewer) = connection.viewer.take() {
             let Cause { reason, fault } = viewer.cause.unwrap_or_else(|| end.into());
-            tracing::info!(viewer = key, peer = %connection.peer, reason, fault = fault.label(), "viewer closed");
+            tracing::info!(viewer = key, peer = %connection.peer.ip(), reason, fault = fault.label(), "viewer closed");
         }
     }
 
@@ -408,7 +408,7 @@ impl Worker {
         self.stop_media(key);
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.viewer.take().is_some() {
-            tracing::info!(viewer = key, peer = %connection.peer, reason, fault = "viewer", "viewer closed");
+            tracing::info!(viewer = key, peer = %connection.peer.ip(), reason, fault = "viewer", "viewer closed");
         }
         self.dead.push(key);
     }
@@ -453,10 +453,7 @@ fn udp_addresses(connection: &Connection) -> impl Iterator<Item = (SocketAddr, P
             }
             TrackTransport::Tcp { .. } => None,
         };
-        ports
-            .into_iter()
-            .flatten()
-            .map(|(port, rtcp)| (SocketAddr::new(connection.peer, port), port_index(setup.track, rtcp)))
+        ports.into_iter().flatten().map(|(port, rtcp)| (connection.at(port), port_index(setup.track, rtcp)))
     })
 }
 

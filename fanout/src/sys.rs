@@ -12,7 +12,7 @@
 use std::{
     io::{self, IoSlice},
     mem,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
     os::fd::{AsRawFd, BorrowedFd},
     ptr,
     time::Duration,
@@ -168,7 +168,7 @@ fn read_name(name: &libc::sockaddr_storage) -> SocketAddr {
             // SAFETY: as above.
             let v6 = unsafe { &*ptr::from_ref(name).cast::<libc::sockaddr_in6>() };
             let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
-            SocketAddr::new(IpAddr::V6(ip), u16::from_be(v6.sin6_port))
+            SocketAddr::V6(SocketAddrV6::new(ip, u16::from_be(v6.sin6_port), 0, v6.sin6_scope_id))
         }
         _ => SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
     }

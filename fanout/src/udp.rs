@@ -7,7 +7,7 @@
 use std::{
     collections::VecDeque,
     io::{self, IoSlice},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr, SocketAddrV6},
     os::fd::AsFd,
     sync::{Arc, atomic::Ordering},
 };
@@ -144,6 +144,15 @@ impl UdpPorts {
         if let Err(error) = self.send(to, true, &[IoSlice::new(packet)], None, stats) {
             stats.send_error(kind_of(&error));
         }
+    }
+}
+
+/// An address as viewers are known by: IPv4 in IPv6 dress is IPv4; the link of a link-local address is part of it, a flow
+/// label is not.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    match (address.ip().to_canonical(), address) {
+        (IpAddr::V6(ip), SocketAddr::V6(v6)) => SocketAddrV6::new(ip, v6.port(), 0, v6.scope_id()).into(),
+        (ip, _) => SocketAddr::new(ip, address.port()),
     }
 }
 

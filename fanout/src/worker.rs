@@ -32,7 +32,7 @@ use crate::{
     on_air::OnAir,
     stats::{FanoutStats, Protocol, WorkerStats},
     sys::Undelivered,
-    udp::{Served, UdpPorts},
+    udp::{Served, UdpPorts, canonical},
 };
 
 pub(crate) const WAKER: Token = Token(0);
@@ -338,7 +338,8 @@ impl Worker {
     }
 
     fn open(&mut self, mut stream: TcpStream, from: SocketAddr, now: Now) {
-        let peer = from.ip().to_canonical();
+        let from = canonical(from);
+        let peer = from.ip();
         let line = match self.shared.lines.open(peer) {
             Ok(line) => line,
             Err(refusal) => {
@@ -369,7 +370,7 @@ impl Worker {
             slotcast_rtsp::server::ServerConnection::new(Arc::clone(&self.shared.rtsp), seed, now.mono);
         self.streams.insert(entry.key(), stream);
         entry.insert(Connection {
-            peer,
+            peer: from,
             rtsp,
             outbox: Default::default(),
             viewer: None,
@@ -420,7 +421,7 @@ impl Worker {
             let received = socket.recv_from(&mut self.buffer);
             match received {
                 Ok((_, from)) => {
-                    let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+                    let from = canonical(from);
                     if !self.on_alive(from, now) {
                         self.stats.foreign_datagrams.add(1);
                         self.forward(|| Message::Alive(from));
@@ -439,7 +440,7 @@ impl Worker {
             if !matches!(errno, libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH) {
                 continue;
             }
-            let to = SocketAddr::new(to.ip().to_canonical(), to.port());
+            let to = canonical(to);
             if !self.on_undelivered(to, now) {
                 self.forward(|| Message::Undelivered(to));
             }

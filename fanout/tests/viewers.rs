@@ -1,5 +1,6 @@
 //! Viewers by hand against running workers: what they get, where they start, who is refused, who is cut.
 
+#[expect(dead_code, reason = "shared with other tests")]
 mod rig;
 
 use std::{

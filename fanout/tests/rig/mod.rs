@@ -21,6 +21,7 @@ use slotcast_core::{
     words::{ChannelNumber, ConnectMargins, OpenLevel, ProgramId, Seats, Toll, Window},
 };
 use slotcast_fanout::{Fanout, FanoutConfig};
+use socket2::{Domain, Socket, Type};
 
 /// Longest wait for anything that should happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -246,9 +247,22 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(server: SocketAddr) -> Self {
-        let stream = TcpStream::connect(server).unwrap();
+        Self::over(TcpStream::connect(server).unwrap(), server)
+    }
+
+    /// From an address of this machine.
+    pub(crate) fn connect_from(from: SocketAddr, server: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(server), Type::STREAM, None).unwrap();
+        socket.bind(&from.into()).unwrap();
+        socket.connect(&server.into()).unwrap();
+        Self::over(socket.into(), server)
+    }
+
+    fn over(stream: TcpStream, server: SocketAddr) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { stream, url: format!("rtsp://{server}/ch"), cseq: 0, session: None, input: Vec::new() }
+        // Without the link of a link-local address, which is nobody else's business.
+        let at = SocketAddr::new(server.ip(), server.port());
+        Self { stream, url: format!("rtsp://{at}/ch"), cseq: 0, session: None, input: Vec::new() }
     }
 
     /// Sends a request; `control` is appended to the URL.
@@ -289,7 +303,9 @@ impl Client {
 
     /// Sets up video over UDP and plays; returns the RTP and the RTCP socket.
     pub(crate) fn play_udp(&mut self) -> (UdpSocket, UdpSocket) {
-        let [rtp, rtcp] = [0, 1].map(|_| UdpSocket::bind("127.0.0.1:0").unwrap());
+        let mut at = self.stream.local_addr().unwrap();
+        at.set_port(0);
+        let [rtp, rtcp] = [0, 1].map(|_| UdpSocket::bind(at).unwrap());
         for socket in [&rtp, &rtcp] {
             socket.set_read_timeout(Some(PATIENCE)).unwrap();
             // Tests read late: the default holds about 90 packets.
