@@ -5,7 +5,7 @@
 //! Holds: dropping a connection gives its seat and its place among its address's connections back.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -87,6 +87,8 @@ pub(crate) struct Viewer {
     pub(crate) program: ProgramId,
     pub(crate) seat: Seat,
     pub(crate) protocol: Protocol,
+    /// See [`UdpPorts::source_for`](crate::udp::UdpPorts::source_for).
+    pub(crate) source: Option<IpAddr>,
     /// Where PLAY said that it starts.
     pub(crate) start: Position,
     /// `None` until it plays, and while it is paused.

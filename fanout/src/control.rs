@@ -183,6 +183,9 @@ impl Worker {
             LowerTransport::Udp => Protocol::Udp,
             LowerTransport::Tcp => Protocol::Tcp,
         };
+        let over_udp = self.udp.as_ref().filter(|_| protocol == Protocol::Udp);
+        let source =
+            over_udp.zip(self.streams.get(key)).and_then(|(ports, control)| ports.source_for(control));
         self.shared.stats.decided("admitted", "seat");
         let connection = self.connections.get_mut(key)?;
         connection.admitted = Some(program.id);
@@ -198,6 +201,7 @@ impl Worker {
             program: program.id,
             seat,
             protocol,
+            source,
             start: slotcast_core::log::Position::at_chunk(0),
             media: None,
             pace: join_pace(program.class, now.mono),
@@ -304,7 +308,7 @@ impl Worker {
             rtcp::write_sender_report(&mut report, info, rtcp::CNAME);
             match (setup.transport, &self.udp) {
                 (TrackTransport::Udp { client_rtcp, .. }, Some(udp)) => {
-                    let to = Destination::from(connection.at(client_rtcp));
+                    let to = Destination::from(connection.at(client_rtcp)).leaving_from(viewer.source);
                     udp.send_rtcp(&to, &report, &self.stats);
                 }
                 (TrackTransport::Udp { .. }, None) => {}
@@ -329,7 +333,7 @@ impl Worker {
         let mut ports: Box<ViewerPorts> = Box::new([None; 2 * TRACKS_MAX]);
         for &(address, port) in &addresses {
             self.ports.insert(address, (key, port.is_multiple_of(2)));
-            ports[port] = Some(Destination::from(address));
+            ports[port] = Some(Destination::from(address).leaving_from(viewer.source));
         }
         let mut shape = Shape([None; TRACKS_MAX]);
         for setup in session.tracks() {

@@ -1,6 +1,6 @@
 //! The system calls that no safe wrapper offers: the only `unsafe` of the project.
 //!
-//! Owns: one datagram send with scattered buffers and UDP segmentation, the socket's error queue, socket options, the
+//! Owns: one datagram send with scattered buffers, UDP segmentation and a chosen source address, the socket's error queue, socket options, the
 //! length of a thread's turns; and for the load tools: one call that sends or receives several datagrams.
 //! Holds: every pointer given to the kernel points into a value borrowed for the length of the call.
 #![expect(
@@ -18,40 +18,53 @@ use std::{
     time::Duration,
 };
 
-/// Where a datagram goes, in the kernel's own form.
+/// Where a datagram goes, in the kernel's own form, and which of the machine's addresses it leaves from.
 #[derive(Clone, Copy)]
-pub enum Destination {
-    /// IPv4.
+pub struct Destination {
+    name: Name,
+    /// `None`: as the socket is bound, or as the kernel's routing says.
+    source: Option<IpAddr>,
+}
+
+#[derive(Clone, Copy)]
+enum Name {
     V4(libc::sockaddr_in),
-    /// IPv6.
     V6(libc::sockaddr_in6),
 }
 
 impl From<SocketAddr> for Destination {
     fn from(address: SocketAddr) -> Self {
-        match address {
-            SocketAddr::V4(v4) => Self::V4(libc::sockaddr_in {
+        let name = match address {
+            SocketAddr::V4(v4) => Name::V4(libc::sockaddr_in {
                 sin_family: libc::AF_INET as libc::sa_family_t,
                 sin_port: v4.port().to_be(),
                 sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
                 sin_zero: [0; 8],
             }),
-            SocketAddr::V6(v6) => Self::V6(libc::sockaddr_in6 {
+            SocketAddr::V6(v6) => Name::V6(libc::sockaddr_in6 {
                 sin6_family: libc::AF_INET6 as libc::sa_family_t,
                 sin6_port: v6.port().to_be(),
                 sin6_flowinfo: v6.flowinfo(),
                 sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
                 sin6_scope_id: v6.scope_id(),
             }),
-        }
+        };
+        Self { name, source: None }
     }
 }
 
 impl Destination {
-    fn as_name(&self) -> (*const libc::c_void, libc::socklen_t) {
-        match self {
-            Self::V4(v4) => (ptr::from_ref(v4).cast(), size_of_val(v4) as libc::socklen_t),
-            Self::V6(v6) => (ptr::from_ref(v6).cast(), size_of_val(v6) as libc::socklen_t),
+    /// The same, for datagrams that leave from `source`, an address of this machine and of the same family; `None`: as the
+    /// kernel's routing says. [`send_datagrams`] heeds it.
+    #[must_use]
+    pub const fn leaving_from(self, source: Option<IpAddr>) -> Self {
+        Self { source, ..self }
+    }
+
+    const fn as_name(&self) -> (*const libc::c_void, libc::socklen_t) {
+        match &self.name {
+            Name::V4(v4) => (ptr::from_ref(v4).cast(), size_of_val(v4) as libc::socklen_t),
+            Name::V6(v6) => (ptr::from_ref(v6).cast(), size_of_val(v6) as libc::socklen_t),
         }
     }
 }
@@ -70,6 +83,32 @@ const _: () = {
     assert!(size_of::<SegmentControl>() == space, "the layout is the kernel's");
 };
 
+impl SegmentControl {
+    const fn new(segment_bytes: u16) -> Self {
+        // SAFETY: only computes from its argument.
+        let cmsg_len = unsafe { libc::CMSG_LEN(2) } as _;
+        let header = libc::cmsghdr { cmsg_len, cmsg_level: libc::SOL_UDP, cmsg_type: libc::UDP_SEGMENT };
+        Self { header, segment_bytes, padding: [0; 6] }
+    }
+}
+
+/// A source address as a control message, with the one above before it.
+#[repr(C)]
+struct SourceControl<T> {
+    segment: SegmentControl,
+    header: libc::cmsghdr,
+    /// `in_pktinfo` or `in6_pktinfo`.
+    source: T,
+}
+
+const _: () = {
+    // SAFETY: all only compute from their arguments.
+    let [segment, v4, v6] = unsafe { [libc::CMSG_SPACE(2), libc::CMSG_SPACE(12), libc::CMSG_SPACE(20)] };
+    assert!(size_of::<libc::in_pktinfo>() == 12 && size_of::<libc::in6_pktinfo>() == 20);
+    assert!(size_of::<SourceControl<libc::in_pktinfo>>() == (segment + v4) as usize);
+    assert!(size_of::<SourceControl<libc::in6_pktinfo>>() == (segment + v6) as usize);
+};
+
 /// Sends the bytes of `parts`, in order, to `to` with one call.
 ///
 /// - `segment_bytes`: cut them into datagrams of this size, the last may be shorter; `None`: one datagram.
@@ -83,16 +122,7 @@ pub fn send_datagrams(
     parts: &[IoSlice<'_>],
     segment_bytes: Option<u16>,
 ) -> io::Result<()> {
-    let mut control = SegmentControl {
-        header: libc::cmsghdr {
-            // SAFETY: only computes from its argument.
-            cmsg_len: unsafe { libc::CMSG_LEN(2) } as _,
-            cmsg_level: libc::SOL_UDP,
-            cmsg_type: libc::UDP_SEGMENT,
-        },
-        segment_bytes: segment_bytes.unwrap_or(0),
-        padding: [0; 6],
-    };
+    let mut control = SegmentControl::new(segment_bytes.unwrap_or(0));
     let (name, name_bytes) = to.as_name();
     // SAFETY: an all-zero msghdr is a valid one: null pointers with zero lengths.
     let mut message: libc::msghdr = unsafe { mem::zeroed() };
@@ -101,13 +131,68 @@ pub fn send_datagrams(
     // `IoSlice` is an iovec by its documentation; sendmsg does not write through it.
     message.msg_iov = parts.as_ptr().cast_mut().cast();
     message.msg_iovlen = parts.len() as _;
+    if let Some(source) = to.source {
+        return send_from(socket, message, control, segment_bytes.is_some(), source);
+    }
     if segment_bytes.is_some() {
         message.msg_control = ptr::from_mut(&mut control).cast();
         message.msg_controllen = size_of::<SegmentControl>() as _;
     }
-    // SAFETY: `message` points to `to`, `parts` and `control`, which outlive the call; the descriptor is borrowed.
-    let sent =
-        unsafe { libc::sendmsg(socket.as_raw_fd(), &message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+    // SAFETY: `message` points to `to`, `parts` and `control`, which outlive the call.
+    unsafe { send_message(socket, &message) }
+}
+
+/// Sends `message`, whose control messages are still missing, from `source` (`IP_PKTINFO`, `IPV6_PKTINFO`).
+///
+/// - `is_train`: whether `segment` is to be said, too.
+#[cold]
+fn send_from(
+    socket: BorrowedFd<'_>,
+    message: libc::msghdr,
+    segment: SegmentControl,
+    is_train: bool,
+    source: IpAddr,
+) -> io::Result<()> {
+    match source {
+        IpAddr::V4(ip) => {
+            let spec_dst = libc::in_addr { s_addr: u32::from_ne_bytes(ip.octets()) };
+            let any = libc::in_addr { s_addr: 0 };
+            let source = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: spec_dst, ipi_addr: any };
+            let header = source_header::<libc::in_pktinfo>(libc::SOL_IP, libc::IP_PKTINFO);
+            send_with(socket, message, is_train, SourceControl { segment, header, source })
+        }
+        IpAddr::V6(ip) => {
+            let address = libc::in6_addr { s6_addr: ip.octets() };
+            let source = libc::in6_pktinfo { ipi6_addr: address, ipi6_ifindex: 0 };
+            let header = source_header::<libc::in6_pktinfo>(libc::SOL_IPV6, libc::IPV6_PKTINFO);
+            send_with(socket, message, is_train, SourceControl { segment, header, source })
+        }
+    }
+}
+
+const fn source_header<T>(cmsg_level: i32, cmsg_type: i32) -> libc::cmsghdr {
+    // SAFETY: only computes from its argument.
+    libc::cmsghdr { cmsg_len: unsafe { libc::CMSG_LEN(size_of::<T>() as u32) } as _, cmsg_level, cmsg_type }
+}
+
+fn send_with<T>(
+    socket: BorrowedFd<'_>,
+    mut message: libc::msghdr,
+    is_train: bool,
+    mut control: SourceControl<T>,
+) -> io::Result<()> {
+    let skipped = if is_train { 0 } else { mem::offset_of!(SourceControl<T>, header) };
+    message.msg_control = ptr::from_mut(&mut control).wrapping_byte_add(skipped).cast();
+    message.msg_controllen = (size_of_val(&control) - skipped) as _;
+    // SAFETY: the caller's pointers are alive as it says; the control messages are those of `control`, to its end.
+    unsafe { send_message(socket, &message) }
+}
+
+/// # Safety
+/// All that `message` points to is alive and as long as it says.
+unsafe fn send_message(socket: BorrowedFd<'_>, message: &libc::msghdr) -> io::Result<()> {
+    // SAFETY: as the caller promises; the descriptor is borrowed, and nothing is written through the pointers.
+    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

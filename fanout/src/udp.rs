@@ -7,12 +7,12 @@
 use std::{
     collections::VecDeque,
     io::{self, IoSlice},
-    net::{IpAddr, SocketAddr, SocketAddrV6},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
     os::fd::AsFd,
     sync::{Arc, atomic::Ordering},
 };
 
-use mio::net::UdpSocket;
+use mio::net::{TcpStream, UdpSocket};
 use slotcast_core::{
     chunk::Chunk,
     log::Position,
@@ -44,6 +44,8 @@ pub(crate) struct UdpPorts {
     pub(crate) rtp: UdpSocket,
     pub(crate) rtcp: UdpSocket,
     segmentation: bool,
+    /// Whether they take what comes to any address of the machine, and leave it to routing which one theirs is.
+    at_all_addresses: bool,
     /// Whether the poll tells when they take datagrams again. Only while somebody waits for that: else every datagram that
     /// leaves the kernel would wake the worker.
     pub(crate) awaits_room: bool,
@@ -54,11 +56,25 @@ impl UdpPorts {
     pub(crate) fn bind(addresses: [SocketAddr; 2], policy: SegmentationPolicy) -> io::Result<Self> {
         let [rtp, rtcp] = [bind(addresses[0])?, bind(addresses[1])?];
         let segmentation = policy == SegmentationPolicy::Auto && sys::can_segment(rtp.as_fd());
-        Ok(Self { rtp, rtcp, segmentation, awaits_room: false })
+        let at_all_addresses = addresses[0].ip().is_unspecified();
+        Ok(Self { rtp, rtcp, segmentation, at_all_addresses, awaits_room: false })
     }
 
     pub(crate) const fn segmentation(&self) -> bool {
         self.segmentation
+    }
+
+    /// Which address media has to leave from by name to a viewer: the one that its `control` connection came to, where
+    /// routing would pick another. Players, and translators of addresses before them, take nothing from elsewhere.
+    ///
+    /// `None`: it leaves from there by itself. Cost: a few system calls, so once per viewer.
+    pub(crate) fn source_for(&self, control: &TcpStream) -> Option<IpAddr> {
+        if !self.at_all_addresses {
+            return None;
+        }
+        let spoken_to = canonical(control.local_addr().ok()?).ip();
+        let picked = picked_source(canonical(control.peer_addr().ok()?));
+        (picked.ok() != Some(spoken_to)).then_some(spoken_to)
     }
 
     const fn socket(&self, rtcp: bool) -> &UdpSocket {
@@ -145,6 +161,17 @@ impl UdpPorts {
             stats.send_error(kind_of(&error));
         }
     }
+}
+
+/// The address that routing picks for datagrams to `to`. Nothing is sent.
+fn picked_source(to: SocketAddr) -> io::Result<IpAddr> {
+    let any = match to {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let socket = std::net::UdpSocket::bind((any, 0))?;
+    socket.connect(to)?;
+    Ok(socket.local_addr()?.ip())
 }
 
 /// An address as viewers are known by: IPv4 in IPv6 dress is IPv4; the link of a link-local address is part of it, a flow
@@ -423,6 +450,41 @@ mod tests {
         let allocations = allocation_counter::measure(|| serve(&mut audience, &mut ports, &stats));
         assert_eq!(allocations.count_total, 0);
         assert_eq!(stats.packets_sent.value(), 150);
+    }
+
+    #[test]
+    fn a_source_is_named_only_where_routing_would_pick_another() {
+        let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let ports = UdpPorts::bind([any, any], SegmentationPolicy::Auto).unwrap();
+        let listener = std::net::TcpListener::bind(any).unwrap();
+        let source_of = |ports: &UdpPorts, spoken_to: [u8; 4]| {
+            let to = (IpAddr::from(spoken_to), listener.local_addr().unwrap().port());
+            let _viewer = std::net::TcpStream::connect(to).unwrap();
+            let (control, _) = listener.accept().unwrap();
+            ports.source_for(&TcpStream::from_std(control))
+        };
+        assert_eq!(source_of(&ports, [127, 0, 0, 1]), None);
+        assert_eq!(source_of(&ports, [127, 0, 0, 2]), Some(IpAddr::from([127, 0, 0, 2])));
+        assert_eq!(source_of(&self::ports(SegmentationPolicy::Auto), [127, 0, 0, 2]), None);
+    }
+
+    #[test]
+    fn a_named_source_costs_no_call_more_and_allocates_nothing() {
+        let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let mut ports = UdpPorts::bind([any, any], SegmentationPolicy::Auto).unwrap();
+        let (mut audience, stats) = (UdpAudience::default(), WorkerStats::default());
+        let receiver = Receiver::bind("127.0.0.1:0").unwrap();
+        let source = IpAddr::from([127, 0, 0, 3]);
+        let to = Destination::from(receiver.local_addr().unwrap()).leaving_from(Some(source));
+        audience.enter(0, &[Some(to); 2 * TRACKS_MAX]);
+        audience.push(chunk(0, &[(0, 100), (0, 100), (0, 50)]));
+        let allocations = allocation_counter::measure(|| serve(&mut audience, &mut ports, &stats));
+        assert_eq!((allocations.count_total, stats.send_calls.value()), (0, 1));
+        let mut buffer = [0; 2000];
+        for length in [100, 100, 50] {
+            let (got, from) = receiver.recv_from(&mut buffer).unwrap();
+            assert_eq!((got, from.ip()), (length, source));
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Machines with several links and addresses: media reaches a viewer whose address means something on one link only.
+//! Machines with several links and addresses: media leaves from the one that the viewer spoke to, and reaches a viewer whose
+//! address means something on one link only.
 
 #[expect(dead_code, reason = "shared with other tests")]
 mod rig;
@@ -10,15 +11,20 @@ use std::{
 };
 
 use rig::{Client, PATIENCE, Rig, Setting, sequence_number};
-use slotcast_fanout::FanoutConfig;
+use slotcast_fanout::{FanoutConfig, SegmentationPolicy};
 
 /// Set in the child of this test that runs in a network of its own.
 const INSIDE: &str = "SLOTCAST_TEST_INSIDE";
 
 fn listening_at(address: &str) -> Rig {
+    listening_with(address, SegmentationPolicy::Auto)
+}
+
+fn listening_with(address: &str, segmentation: SegmentationPolicy) -> Rig {
     let setting = Setting::default();
     let listen = SocketAddr::new(address.parse().unwrap(), 0);
-    let mut rig = Rig::start(Setting { config: FanoutConfig { listen, ..setting.config }, ..setting });
+    let config = FanoutConfig { listen, segmentation, ..setting.config };
+    let mut rig = Rig::start(Setting { config, ..setting });
     rig.frame(true, 5);
     rig.audio();
     let deadline = Instant::now() + PATIENCE;
@@ -78,4 +84,23 @@ fn a_viewer_at_a_link_local_address_is_reached_on_its_link() {
         let at = SocketAddrV6::new("fe80::1".parse().unwrap(), 0, 0, link).into();
         check_source(listening_at("::"), at, at);
     }
+}
+
+#[test]
+fn media_leaves_from_the_address_that_the_viewer_spoke_to() {
+    let [from, to] = ["127.0.0.1:0", "127.0.0.2:0"].map(|at| at.parse().unwrap());
+    for segmentation in [SegmentationPolicy::Auto, SegmentationPolicy::Off] {
+        check_source(listening_with("0.0.0.0", segmentation), from, to);
+    }
+    // One socket for both families.
+    check_source(listening_at("::"), from, to);
+}
+
+#[test]
+fn media_leaves_from_the_ipv6_address_that_the_viewer_spoke_to() {
+    if std::env::var_os(INSIDE).is_none() {
+        return in_a_network_of_its_own("media_leaves_from_the_ipv6_address_that_the_viewer_spoke_to");
+    }
+    let [from, to] = ["[fd00::1]:0", "[fd00::2]:0"].map(|at| at.parse().unwrap());
+    check_source(listening_at("::"), from, to);
 }

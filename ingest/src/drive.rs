@@ -4,8 +4,6 @@ use bytes::Bytes;
 use slotcast_core::time::Now;
 use slotcast_rtsp::server::{CloseReason, Event, Output, SessionEnd, TrackTransport};
 
-use std::net::SocketAddr;
-
 use crate::{
     antechamber::Shown,
     closing::{Closing, for_log},
@@ -247,8 +245,11 @@ impl Thread {
             match ways.iter().find(|(of, _)| *of == track) {
                 Some((_, TrackTransport::Tcp { rtcp, .. })) => link.send_report(*rtcp, &report),
                 Some((_, TrackTransport::Udp { client_rtcp, .. })) => {
-                    if let Some(pair) = link.pair.and_then(|pair| self.pairs.get(pair)) {
-                        pair.send_reports(SocketAddr::new(link.peer.ip(), *client_rtcp), &report);
+                    let pair = link.pair.and_then(|pair| self.pairs.get(pair));
+                    if let Some((pair, source)) = pair.zip(link.spoken_to()) {
+                        let mut to = link.peer;
+                        to.set_port(*client_rtcp);
+                        pair.send_reports(source, to, &report);
                     }
                 }
                 None => {}

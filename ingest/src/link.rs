@@ -7,7 +7,7 @@
 use std::{
     collections::VecDeque,
     io::{self, Read, Write},
-    net::{Shutdown, SocketAddr},
+    net::{IpAddr, Shutdown, SocketAddr},
     time::Instant,
 };
 
@@ -129,6 +129,11 @@ impl Link {
     /// For registering with the poll.
     pub(crate) const fn source(&mut self) -> &mut TcpStream {
         &mut self.stream
+    }
+
+    /// The address of ours that the peer speaks to; `None` when the connection is broken.
+    pub(crate) fn spoken_to(&self) -> Option<IpAddr> {
+        self.stream.local_addr().ok().map(|address| address.ip())
     }
 
     /// What it is to a program; `None` before that and when it is leaving.

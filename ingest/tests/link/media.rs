@@ -1,11 +1,15 @@
 //! Media over TCP and UDP: what arrives, what is dropped, what goes on after a return.
 
-use std::{net::UdpSocket, time::Duration};
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket},
+    time::Duration,
+};
 
 use slotcast_core::{chunk::PacketFlags, rtcp};
+use slotcast_ingest::IngestConfig;
 
 use crate::{
-    client::Came,
+    client::{Came, Client},
     house::{House, ID, PATIENCE, program, rtp, udp_pair, wait_for},
 };
 
@@ -211,6 +215,28 @@ fn receiver_reports_over_udp_come_from_the_rtcp_port() {
     let (length, from) = rtcp_socket.recv_from(&mut report).unwrap();
     assert_eq!(from.port(), reports);
     assert!(rtcp::packets(&report[..length]).all(|packet| packet.is_ok()));
+}
+
+#[test]
+fn receiver_reports_over_udp_come_from_the_address_that_the_broadcaster_speaks_to() {
+    let own = Ipv6Addr::LOCALHOST;
+    let families = [("0.0.0.0:0", IpAddr::from([127, 0, 0, 2]), "127.0.0.1"), ("[::]:0", own.into(), "::1")];
+    for (listen, server, broadcaster) in families {
+        let listen = |config: &mut IngestConfig| config.listen = vec![listen.parse().unwrap()];
+        let house = House::with(listen, crate::house::on_air_now());
+        let [rtp_socket, rtcp_socket] = [0, 1].map(|_| UdpSocket::bind((broadcaster, 0)).unwrap());
+        rtcp_socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let port = |socket: &UdpSocket| socket.local_addr().unwrap().port();
+        let mut link = Client::connect(SocketAddr::new(server, house.ingest.local_addrs()[0].port()));
+        let (to, _) = link.record_over_udp("channel4", ID, port(&rtp_socket), port(&rtcp_socket));
+        for number in 1..4 {
+            rtp_socket.send_to(&rtp(SSRC, number, 9000, true, 100), (server, to)).unwrap();
+        }
+        house.packets(3);
+        house.step(Duration::from_secs(5));
+        let (_, from) = rtcp_socket.recv_from(&mut [0; 1500]).unwrap();
+        assert_eq!(from.ip(), server);
+    }
 }
 
 #[test]
