@@ -341,6 +341,7 @@ impl Sources {
                 ("over_class", traffic.over_class.value()),
                 ("unusable", traffic.unusable.value()),
                 ("strange_ssrc", traffic.strange_ssrc.value()),
+                ("wrong_port", traffic.wrong_port.value()),
             ]
             .map(|(reason, count)| ([("channel", name.to_string()), ("reason", reason.to_owned())], count))
         });

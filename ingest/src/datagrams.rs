@@ -1,6 +1,6 @@
 //! Media and reports that come over UDP.
 
-use std::io;
+use std::{io, net::SocketAddr};
 
 use slotcast_core::{rtp, time::Now};
 
@@ -22,11 +22,11 @@ impl Thread {
             left -= 1;
             let Some(sockets) = self.pairs.get_mut(pair) else { break };
             match sockets.receive(half, &mut buffer) {
-                Ok((length, Some(route))) => {
+                Ok((length, Ok(route))) => {
                     let datagram = buffer.get(..length).unwrap_or_default();
                     self.on_datagram(route, half, datagram, now);
                 }
-                Ok((_, None)) => self.stats.foreign_datagrams.add(1),
+                Ok((_, Err(from))) => self.on_foreign(pair, half, from),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // An ICMP answer to a report: the broadcaster's media says whether it lives.
                 Err(_) => {}
@@ -35,6 +35,17 @@ impl Thread {
         self.buffer = buffer;
         if left == 0 {
             self.work.push(Work::Datagrams(pair, half));
+        }
+    }
+
+    /// Nobody announced `from`. If a link did announce its address, the ports may have been changed on the way.
+    fn on_foreign(&mut self, pair: usize, half: Half, from: SocketAddr) {
+        self.stats.foreign_datagrams.add(1);
+        let routes = self.pairs.get(pair).map_or(&[][..], |pair| pair.routes_of(from.ip()));
+        for route in routes.iter().filter(|_| half == Half::Rtp) {
+            if let Some(source) = self.sources.get_mut(&route.program) {
+                source.on_wrong_port(from);
+            }
         }
     }
 

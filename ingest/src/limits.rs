@@ -60,6 +60,8 @@ pub(crate) const RECEIVER_REPORT_EVERY: Duration = Duration::from_secs(5);
 pub(crate) const SENDER_REPORT_EVERY: Duration = Duration::from_secs(4);
 /// A source that was silent this long gives way to a new SSRC at once; else the new one must send twice in order.
 pub(crate) const SSRC_SILENCE: Duration = Duration::from_millis(200);
+/// A link over UDP that has brought nothing for so long, while something came from its address by other ports, is told of.
+pub(crate) const WRONG_PORT_PATIENCE: Duration = Duration::from_secs(1);
 /// Over what time a link's bit rate is measured.
 pub(crate) const RATE_WINDOW: Duration = Duration::from_secs(1);
 /// Characters of a peer's text that go into a log line.

@@ -6,6 +6,7 @@
 //! timestamps go on when the broadcaster returns; chunk indices have no gaps.
 
 use std::{
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -59,6 +60,16 @@ impl Counts {
     }
 }
 
+/// What came to a link over UDP from its address, but not from a port that it announced.
+#[derive(Clone, Copy, Debug)]
+enum WrongPort {
+    None,
+    /// From here, among others.
+    Seen(SocketAddr),
+    /// And its operator was told.
+    Said,
+}
+
 /// The state of one program's source; it outlives its links until the connect window closes.
 pub(crate) struct Source {
     program: Arc<Program>,
@@ -73,6 +84,9 @@ pub(crate) struct Source {
     next_index: u64,
     link: Option<LinkId>,
     last_arrival: Option<Instant>,
+    /// When the present link began to record.
+    attached_at: Instant,
+    wrong_port: WrongPort,
     receiver_reports_at: Option<Instant>,
     sender_reports_at: Option<Instant>,
     counts: Counts,
@@ -105,6 +119,8 @@ impl Source {
             next_index: 0,
             link: None,
             last_arrival: None,
+            attached_at: now.mono,
+            wrong_port: WrongPort::None,
             receiver_reports_at: None,
             sender_reports_at: None,
             counts: Counts { program: program_stats, channel },
@@ -137,6 +153,8 @@ impl Source {
         self.tracks.begin_link();
         self.link = Some(link);
         self.last_arrival = None;
+        self.attached_at = now.mono;
+        self.wrong_port = WrongPort::None;
         self.receiver_reports_at = Some(now.mono + limits::RECEIVER_REPORT_EVERY);
         self.counts.add(|traffic| &traffic.links, 1);
         self.counts.program.set_since(now.wall);
@@ -183,6 +201,36 @@ impl Source {
     /// Something came that belongs to no track.
     pub(crate) fn on_unusable(&self) {
         self.counts.add(|traffic| &traffic.unusable, 1);
+    }
+
+    /// Something came from an address of the link, but not from a port that it announced. As long as nothing comes from
+    /// those, that may be its media, with the ports changed by an address translator. Not taken all the same: anybody
+    /// behind the same translator could send it.
+    pub(crate) fn on_wrong_port(&mut self, from: SocketAddr) {
+        if self.link.is_none() || self.last_arrival.is_some() {
+            return;
+        }
+        self.counts.add(|traffic| &traffic.wrong_port, 1);
+        if matches!(self.wrong_port, WrongPort::None) {
+            self.wrong_port = WrongPort::Seen(from);
+        }
+    }
+
+    /// Says once per link what to do about ports that were changed on the way.
+    fn tell_of_wrong_port(&mut self, now: Now) {
+        let WrongPort::Seen(from) = self.wrong_port else { return };
+        let waited = now.mono.saturating_duration_since(self.attached_at) >= limits::WRONG_PORT_PATIENCE;
+        if self.link.is_some() && self.last_arrival.is_none() && waited {
+            self.wrong_port = WrongPort::Said;
+            tracing::warn!(
+                channel = %self.program.channel.name,
+                peer = %from.ip(),
+                port = from.port(),
+                fault = "network",
+                "media comes from another UDP port than was announced, as behind an address translator, and is not taken: push \
+                 over TCP (ffmpeg -rtsp_transport tcp, rtspclientsink protocols=tcp)"
+            );
+        }
     }
 
     /// Takes one RTP packet of `track`. On the packet path: one copy, no allocation but the chunk's.
@@ -355,6 +403,7 @@ impl Source {
             self.bytes_measured = bytes;
             self.measured_at = now.mono;
         }
+        self.tell_of_wrong_port(now);
         self.show_state(now);
     }
 

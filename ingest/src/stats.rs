@@ -57,6 +57,8 @@ pub struct Traffic {
     pub unusable: Counter,
     /// Packets of an SSRC that has not shown itself to be the new source yet.
     pub strange_ssrc: Counter,
+    /// Datagrams from the address of a link that has brought nothing yet, but not from a port that it announced.
+    pub wrong_port: Counter,
     /// Links that carried this, one after the other.
     pub links: Counter,
 }

@@ -53,6 +53,8 @@ pub(crate) struct UdpPair {
     numbers: [u16; 2],
     rtp: Port,
     rtcp: Port,
+    /// The tracks of the links of each address, once each.
+    peers: HashMap<IpAddr, Vec<Route>>,
 }
 
 impl UdpPair {
@@ -76,7 +78,7 @@ impl UdpPair {
 
     fn of(address: IpAddr, rtp: UdpSocket, rtcp: UdpSocket, numbers: [u16; 2]) -> Self {
         let port = |socket| Port { socket, routes: HashMap::new() };
-        Self { address, numbers, rtp: port(rtp), rtcp: port(rtcp) }
+        Self { address, numbers, rtp: port(rtp), rtcp: port(rtcp), peers: HashMap::new() }
     }
 
     /// The address that both are bound to.
@@ -101,11 +103,21 @@ impl UdpPair {
         &mut self.port(half).socket
     }
 
-    /// Receives one datagram into `buffer`: its length, and whose it is (`None`: nobody's).
-    pub(crate) fn receive(&mut self, half: Half, buffer: &mut [u8]) -> io::Result<(usize, Option<Route>)> {
+    /// Receives one datagram into `buffer`: its length, and whose it is, or where it comes from if that is nobody's.
+    pub(crate) fn receive(
+        &mut self,
+        half: Half,
+        buffer: &mut [u8],
+    ) -> io::Result<(usize, Result<Route, SocketAddr>)> {
         let port = self.port(half);
         let (length, from) = port.socket.recv_from(buffer)?;
-        Ok((length, port.routes.get(&canonical(from)).copied()))
+        let from = canonical(from);
+        Ok((length, port.routes.get(&from).copied().ok_or(from)))
+    }
+
+    /// What the links of `address` send, whatever the ports; nothing for a stranger's.
+    pub(crate) fn routes_of(&self, address: IpAddr) -> &[Route] {
+        self.peers.get(&address).map_or(&[], Vec::as_slice)
     }
 
     /// Sends reports to a broadcaster from the RTCP port. Best effort: a lost report is followed by another.
@@ -130,6 +142,10 @@ impl UdpPair {
         }
         self.rtp.routes.insert(rtp, route);
         self.rtcp.routes.insert(rtcp, route);
+        let of_peer = self.peers.entry(rtp.ip()).or_default();
+        if !of_peer.contains(&route) {
+            of_peer.push(route);
+        }
         true
     }
 
@@ -138,6 +154,10 @@ impl UdpPair {
         for port in [&mut self.rtp, &mut self.rtcp] {
             port.routes.retain(|_, route| route.link != link);
         }
+        self.peers.retain(|_, routes| {
+            routes.retain(|route| route.link != link);
+            !routes.is_empty()
+        });
     }
 }
 
@@ -196,6 +216,8 @@ mod tests {
         assert!(!pair.claim(peer(5002), peer(5001), route(second)));
         assert!(pair.rtp.routes.len() == 1, "a refused claim leaves nothing behind");
         pair.release(first);
+        assert!(pair.routes_of(local).is_empty());
         assert!(pair.claim(peer(5002), peer(5001), route(second)));
+        assert_eq!(pair.routes_of(local), [route(second)]);
     }
 }

@@ -81,6 +81,28 @@ fn foreign_datagrams_and_unknown_payloads_are_counted_and_ignored() {
 }
 
 #[test]
+fn media_from_other_ports_of_a_silent_links_address_is_counted_for_it_and_not_taken() {
+    let house = House::new();
+    let (rtp_socket, rtcp_socket) = udp_pair();
+    let port = |socket: &UdpSocket| socket.local_addr().unwrap().port();
+    let mut link = house.connect();
+    let (to, _) = link.record_over_udp("channel4", ID, port(&rtp_socket), port(&rtcp_socket));
+    let [rewritten, stranger] = ["127.0.0.1", "127.0.0.3"].map(|at| UdpSocket::bind((at, 0)).unwrap());
+    let send = |from: &UdpSocket, number| {
+        from.send_to(&rtp(SSRC, number, 9000, true, 100), ("127.0.0.1", to)).unwrap();
+    };
+    send(&rewritten, 1);
+    send(&stranger, 2);
+    send(&rtp_socket, 3);
+    send(&rewritten, 4);
+    send(&rtp_socket, 5);
+    let numbers: Vec<_> = house.packets(2).iter().map(|packet| packet.number()).collect();
+    assert_eq!(numbers, [3, 5]);
+    assert_eq!(house.traffic(|t| t.wrong_port.value()), 1, "once its own ports work, others are strangers");
+    assert_eq!(house.ingest.stats().foreign_datagrams.value(), 3);
+}
+
+#[test]
 fn a_broadcaster_that_drops_and_returns_continues() {
     let house = House::new();
     let mut link = house.tcp_link();

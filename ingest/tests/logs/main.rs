@@ -9,7 +9,9 @@ mod house;
 
 use std::{
     fmt::{Debug, Write},
+    net::UdpSocket,
     sync::Mutex,
+    time::Duration,
 };
 
 use tracing::{
@@ -19,7 +21,7 @@ use tracing::{
 };
 
 use client::SDP;
-use house::{House, ID, wait_for};
+use house::{House, ID, rtp, wait_for};
 
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
@@ -82,4 +84,25 @@ fn one_line_each_for_opened_closed_and_refused_and_no_secrets() {
         "INFO message=link closed channel=channel4 peer=127.0.0.1 reason=\"peer_closed\" fault=\"nobody\"",
     ];
     assert_eq!(lines, expected);
+    tell_once_of_changed_ports(&house);
+}
+
+/// The announced ports are 5000 and 5001; what comes is from elsewhere.
+fn tell_once_of_changed_ports(house: &House) {
+    LINES.lock().unwrap().clear();
+    let changed = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut link = house.connect();
+    let (to, _) = link.record_over_udp("channel4", ID, 5000, 5001);
+    let lines = || LINES.lock().unwrap().iter().filter(|line| line.starts_with("WARN")).cloned().collect();
+    let mut before: Vec<String> = lines();
+    assert!(before.is_empty(), "{before:?}");
+    for packets in 1..4 {
+        changed.send_to(&rtp(1, packets, 0, true, 100), ("127.0.0.1", to)).unwrap();
+        wait_for("the packet", || (house.traffic(|t| t.wrong_port.value()) >= packets.into()).then_some(()));
+        house.step(Duration::from_secs(1));
+        before = wait_for("the line", || Some(lines()).filter(|lines| !lines.is_empty()));
+    }
+    assert_eq!(before.len(), 1, "{before:?}");
+    let port = format!("channel=channel4 peer=127.0.0.1 port={}", changed.local_addr().unwrap().port());
+    assert!(before[0].contains(&port) && before[0].contains("-rtsp_transport tcp"), "{before:?}");
 }
