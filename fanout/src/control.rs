@@ -332,7 +332,9 @@ impl Worker {
         let catch_up = CatchUp::new(viewer.start, now.mono);
         let mut ports: Box<ViewerPorts> = Box::new([None; 2 * TRACKS_MAX]);
         for &(address, port) in &addresses {
-            self.ports.insert(address, (key, port.is_multiple_of(2)));
+            if self.ports.insert(address, (key, port.is_multiple_of(2))).is_none() {
+                self.mailbox.add_port(&address);
+            }
             ports[port] = Some(Destination::from(address).leaving_from(viewer.source));
         }
         let mut shape = Shape([None; TRACKS_MAX]);
@@ -389,6 +391,7 @@ impl Worker {
                 for address in &udp.addresses {
                     if self.ports.get(address).is_some_and(|(owner, _)| *owner == key) {
                         self.ports.remove(address);
+                        self.mailbox.remove_port(address);
                     }
                 }
             }

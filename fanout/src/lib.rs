@@ -152,14 +152,14 @@ impl Fanout {
 
     /// Takes no new connections from now on; those who watch go on.
     pub fn drain(&self) {
-        self.mailboxes.iter().for_each(|mailbox| mailbox.send(Message::Drain));
+        self.mailboxes.iter().for_each(|mailbox| _ = mailbox.send(Message::Drain));
     }
 
     /// Ends every session with BYE, closes all connections and stops the workers.
     ///
     /// Returns `false` when a worker was not done within `patience`; it is left to the end of the process.
     pub fn shutdown(mut self, patience: Duration) -> bool {
-        self.mailboxes.iter().for_each(|mailbox| mailbox.send(Message::Stop));
+        self.mailboxes.iter().for_each(|mailbox| _ = mailbox.send(Message::Stop));
         let deadline = Instant::now() + patience;
         while self.threads.iter().any(|thread| !thread.is_finished()) {
             if Instant::now() >= deadline {
@@ -173,7 +173,7 @@ impl Fanout {
 
 impl Drop for Fanout {
     fn drop(&mut self) {
-        self.mailboxes.iter().for_each(|mailbox| mailbox.send(Message::Stop));
+        self.mailboxes.iter().for_each(|mailbox| _ = mailbox.send(Message::Stop));
     }
 }
 

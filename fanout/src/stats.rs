@@ -114,6 +114,8 @@ pub struct WorkerStats {
     pub skips: Counter,
     /// Datagrams from addresses that belong to no viewer.
     pub foreign_datagrams: Counter,
+    /// Words left with other workers about datagrams that may be of their viewers.
+    pub handed_on: Counter,
     /// Errors of media sends by [`SendErrorKind`].
     pub send_errors: [Counter; SendErrorKind::ALL.len()],
     /// Open RTSP connections.

@@ -68,7 +68,7 @@ pub(crate) struct Worker {
     listener: Option<TcpListener>,
     pub(crate) udp: Option<UdpPorts>,
     feed: FeedReceiver,
-    mailbox: Mailbox,
+    pub(crate) mailbox: Mailbox,
     siblings: Vec<Mailbox>,
     forwards_left: u32,
     pub(crate) connections: Slab<Connection>,
@@ -447,10 +447,12 @@ impl Worker {
         }
     }
 
+    /// Leaves word with the siblings that may know the address that it is about.
     fn forward(&mut self, message: impl Fn() -> Message) {
         if self.forwards_left > 0 && !self.siblings.is_empty() {
-            self.forwards_left -= 1;
-            self.siblings.iter().for_each(|sibling| sibling.send(message()));
+            let left = self.siblings.iter().filter(|sibling| sibling.send(message())).count();
+            self.forwards_left -= u32::from(left > 0);
+            self.stats.handed_on.add(left as u64);
         }
     }
 

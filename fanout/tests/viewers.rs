@@ -11,7 +11,7 @@ use std::{
 };
 
 use rig::{Client, Item, PATIENCE, Rig, Setting, has_bye, sequence_number};
-use slotcast_fanout::{FanoutConfig, Protocol, SegmentationPolicy};
+use slotcast_fanout::{Counter, FanoutConfig, Protocol, SegmentationPolicy, WorkerStats};
 
 /// Fills the log of every worker with a group of pictures and an audio packet.
 fn warm_up(rig: &mut Rig) {
@@ -398,6 +398,24 @@ fn a_udp_viewer_whose_port_is_gone_loses_its_seat() {
     drop(gone.play_udp());
     rig.stream_until(|rig| rig.timetable_viewers() == 0);
     rig.client().play_udp();
+}
+
+#[test]
+fn a_viewers_datagram_at_another_worker_is_handed_on_and_a_strangers_is_not() {
+    let mut rig = Rig::start(Setting { seats: 30, ..Setting::default() });
+    warm_up(&mut rig);
+    let count = |of_stats: fn(&WorkerStats) -> &Counter| rig.fanout.stats().sum(of_stats);
+    let server = ("127.0.0.1", rig.fanout.rtp_ports()[0]);
+    for strangers in 1..=50 {
+        UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"punch", server).unwrap();
+        wait(|| count(|w| &w.foreign_datagrams) == strangers);
+    }
+    assert_eq!(count(|w| &w.handed_on), 0);
+    // The kernel chooses the worker by the viewer's port: of thirty, some come to another than their own.
+    let mut clients: Vec<Client> = (0..30).map(|_| rig.client()).collect();
+    let sockets: Vec<_> = clients.iter_mut().map(Client::play_udp).collect();
+    sockets.iter().for_each(|(rtp, _)| _ = rtp.send_to(b"punch", server).unwrap());
+    wait(|| count(|w| &w.handed_on) > 0);
 }
 
 #[test]
