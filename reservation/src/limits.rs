@@ -94,7 +94,7 @@ pub struct Budget {
 /// How often things may be tried that can be abused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budgets {
-    /// Registrations from one address (a /64 of IPv6).
+    /// Registrations, and members' changes to another e-mail address, from one address (a /64 of IPv6).
     pub register: Budget,
     /// Log-ins from one address.
     pub log_in_address: Budget,

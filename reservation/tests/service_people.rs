@@ -14,6 +14,7 @@ use slotcast_reservation::{
         reservation::{ProgramKind, ProgramPassword},
         words::{MemberNumber, ReservationNumber},
     },
+    limits::Budgets,
     service::{
         ChannelEdit, MemberEdit, NewOperator, OperatorEdit, Premium, Registration, Scope, Scopes,
         ServiceError,
@@ -147,6 +148,23 @@ async fn guessing_a_password_is_slowed_down_for_that_user_id_alone() {
 }
 
 #[tokio::test]
+async fn whose_address_it_is_cannot_be_asked_often_by_changing_ones_own() {
+    let world = World::new().await;
+    let actor = world.actor(1).await;
+    let change = |email: &str| MemberEdit { email: Some(email.to_owned()), ..MemberEdit::default() };
+    let burst = Budgets::default().register.burst;
+    for _ in 0..burst {
+        let taken = world.service.edit_me(&actor, None, change("member2@example.com"), address()).await;
+        assert_eq!(refusal(taken), Refusal::EmailTaken);
+    }
+    let many = world.service.edit_me(&actor, None, change("member3@example.com"), address()).await;
+    assert!(matches!(refusal(many), Refusal::TooMany { .. }));
+    // All else may be changed, and so may what stays as it is.
+    let name = MemberEdit { name: Some("Taro".to_owned()), ..change("member1@example.com") };
+    world.service.edit_me(&actor, None, name, address()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_token_does_what_its_scopes_say_and_nothing_else() {
     let world = World::new().await;
     let service = &world.service;
@@ -160,7 +178,7 @@ async fn a_token_does_what_its_scopes_say_and_nothing_else() {
     service.reservations(&reader, ReservationFilter::default(), ALL).await.unwrap();
     let booking = service.book(&reader, draft(1, "2026-12-02T00:00:00Z", 1), None, address()).await;
     assert_eq!(refusal(booking), Refusal::Scope("book"));
-    let edit = service.edit_me(&reader, None, MemberEdit::default()).await;
+    let edit = service.edit_me(&reader, None, MemberEdit::default(), address()).await;
     assert_eq!(refusal(edit), Refusal::Scope("account"));
     assert_eq!(refusal(service.make_token(&reader, "more", scopes, HOUR).await), Refusal::Scope("account"));
     world.clock.pass(HOUR);
@@ -194,10 +212,10 @@ async fn the_own_data_is_edited_against_a_version() {
     let world = World::new().await;
     let actor = world.actor(1).await;
     let edit = MemberEdit { name: Some(" New Name ".to_owned()), web: Some(None), ..MemberEdit::default() };
-    let edited = world.service.edit_me(&actor, Some(1), edit).await.unwrap();
+    let edited = world.service.edit_me(&actor, Some(1), edit, address()).await.unwrap();
     assert_eq!((edited.name.as_str(), edited.web.as_ref(), edited.version), ("New Name", None, 2));
     let edit = MemberEdit { email: Some("member2@example.com".to_owned()), ..MemberEdit::default() };
-    assert_eq!(refusal(world.service.edit_me(&actor, Some(2), edit).await), Refusal::EmailTaken);
+    assert_eq!(refusal(world.service.edit_me(&actor, Some(2), edit, address()).await), Refusal::EmailTaken);
     let edit = MemberEdit {
         name: Some(String::new()),
         email: Some("x".to_owned()),
@@ -205,7 +223,7 @@ async fn the_own_data_is_edited_against_a_version() {
         terminal_key: Some(Some("AGE-SECRET-KEY-1".to_owned())),
         ..MemberEdit::default()
     };
-    let named = fields(refusal(world.service.edit_me(&actor, None, edit).await));
+    let named = fields(refusal(world.service.edit_me(&actor, None, edit, address()).await));
     assert_eq!(named, ["name", "email", "web", "terminal_key"]);
 }
 

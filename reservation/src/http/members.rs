@@ -418,10 +418,11 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Str
     responses((status = 200, description = "As it is from now on.", body = MemberBody,
         headers(("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "account", "headers": ["if-match"],
-        "problems": ["email-taken", "not-premium"] }))))]
+        "problems": ["email-taken", "not-premium", "too-many"] }))))]
 async fn edit_me(
     State(api): State<Api>,
     caller: Caller,
+    Client(client): Client,
     if_match: IfMatch,
     body: Body<MemberEditBody>,
 ) -> Answer {
@@ -443,7 +444,7 @@ async fn edit_me(
         }),
         terminal_key: None,
     };
-    Ok(shown(&api.service().edit_me(&caller.actor, Some(version), edit).await?))
+    Ok(shown(&api.service().edit_me(&caller.actor, Some(version), edit, client).await?))
 }
 
 /// The old password and the new one.
@@ -514,18 +515,23 @@ struct TerminalKeyBody {
     responses((status = 200, description = "As the member is from now on.", body = MemberBody,
         headers(("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "account" }))))]
-async fn put_terminal_key(State(api): State<Api>, caller: Caller, body: Body<TerminalKeyBody>) -> Answer {
+async fn put_terminal_key(
+    State(api): State<Api>,
+    caller: Caller,
+    Client(client): Client,
+    body: Body<TerminalKeyBody>,
+) -> Answer {
     let edit = service::MemberEdit { terminal_key: Some(Some(body.value.recipient)), ..Default::default() };
-    Ok(shown(&api.service().edit_me(&caller.actor, None, edit).await?))
+    Ok(shown(&api.service().edit_me(&caller.actor, None, edit, client).await?))
 }
 
 /// Forget my terminal's key
 #[utoipa::path(delete, path = "/me/terminal-key", tag = "My account", operation_id = "end_terminal_key",
     responses((status = 204, description = "Forgotten.")),
     extensions(("x-slotcast" = json!({ "scope": "account" }))))]
-async fn end_terminal_key(State(api): State<Api>, caller: Caller) -> Answer {
+async fn end_terminal_key(State(api): State<Api>, caller: Caller, Client(client): Client) -> Answer {
     let edit = service::MemberEdit { terminal_key: Some(None), ..Default::default() };
-    api.service().edit_me(&caller.actor, None, edit).await?;
+    api.service().edit_me(&caller.actor, None, edit, client).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

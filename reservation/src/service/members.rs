@@ -223,9 +223,23 @@ impl Service {
     }
 
     /// Changes the actor's own data. `version`: what was read (`If-Match`), else `Stale`.
-    pub async fn edit_me(&self, actor: &Actor, version: Option<i64>, edit: MemberEdit) -> Answer<Member> {
+    ///
+    /// Refused: `Invalid`, `EmailTaken`, `TooMany` (other e-mail addresses from one address).
+    pub async fn edit_me(
+        &self,
+        actor: &Actor,
+        version: Option<i64>,
+        edit: MemberEdit,
+        client: IpAddr,
+    ) -> Answer<Member> {
         actor.need(Scope::Account)?;
         let checked = CheckedEdit::of(edit)?;
+        if let Some(email) = &checked.email
+            && *email != self.me(actor).await?.email
+        {
+            // As at the registration: whether an address is a member's is not told to those who ask for many.
+            self.0.tries.register.take(&one_address(client), (self.0.clock)().mono)?;
+        }
         let apply = |member| checked.applied(member);
         let member = retry(|| self.edit_member_once(actor.member, version, &apply)).await?;
         // What programs show of their broadcaster may have changed.

@@ -396,7 +396,7 @@ fn settings(rules: Rules) -> Settings {
         terms: "Be kind.".to_owned(),
         session_life: 24 * HOUR,
         budgets: Budgets {
-            register: plenty,
+            register: Budgets::default().register,
             log_in_address: plenty,
             log_in_user: Budget { burst: 3, every: 30 * SECOND },
             book_address: plenty,
