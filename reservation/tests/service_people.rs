@@ -4,6 +4,7 @@ mod service_support;
 
 use std::net::IpAddr;
 
+use futures_util::future::join_all;
 use service_support::*;
 use slotcast_core::words::{ChannelNumber, OpenLevel, Seats, Toll};
 use slotcast_reservation::{
@@ -145,6 +146,26 @@ async fn guessing_a_password_is_slowed_down_for_that_user_id_alone() {
     assert!(matches!(refusal(log_in("nobody").await), Refusal::TooMany { .. }));
     world.clock.pass(30 * SECOND);
     assert_eq!(refusal(log_in("nobody").await), Refusal::WrongLogIn);
+}
+
+#[tokio::test]
+async fn guesses_at_one_moment_count_like_any_others() {
+    let world = World::new().await;
+    let guesses =
+        (0..20_u8).map(|host| world.service.log_in("nobody", "guess guess", IpAddr::from([192, 0, 2, host])));
+    let refused: Vec<_> = join_all(guesses).await.into_iter().map(refusal).collect();
+    let looked_at = refused.iter().filter(|refused| **refused == Refusal::WrongLogIn).count();
+    assert_eq!(looked_at, 3, "{refused:?}");
+}
+
+#[tokio::test]
+async fn right_passwords_use_no_guess_up() {
+    let world = World::new().await;
+    world.service.register(registration(), address()).await.unwrap();
+    for host in 0..5_u8 {
+        let client = IpAddr::from([192, 0, 2, host]);
+        world.service.log_in("taro", "correct horse", client).await.unwrap();
+    }
 }
 
 #[tokio::test]

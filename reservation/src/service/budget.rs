@@ -50,6 +50,13 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
         if after > limit { Err(Refusal::TooMany { retry_after: seconds(after - limit) }) } else { Ok(()) }
     }
 
+    /// A try that was taken counts no more.
+    pub(super) fn give_back(&self, name: &K) {
+        if let Some(full_at) = self.full_at.lock().get_mut(name) {
+            *full_at = full_at.checked_sub(self.budget.every).unwrap_or(*full_at);
+        }
+    }
+
     fn span(&self) -> Duration {
         self.budget.every.saturating_mul(self.budget.burst)
     }
@@ -68,20 +75,17 @@ impl Guesses {
         Self { anywhere: Buckets::new(budget), at_home: Buckets::new(budget), homes: Mutex::default() }
     }
 
-    /// Refuses where no guess is left.
-    pub(super) fn check(&self, user_id: &UserId, address: IpAddr, now: Instant) -> Result<(), Refusal> {
+    /// Takes one guess, before the password is looked at: many at one moment are as many as one after another. Refused:
+    /// none is left.
+    pub(super) fn take(&self, user_id: &UserId, address: IpAddr, now: Instant) -> Result<(), Refusal> {
         let pair = (user_id.clone(), one_address(address));
-        if self.is_home(&pair) { self.at_home.check(&pair, now) } else { self.anywhere.check(user_id, now) }
+        if self.is_home(&pair) { self.at_home.take(&pair, now) } else { self.anywhere.take(user_id, now) }
     }
 
-    /// A guess was wrong.
-    pub(super) fn on_wrong(&self, user_id: &UserId, address: IpAddr, now: Instant) {
+    /// It was no guess.
+    pub(super) fn give_back(&self, user_id: &UserId, address: IpAddr) {
         let pair = (user_id.clone(), one_address(address));
-        // None was left: those who come next are refused before their password is looked at.
-        let _ = match self.is_home(&pair) {
-            true => self.at_home.take(&pair, now),
-            false => self.anywhere.take(user_id, now),
-        };
+        if self.is_home(&pair) { self.at_home.give_back(&pair) } else { self.anywhere.give_back(user_id) }
     }
 
     /// The password was right.
@@ -174,15 +178,15 @@ mod tests {
         let taro: UserId = "taro".parse().unwrap();
         let [home, elsewhere] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
         guesses.on_right(&taro, home, now);
-        for _ in 0..5 {
-            guesses.on_wrong(&taro, elsewhere, now);
+        for address in [elsewhere, home] {
+            for _ in 0..2 {
+                assert_eq!(guesses.take(&taro, address, now), Ok(()));
+            }
+            assert!(guesses.take(&taro, address, now).is_err(), "guessing at home has its end too");
+            guesses.give_back(&taro, address);
+            assert_eq!(guesses.take(&taro, address, now), Ok(()));
+            assert!(guesses.take(&taro, address, now).is_err());
         }
-        assert!(guesses.check(&taro, elsewhere, now).is_err());
-        assert_eq!(guesses.check(&taro, home, now), Ok(()));
-        for _ in 0..2 {
-            guesses.on_wrong(&taro, home, now);
-        }
-        assert!(guesses.check(&taro, home, now).is_err(), "guessing at home has its end too");
     }
 
     #[test]

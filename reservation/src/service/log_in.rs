@@ -62,21 +62,22 @@ impl Service {
         let user_id: Option<UserId> = user_id.parse().ok();
         let mono = (self.0.clock)().mono;
         self.0.tries.log_in_address.take(&one_address(client), mono)?;
-        if let Some(user_id) = &user_id {
-            self.0.tries.log_in_user.check(user_id, client, mono)?;
-        }
         let member = match &user_id {
             Some(user_id) => self.0.store.read().await?.member_by_user_id(user_id).await?,
             None => None,
         };
+        if let Some(user_id) = &user_id {
+            self.0.tries.log_in_user.take(user_id, client, mono)?;
+        }
         // A longer password than anybody has is as wrong as any, and as slow.
         let asked: String = password.chars().take(PASSWORD_CHARS_MAX + 1).collect();
         let hash = member.as_ref().map(|member| &member.password_hash);
-        let is_right = self.0.passwords.is_right(&asked, hash).await?;
+        let is_right = self.0.passwords.is_right(&asked, hash).await;
+        if let Some(user_id) = &user_id {
+            self.end_guess(user_id, client, &is_right);
+        }
+        let is_right = is_right?;
         let Some(member) = member.filter(|_| is_right) else {
-            if let Some(user_id) = &user_id {
-                self.wrong_log_in(user_id, client);
-            }
             return Err(Refusal::WrongLogIn.into());
         };
         self.0.tries.log_in_user.on_right(&member.user_id, client, mono);
@@ -107,17 +108,21 @@ impl Service {
         Ok(LoggedIn { token, csrf, member, expires_at })
     }
 
-    /// Takes a try of the address, if the user ID has one left.
+    /// Takes a try of the address and one of the user ID.
     pub(super) fn spend_log_in(&self, user_id: &UserId, client: IpAddr) -> Result<(), Refusal> {
         let mono = (self.0.clock)().mono;
         self.0.tries.log_in_address.take(&one_address(client), mono)?;
-        self.0.tries.log_in_user.check(user_id, client, mono)
+        self.0.tries.log_in_user.take(user_id, client, mono)
     }
 
-    /// A wrong password takes a try of the user ID.
-    pub(super) fn wrong_log_in(&self, user_id: &UserId, client: IpAddr) {
-        count(&self.0.counts.log_ins_refused);
-        self.0.tries.log_in_user.on_wrong(user_id, client, (self.0.clock)().mono);
+    /// A wrong password keeps the try of the user ID that was taken before it was looked at; a right one, or one that
+    /// could not be looked at, gives it back.
+    pub(super) fn end_guess(&self, user_id: &UserId, client: IpAddr, is_right: &Answer<bool>) {
+        if matches!(is_right, Ok(false)) {
+            count(&self.0.counts.log_ins_refused);
+        } else {
+            self.0.tries.log_in_user.give_back(user_id, client);
+        }
     }
 
     /// Ends the session of that cookie; one that is not there is no error.

@@ -267,13 +267,14 @@ impl Service {
     pub async fn change_password(&self, actor: &Actor, old: &str, new: &str, client: IpAddr) -> Answer<()> {
         actor.need(Scope::Account)?;
         let member = self.me(actor).await?;
-        self.spend_log_in(&member.user_id, client)?;
         let others = [member.user_id.as_str(), member.email.as_str()];
         if let Some(problem) = password::problem("new_password", new, &others) {
             return Err(Refusal::Invalid(vec![problem]).into());
         }
-        if !self.0.passwords.is_right(old, Some(&member.password_hash)).await? {
-            self.wrong_log_in(&member.user_id, client);
+        self.spend_log_in(&member.user_id, client)?;
+        let is_right = self.0.passwords.is_right(old, Some(&member.password_hash)).await;
+        self.end_guess(&member.user_id, client, &is_right);
+        if !is_right? {
             return Err(Refusal::WrongLogIn.into());
         }
         let hash = self.0.passwords.hash(new).await?;
