@@ -9,7 +9,7 @@ use std::{
 };
 
 use slotcast_admission::{Channel, LinkKey, ProgramSpec, Programs, Secret, Timetable};
-use slotcast_core::words::ProgramId;
+use slotcast_core::words::{BitRate, ProgramId, Seats};
 use slotcast_fanout::{FanoutStats, Roll, ViewerInfo};
 use slotcast_ingest::{Ingest, IngestStats, LinkState};
 use slotcast_reservation::{
@@ -32,7 +32,7 @@ pub(crate) struct Media {
 
 impl Streaming for Media {
     fn publish(&self, schedule: &Schedule) -> Result<(), String> {
-        let channels = schedule.channels.iter().map(channel).collect();
+        let channels = schedule.channels.iter().map(|sold| channel(sold, &schedule.programs)).collect();
         let programs = schedule.programs.iter().map(program).collect();
         let changes = self.timetable.publish(channels, programs).map_err(|error| error.to_string())?;
         let [added, changed, removed] = [changes.added.len(), changes.changed.len(), changes.removed.len()];
@@ -117,12 +117,15 @@ const fn absent(since: slotcast_core::time::WallTime) -> Live {
     Live { link: Link::Absent, since, bit_rate: 0, viewers: 0, packets: 0, picture: None }
 }
 
-fn channel(sold: &SoldChannel) -> Channel {
+/// A channel has what its programs were promised, also where less is sold now: the timetable gives no program more
+/// than its channel.
+fn channel(sold: &SoldChannel, programs: &[Scheduled]) -> Channel {
+    let booked = || programs.iter().filter(|program| program.channel == sold.number);
     Channel {
         number: sold.number,
         name: sold.name.clone(),
-        seats: sold.seats,
-        class: sold.class,
+        seats: booked().map(|program| program.seats).fold(sold.seats, Seats::max),
+        class: booked().map(|program| program.class).fold(sold.class, BitRate::max),
         toll: sold.toll,
     }
 }
@@ -139,5 +142,62 @@ fn program(scheduled: &Scheduled) -> ProgramSpec {
         open_level: scheduled.open_level,
         password: scheduled.password.as_ref().map(|password| Secret::new(password.0.clone())),
         link_key: LinkKey::from_reservation_id(scheduled.reservation_id.expose()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slotcast_core::{
+        time::WallTime,
+        words::{ChannelNumber, OpenLevel, Toll, Window},
+    };
+    use slotcast_reservation::vault::Vault;
+
+    use super::*;
+
+    fn sold(seats: u32, class: &str) -> SoldChannel {
+        SoldChannel {
+            number: ChannelNumber(1),
+            name: "channel1".parse().unwrap(),
+            seats: Seats::new(seats).unwrap(),
+            class: class.parse().unwrap(),
+            toll: Toll(1000),
+            is_retired: false,
+            version: 1,
+        }
+    }
+
+    fn booked_on(channel: &SoldChannel) -> Scheduled {
+        let at = |seconds: i64| WallTime::from_micros(seconds * 1_000_000);
+        let number = ReservationNumber(7);
+        Scheduled {
+            number,
+            channel: channel.number,
+            window: Window::new(at(600), at(1200)).unwrap(),
+            connect: Window::new(at(300), at(1500)).unwrap(),
+            seats: channel.seats,
+            class: channel.class,
+            title: "The sea".to_owned(),
+            open_level: OpenLevel::Public,
+            password: None,
+            reservation_id: Vault::new(&[7; 32]).reservation_id(number, 1),
+        }
+    }
+
+    #[track_caller]
+    fn check(now: &SoldChannel, booked: &SoldChannel) {
+        let programs = [booked_on(booked)];
+        let timetable = Timetable::new();
+        let specs = programs.iter().map(program).collect();
+        timetable.publish(vec![channel(now, &programs)], specs).unwrap();
+        let found = timetable.program(ProgramId(7)).unwrap();
+        assert_eq!((found.seats, found.class), (booked.seats, booked.class));
+    }
+
+    #[test]
+    fn a_program_has_the_seats_and_class_that_were_booked() {
+        let (small, large) = (sold(5, "28.8kbit/s"), sold(50, "64kbit/s"));
+        check(&small, &large);
+        check(&large, &small);
     }
 }
