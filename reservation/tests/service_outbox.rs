@@ -5,15 +5,16 @@ mod service_support;
 use std::sync::Arc;
 
 use service_support::*;
+use slotcast_core::words::OpenLevel;
 use slotcast_reservation::{
     domain::{
         effects::{Account, LedgerKind, PaymentKind},
         refusal::Refusal,
-        reservation::{CancelledBy, Reservation, Settlement, State},
-        words::{Amount, MemberNumber},
+        reservation::{CancelledBy, ProgramPassword, Reservation, Settlement, State},
+        words::{Amount, MemberNumber, ReservationNumber},
     },
     payments::{Notice, Noticed},
-    service::Service,
+    service::{ProgramEdit, Service},
     store::PaymentState,
 };
 use tokio::sync::watch;
@@ -355,4 +356,25 @@ async fn the_tasks_do_it_all_by_themselves_and_stop_when_told() {
     wait("never settled", Box::new(move || payments.count(PaymentKind::Release) == 1)).await;
     stop.send(true).unwrap();
     tokio::time::timeout(30 * SECOND, tasks).await.unwrap().unwrap();
+}
+
+async fn change_of(world: &World, number: ReservationNumber, edit: ProgramEdit) {
+    world.service.change(&world.actor(1).await, number, None, edit).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_is_a_friend_no_more_is_not_told_the_next_password_by_a_mail_that_waited() {
+    let world = World::new().await;
+    let confirmed = world.confirmed("2026-12-01T18:00:00Z", 1).await;
+    let change = |edit| change_of(&world, confirmed.number, edit);
+    change(ProgramEdit { title: Some("The lake".to_owned()), ..ProgramEdit::default() }).await;
+    let (open_level, friends) = (Some(OpenLevel::Secret), Some(Vec::new()));
+    let password = Some(ProgramPassword("after-you-left".to_owned()));
+    change(ProgramEdit { open_level, password, friends, ..ProgramEdit::default() }).await;
+    world.work().await;
+    let sent = world.post.sent.lock();
+    assert!(sent.iter().any(|(key, _)| key.starts_with("confirmed-")));
+    let to_friend: Vec<_> = sent.iter().filter(|(_, text)| text.contains("friend@example.org")).collect();
+    let kinds: Vec<_> = to_friend.iter().map(|(key, _)| key.split('-').next().unwrap()).collect();
+    assert_eq!(kinds, ["cancelled"], "{to_friend:#?}");
 }

@@ -12,7 +12,7 @@ use crate::{
         effects::{MailKind, MailRequest},
         reservation::{Reservation, State},
         rules,
-        words::Amount,
+        words::{Amount, Email},
     },
     limits::{ERROR_CHARS_MAX, MAIL_WAIT_MAX, OUTBOX_BATCH, OUTBOX_LEASE},
     mail::{self, Letter, MailSettings, PostError, Program, retry::Next},
@@ -142,7 +142,7 @@ impl Service {
             return Ok(Some(Letter::new(request.clone(), &member, None)));
         };
         let Some(reservation) = reads.reservation(number).await? else { return Ok(None) };
-        if is_needless(request.kind, &reservation) {
+        if is_needless(request, &reservation) {
             return Ok(None);
         }
         let channels = reads.channels().await?;
@@ -204,15 +204,19 @@ impl Service {
 }
 
 /// Whether the mail would say what is not so any more.
-fn is_needless(kind: MailKind, reservation: &Reservation) -> bool {
-    match kind {
+fn is_needless(request: &MailRequest, reservation: &Reservation) -> bool {
+    let is_cancelled = matches!(reservation.state, State::Cancelled(_));
+    match request.kind {
         MailKind::ReconfirmReminder => reservation.state != State::Registered,
         MailKind::ReservationId => {
             !matches!(reservation.state, State::Registered | State::Confirmed | State::OnAir)
         }
         // Whoever is told that it is cancelled should not be invited to it afterwards.
-        MailKind::Confirmed | MailKind::Invitation | MailKind::Changed | MailKind::Extended => {
-            matches!(reservation.state, State::Cancelled(_))
+        MailKind::Confirmed | MailKind::Extended => is_cancelled,
+        // A mail is written when it goes: one that waited would tell whoever is no friend any more today's password.
+        MailKind::Invitation | MailKind::Changed => {
+            let has = |friend: &Email| friend.as_str().eq_ignore_ascii_case(request.to.as_str());
+            is_cancelled || !reservation.program.friends.iter().any(has)
         }
         MailKind::Welcome | MailKind::Cancelled | MailKind::Settled => false,
     }
