@@ -183,16 +183,17 @@ async fn a_question_that_is_not_answered_well_keeps_no_card() {
     let declined = |why: &str| Err(PaymentError::Declined(why.to_owned()));
     let unavailable = |why: &str| Err(PaymentError::Unavailable(why.to_owned()));
     let strange = "it names things as Stripe does not";
+    let unfinished = "The check of the card was not finished: fill in the card form again.";
     let failed = setup("requires_payment_method").replace(
         r#""last_setup_error":null"#,
         r#""last_setup_error":{"code":"setup_intent_authentication_failure","message":"You did not confirm."}"#,
     );
     for (setup, expected) in [
         (setup("requires_action"), Ok(the_question())),
-        (setup("requires_confirmation"), Ok(the_question())),
+        (setup("requires_confirmation"), declined(unfinished)),
         (failed, declined("You did not confirm.")),
         (setup("requires_payment_method"), declined("The card company declined the card.")),
-        (setup("canceled"), declined("The check of the card was called off: fill in the card form again.")),
+        (setup("canceled"), declined(unfinished)),
         (setup("something_new"), declined("The card company declined the card.")),
         (setup("processing"), unavailable("the card is still being checked")),
         (setup("requires_action").replace(SECRET, "seti_2_secret_x"), unavailable(strange)),

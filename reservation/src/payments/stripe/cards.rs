@@ -165,13 +165,14 @@ fn kept(customer: &str, method: &str, told: &MethodCard) -> Result<Card, Payment
 fn verdict(setup: &Setup) -> Result<Option<CardQuestion>, PaymentError> {
     match setup.status {
         Status::Succeeded => Ok(None),
-        Status::RequiresAction | Status::RequiresConfirmation => question(setup).map(Some),
+        Status::RequiresAction => question(setup).map(Some),
         Status::Processing => Err(PaymentError::Unavailable("the card is still being checked".to_owned())),
         Status::RequiresPaymentMethod => {
             Err(PaymentError::Declined(setup.last_setup_error.clone().unwrap_or_default().decline_text()))
         }
-        Status::Canceled => {
-            Err(declined("The check of the card was called off: fill in the card form again."))
+        // Stripe's script asks in `requires_action` alone and throws in any other: nobody could ever answer.
+        Status::RequiresConfirmation | Status::Canceled => {
+            Err(declined("The check of the card was not finished: fill in the card form again."))
         }
         Status::RequiresCapture | Status::Unknown => Err(declined("The card company declined the card.")),
     }
