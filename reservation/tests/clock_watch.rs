@@ -191,6 +191,33 @@ async fn without_servers_nothing_is_known_and_the_watch_ends() {
     assert_eq!((watch.status().offset_micros, watch.status().is_off), (None, false));
 }
 
+#[tokio::test(start_paused = true)]
+async fn while_nobody_answers_the_servers_are_asked_again_soon_and_then_less_often() {
+    // Nobody reads there. Time goes on only when all wait, and then at once to the next thing that is due.
+    let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let began = tokio::time::Instant::now();
+    let clock: Clock = Arc::new(move || {
+        let passed = began.elapsed();
+        Now { mono: began.into_std() + passed, wall: WallTime::from_micros(passed.as_micros() as i64) }
+    });
+    let servers = vec![silent.local_addr().unwrap().to_string().parse().unwrap()];
+    let watch = Arc::new(ClockWatch::new(ClockRules { servers, ..ClockRules::default() }, clock));
+    let asking = Arc::clone(&watch);
+    let running = tokio::spawn(async move { asking.run().await });
+    let mut asked = Vec::new();
+    while asked.len() < 7 && began.elapsed() < Duration::from_secs(3_600) {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let at = watch.status().servers[0].asked_at.map(|at| at.as_micros() / 1_000_000);
+        if at.is_some() && asked.last() != at.as_ref() {
+            asked.extend(at);
+        }
+    }
+    running.abort();
+    // Each asking takes the 3 s for which an answer is waited.
+    let waits: Vec<_> = asked.windows(2).map(|pair| pair[1] - pair[0] - 3).collect();
+    assert_eq!(waits, [16, 32, 64, 128, 256, 256]);
+}
+
 /// A process that ends with the test.
 struct Running(Child);
 
