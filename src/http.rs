@@ -5,7 +5,7 @@
 //! Holds: a slow or hostile client holds at most one of [`CONNECTIONS_MAX`] places (more where channels are sold), for at most [`HEADER_MAX`] a
 //! request; media never waits for anyone here.
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
@@ -20,7 +20,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
@@ -29,6 +29,8 @@ use tokio::{
 const CONNECTIONS_MAX: usize = 64;
 /// Connections at once, where channels are sold.
 const CONNECTIONS_WITH_API_MAX: usize = 1_024;
+/// Connections that the kernel keeps until they are taken.
+const BACKLOG: u32 = 1_024;
 /// Until a request's header is there.
 const HEADER_MAX: Duration = Duration::from_secs(10);
 /// One connection's whole life; a scraper that keeps it open opens another.
@@ -126,13 +128,27 @@ async fn not_found() -> Response {
     (StatusCode::NOT_FOUND, "nothing here; there are /healthz, /readyz and /metrics\n").into_response()
 }
 
-/// A listener that tokio can take over.
+/// A socket that has its address and takes no connections yet: [`listen`] does, once there is somebody to answer.
+/// Until then whoever comes is refused by the kernel, as before the start.
 ///
 /// Errors: the address cannot be bound.
-pub(crate) fn bind(address: std::net::SocketAddr) -> io::Result<std::net::TcpListener> {
-    let listener = std::net::TcpListener::bind(address).map_err(|error| {
-        io::Error::new(error.kind(), format!("http.listen: cannot bind {address}: {error}"))
-    })?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
+    let bound = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        io::Result::Ok(socket)
+    };
+    bound()
+        .map_err(|error| io::Error::new(error.kind(), format!("http.listen: cannot bind {address}: {error}")))
+}
+
+/// Takes connections from now on; must be called inside a runtime.
+///
+/// Errors: somebody else listens there by now.
+pub(crate) fn listen(socket: TcpSocket) -> io::Result<TcpListener> {
+    let address = socket.local_addr()?;
+    socket.listen(BACKLOG).map_err(|error| {
+        io::Error::new(error.kind(), format!("http.listen: cannot listen on {address}: {error}"))
+    })
 }

@@ -18,6 +18,7 @@ use slotcast_fanout::{Fanout, FanoutConfig, FanoutStats, SegmentationPolicy};
 use slotcast_ingest::{Ingest, IngestConfig, IngestStats};
 use slotcast_reservation::service::Service;
 use tokio::{
+    net::TcpSocket,
     runtime::{Handle, Runtime},
     sync::oneshot,
 };
@@ -91,7 +92,7 @@ impl Server {
             io::Result::Ok((fanout, ingest))
         })?;
         let ingest = Arc::new(ingest);
-        let http_address = http.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
+        let http_address = http.as_ref().map(TcpSocket::local_addr).transpose()?;
         let addresses = addresses_of(&config, &fanout, &ingest, http_address);
         let counts = Arc::new(Counts::default());
         let sold = Arc::new(OnceLock::new());
@@ -409,7 +410,7 @@ struct Control {
 impl Control {
     fn start(
         runtime: Runtime,
-        http: Option<std::net::TcpListener>,
+        http: Option<TcpSocket>,
         pages: Arc<dyn Pages>,
         reservations: Option<Reservations>,
         counts: Arc<Counts>,
@@ -418,7 +419,7 @@ impl Control {
         let handle = runtime.handle().clone();
         let listener = {
             let _inside = runtime.enter();
-            http.map(tokio::net::TcpListener::from_std).transpose()?
+            http.map(http::listen).transpose()?
         };
         let (stop, stopped) = oneshot::channel();
         let work = move || {

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -189,4 +189,27 @@ fn the_machines_own_clock_does_not_step() {
     let http = server.addresses().http.unwrap();
     assert!(get(http, "/metrics").contains("slotcast_clock_steps_total{direction=\"forward\"} 0"));
     assert!(server.shutdown());
+}
+
+#[test]
+fn http_takes_nobody_before_it_can_answer() {
+    // A database that takes the connection and says nothing; its end ends the start.
+    let database = TcpListener::bind("127.0.0.1:0").unwrap();
+    let data = format!("{}/serve-early-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    let http = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let text = format!(
+        "[viewers]\nlisten = \"127.0.0.1:0\"\nrtp_ports = [0, 0]\nworkers = 1\npin = false\n[links]\n\
+         listen = [\"127.0.0.1:0\"]\nrtp_ports = [0, 0]\n[http]\nlisten = \"{http}\"\n[reservations]\n\
+         enabled = true\ndata = \"{data}\"\ndatabase = \"postgres://nobody:nothing@{}/none\"\n",
+        database.local_addr().unwrap()
+    );
+    let config = config(&text);
+    let starting = std::thread::spawn(move || Server::start(config, clock::system()).map(drop));
+    let (asked, _) = database.accept().unwrap();
+    let early = TcpStream::connect(http).map(drop).unwrap_err();
+    assert_eq!(early.kind(), std::io::ErrorKind::ConnectionRefused);
+    drop((asked, database));
+    let error = starting.join().unwrap().unwrap_err().to_string();
+    std::fs::remove_dir_all(data).unwrap();
+    assert!(error.contains("PostgreSQL at 127.0.0.1"), "{error}");
 }
