@@ -28,6 +28,8 @@ use bookings::{
     stripe::FakeStripe,
 };
 use serde_json::{Value, json};
+use slotcast::clock;
+use slotcast_reservation::store::postgres::alone::Alone;
 
 const CLIENTS: usize = 8;
 const MEMBERS: usize = 4;
@@ -572,4 +574,29 @@ fn a_database_that_is_not_there_is_said_and_nothing_panics() {
     let text = ended.text();
     assert_eq!(ended.status.code(), Some(1), "{text}");
     assert!(text.contains("database") && !text.contains("panicked") && !text.contains("nothing"), "{text}");
+}
+
+#[test]
+fn a_server_has_its_postgresql_database_to_itself_until_it_is_killed() {
+    let Some(server) = postgres::shared() else { return };
+    let database = server.new_database();
+    let mut site = Site::make(&Wishes {
+        database: Some(database.clone()),
+        slot: "10m",
+        channels: 1,
+        seats: 5,
+        rate: "64kbit/s",
+        reservations: String::new(),
+        tables: String::new(),
+    });
+    site.start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let take = |patience| {
+        let taken = runtime.block_on(Alone::take(&database, patience, &clock::system()));
+        taken.map(|alone| assert!(alone.is_some())).map_err(|error| error.to_string())
+    };
+    let refused = take(Duration::ZERO).unwrap_err();
+    assert!(refused.contains("another server works there"), "{refused}");
+    site.kill();
+    assert_eq!(take(Duration::from_secs(30)), Ok(()));
 }

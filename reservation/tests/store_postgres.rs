@@ -2,12 +2,12 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use slotcast_core::time::WallTime;
 use slotcast_reservation::{
     domain::words::{MemberNumber, ReservationNumber},
-    store::{self, Store, StoreError, Stored},
+    store::{self, Store, StoreError, Stored, postgres::alone::Alone},
     vault::Vault,
 };
 use support::{clock::HandClock, postgres, values};
@@ -142,4 +142,53 @@ async fn another_encoding_is_refused() {
     server.ask("postgres", "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
     let error = open(&server.address("latin", postgres::PASSWORD)).await.unwrap_err().to_string();
     assert!(error.contains("LATIN1") && error.contains("UTF8"), "{error}");
+}
+
+#[tokio::test]
+async fn a_second_server_is_refused_until_the_first_has_gone() {
+    let Some(server) = postgres::shared() else { return };
+    let (address, clock) = (server.new_schema(), HandClock::at(WallTime::from_micros(0)).clock());
+    let now = Duration::ZERO;
+    let first = Alone::take(&address, now, &clock).await.unwrap().unwrap();
+    let refused = Alone::take(&address, now, &clock).await.unwrap_err().to_string();
+    assert!(refused.contains("another server works there: stop it first"), "{refused}");
+    assert!(!refused.contains(postgres::PASSWORD), "{refused}");
+    // Another schema is another's; a tool that only reads comes in.
+    assert!(Alone::take(&server.new_schema(), now, &clock).await.unwrap().is_some());
+    open(&address).await.unwrap();
+    // The hand clock stands: who has patience waits for as long as it takes.
+    let patience = Duration::from_secs(30);
+    let second = tokio::join!(Alone::take(&address, patience, &clock), async { drop(first) }).0;
+    assert!(second.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_server_that_lost_its_connection_takes_the_database_again() {
+    let Some(server) = postgres::shared() else { return };
+    let (address, clock) = (server.new_database(), HandClock::at(WallTime::from_micros(0)).clock());
+    let name = address.rsplit('/').next().unwrap();
+    let _alone = Alone::take(&address, Duration::ZERO, &clock).await.unwrap();
+    let holder = format!(
+        "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = \
+         (SELECT oid FROM pg_database WHERE datname = '{name}')"
+    );
+    let before = server.ask("postgres", &holder);
+    assert!(!before.is_empty());
+    server.ask("postgres", &format!("SELECT pg_terminate_backend({before})"));
+    let again = async {
+        loop {
+            let now = server.ask("postgres", &holder);
+            if !now.is_empty() && now != before {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), again).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_no_postgresql_has_no_server_to_be_alone_on() {
+    let clock = HandClock::at(WallTime::from_micros(0)).clock();
+    assert!(Alone::take("slotcast.db", Duration::ZERO, &clock).await.unwrap().is_none());
 }

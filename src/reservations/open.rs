@@ -29,7 +29,7 @@ use slotcast_reservation::{
         self,
         file::{AccessPort, Host, Transport},
     },
-    store::{self, Store},
+    store::{self, Store, postgres::alone::Alone},
     streaming::{Live, Schedule, Streaming, Viewer},
     vault::Vault,
 };
@@ -50,6 +50,9 @@ const MAIL_FOLDER: &str = "mail";
 
 /// A log-in lasts so long.
 const SESSION_LIFE: Duration = Duration::from_secs(14 * 24 * 3600);
+/// Until the server that was here before has gone, as the database sees it: longer than the connection of a vanished
+/// machine lives.
+const SERVER_GONE_MAX: Duration = Duration::from_secs(30);
 /// One mail to the mail server.
 const MAIL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest file of terms.
@@ -66,8 +69,8 @@ pub(crate) struct Reservations {
     pub(crate) router: Router,
     stop: watch::Sender<bool>,
     running: tokio::task::JoinHandle<()>,
-    /// Nobody else works in the data directory.
-    _alone: File,
+    /// No other server works in the data directory, or on the database.
+    _alone: (File, Option<Alone>),
 }
 
 impl Reservations {
@@ -82,7 +85,8 @@ impl Reservations {
     ) -> Opening<Self> {
         let sold = config.reservations.as_ref().ok_or("reservations are off")?;
         make_data(&sold.data)?;
-        let alone = lock_data(&sold.data)?;
+        let locked = lock_data(&sold.data)?;
+        let alone = (locked, Alone::take(&database(sold), SERVER_GONE_MAX, &clock).await?);
         let service = open_service(config, Some(addresses), streaming, Arc::clone(&clock)).await?;
         let channels = config.channels.iter().map(crate::admin::channel_edit).collect();
         let added = service.import_channels(channels).await?;
@@ -143,11 +147,7 @@ async fn open_service(
 ) -> Opening<Service> {
     let sold = config.reservations.as_ref().ok_or("reservations are off")?;
     let vault = Vault::open_or_create(&sold.data.join(KEY_FILE))?;
-    let database = match &sold.database {
-        Some(url) => url.expose().to_owned(),
-        None => sold.data.join(DATABASE_FILE).display().to_string(),
-    };
-    let store: Arc<dyn Store> = store::open(&database, vault.clone(), Arc::clone(&clock)).await?;
+    let store: Arc<dyn Store> = store::open(&database(sold), vault.clone(), Arc::clone(&clock)).await?;
     let settings = Settings {
         rules: rules(config, sold)?,
         provider: Provider {
@@ -161,6 +161,13 @@ async fn open_service(
         budgets: Budgets::default(),
     };
     Ok(Service::new(store, vault, payments(sold)?, post(sold)?, streaming, clock, settings))
+}
+
+fn database(sold: &config::Reservations) -> String {
+    match &sold.database {
+        Some(url) => url.expose().to_owned(),
+        None => sold.data.join(DATABASE_FILE).display().to_string(),
+    }
 }
 
 /// Begins to ask the NTP servers, if there are any.

@@ -1,9 +1,11 @@
 //! The store in a PostgreSQL database, version 12 or newer.
 //!
 //! Owns: how it is reached, what its errors mean, which rows are locked.
-//! Not here: copies; PostgreSQL has its own tools.
+//! Not here: that only one server works on it (`alone`); copies; PostgreSQL has its own tools.
 //! Holds: the password in the URL is in no error and no log; writing sees what others committed (READ COMMITTED, with
 //! row locks), reading sees one moment (REPEATABLE READ).
+
+pub mod alone;
 
 use std::{fmt, path::Path, time::Duration};
 
@@ -80,18 +82,9 @@ impl PostgresStore {
                         user and password written as %40 %2F %3F %23";
             return Err(StoreError::Broken(text.to_owned()));
         };
-        let place = format!(
-            "PostgreSQL at {}:{}, database {}",
-            options.get_host(),
-            options.get_port(),
-            options.get_database().unwrap_or_else(|| options.get_username())
-        );
+        let place = place_of(&options);
         let options = options.application_name("slotcast");
-        make_ready(&options, &vault, &clock).await.map_err(|error| match error {
-            StoreError::Retry(why) => StoreError::Retry(format!("{place}: {why}")),
-            StoreError::Broken(why) => StoreError::Broken(format!("{place}: {why}")),
-            other => other,
-        })?;
+        make_ready(&options, &vault, &clock).await.map_err(|error| at(&place, error))?;
         let pool = PoolOptions::<Db>::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(WAIT_MAX)
@@ -103,6 +96,16 @@ impl PostgresStore {
     }
 }
 
+/// Host and database, without user and password.
+fn place_of(options: &PgConnectOptions) -> String {
+    format!(
+        "PostgreSQL at {}:{}, database {}",
+        options.get_host(),
+        options.get_port(),
+        options.get_database().unwrap_or_else(|| options.get_username())
+    )
+}
+
 /// `None`: not an address. The parser's own error is left out, since it may hold parts of the password; and so is an
 /// address whose password, not encoded, would be read as host, port or name of the database.
 fn options(url: &str) -> Option<PgConnectOptions> {
@@ -112,6 +115,15 @@ fn options(url: &str) -> Option<PgConnectOptions> {
         return None;
     }
     url.parse().ok()
+}
+
+/// The error with where it was.
+fn at(place: &str, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Retry(why) => StoreError::Retry(format!("{place}: {why}")),
+        StoreError::Broken(why) => StoreError::Broken(format!("{place}: {why}")),
+        other => other,
+    }
 }
 
 /// Over a connection of its own: the pool would say only that time was up, not why.
