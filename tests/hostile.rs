@@ -431,6 +431,39 @@ fn no_media_comes_before_the_answer_to_play() {
     assert!(viewer.frame_within(Duration::from_secs(5)).is_some());
 }
 
+/// As `printf … | nc -N` does: all requests, then the end of its writing side.
+#[test]
+fn who_sends_all_at_once_and_no_more_is_answered_all_of_it() {
+    let server = server();
+    let _feeder = Feeder::start(&server, "stage", Lower::Tcp);
+    server.wait_on_air("stage", "");
+    let describe = |host: SocketAddr, channel: &str, cseq: u8| {
+        format!("DESCRIBE rtsp://{host}/{channel} RTSP/1.0\r\nCSeq: {cseq}\r\n\r\n")
+    };
+    let options = |cseq: u8| format!("OPTIONS * RTSP/1.0\r\nCSeq: {cseq}\r\n\r\n");
+    let check = |host: SocketAddr, text: &str, answers: &[u16]| {
+        let mut client = Dialogue::connect(host);
+        client.send_raw(text.as_bytes());
+        client.finish_sending();
+        let told: Vec<_> = std::iter::from_fn(|| client.reply().map(|reply| reply.status)).collect();
+        assert_eq!(told, answers, "{host}: {text}");
+        assert!(client.closes_within(Duration::from_secs(5)), "{host} keeps it open");
+    };
+    let viewers = server.viewers;
+    check(viewers, &options(1), &[200]);
+    let burst = [options(1), describe(viewers, "stage", 2), describe(viewers, "secret", 3), options(4)];
+    check(viewers, &burst.concat(), &[200, 200, 401, 200]);
+    // A wrong password is answered late.
+    check(viewers, &(describe(viewers, "secret?token=wrong", 1) + &options(2)), &[401, 200]);
+    // A seat is taken and given back in the same breath.
+    let setup = format!(
+        "SETUP rtsp://{viewers}/stage/trackID=0 RTSP/1.0\r\nCSeq: 2\r\nTransport: RTP/AVP/TCP;interleaved=0-1\r\n\r\n"
+    );
+    check(viewers, &(options(1) + &setup + &options(3)), &[200, 200, 200]);
+    assert_eq!(server.viewers_of("stage"), 0);
+    check(server.links, &(options(1) + &describe(server.links, "stage", 2)), &[200, 405]);
+}
+
 /// The deadlines of `clients.md`: a first byte after 5 s, a whole header after 10 s.
 #[test]
 fn silent_and_slow_connections_are_closed_in_time() {

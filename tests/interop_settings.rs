@@ -231,10 +231,10 @@ fn even_a_modems_class_carries_a_picture_and_speech() {
 fn check_obs(class: &'static str, transport: Transport, tracks: [&str; 2], frames: u64) {
     let server = server(class, None);
     let settings = settings(&server, class, None);
-    let home = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    let home = home.join(format!("obs-{class}-{}-{}", transport.name(), std::process::id()).replace('/', ""));
+    let class_bits = u32::try_from(settings.channel.class.bits_per_second()).unwrap();
+    let home = directory_with_clip(&format!("obs-{class}-{}", transport.name()).replace('/', ""), class_bits);
     let form = settings.commands.obs.iter().find(|form| form.transport == transport).expect("such a form");
-    let mut obs = Obs::start(&form.fields, &home);
+    let mut obs = Obs::start(&form.fields, &home, &home.join("clip.mp4"));
     server.wait_on_air("stage", "");
     let url = server.watch_url("stage");
     assert_eq!(players::ffprobe_tracks(&url, PLAYS_WITHIN), tracks);

@@ -25,9 +25,9 @@ pub(crate) struct Obs {
 }
 
 impl Obs {
-    /// Fills in the fields in a profile below `home`, and presses *Start Recording*.
+    /// Fills in the fields in a profile below `home`, and presses *Start Recording*. It shows `clip` again and again.
     #[track_caller]
-    pub(crate) fn start(fields: &[Field], home: &Path) -> Self {
+    pub(crate) fn start(fields: &[Field], home: &Path, clip: &Path) -> Self {
         expect_labels(fields);
         let config = home.join("obs-studio");
         let profile = config.join("basic/profiles/test");
@@ -35,7 +35,7 @@ impl Obs {
         fs::create_dir_all(config.join("basic/scenes")).unwrap();
         fs::write(config.join("global.ini"), global()).unwrap();
         fs::write(profile.join("basic.ini"), ini(fields)).unwrap();
-        fs::write(config.join("basic/scenes/test.json"), scene()).unwrap();
+        fs::write(config.join("basic/scenes/test.json"), scene(clip)).unwrap();
         let mut xvfb = Command::new("Xvfb");
         // It takes a number that is free, and says which.
         xvfb.args(["-displayfd", "1", "-screen", "0", "1280x800x24", "-nolisten", "tcp"]);
@@ -47,6 +47,8 @@ impl Obs {
         obs.env("DISPLAY", format!(":{}", number.text.trim())).env("LIBGL_ALWAYS_SOFTWARE", "1");
         obs.env("QT_QPA_PLATFORM", "xcb").env("HOME", home);
         obs.env("XDG_CONFIG_HOME", home).env("XDG_RUNTIME_DIR", home);
+        // Its list of streaming services comes from the web: not here.
+        obs.env("http_proxy", "http://127.0.0.1:9").env("https_proxy", "http://127.0.0.1:9");
         Self { program: Process::spawn("obs", &mut obs), _screen: screen }
     }
 }
@@ -61,23 +63,24 @@ fn expect_labels(fields: &[Field]) {
     }
 }
 
-/// No wizard and no questions at the start.
+/// No wizard, no questions at the start, no remote control.
 fn global() -> &'static str {
     "[General]\nFirstRun=true\nLastVersion=486539266\nEnableAutoUpdates=false\nInfoIncrement=99\n\
-     [Basic]\nConfigOnNewProfile=false\n[BasicWindow]\nSysTrayEnabled=false\n"
+     [Basic]\nConfigOnNewProfile=false\n[BasicWindow]\nSysTrayEnabled=false\n\
+     [OBSWebSocket]\nFirstLoad=false\nServerEnabled=false\n"
 }
 
-/// One coloured area, as large as the canvas.
-fn scene() -> String {
+/// The clip, as large as the canvas.
+fn scene(clip: &Path) -> String {
     serde_json::json!({
         "name": "test", "current_scene": "Scene", "current_program_scene": "Scene",
         "scene_order": [{ "name": "Scene" }],
         "sources": [
             { "id": "scene", "name": "Scene", "settings": { "id_counter": 1, "items": [
-                { "name": "Colour", "id": 1, "visible": true, "scale": { "x": 1.0, "y": 1.0 }, "align": 5 },
+                { "name": "Clip", "id": 1, "visible": true, "scale": { "x": 1.0, "y": 1.0 }, "align": 5 },
             ] } },
-            { "id": "color_source_v3", "versioned_id": "color_source_v3", "name": "Colour",
-              "settings": { "color": 0xff00_7fff_u32, "width": 1280, "height": 720 } },
+            { "id": "ffmpeg_source", "name": "Clip", "mixers": 255, "volume": 1.0,
+              "settings": { "local_file": clip, "looping": true, "restart_on_activate": false } },
         ],
     })
     .to_string()
@@ -86,7 +89,7 @@ fn scene() -> String {
 /// The profile as OBS writes it once the fields are filled in and *OK* is pressed.
 #[track_caller]
 fn ini(fields: &[Field]) -> String {
-    let mut video = String::from("[Video]\nBaseCX=1280\nBaseCY=720\nOutputCX=1280\nOutputCY=720\n");
+    let mut video = String::from("[Video]\nBaseCX=320\nBaseCY=180\nOutputCX=320\nOutputCY=180\n");
     let mut output = String::from("[Output]\nMode=Advanced\n[AdvOut]\nFFAudioMixes=1\n");
     for Field { name, value } in fields {
         let value = value.expose();

@@ -280,7 +280,7 @@ fn obs_fields(video: VideoPlan, audio: AudioPlan, transport: Transport, url: &st
             field("Audio Encoder", "libopus".into()),
             field(
                 "Audio Encoder Settings (if any)",
-                format!("b={} frame_duration=60", audio.bits_per_second),
+                format!("b={} application=voip vbr=constrained frame_duration=60", audio.bits_per_second),
             ),
         ]),
         AudioCodec::Aac => fields.push(field("Audio Encoder", "aac".into())),
