@@ -11,6 +11,7 @@ a{color:var(--link)}a:focus-visible,summary:focus-visible{outline:3px solid var(
 code,pre{font:.9em ui-monospace,monospace}pre{background:var(--soft);padding:.75rem;overflow-x:auto}\
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%}\
 th,td{border-bottom:1px solid var(--line);padding:.35rem .5rem;text-align:left;vertical-align:top}\
+th{overflow-wrap:break-word}\
 section>article{border-top:2px solid var(--line);padding-top:.5rem;margin-top:1.5rem}\
 .method{display:inline-block;min-width:4.5em;font-weight:700}nav ul{padding-left:1.2rem}\
 .skip{position:absolute;left:-99rem}.skip:focus{left:1rem}small{opacity:.8}";
