@@ -288,6 +288,29 @@ async fn ending_early_is_charged_in_full_and_cuts_at_once() {
 }
 
 #[tokio::test]
+async fn an_operator_never_spends_a_members_money() {
+    let world = World::new().await;
+    let confirmed = world.confirmed("2026-12-02T00:00:00Z", 1).await;
+    let operator = world.actor(4).await;
+    world.clock.set(wall("2026-12-02T00:00:00Z"));
+    world.turn().await;
+    world.broadcast(confirmed.number, wall("2026-12-02T00:05:00Z"), 1).await;
+    let extended = world.service.extend(&operator, confirmed.number, 1, None).await;
+    assert_eq!(refusal(extended), Refusal::NotFound("reservation"));
+    let over = world.service.end_early(&operator, confirmed.number).await.unwrap();
+    assert_eq!(over.state, State::Cancelled(CancelledBy::Operator));
+    world.turn().await;
+    assert!(world.streaming.scheduled().is_empty());
+    world.clock.pass(5 * SECOND);
+    world.turn().await;
+    assert_eq!(world.payments.sum(PaymentKind::Release), 2000);
+    assert_eq!(world.payments.sum(PaymentKind::Capture), 0);
+    // Nor what is over already.
+    let again = refusal(world.service.end_early(&operator, confirmed.number).await);
+    assert!(matches!(again, Refusal::WrongState { .. }), "{again:?}");
+}
+
+#[tokio::test]
 async fn the_same_key_books_once_and_another_request_under_it_is_refused() {
     let world = World::new().await;
     let actor = world.actor(1).await;

@@ -347,7 +347,7 @@ async fn extend(
 
 /// End early
 ///
-/// Viewers are cut at once. It is charged in full.
+/// Viewers are cut at once. It is charged in full; where an operator ends somebody else's, it is cancelled and costs nothing.
 #[utoipa::path(post, path = "/reservations/{number}/end", tag = "On air",
     operation_id = "end", params(NumberPath),
     responses((status = 200, description = "Over.", body = ReservationBody,

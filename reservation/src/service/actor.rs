@@ -131,6 +131,11 @@ impl Actor {
             .ok_or(Refusal::NotFound("reservation"))
     }
 
+    /// The reservation, if it is the actor's own: what costs money is nobody else's to decide.
+    pub(super) fn paid_by(&self, reservation: Option<Reservation>) -> Result<Reservation, Refusal> {
+        reservation.filter(|found| found.member == self.member).ok_or(Refusal::NotFound("reservation"))
+    }
+
     /// Whether it may do what operators do.
     pub(super) fn operates(&self) -> bool {
         self.need(Scope::Operate).is_ok()

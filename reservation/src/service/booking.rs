@@ -249,9 +249,16 @@ impl Service {
         Ok(effects.reservation)
     }
 
-    /// Ends the program now; it is charged in full.
+    /// Ends the program now; it is charged in full. One that an operator ends is cancelled, and its member pays nothing.
     pub async fn end_early(&self, actor: &Actor, number: ReservationNumber) -> Answer<Reservation> {
         actor.need(Scope::Broadcast)?;
+        let found = actor.own(self.0.store.read().await?.reservation(number).await?)?;
+        if found.member != actor.member {
+            rules::end_early(&found, self.now())?;
+            let cancelled = retry(|| self.cancel_once(actor, number, None, true)).await?;
+            self.committed();
+            return Ok(cancelled);
+        }
         let end = |_: &Member, reservation: &Reservation, now| rules::end_early(reservation, now).map(Some);
         self.decide(actor, number, None, &end).await
     }

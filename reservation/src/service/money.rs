@@ -181,7 +181,7 @@ impl Service {
     ) -> Answer<Step> {
         let now = self.now();
         let mut tx = self.0.store.begin().await?;
-        let found = actor.own(tx.lock_reservation(number).await?)?;
+        let found = actor.paid_by(tx.lock_reservation(number).await?)?;
         if let Purchase::Extend { idempotency, .. } = purchase
             && let Some(made) = kept(tx.as_mut(), actor, idempotency.as_ref()).await?
         {
