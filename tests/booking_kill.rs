@@ -498,26 +498,35 @@ fn nothing_is_lost_or_done_twice(
         .collect();
     // On a connection of its own: the one before the kills is dead.
     let mut operator = operator.twin();
-    let is_long = kills >= LONG_RUN;
-    let still_max = if is_long { STILL_MAX_RELEASE } else { STILL_MAX };
     let began = Instant::now();
-    let (mut least, mut least_at) = (usize::MAX, began);
-    let (seen, wrong) = loop {
+    let is_long = kills >= LONG_RUN;
+    let (seen, wrong) = settle(is_long, || {
         let seen = Seen::of(&mut operator, &mut members, &site, mailbox);
         let wrong = audit(&seen, &told, &stripe, is_long);
-        if wrong.len() < least {
-            (least, least_at) = (wrong.len(), Instant::now());
-        }
-        if wrong.is_empty() || least_at.elapsed() >= still_max || began.elapsed() >= SETTLED_WITHIN {
-            break (seen, wrong);
-        }
-        pass(Duration::from_secs(1));
-    };
+        (seen, wrong)
+    });
     assert!(wrong.is_empty(), "{} faults:\n{}", wrong.len(), wrong[..wrong.len().min(8)].join("\n"));
     assert_eq!(notes.faults.into_inner().unwrap(), Vec::<String>::new());
     assert_eq!(panics, Vec::<String>::new());
     summary(&seen, &told, &stripe);
     println!("all was settled {:.0?} after the last kill", began.elapsed());
+}
+
+/// Looks again and again until nothing is wrong any more, as long as there is less and less of it.
+fn settle(is_long: bool, mut look: impl FnMut() -> (Seen, Vec<String>)) -> (Seen, Vec<String>) {
+    let still_max = if is_long { STILL_MAX_RELEASE } else { STILL_MAX };
+    let began = Instant::now();
+    let (mut least, mut least_at) = (usize::MAX, began);
+    loop {
+        let (seen, wrong) = look();
+        if wrong.len() < least {
+            (least, least_at) = (wrong.len(), Instant::now());
+        }
+        if wrong.is_empty() || least_at.elapsed() >= still_max || began.elapsed() >= SETTLED_WITHIN {
+            return (seen, wrong);
+        }
+        pass(Duration::from_secs(1));
+    }
 }
 
 /// Says what happened, and that it was enough to show something.
@@ -557,17 +566,22 @@ fn kills_of_server_and_database_lose_nothing_and_repeat_nothing_on_postgresql_wi
     nothing_is_lost_or_done_twice(random, Some(database), &mailbox, Some(&mut server));
 }
 
-#[test]
-fn a_database_that_is_not_there_is_said_and_nothing_panics() {
-    let mut site = Site::make(&Wishes {
-        database: None,
+/// A site at which nobody books.
+fn quiet_site(database: Option<String>) -> Site {
+    Site::make(&Wishes {
+        database,
         slot: "10m",
         channels: 1,
         seats: 5,
         rate: "64kbit/s",
         reservations: String::new(),
         tables: String::new(),
-    });
+    })
+}
+
+#[test]
+fn a_database_that_is_not_there_is_said_and_nothing_panics() {
+    let mut site = quiet_site(None);
     site.change("data = ", "database = \"postgres://nobody:nothing@127.0.0.1:1/nowhere\"\ndata = ");
     site.launch();
     let ended = site.wait(Duration::from_secs(60));
@@ -580,15 +594,7 @@ fn a_database_that_is_not_there_is_said_and_nothing_panics() {
 fn a_server_has_its_postgresql_database_to_itself_until_it_is_killed() {
     let Some(server) = postgres::shared() else { return };
     let database = server.new_database();
-    let mut site = Site::make(&Wishes {
-        database: Some(database.clone()),
-        slot: "10m",
-        channels: 1,
-        seats: 5,
-        rate: "64kbit/s",
-        reservations: String::new(),
-        tables: String::new(),
-    });
+    let mut site = quiet_site(Some(database.clone()));
     site.start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let take = |patience| {

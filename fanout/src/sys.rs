@@ -1,7 +1,8 @@
 //! The system calls that no safe wrapper offers: the only `unsafe` of the project.
 //!
-//! Owns: one datagram send with scattered buffers, UDP segmentation and a chosen source address, the socket's error queue, socket options, the
-//! length of a thread's turns; and for the load tools: one call that sends or receives several datagrams.
+//! Owns: one datagram send with scattered buffers, UDP segmentation and a chosen source address, the socket's error
+//! queue, socket options, the length of a thread's turns; and for the load tools: one call that sends or receives several
+//! datagrams.
 //! Holds: every pointer given to the kernel points into a value borrowed for the length of the call.
 #![expect(
     unsafe_code,
