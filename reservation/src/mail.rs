@@ -20,7 +20,7 @@ mod text;
 use std::fmt;
 
 pub use folder::Folder;
-pub use letter::{Letter, MailSettings, Program};
+pub use letter::{GivenBack, Letter, MailSettings, Program};
 pub use post::{Post, PostError};
 pub use render::render;
 pub use smtp::{Smtp, SmtpSettings};

@@ -85,6 +85,8 @@ pub enum PaymentError {
     Declined(String),
     /// Not reached, slow, or failing: ask again with the same key. The text is for the log.
     Unavailable(String),
+    /// A refund that was taken on failed afterwards: the provider has the money again. The text is for the operator.
+    CameBack(String),
     /// The provider refuses our request itself: a wrong key, a wrong setting. The text is for the operator.
     Misconfigured(String),
 }
@@ -93,6 +95,7 @@ impl fmt::Display for PaymentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Declined(why) => write!(f, "declined: {why}"),
+            Self::CameBack(why) => write!(f, "the refund came back: {why}"),
             Self::Unavailable(why) => write!(f, "the payment provider cannot be asked now: {why}"),
             Self::Misconfigured(why) => {
                 write!(f, "the payment provider refuses our requests: {why}; check the [payments] settings")
@@ -123,8 +126,23 @@ pub enum Noticed {
     Collected(Amount),
     /// So much in all was given back.
     Refunded(Amount),
+    /// A refund that was told of as done did not reach the member.
+    RefundFailed(FailedRefund),
     /// A charge failed afterwards; the text is for the operator.
     Failed(String),
+}
+
+/// A refund that the provider took on, and that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedRefund {
+    /// The provider's name of the refund: what [`Moved::reference`] was of one of ours.
+    pub refund: String,
+    /// What [`Movement::key`] was; `None`: it was made in the provider's own books.
+    pub key: Option<String>,
+    /// How much.
+    pub amount: Amount,
+    /// For the operator.
+    pub why: String,
 }
 
 /// A way to take money.

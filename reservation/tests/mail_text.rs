@@ -37,6 +37,9 @@ fn all_letters() -> Vec<Letter> {
             to_friend(letter);
             letter.program.as_mut().unwrap().state = State::Confirmed;
         });
+        changed(MailKind::Refunded, &|letter| {
+            letter.program.as_mut().unwrap().given_back.as_mut().unwrap().is_to_card = false;
+        });
         changed(MailKind::Settled, &|letter| {
             letter.program.as_mut().unwrap().state = State::Finished(Settlement::Waived);
         });
@@ -103,7 +106,13 @@ fn every_kind_is_read_back_in_both_languages() {
             assert!(text.contains(start) && text.contains(end), "{text}");
         }
         let has_entry = letter.program.is_some()
-            && !matches!(kind, MailKind::ReservationId | MailKind::ReconfirmReminder | MailKind::Settled);
+            && !matches!(
+                kind,
+                MailKind::ReservationId
+                    | MailKind::ReconfirmReminder
+                    | MailKind::Settled
+                    | MailKind::Refunded
+            );
         assert_eq!(!read["calendar"].is_null(), has_entry, "{kind:?}");
         let parts = if has_entry { json!(["text/plain", "text/calendar"]) } else { json!(["text/plain"]) };
         assert_eq!(read["parts"], parts);
@@ -262,6 +271,8 @@ fn what_cannot_be_rendered_says_why() {
     let without_id = refused(&|letter| letter.program.as_mut().unwrap().reservation_id = None);
     assert_eq!(without_id, MailError::Missing("a reservation ID"));
     assert!(matches!(refused(&|letter| letter.request.kind = MailKind::Settled), MailError::Missing(_)));
+    let no_refund = refused(&|letter| letter.request.kind = MailKind::Refunded);
+    assert_eq!(no_refund, MailError::Missing("a refund"));
     for key in ["", "../x", "A", "a\r\nBcc: x@y.z", ".hidden", &"a".repeat(201)] {
         assert_eq!(refused(&|letter| key.clone_into(&mut letter.request.key)), MailError::Key);
     }

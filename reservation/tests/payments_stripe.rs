@@ -308,7 +308,9 @@ async fn a_refund_is_in_the_units_of_what_was_collected_and_given_once() {
             ok(r#"{"id":"re_1","status":"succeeded"}"#)
         } else if asked.is("GET", "/v1/refunds") {
             ok(&list(&[
-                r#"{"id":"re_0","status":"succeeded","metadata":{"slotcast_key":"back-0"}}"#.to_owned()
+                r#"{"id":"re_0","status":"succeeded","metadata":{"slotcast_key":"back-0"}}"#.to_owned(),
+                r#"{"id":"re_f","status":"failed","failure_reason":"declined","metadata":{"slotcast_key":"back-f"}}"#
+                    .to_owned(),
             ]))
         } else {
             ok(&intent("pi_1", "succeeded", "-"))
@@ -322,6 +324,10 @@ async fn a_refund_is_in_the_units_of_what_was_collected_and_given_once() {
     assert_eq!(
         (asked.key(), asked.value("payment_intent"), asked.value("amount")),
         (Some("back-1"), Some("pi_1"), Some("500"))
+    );
+    assert_eq!(
+        stripe.refund("back-f", "pi_1", amount).await,
+        Err(PaymentError::CameBack("The card company did not take the refund (declined).".to_owned()))
     );
     let by_hand = stripe.refund("back-2", "invoice-r1-capture", amount).await;
     assert!(matches!(by_hand, Err(PaymentError::Declined(_))), "{by_hand:?}");

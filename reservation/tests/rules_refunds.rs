@@ -84,17 +84,49 @@ impl Books {
         self.post(entry)
     }
 
+    /// The provider tells that a refund of ours failed.
+    fn told_failed(&mut self, refund: &PaymentRequest) {
+        let entries = rules::came_back(refund, self.money(), slot(1002));
+        self.set(&refund.key, Declined);
+        self.post_all(entries);
+    }
+
+    /// The provider tells that a refund of its own books failed.
+    fn told_failed_elsewhere(&mut self, minor: i64) {
+        let taking = self.payments[0].0.clone();
+        self.post_all(rules::came_back_elsewhere(&taking, amount(minor), self.money(), slot(1002)));
+    }
+
     fn post(&mut self, entry: Option<LedgerTransaction>) -> Option<i64> {
         let entry = entry?;
         assert!(self.ledger.iter().all(|known| known.key != entry.key), "{} twice", entry.key);
-        assert_eq!((entry.kind, entry.debit), (LedgerKind::Refunded, Account::Revenue));
+        let accounts = match entry.kind {
+            LedgerKind::Refunded => (Account::Revenue, entry.credit),
+            _ => (Account::Cash, Account::Revenue),
+        };
+        assert_eq!((entry.debit, entry.credit), accounts, "{entry:?}");
         self.ledger.push(entry);
         self.ledger.last().map(|entry| entry.amount.minor())
     }
 
+    fn post_all(&mut self, entries: Vec<LedgerTransaction>) {
+        for entry in entries {
+            self.post(Some(entry));
+        }
+    }
+
+    fn sum(&self, kind: LedgerKind) -> i64 {
+        self.ledger.iter().filter(|entry| entry.kind == kind).map(|entry| entry.amount.minor()).sum()
+    }
+
+    /// All that was ever given back.
     fn posted(&self) -> i64 {
-        let refunded = self.ledger.iter().filter(|entry| entry.kind == LedgerKind::Refunded);
-        refunded.map(|entry| entry.amount.minor()).sum()
+        self.sum(LedgerKind::Refunded)
+    }
+
+    /// What did not come back of it.
+    fn gone(&self) -> i64 {
+        self.posted() - self.sum(LedgerKind::RefundFailed)
     }
 }
 
@@ -197,6 +229,70 @@ fn what_is_given_back_in_the_providers_own_books_is_beside_ours() {
     assert_eq!((books.told(1500), books.posted()), (Some(100), 1500));
 }
 
+#[test]
+fn what_came_back_can_be_given_back_again() {
+    let mut books = Books::taken(true);
+    let asked = books.ask(Some(700)).unwrap();
+    assert_eq!(books.answered(&asked[0]), Some(700));
+    books.told_failed(&asked[0]);
+    assert_eq!((books.gone(), books.left()), (0, 2500));
+    let entries = books.ledger.len();
+    books.told_failed(&asked[0]);
+    assert_eq!(books.ledger.len(), entries, "told twice");
+    let again = books.ask(Some(700)).unwrap();
+    assert_ne!(again[0].key, asked[0].key);
+    assert_eq!(books.answered(&again[0]), Some(700));
+    // The amount in all may count the failed one or not.
+    assert_eq!((books.told(700), books.told(1400)), (None, None));
+    assert_eq!((books.gone(), books.left()), (700, 1800));
+    books.told_failed(&again[0]);
+    assert_eq!((books.gone(), books.left()), (0, 2500));
+}
+
+#[test]
+fn a_failure_that_is_told_before_our_answer_leaves_nothing_behind() {
+    for is_told_as_done in [false, true] {
+        let mut books = Books::taken(true);
+        let asked = books.ask(Some(700)).unwrap();
+        if is_told_as_done {
+            assert_eq!(books.told(700), Some(700));
+        }
+        books.told_failed(&asked[0]);
+        assert_eq!((books.told(700), books.posted(), books.gone()), (None, 700, 0));
+        assert_eq!(books.left(), 2500);
+    }
+}
+
+#[test]
+fn a_failure_in_the_providers_own_books_takes_back_its_own_amount() {
+    for is_told_before in [true, false] {
+        let mut books = Books::taken(true);
+        if is_told_before {
+            assert_eq!(books.told(300), Some(300));
+        }
+        books.told_failed_elsewhere(300);
+        assert_eq!((books.told(300), books.posted(), books.gone(), books.left()), (None, 300, 0, 2500));
+        let asked = books.ask(Some(500)).unwrap();
+        assert_eq!(books.answered(&asked[0]), Some(500));
+        assert_eq!((books.told(800), books.gone()), (None, 500));
+        assert_eq!(books.told(1000), Some(200));
+        books.told_failed_elsewhere(200);
+        assert_eq!((books.gone(), books.left()), (500, 2000));
+    }
+}
+
+#[test]
+fn a_word_that_agrees_in_no_way_is_known_as_such() {
+    let mut books = Books::taken(true);
+    let agrees = |books: &Books, in_all| rules::agrees(&books.payments[0].0, amount(in_all), &books.ledger);
+    let asked = books.ask(Some(700)).unwrap();
+    books.answered(&asked[0]);
+    assert!(agrees(&books, 100), "an old word");
+    books.told_failed(&asked[0]);
+    assert!(agrees(&books, 700) && agrees(&books, 0));
+    assert!(!agrees(&books, 300), "somebody gave back 300 there, if 700 is left out; nobody knows");
+}
+
 /// What may happen, in any order.
 #[derive(Clone, Debug)]
 enum Event {
@@ -207,6 +303,9 @@ enum Event {
     Elsewhere(i64),
     /// The provider tells how it stood so many movements ago.
     Tell(usize),
+    /// One of the refunds that the provider did fails; it tells so later or never.
+    Fail(usize),
+    TellFailed(usize),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -216,28 +315,52 @@ fn event() -> impl Strategy<Value = Event> {
         4 => (0..6usize).prop_map(Event::Answer),
         1 => (1..400i64).prop_map(Event::Elsewhere),
         4 => (0..3usize).prop_map(Event::Tell),
+        2 => (0..6usize).prop_map(Event::Fail),
+        3 => (0..3usize).prop_map(Event::TellFailed),
     ]
 }
 
 /// The provider's own books of one capture of 2000.
 #[derive(Default)]
 struct Provider {
-    done: Vec<String>,
-    /// Given back in all, after each movement.
-    totals: Vec<i64>,
+    /// What was given back and has not failed: with the key of ours.
+    done: Vec<(Option<String>, i64)>,
+    /// What failed, and whether that was told.
+    failed: Vec<(Option<String>, i64, bool)>,
+    /// Given back in all, after each movement: as it was ever, and without what failed.
+    totals: Vec<(i64, i64)>,
+    /// Whether its word leaves out what failed.
+    is_net: bool,
 }
 
 impl Provider {
-    fn total(&self) -> i64 {
-        self.totals.last().copied().unwrap_or(0)
+    fn total(&self) -> (i64, i64) {
+        self.totals.last().copied().unwrap_or((0, 0))
     }
 
-    fn give(&mut self, minor: i64) -> bool {
-        let total = self.total() + minor;
-        if total <= 2000 {
-            self.totals.push(total);
+    fn give(&mut self, key: Option<String>, minor: i64) -> bool {
+        let (ever, there) = self.total();
+        let is_left = there + minor <= 2000;
+        if is_left {
+            self.done.push((key, minor));
+            self.totals.push((ever + minor, there + minor));
         }
-        total <= 2000
+        is_left
+    }
+
+    /// Whether it took this refund of ours on.
+    fn took(&self, wanted: &str) -> bool {
+        let known = self.done.iter().map(|(key, _)| key).chain(self.failed.iter().map(|(key, ..)| key));
+        known.flatten().any(|key| key == wanted)
+    }
+
+    fn fail(&mut self, which: usize) {
+        if which < self.done.len() {
+            let (key, minor) = self.done.remove(which);
+            let (ever, there) = self.total();
+            self.totals.push((ever, there - minor));
+            self.failed.push((key, minor, false));
+        }
     }
 }
 
@@ -253,25 +376,42 @@ fn happen(books: &mut Books, provider: &mut Provider, event: &Event) {
         }
         Event::Do(which) => {
             let Some(request) = waiting(books, which) else { return };
-            if !provider.done.contains(&request.key) {
-                match provider.give(request.amount.minor()) {
-                    true => provider.done.push(request.key),
-                    false => books.set(&request.key, Declined),
-                }
+            if !provider.took(&request.key)
+                && !provider.give(Some(request.key.clone()), request.amount.minor())
+            {
+                books.set(&request.key, Declined);
             }
         }
         Event::Answer(which) => {
-            let found = waiting(books, which).filter(|request| provider.done.contains(&request.key));
+            let found = waiting(books, which).filter(|request| provider.took(&request.key));
             if let Some(request) = found {
-                books.answered(&request);
+                // Asked again, the provider may answer that it failed.
+                match provider.done.iter().any(|(key, _)| key.as_ref() == Some(&request.key)) {
+                    true => drop(books.answered(&request)),
+                    false => books.told_failed(&request),
+                }
             }
         }
         Event::Elsewhere(minor) => {
-            provider.give(minor);
+            provider.give(None, minor);
         }
         Event::Tell(ago) => {
             let told = provider.totals.iter().rev().nth(ago).copied();
-            told.and_then(|in_all| books.told(in_all));
+            told.and_then(|(ever, there)| books.told(if provider.is_net { there } else { ever }));
+        }
+        Event::Fail(which) => provider.fail(which),
+        Event::TellFailed(which) => {
+            let Some((key, minor, is_told)) = provider.failed.get_mut(which) else { return };
+            if !std::mem::replace(is_told, true) {
+                match key {
+                    Some(key) => {
+                        let ours = books.payments.iter().find(|(request, _)| request.key == *key);
+                        let ours = ours.unwrap().0.clone();
+                        books.told_failed(&ours);
+                    }
+                    None => books.told_failed_elsewhere(*minor),
+                }
+            }
         }
     }
 }
@@ -280,27 +420,39 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
 
     #[test]
-    fn the_ledger_never_says_too_much_and_in_the_end_all(events in prop::collection::vec(event(), 1..40)) {
+    fn the_ledger_never_says_too_much_and_in_the_end_all(
+        events in prop::collection::vec(event(), 1..40),
+        is_net: bool,
+    ) {
         let mut books = Books::taken(true);
         books.payments.truncate(1);
-        let mut provider = Provider::default();
+        let mut provider = Provider { is_net, ..Provider::default() };
         for event in &events {
             happen(&mut books, &mut provider, event);
-            prop_assert!(books.posted() <= provider.total(), "{event:?}: {books:?}");
+            prop_assert!(books.posted() <= provider.total().0, "{event:?}: {books:?}");
             let waits: i64 =
                 books.payments.iter().filter(|(_, state)| *state == Waiting).map(|(it, _)| it.amount.minor()).sum();
             let left = books.left();
-            prop_assert!(left == 0 || books.posted() + waits + left <= 2000, "{event:?}: {books:?}");
+            prop_assert!(left == 0 || books.gone() + waits + left <= 2000, "{event:?}: {books:?}");
         }
         while waiting(&books, 0).is_some() {
             happen(&mut books, &mut provider, &Event::Do(0));
             happen(&mut books, &mut provider, &Event::Answer(0));
         }
+        for which in 0..provider.failed.len() {
+            happen(&mut books, &mut provider, &Event::TellFailed(which));
+        }
         let ours: i64 =
             books.payments.iter().filter(|(it, state)| it.kind == PaymentKind::Refund && *state == Done).map(|(it, _)| it.amount.minor()).sum();
-        prop_assert!(books.posted() >= ours);
-        books.told(provider.total().max(0));
-        prop_assert_eq!(books.posted(), provider.total());
-        prop_assert_eq!(books.left(), 2000 - provider.total());
+        let (ever, there) = provider.total();
+        prop_assert!(books.gone() >= ours);
+        prop_assert!(books.posted() <= ever && books.gone() <= there);
+        happen(&mut books, &mut provider, &Event::Tell(0));
+        // Where its word leaves out what failed, what was given back elsewhere may be missing.
+        prop_assert!(books.gone() <= there);
+        if !is_net || provider.failed.is_empty() {
+            prop_assert_eq!(books.gone(), there);
+            prop_assert_eq!(books.left(), 2000 - there);
+        }
     }
 }

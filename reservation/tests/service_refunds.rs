@@ -11,7 +11,7 @@ use slotcast_reservation::{
         reservation::{Reservation, Settlement, State},
         words::{Amount, MemberNumber, ReservationNumber},
     },
-    payments::{Notice, Noticed},
+    payments::{FailedRefund, Notice, Noticed},
     service::{Answer, Idempotency, Refunds},
     store::PaymentState,
 };
@@ -51,8 +51,19 @@ async fn refund(world: &World, program: &Reservation, minor: Option<i64>) -> Ans
 
 /// The provider tells how much of the program's money was given back in all.
 async fn tell(world: &World, program: &Reservation, event: &str, in_all: i64) {
+    notice(world, program, event, Noticed::Refunded(amount(in_all))).await;
+}
+
+/// The provider tells that a refund failed; `key`: of ours.
+async fn tell_failed(world: &World, program: &Reservation, event: &str, key: Option<&str>, minor: i64) {
+    let refund = key.map_or_else(|| "re_elsewhere".to_owned(), |key| format!("re_{key}"));
+    let (key, why) = (key.map(str::to_owned), "lost_or_stolen_card".to_owned());
+    let failed = FailedRefund { refund, key, amount: amount(minor), why };
+    notice(world, program, event, Noticed::RefundFailed(failed)).await;
+}
+
+async fn notice(world: &World, program: &Reservation, event: &str, what: Noticed) {
     let reference = format!("pi_authorise-{}-1", program.number);
-    let what = Noticed::Refunded(amount(in_all));
     *world.payments.notice.lock() = Some(Notice { event: event.to_owned(), reference, what });
     world.service.notice("right", b"{}").await.unwrap();
 }
@@ -145,6 +156,95 @@ async fn the_providers_own_word_about_our_refund_posts_nothing_twice() {
     check_books(&world).await;
     let listed = world.reads().await.payments_of(program.number).await.unwrap();
     assert!(listed.iter().all(|payment| payment.state == PaymentState::Done), "{listed:?}");
+}
+
+#[tokio::test]
+async fn a_refund_that_fails_days_later_is_shown_and_can_be_asked_for_again() {
+    let world = World::new().await;
+    let program = collected(&world).await;
+    let asked = refund(&world, &program, Some(500)).await.unwrap();
+    world.work().await;
+    let key = asked.asked[0].request.key.clone();
+    world.clock.pass(HOUR);
+    for event in ["evt_1", "evt_1", "evt_2"] {
+        tell_failed(&world, &program, event, Some(&key), 500).await;
+    }
+    assert_eq!(world.balance(Account::Cash).await, 2000);
+    assert_eq!(world.balance(Account::Revenue).await, -2000);
+    assert_eq!(world.service.stats().payments_declined, 1, "an operator hears of it once");
+    let again = refund(&world, &program, None).await.unwrap();
+    assert_eq!((again.left, again.asked[0].state), (Amount::ZERO, PaymentState::Declined));
+    let error = again.asked[0].error.as_deref().unwrap();
+    assert!(error.contains("came back") && error.contains("lost_or_stolen_card"), "{error}");
+    world.work().await;
+    assert_eq!(posted(&world, &program).await, [500, 2000]);
+    tell(&world, &program, "evt_3", 2000).await;
+    assert_eq!(world.balance(Account::Cash).await, 0);
+    let (from, to) = (wall("2026-12-01T00:00:00Z"), wall("2026-12-03T00:00:00Z"));
+    let csv = world.service.ledger_csv(&world.actor(4).await, from, to).await.unwrap();
+    let number = program.number;
+    assert!(csv.contains(&format!("failed-{key},refund_failed,{number},cash,revenue,500,JPY")), "{csv}");
+}
+
+#[tokio::test]
+async fn a_refund_that_fails_before_our_answer_comes_leaves_the_books_as_they_were() {
+    for is_told_by_itself in [true, false] {
+        let world = World::new().await;
+        let program = collected(&world).await;
+        let asked = refund(&world, &program, Some(500)).await.unwrap();
+        let key = asked.asked[0].request.key.clone();
+        world.payments.be(Mood::FailsAfter);
+        world.work().await;
+        tell(&world, &program, "evt_1", 500).await;
+        if is_told_by_itself {
+            tell_failed(&world, &program, "evt_2", Some(&key), 500).await;
+        }
+        world.payments.came_back.lock().push(key.clone());
+        world.payments.be(Mood::Well);
+        world.clock.pass(HOUR);
+        world.work().await;
+        tell_failed(&world, &program, "evt_3", Some(&key), 500).await;
+        assert_eq!(world.balance(Account::Cash).await, 2000, "{is_told_by_itself}");
+        assert_eq!(posted(&world, &program).await, [500]);
+        let shown = refund(&world, &program, None).await.unwrap();
+        assert_eq!(shown.asked[0].state, PaymentState::Declined);
+        assert_eq!(shown.asked[1].request.amount, amount(2000));
+        assert_eq!(world.post.keys("refunded-"), [""; 0], "nobody was promised anything");
+    }
+}
+
+#[tokio::test]
+async fn a_refund_in_the_providers_own_books_that_fails_is_taken_back_once() {
+    let world = World::new().await;
+    let program = collected(&world).await;
+    tell(&world, &program, "evt_1", 400).await;
+    for event in ["evt_2", "evt_3"] {
+        tell_failed(&world, &program, event, None, 400).await;
+    }
+    assert_eq!(world.balance(Account::Cash).await, 2000);
+    assert_eq!(refund(&world, &program, None).await.unwrap().asked[0].request.amount, amount(2000));
+    world.work().await;
+    assert_eq!(world.balance(Account::Cash).await, 0);
+}
+
+#[tokio::test]
+async fn the_member_is_told_of_a_refund_once_and_where_it_goes() {
+    for is_billing in [false, true] {
+        let world = World::new().await;
+        *world.payments.is_billing.lock() = is_billing;
+        let program = charged(&world).await;
+        world.work().await;
+        let asked = refund(&world, &program, Some(1500)).await.unwrap();
+        world.payments.be(Mood::FailsAfter);
+        world.work().await;
+        world.payments.be(Mood::Well);
+        world.clock.pass(HOUR);
+        world.work().await;
+        assert_eq!(world.post.keys("refunded-"), [format!("refunded-{}", asked.asked[0].request.key)]);
+        let mail = world.post.text("refunded-");
+        let way = if is_billing { "taken off your bill" } else { "the card that was charged" };
+        assert!(mail.contains("1,500") && mail.contains(way) && !mail.contains(REASON), "{mail}");
+    }
 }
 
 #[tokio::test]

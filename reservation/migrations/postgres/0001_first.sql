@@ -135,7 +135,7 @@ CREATE TABLE mails (
     position          BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     key               TEXT COLLATE "C" NOT NULL CONSTRAINT mails_key UNIQUE,
     kind              TEXT NOT NULL CHECK (kind IN ('welcome', 'reservation_id', 'reconfirm_reminder', 'confirmed',
-        'invitation', 'changed', 'cancelled', 'extended', 'settled')),
+        'invitation', 'changed', 'cancelled', 'extended', 'settled', 'refunded')),
     recipient         TEXT NOT NULL,
     member            BIGINT NOT NULL REFERENCES members (number),
     reservation       BIGINT REFERENCES reservations (number),
@@ -172,7 +172,8 @@ CREATE INDEX payments_waiting ON payments (next_at, position) WHERE state = 'wai
 CREATE TABLE ledger (
     position      BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     key           TEXT COLLATE "C" NOT NULL CONSTRAINT ledger_key UNIQUE,
-    kind          TEXT NOT NULL CHECK (kind IN ('authorised', 'released', 'charged', 'collected', 'refunded')),
+    kind          TEXT NOT NULL CHECK (kind IN ('authorised', 'released', 'charged', 'collected', 'refunded',
+        'refund_failed')),
     reservation   BIGINT NOT NULL REFERENCES reservations (number),
     at            BIGINT NOT NULL,
     debit         TEXT NOT NULL CHECK (debit IN ('member_holds', 'holds', 'receivable', 'revenue', 'cash')),

@@ -134,7 +134,7 @@ CREATE TABLE mails (
     position          INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     key               TEXT NOT NULL CONSTRAINT mails_key UNIQUE,
     kind              TEXT NOT NULL CHECK (kind IN ('welcome', 'reservation_id', 'reconfirm_reminder', 'confirmed',
-        'invitation', 'changed', 'cancelled', 'extended', 'settled')),
+        'invitation', 'changed', 'cancelled', 'extended', 'settled', 'refunded')),
     recipient         TEXT NOT NULL,
     member            INTEGER NOT NULL REFERENCES members (number),
     reservation       INTEGER REFERENCES reservations (number),
@@ -171,7 +171,8 @@ CREATE INDEX payments_waiting ON payments (next_at, position) WHERE state = 'wai
 CREATE TABLE ledger (
     position      INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     key           TEXT NOT NULL CONSTRAINT ledger_key UNIQUE,
-    kind          TEXT NOT NULL CHECK (kind IN ('authorised', 'released', 'charged', 'collected', 'refunded')),
+    kind          TEXT NOT NULL CHECK (kind IN ('authorised', 'released', 'charged', 'collected', 'refunded',
+        'refund_failed')),
     reservation   INTEGER NOT NULL REFERENCES reservations (number),
     at            INTEGER NOT NULL,
     debit         TEXT NOT NULL CHECK (debit IN ('member_holds', 'holds', 'receivable', 'revenue', 'cash')),

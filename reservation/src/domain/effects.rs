@@ -69,11 +69,13 @@ pub enum MailKind {
     Extended,
     /// To the member: charged or waived, with the number of viewers.
     Settled,
+    /// To the member: so much was given back.
+    Refunded,
 }
 
 impl MailKind {
     /// All there are.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Welcome,
         Self::ReservationId,
         Self::ReconfirmReminder,
@@ -83,6 +85,7 @@ impl MailKind {
         Self::Cancelled,
         Self::Extended,
         Self::Settled,
+        Self::Refunded,
     ];
 
     /// The name in the database.
@@ -97,6 +100,7 @@ impl MailKind {
             Self::Cancelled => "cancelled",
             Self::Extended => "extended",
             Self::Settled => "settled",
+            Self::Refunded => "refunded",
         }
     }
 
@@ -234,12 +238,20 @@ pub enum LedgerKind {
     Collected,
     /// Given back by the operator, or taken off a bill.
     Refunded,
+    /// A refund did not reach the member: the payment provider has it again.
+    RefundFailed,
 }
 
 impl LedgerKind {
     /// All there are.
-    pub const ALL: [Self; 5] =
-        [Self::Authorised, Self::Released, Self::Charged, Self::Collected, Self::Refunded];
+    pub const ALL: [Self; 6] = [
+        Self::Authorised,
+        Self::Released,
+        Self::Charged,
+        Self::Collected,
+        Self::Refunded,
+        Self::RefundFailed,
+    ];
 
     /// The name in API, export and database.
     pub const fn name(self) -> &'static str {
@@ -249,6 +261,7 @@ impl LedgerKind {
             Self::Charged => "charged",
             Self::Collected => "collected",
             Self::Refunded => "refunded",
+            Self::RefundFailed => "refund_failed",
         }
     }
 

@@ -15,10 +15,10 @@ pub use booking::{
     BookingFacts, Draft, accept_terms, book, book_special, cancel, check_month, check_times, expire_hold,
     expire_reconfirmation, may_book, may_reconfirm, reconfirm, reissue_id, remind, total,
 };
-pub use mails::welcome;
+pub use mails::{refund_mail, refund_of_mail, welcome};
 pub use payments::{collected, hold_key};
 pub use program::{change, check_program};
-pub use refunds::{Money, capture_key, given_back, refund, refunded};
+pub use refunds::{Money, agrees, came_back, came_back_elsewhere, capture_key, given_back, refund, refunded};
 pub use running::{Extension, end, end_early, extend, may_extend, settle, start};
 pub use slots::{MonthShare, Quote, month_of, start_of, zoned};
 

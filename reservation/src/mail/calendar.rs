@@ -35,9 +35,11 @@ impl Method {
             MailKind::Cancelled if !program.was_confirmed => None,
             MailKind::Cancelled if program.state.holds_slots() => Some(Self::Uninvite),
             MailKind::Cancelled => Some(Self::Cancel),
-            MailKind::Welcome | MailKind::ReservationId | MailKind::ReconfirmReminder | MailKind::Settled => {
-                None
-            }
+            MailKind::Welcome
+            | MailKind::ReservationId
+            | MailKind::ReconfirmReminder
+            | MailKind::Settled
+            | MailKind::Refunded => None,
         }
     }
 

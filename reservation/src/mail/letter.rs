@@ -84,8 +84,19 @@ pub struct Program {
     pub currency: Currency,
     /// How many watched at once, at most; said when it is settled. `None`: not known.
     pub viewers_peak: Option<u32>,
+    /// Needed for [`MailKind::Refunded`](crate::domain::effects::MailKind::Refunded).
+    pub given_back: Option<GivenBack>,
     /// Where to watch, e.g. `rtsp://live.example.com:554/channel1`.
     pub watch_url: String,
+}
+
+/// What was given back of what a program cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GivenBack {
+    /// How much, in [`Program::currency`].
+    pub amount: Amount,
+    /// Whether it goes to the card that was charged; else it is taken off the member's bill.
+    pub is_to_card: bool,
 }
 
 impl Letter {
@@ -104,8 +115,8 @@ impl Letter {
 }
 
 impl Program {
-    /// Of a reservation as it is now. `reservation_id` and `viewers_peak` are `None`: set them where the kind needs
-    /// them.
+    /// Of a reservation as it is now. `reservation_id`, `viewers_peak` and `given_back` are `None`: set them where
+    /// the kind needs them.
     ///
     /// - `channel`: its channel.
     /// - `total`: what it costs in all, in `currency`.
@@ -137,6 +148,7 @@ impl Program {
             total,
             currency,
             viewers_peak: None,
+            given_back: None,
             watch_url,
         }
     }

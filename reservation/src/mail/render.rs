@@ -72,6 +72,10 @@ fn template_of(letter: &Letter, program: &Program) -> Result<Template, MailError
             State::Finished(Settlement::Waived) => template::WAIVED,
             _ => return Err(MailError::Missing("a reservation that was charged or waived")),
         },
+        (MailKind::Refunded, _) if program.given_back.is_none() => {
+            return Err(MailError::Missing("a refund"));
+        }
+        (MailKind::Refunded, _) => template::REFUNDED,
     })
 }
 
@@ -110,6 +114,11 @@ fn program_values(letter: &Letter, program: &Program, settings: &MailSettings) -
     );
     values.set("reason", phrase(language, reason(program.state)));
     values.set("cost", cost(letter, program));
+    if let Some(given_back) = &program.given_back {
+        values.set("refund", money(given_back.amount, program.currency, language));
+        let way = if given_back.is_to_card { "to_card" } else { "off_bill" };
+        values.set("refund_way", phrase(language, way));
+    }
     values.set(
         "reservation_id",
         match (kind, &program.reservation_id) {

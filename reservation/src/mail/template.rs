@@ -35,6 +35,7 @@ pub(super) const EXTENDED: Template = template!("extended");
 pub(super) const EXTENDED_FRIEND: Template = template!("extended_friend");
 pub(super) const CHARGED: Template = template!("charged");
 pub(super) const WAIVED: Template = template!("waived");
+pub(super) const REFUNDED: Template = template!("refunded");
 /// Not a mail: a line for each phrase, `name: text`.
 const PHRASES: Template = template!("phrases");
 
@@ -153,6 +154,7 @@ mod tests {
             EXTENDED_FRIEND,
             CHARGED,
             WAIVED,
+            REFUNDED,
         ] {
             assert_eq!(said(template, BOTH[0]), said(template, BOTH[1]));
         }

@@ -368,7 +368,8 @@ fn not_moved(intent: Intent) -> PaymentError {
 fn given_back(refund: Refund) -> Result<Moved, PaymentError> {
     match refund.status.as_deref() {
         Some("failed" | "canceled") => {
-            Err(PaymentError::Declined("The card company did not take the refund.".to_owned()))
+            let why = answers::why_refund_failed(refund.failure_reason.as_deref());
+            Err(PaymentError::CameBack(why))
         }
         _ => Ok(Moved { reference: refund.id, is_collected: false }),
     }

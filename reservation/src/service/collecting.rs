@@ -12,7 +12,7 @@ use super::{
     Answer, Service, ServiceError,
     counts::count,
     money::release_of,
-    refunding::{given_back, note_refunded},
+    refunding::{came_back, given_back, note_came_back, note_refunded},
     retry::retry,
 };
 use crate::{
@@ -70,7 +70,7 @@ impl Service {
                 count(&self.0.counts.payments_done);
                 tracing::info!(payment = key, "done");
             }
-            Err(PaymentError::Declined(why)) => {
+            Err(PaymentError::Declined(why) | PaymentError::CameBack(why)) => {
                 if matches!(payment.request.kind, PaymentKind::Capture | PaymentKind::Refund) {
                     count(&self.0.counts.payments_declined);
                 }
@@ -134,11 +134,14 @@ impl Service {
             Err(error) => {
                 let is_old = request.kind == PaymentKind::Authorise
                     && now.since(row.created_at) > AUTHORISE_GIVEN_UP_AFTER;
-                let is_over = matches!(error, PaymentError::Declined(_)) || is_old;
+                let is_back = matches!(error, PaymentError::CameBack(_));
+                let is_over = matches!(error, PaymentError::Declined(_)) || is_back || is_old;
                 let state = if is_over { PaymentState::Declined } else { PaymentState::Waiting };
                 let text = error.to_string().chars().take(ERROR_CHARS_MAX).collect();
                 let next_at = now.saturating_add(wait_after(tries));
-                tx.settle_payment(&Payment { state, error: Some(text), tries, next_at, ..row }, &[]).await?;
+                let ledger = if is_back { came_back(tx.as_mut(), request, now).await? } else { Vec::new() };
+                let row = Payment { state, error: Some(text), tries, next_at, ..row };
+                tx.settle_payment(&row, &ledger).await?;
             }
         }
         Ok(tx.commit().await?)
@@ -185,6 +188,11 @@ impl Service {
             }
             (Noticed::Refunded(in_all), Some(taking)) => {
                 note_refunded(tx.as_mut(), taking, *in_all, now).await?;
+            }
+            (Noticed::RefundFailed(failed), Some(taking)) => {
+                if note_came_back(tx.as_mut(), taking, failed, now).await? {
+                    count(&self.0.counts.payments_declined);
+                }
             }
             (Noticed::HoldGone, _) => {
                 tracing::info!(reservation = %number, payment = hold, "the provider let a hold go");

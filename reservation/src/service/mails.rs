@@ -6,7 +6,7 @@
 use slotcast_core::time::WallTime;
 use tokio::{task::JoinSet, time::timeout};
 
-use super::{Answer, Service, ServiceError, counts::count, retry::retry};
+use super::{Answer, Service, ServiceError, counts::count, refunding::refund_that_stands, retry::retry};
 use crate::{
     domain::{
         effects::{MailKind, MailRequest},
@@ -167,6 +167,12 @@ impl Service {
                 program.reservation_id = Some(id);
             }
             MailKind::Settled => program.viewers_peak = Some(reads.run(number).await?.viewers_peak),
+            MailKind::Refunded => {
+                let key = rules::refund_of_mail(&request.key).unwrap_or_default();
+                // It may have come back meanwhile.
+                let Some(given_back) = refund_that_stands(reads, number, key).await? else { return Ok(None) };
+                program.given_back = Some(given_back);
+            }
             _ => {}
         }
         Ok(Some(Letter::new(request.clone(), &member, Some(program))))
@@ -218,6 +224,6 @@ fn is_needless(request: &MailRequest, reservation: &Reservation) -> bool {
             let has = |friend: &Email| friend.as_str().eq_ignore_ascii_case(request.to.as_str());
             is_cancelled || !reservation.program.friends.iter().any(has)
         }
-        MailKind::Welcome | MailKind::Cancelled | MailKind::Settled => false,
+        MailKind::Welcome | MailKind::Cancelled | MailKind::Settled | MailKind::Refunded => false,
     }
 }

@@ -21,7 +21,8 @@ use crate::{
         words::{Amount, ReservationNumber},
     },
     limits::PAYMENT_WAIT_MAX,
-    payments::{Moved, PaymentError},
+    mail::GivenBack,
+    payments::{FailedRefund, Moved, PaymentError},
     store::{Payment, Reads, Tx},
 };
 
@@ -134,14 +135,42 @@ impl Service {
     }
 }
 
-/// What the ledger must say of a refund that was just done.
+/// What the ledger must say of a refund that was just done, and the mail that tells its member.
 pub(super) async fn given_back(
     tx: &mut (dyn Tx + '_),
     refund: &PaymentRequest,
     now: WallTime,
 ) -> Answer<Vec<LedgerTransaction>> {
     let books = Books::of(tx, refund.reservation).await?;
+    if let Some(member) = tx.member(refund.member).await? {
+        tx.add_mails(&[rules::refund_mail(refund, &member)], now).await?;
+    }
     Ok(rules::given_back(refund, books.money(), now).into_iter().collect())
+}
+
+/// What a member is told of a refund; `None`: it is not done, or came back.
+pub(super) async fn refund_that_stands(
+    reads: &mut (dyn Reads + '_),
+    reservation: ReservationNumber,
+    key: &str,
+) -> Answer<Option<GivenBack>> {
+    let books = Books::of(reads, reservation).await?;
+    let is_it = |row: &&Payment| row.request.key == key && row.state == PaymentState::Done;
+    let Some(refund) = books.rows.iter().find(is_it) else { return Ok(None) };
+    let of = rules::capture_key(key);
+    let capture = books.rows.iter().find(|row| Some(row.request.key.as_str()) == of);
+    let is_to_card = capture.is_some_and(|row| books.money().is_collected(&row.request));
+    Ok(Some(GivenBack { amount: refund.request.amount, is_to_card }))
+}
+
+/// What the ledger must say of a refund that the provider took on and that failed.
+pub(super) async fn came_back(
+    tx: &mut (dyn Tx + '_),
+    refund: &PaymentRequest,
+    now: WallTime,
+) -> Answer<Vec<LedgerTransaction>> {
+    let books = Books::of(tx, refund.reservation).await?;
+    Ok(rules::came_back(refund, books.money(), now))
 }
 
 /// The provider says how much of `taking` was given back in all, by whomever.
@@ -151,9 +180,54 @@ pub(super) async fn note_refunded(
     in_all: Amount,
     now: WallTime,
 ) -> Answer<()> {
-    let ledger = tx.ledger_of(taking.request.reservation).await?;
-    match rules::refunded(&taking.request, in_all, Account::Cash, &ledger, now) {
-        Some(entry) => Ok(tx.settle_payment(taking, &[entry]).await?),
-        None => Ok(()),
+    let mut ledger = tx.ledger_of(taking.request.reservation).await?;
+    if let Some(entry) = rules::refunded(&taking.request, in_all, Account::Cash, &ledger, now) {
+        tx.settle_payment(taking, std::slice::from_ref(&entry)).await?;
+        ledger.push(entry);
     }
+    if !rules::agrees(&taking.request, in_all, &ledger) {
+        let (payment, minor) = (&taking.request.key, in_all.minor());
+        tracing::error!(
+            payment,
+            minor,
+            "what is refunded in all differs from the ledger: compare the provider's books"
+        );
+    }
+    Ok(())
+}
+
+/// The provider says that a refund of `taking` did not reach the member: the money is there again, and an operator has
+/// to find another way. Returns whether that is news.
+pub(super) async fn note_came_back(
+    tx: &mut (dyn Tx + '_),
+    taking: &Payment,
+    failed: &FailedRefund,
+    now: WallTime,
+) -> Answer<bool> {
+    // Told in more than one kind of event.
+    if !tx.first_seen(&failed.refund, now).await? {
+        return Ok(false);
+    }
+    let (number, why) = (taking.request.reservation, failed.why.as_str());
+    let books = Books::of(tx, number).await?;
+    let ours = books.rows.iter().find(|row| {
+        let is_named = Some(&row.request.key) == failed.key.as_ref();
+        row.request.kind == PaymentKind::Refund
+            && (is_named || row.reference.as_ref() == Some(&failed.refund))
+    });
+    match ours {
+        Some(row) => {
+            let ledger = rules::came_back(&row.request, books.money(), now);
+            let (state, error) =
+                (PaymentState::Declined, Some(PaymentError::CameBack(failed.why.clone()).to_string()));
+            tx.settle_payment(&Payment { state, error, ..row.clone() }, &ledger).await?;
+        }
+        None => {
+            let ledger = rules::came_back_elsewhere(&taking.request, failed.amount, books.money(), now);
+            tx.settle_payment(taking, &ledger).await?;
+        }
+    }
+    let (payment, minor) = (ours.map_or("elsewhere", |row| row.request.key.as_str()), failed.amount.minor());
+    tracing::error!(reservation = %number, payment, minor, why, "a refund came back: settle it with the member");
+    Ok(true)
 }

@@ -24,7 +24,7 @@ use slotcast_reservation::{
         reservation::{CancelledBy, ProgramPassword, Settlement, State},
         words::{Amount, Language, MemberNumber, ReservationNumber},
     },
-    mail::{Letter, MailSettings, Program},
+    mail::{GivenBack, Letter, MailSettings, Program},
     vault::Vault,
 };
 
@@ -61,7 +61,7 @@ pub(crate) fn program(kind: MailKind) -> Program {
         state: match kind {
             MailKind::ReservationId | MailKind::ReconfirmReminder => State::Registered,
             MailKind::Cancelled => State::Cancelled(CancelledBy::Member),
-            MailKind::Settled => State::Finished(Settlement::Charged),
+            MailKind::Settled | MailKind::Refunded => State::Finished(Settlement::Charged),
             _ => State::Confirmed,
         },
         was_confirmed: !matches!(kind, MailKind::ReservationId | MailKind::ReconfirmReminder),
@@ -71,6 +71,8 @@ pub(crate) fn program(kind: MailKind) -> Program {
         total: Amount::new(12_000).unwrap(),
         currency: "JPY".parse().unwrap(),
         viewers_peak: Some(1_234),
+        given_back: (kind == MailKind::Refunded)
+            .then(|| GivenBack { amount: Amount::new(3_000).unwrap(), is_to_card: true }),
         watch_url: "rtsp://live.example.com:554/channel1".to_owned(),
     }
 }

@@ -146,6 +146,8 @@ pub(crate) struct FakePayments {
     /// Movements wait here until told to go on.
     pub(crate) gate: Mutex<Option<Arc<Gate>>>,
     pub(crate) notice: Mutex<Option<Notice>>,
+    /// Keys of refunds that fail after they were taken on.
+    pub(crate) came_back: Mutex<Vec<String>>,
     /// Nothing is collected: the operator bills.
     pub(crate) is_billing: Mutex<bool>,
 }
@@ -230,6 +232,9 @@ impl Payments for FakePayments {
     async fn refund(&self, key: &str, reference: &str, amount: Amount) -> Result<Moved, PaymentError> {
         assert!(reference.starts_with("pi_"), "{reference}");
         self.do_once(key, PaymentKind::Refund, amount).await?;
+        if self.came_back.lock().iter().any(|other| other == key) {
+            return Err(PaymentError::CameBack("no such card any more".to_owned()));
+        }
         Ok(Moved { reference: format!("re_{key}"), is_collected: false })
     }
 
@@ -434,6 +439,7 @@ impl World {
             asked: Mutex::default(),
             gate: Mutex::default(),
             notice: Mutex::default(),
+            came_back: Mutex::default(),
             is_billing: Mutex::default(),
         });
         let streaming = Arc::new(FakeStreaming::default());

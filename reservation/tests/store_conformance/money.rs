@@ -97,6 +97,7 @@ pub(crate) async fn the_ledger_lists_and_balances(world: Arc<World>) {
         (LedgerKind::Collected, Account::Cash, Account::Receivable(first), 300, 1001),
         (LedgerKind::Charged, Account::Receivable(second), Account::Revenue, 40, 1002),
         (LedgerKind::Refunded, Account::Revenue, Account::Cash, 100, 1004),
+        (LedgerKind::RefundFailed, Account::Cash, Account::Revenue, 30, 1004),
     ];
     let ledger: Vec<LedgerTransaction> = moves
         .iter()
@@ -125,8 +126,8 @@ pub(crate) async fn the_ledger_lists_and_balances(world: Arc<World>) {
         (Account::Holds, 0),
         (Account::Receivable(first), 0),
         (Account::Receivable(second), 40),
-        (Account::Revenue, -240),
-        (Account::Cash, 200),
+        (Account::Revenue, -270),
+        (Account::Cash, 230),
     ] {
         assert_eq!(reads.balance(account).await.unwrap(), expected, "{account:?}");
     }

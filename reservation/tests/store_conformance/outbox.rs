@@ -39,12 +39,12 @@ pub(crate) async fn mails_keep_every_field(world: Arc<World>) {
     tx.add_mails(std::slice::from_ref(&welcome), slot(1000)).await.unwrap();
     tx.commit().await.unwrap();
     let depth = world.store.read().await.unwrap().outbox_depth().await.unwrap();
-    assert_eq!(depth, OutboxDepth { mails: 10, payments: 0, oldest: Some(slot(1000)) });
+    assert_eq!(depth, OutboxDepth { mails: mails.len() as u32 + 1, payments: 0, oldest: Some(slot(1000)) });
     let taken = take(&world, 1001, 1002, 100).await;
     let requests: Vec<&MailRequest> = taken.iter().map(|mail| &mail.request).collect();
     assert_eq!(requests, mails.iter().chain([&welcome]).collect::<Vec<_>>());
     assert_eq!(taken[0].created_at, slot(1001));
-    assert_eq!(taken[9].created_at, slot(1000));
+    assert_eq!(taken.last().unwrap().created_at, slot(1000));
 }
 
 pub(crate) async fn a_key_that_exists_refuses_the_whole_write(world: Arc<World>) {

@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 use slotcast_core::words::OpenLevel;
 
 use crate::domain::{
-    effects::{MailKind, MailRequest},
+    effects::{MailKind, MailRequest, PaymentRequest},
     member::Member,
     reservation::{ProgramDetails, Reservation},
     words::{Email, Language},
@@ -34,6 +34,27 @@ pub fn welcome(member: &Member) -> MailRequest {
         calendar_sequence: 0,
         changes: Vec::new(),
     }
+}
+
+/// What the keys of mails about refunds begin with; the refund's own key follows.
+const REFUND_MAIL: &str = "refunded-";
+
+/// A mail to a member who gets money back. Its refund is found by [`refund_of_mail`].
+pub fn refund_mail(refund: &PaymentRequest, member: &Member) -> MailRequest {
+    MailRequest {
+        key: format!("{REFUND_MAIL}{}", refund.key),
+        kind: MailKind::Refunded,
+        to: member.email.clone(),
+        member: member.number,
+        reservation: Some(refund.reservation),
+        calendar_sequence: 0,
+        changes: Vec::new(),
+    }
+}
+
+/// The key of the refund that a mail is about.
+pub fn refund_of_mail(key: &str) -> Option<&str> {
+    key.strip_prefix(REFUND_MAIL)
 }
 
 pub(super) fn to_friends<'a>(

@@ -2,7 +2,8 @@
 //!
 //! Owns: [`refund`], the keys of refunds and of their ledger entries. Not here: who asks, and who carries it out.
 //! Holds: of one capture the ledger never says more was given back than was. Our own refunds and the provider's word
-//! both speak of the amount in all; only what the ledger lacks up to it is posted, under a key with that amount.
+//! both speak of the amount in all; only what the ledger lacks up to it is posted, under a key with that amount. A
+//! refund that fails later stays in that amount, so that it only grows; an entry of its own takes it back.
 
 use slotcast_core::time::WallTime;
 
@@ -27,7 +28,7 @@ pub struct Money<'a> {
 struct Share<'a> {
     capture: &'a PaymentRequest,
     left: i64,
-    /// Given back by others (in the provider's own books), as far as that is certain.
+    /// Given back by others (in the provider's own books), as far as that is certain; what failed later included.
     elsewhere: i64,
     /// Refunds that were ever asked for, declined ones too.
     asked: usize,
@@ -56,6 +57,21 @@ impl<'a> Money<'a> {
         self.payments.iter().filter(|(request, _)| capture_key(&request.key) == Some(capture.key.as_str()))
     }
 
+    /// Whether the provider took that refund on, whatever became of it.
+    fn was_done(&self, refund: &PaymentRequest, state: PaymentState) -> bool {
+        state == PaymentState::Done || self.has(&failed_key(&refund.key))
+    }
+
+    /// How much of `capture` refunds of ours took, what failed later included.
+    fn done_of(&self, capture: &'a PaymentRequest) -> i64 {
+        let done = self.refunds_of(capture).filter(|(request, state)| self.was_done(request, *state));
+        done.map(|(request, _)| request.amount.minor()).sum()
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.ledger.iter().any(|entry| entry.key == key)
+    }
+
     fn in_state(&self, kind: PaymentKind, wanted: PaymentState) -> impl Iterator<Item = &'a PaymentRequest> {
         self.payments
             .iter()
@@ -68,23 +84,22 @@ impl<'a> Money<'a> {
     }
 
     fn share(&self, capture: &'a PaymentRequest) -> Share<'a> {
-        let (mut waiting, mut done, mut known, mut asked) = (0, 0, 0, 0);
+        let (mut waiting, mut known, mut asked) = (0, others_failed(self.ledger, capture), 0);
         for (request, state) in self.refunds_of(capture) {
             asked += 1;
             known = known.max(elsewhere(&request.key));
-            match state {
-                PaymentState::Waiting => waiting += request.amount.minor(),
-                PaymentState::Done => done += request.amount.minor(),
-                PaymentState::Declined => {}
+            if *state == PaymentState::Waiting {
+                waiting += request.amount.minor();
             }
         }
         let posted = posted(self.ledger, capture);
+        let gone = (posted - failed(self.ledger, capture)).max(0);
         let brought = self.collected(capture).unwrap_or_else(|| capture.amount.minor());
         Share {
             capture,
-            left: (brought - posted - waiting).max(0),
+            left: (brought - gone - waiting).max(0),
             // What waits may be done there already and told of: only what is beyond it is surely another's.
-            elsewhere: known.max(posted - done - waiting),
+            elsewhere: known.max(posted - self.done_of(capture) - waiting),
             asked,
         }
     }
@@ -156,15 +171,59 @@ fn parts(key: &str) -> Option<(i64, &str)> {
 pub fn given_back(refund: &PaymentRequest, money: Money<'_>, now: WallTime) -> Option<LedgerTransaction> {
     let key = capture_key(&refund.key)?;
     let (capture, _) = money.payments.iter().find(|(request, _)| request.key == key)?;
-    let (mut ours, mut others) = (0, 0);
+    let (mut ours, mut others) = (0, others_failed(money.ledger, capture));
     for (request, state) in money.refunds_of(capture) {
-        if *state == PaymentState::Done || request.key == refund.key {
+        if money.was_done(request, *state) || request.key == refund.key {
             ours += request.amount.minor();
             others = others.max(elsewhere(&request.key));
         }
     }
     let from = if money.is_collected(capture) { Account::Cash } else { Account::Receivable(capture.member) };
     refunded(capture, amount_of(ours + others), from, money.ledger, now)
+}
+
+/// The ledger's side of a refund of ours that the provider took on and that failed. Nothing where that is posted.
+pub fn came_back(refund: &PaymentRequest, money: Money<'_>, now: WallTime) -> Vec<LedgerTransaction> {
+    let key = failed_key(&refund.key);
+    if money.has(&key) {
+        return Vec::new();
+    }
+    let back = back_in_cash(key, refund, refund.amount, now);
+    // Where our own answer was lost, it was not even posted as given back.
+    given_back(refund, money, now).into_iter().chain([back]).collect()
+}
+
+/// The same for a refund that was made in the provider's own books; where it was not told of before, it is posted first.
+pub fn came_back_elsewhere(
+    capture: &PaymentRequest,
+    amount: Amount,
+    money: Money<'_>,
+    now: WallTime,
+) -> Vec<LedgerTransaction> {
+    let before = others_failed(money.ledger, capture);
+    let in_all = money.done_of(capture) + before + amount.minor();
+    let key = format!("{}{ELSEWHERE}{before}-{}", failed_key(""), capture.key);
+    let back = back_in_cash(key, capture, amount, now);
+    refunded(capture, amount_of(in_all), Account::Cash, money.ledger, now).into_iter().chain([back]).collect()
+}
+
+fn back_in_cash(key: String, of: &PaymentRequest, amount: Amount, now: WallTime) -> LedgerTransaction {
+    LedgerTransaction {
+        key,
+        kind: LedgerKind::RefundFailed,
+        reservation: of.reservation,
+        at: now,
+        debit: Account::Cash,
+        credit: Account::Revenue,
+        amount,
+    }
+}
+
+/// Whether the provider's word agrees with the ledger. After a refund has failed its amount in all may count that one
+/// or not, and it is taken for the smaller; where it agrees in neither way, an operator must compare.
+pub fn agrees(capture: &PaymentRequest, in_all: Amount, ledger: &[LedgerTransaction]) -> bool {
+    let (posted, failed) = (posted(ledger, capture), failed(ledger, capture));
+    failed == 0 || in_all.minor() == posted || in_all.minor() == posted - failed
 }
 
 /// The ledger's side of money that was given back: it was not earned, and it is not there or not owed any more.
@@ -201,6 +260,34 @@ fn posted(ledger: &[LedgerTransaction], capture: &PaymentRequest) -> i64 {
     let begin = entry_key(capture);
     let is_one =
         |entry: &&LedgerTransaction| entry.kind == LedgerKind::Refunded && entry.key.starts_with(&begin);
+    ledger.iter().filter(is_one).map(|entry| entry.amount.minor()).sum()
+}
+
+/// In the keys of reversals of others' refunds, in place of ours; then how much of theirs had failed before.
+const ELSEWHERE: &str = "elsewhere-";
+
+fn failed_key(refund: &str) -> String {
+    format!("failed-{refund}")
+}
+
+/// What the ledger says came back of what was given back of `capture`.
+fn failed(ledger: &[LedgerTransaction], capture: &PaymentRequest) -> i64 {
+    let ours = sum_of_failed(ledger, |refund| capture_key(refund) == Some(capture.key.as_str()));
+    ours + others_failed(ledger, capture)
+}
+
+/// The same of refunds that were made in the provider's own books alone.
+fn others_failed(ledger: &[LedgerTransaction], capture: &PaymentRequest) -> i64 {
+    sum_of_failed(ledger, |refund| {
+        let rest = refund.strip_prefix(ELSEWHERE).and_then(|rest| rest.split_once('-'));
+        rest.is_some_and(|(_, key)| key == capture.key)
+    })
+}
+
+fn sum_of_failed(ledger: &[LedgerTransaction], is_one: impl Fn(&str) -> bool) -> i64 {
+    let is_one = |entry: &&LedgerTransaction| {
+        entry.kind == LedgerKind::RefundFailed && entry.key.strip_prefix("failed-").is_some_and(&is_one)
+    };
     ledger.iter().filter(is_one).map(|entry| entry.amount.minor()).sum()
 }
 

@@ -88,8 +88,18 @@ pub(super) enum Status {
 pub(super) struct Refund {
     pub(super) id: String,
     pub(super) status: Option<String>,
+    /// One word, e.g. `expired_or_canceled_card`.
+    pub(super) failure_reason: Option<String>,
     #[serde(default)]
     pub(super) metadata: BTreeMap<String, String>,
+}
+
+/// For the operator.
+pub(super) fn why_refund_failed(reason: Option<&str>) -> String {
+    match reason.map(tidy) {
+        Some(reason) if !reason.is_empty() => format!("The card company did not take the refund ({reason})."),
+        _ => "The card company did not take the refund.".to_owned(),
+    }
 }
 
 /// What stands around an error.
@@ -234,7 +244,7 @@ mod tests {
             message: Some("Said so.".to_owned()),
         };
         let (blame, text) = match PaymentError::from(Refusal::Answered(status, body)) {
-            PaymentError::Declined(text) => (Blame::Card, text),
+            PaymentError::Declined(text) | PaymentError::CameBack(text) => (Blame::Card, text),
             PaymentError::Unavailable(text) => (Blame::Now, text),
             PaymentError::Misconfigured(text) => (Blame::Settings, text),
         };

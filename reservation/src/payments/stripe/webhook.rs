@@ -3,6 +3,8 @@
 //! Owns: the `Stripe-Signature` header, the reading of events. Holds: nothing of a body is looked at before its
 //! signature is right; signatures are compared in constant time; no input panics.
 
+use std::collections::BTreeMap;
+
 use hmac::{Hmac, Mac};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -10,11 +12,15 @@ use sha2::Sha256;
 use subtle::{Choice, ConstantTimeEq};
 
 use super::{
-    answers::{ErrorBody, tidy},
+    META_KEY,
+    answers::{ErrorBody, tidy, why_refund_failed},
     money::from_stripe,
     token::is_name,
 };
-use crate::payments::{Notice, Noticed, PaymentError};
+use crate::{
+    domain::words::Amount,
+    payments::{FailedRefund, Notice, Noticed, PaymentError},
+};
 
 /// How far the time of signing may lie from now, before or after.
 const TOLERANCE_SECONDS: i64 = 300;
@@ -50,6 +56,10 @@ pub(super) fn read(
             Some((intent.id, Noticed::Failed(why)))
         }
         "charge.refunded" => refunded(read_value(event.data.object)?)?,
+        // Which of them are told depends on the account's version of the API.
+        "refund.failed" | "refund.updated" | "charge.refund.updated" => {
+            refund_failed(read_value(event.data.object)?)?
+        }
         _ => None,
     };
     Ok(noticed.map(|(reference, what)| Notice { event: event.id, reference, what }))
@@ -156,6 +166,18 @@ struct Charge {
     currency: String,
 }
 
+#[derive(Deserialize)]
+struct Refund {
+    id: String,
+    payment_intent: Option<String>,
+    amount: i64,
+    currency: String,
+    status: Option<String>,
+    failure_reason: Option<String>,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
+}
+
 fn collected(intent: &Intent) -> Result<Option<(String, Noticed)>, PaymentError> {
     let received = intent.amount_received.unwrap_or(intent.amount);
     let amount = from_stripe(received, &intent.currency).map_err(refused)?;
@@ -172,6 +194,25 @@ fn refunded(charge: Charge) -> Result<Option<(String, Noticed)>, PaymentError> {
     }
     let amount = from_stripe(given_back, &charge.currency).map_err(refused)?;
     Ok(Some((intent, Noticed::Refunded(amount))))
+}
+
+/// Any other change of a refund is of no interest: it counts as done once it is taken on.
+fn refund_failed(mut refund: Refund) -> Result<Option<(String, Noticed)>, PaymentError> {
+    let Some(intent) = refund.payment_intent else { return Ok(None) };
+    if !matches!(refund.status.as_deref(), Some("failed" | "canceled")) {
+        return Ok(None);
+    }
+    let amount = from_stripe(refund.amount, &refund.currency).map_err(refused)?;
+    if amount == Amount::ZERO {
+        return Ok(None);
+    }
+    let failed = FailedRefund {
+        refund: refund.id,
+        key: refund.metadata.remove(META_KEY),
+        amount,
+        why: why_refund_failed(refund.failure_reason.as_deref()),
+    };
+    Ok(Some((intent, Noticed::RefundFailed(failed))))
 }
 
 fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, PaymentError> {
@@ -191,7 +232,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::words::Amount;
 
     const SECRET: &str = "whsec_test_secret_of_an_endpoint";
     const NOW: i64 = 1_800_000_000;
@@ -308,6 +348,38 @@ mod tests {
     }
 
     #[test]
+    fn only_failed_refunds_are_told_of() {
+        let refund = |status: &str, more: &str| {
+            format!(
+                r#"{{"id":"re_1","payment_intent":"pi_1","amount":500,"currency":"isk","status":"{status}"{more}}}"#
+            )
+        };
+        let told = |key: Option<&str>, why: &str| {
+            let failed = FailedRefund {
+                refund: "re_1".to_owned(),
+                key: key.map(str::to_owned),
+                amount: Amount::new(5).unwrap(),
+                why: why.to_owned(),
+            };
+            Some(("pi_1", Noticed::RefundFailed(failed)))
+        };
+        let plain = "The card company did not take the refund.";
+        for kind in ["refund.failed", "refund.updated", "charge.refund.updated"] {
+            check(kind, &refund("failed", ""), told(None, plain));
+            check(kind, &refund("canceled", r#","metadata":{"other":"x"}"#), told(None, plain));
+            let ours = r#","metadata":{"slotcast_key":"refund-1"},"failure_reason":"lost_or_stolen_card""#;
+            let why = "The card company did not take the refund (lost_or_stolen_card).";
+            check(kind, &refund("failed", ours), told(Some("refund-1"), why));
+            for status in ["succeeded", "pending", "requires_action", ""] {
+                check(kind, &refund(status, ours), None);
+            }
+        }
+        check("refund.created", &refund("failed", ""), None);
+        let of_no_intent = r#"{"id":"re_1","amount":500,"currency":"isk","status":"failed"}"#;
+        check("refund.failed", of_no_intent, None);
+    }
+
+    #[test]
     fn signed_nonsense_is_refused() {
         for body in [
             "",
@@ -336,6 +408,8 @@ mod tests {
             Just("\"jpy\"".to_owned()),
             Just("\"isk\"".to_owned()),
             Just("\"pi_1\"".to_owned()),
+            Just("\"failed\"".to_owned()),
+            Just(r#"{"slotcast_key":"refund-1"}"#.to_owned()),
         ];
         let name = prop_oneof![
             Just("id"),
@@ -347,12 +421,16 @@ mod tests {
             Just("currency"),
             Just("payment_intent"),
             Just("last_payment_error"),
+            Just("status"),
+            Just("metadata"),
+            Just("failure_reason"),
         ];
         let kind = prop_oneof![
             Just("payment_intent.succeeded"),
             Just("payment_intent.canceled"),
             Just("payment_intent.payment_failed"),
             Just("charge.refunded"),
+            Just("refund.failed"),
         ];
         let pair = (name, value).prop_map(|(name, value)| format!("\"{name}\":{value}"));
         (kind, prop::collection::vec(pair, 0..10)).prop_map(|(kind, pairs)| {
