@@ -19,6 +19,7 @@ mod text;
 
 use std::fmt;
 
+pub use calendar::event_uid;
 pub use folder::Folder;
 pub use letter::{GivenBack, Letter, MailSettings, Program};
 pub use post::{Post, PostError};

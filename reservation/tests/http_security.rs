@@ -112,7 +112,7 @@ async fn secret_programs_are_nowhere_to_be_seen() {
 }
 
 /// What might be read as something else by a database, a page, a header, a path, a template or a spreadsheet.
-const INJECTIONS: [&str; 12] = [
+const INJECTIONS: [&str; 14] = [
     "' OR '1'='1",
     "'; DROP TABLE members; --",
     "\" UNION SELECT 1 --",
@@ -120,6 +120,8 @@ const INJECTIONS: [&str; 12] = [
     "a\r\nSet-Cookie: x=1",
     "a\nBcc: x@y.example",
     "a\u{0}b",
+    "a\u{2028}b",
+    "\u{202e}4pm.exe",
     "../../etc/passwd",
     "%00%0d%0a",
     "${jndi:ldap://x}",
@@ -155,7 +157,10 @@ async fn injections_are_text_or_refused_in_every_field() {
                 assert_eq!(reply.body["program"][field], text);
                 taro.post(&format!("/reservations/{}/cancel", reply.body["number"]), &json!({})).await;
             }
-            assert!(!text.contains(['\r', '\u{0}']) || reply.status == 422, "{field} {text:?} {reply:?}");
+            assert!(
+                !text.contains(['\r', '\u{0}', '\u{2028}', '\u{202e}']) || reply.status == 422,
+                "{field} {text:?} {reply:?}"
+            );
         }
         let logged = server.anybody().post("/session", &json!({ "user_id": text, "password": text })).await;
         assert_eq!(logged.status, 401, "{logged:?}");

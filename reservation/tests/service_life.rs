@@ -105,11 +105,13 @@ async fn slots_are_free_at_the_instant_though_nobody_has_looked() {
     world.clock.set(held.hold_until);
     let second = world.book_as(2, 1, "2026-12-03T00:10:00Z", 1).await.unwrap();
     assert_eq!(world.found(held.number).await.state, State::Cancelled(CancelledBy::TermsNotAccepted));
-    let actor = world.actor(1).await;
+    let (actor, operator) = (world.actor(1).await, world.actor(4).await);
     let late = refusal(world.service.accept_terms(&actor, held.number).await);
     assert_eq!(late, Refusal::HoldExpired { until: held.hold_until });
 
     // The same for what was not reconfirmed.
+    let for_somebody_else = refusal(world.service.accept_terms(&operator, second.number).await);
+    assert_eq!(for_somebody_else, Refusal::NotFound("reservation"), "terms are the member's own to accept");
     let actor = world.actor(2).await;
     let registered = world.service.accept_terms(&actor, second.number).await.unwrap();
     world.clock.set(registered.reconfirm_until);

@@ -279,7 +279,7 @@ async fn secret_programs_are_listed_nowhere() {
     let month = service.guide_month(2026, 12, None).await.unwrap();
     assert_eq!((month.len(), numbers(&month[0].programs)), (31, vec![public, locked]));
     let calendar = service.guide_calendar(2026, 12).await.unwrap();
-    assert!(calendar.contains(&format!("UID:{public}@example.com")), "{calendar}");
+    assert!(calendar.contains(&format!("UID:reservation-{public}@example.com")), "{calendar}");
     assert!(!calendar.contains(&secret.to_string()) && !calendar.contains("sesame"));
     assert!(calendar.contains(r"commas\; and lines"), "{calendar}");
     for hidden in [secret, held] {

@@ -22,6 +22,16 @@ impl fmt::Display for WordError {
 
 impl std::error::Error for WordError {}
 
+/// Whether `text` stands on one line as it was written: no control character, no separator of lines, and nothing that
+/// turns the direction of what stands beside it (the embeddings, overrides and isolates of Unicode's UAX #9; marks that
+/// only say which way a letter reads may stand).
+pub fn is_one_line(text: &str) -> bool {
+    let breaks = |letter: char| {
+        letter.is_control() || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    !text.chars().any(breaks)
+}
+
 /// Largest number that JSON carries exactly: 2^53 - 1.
 pub const NUMBER_MAX: i64 = (1 << 53) - 1;
 
@@ -256,6 +266,27 @@ mod tests {
         }
         for bad in ["", "ab", "-abc", ".abc", "a b c", "名前です", &"x".repeat(33)] {
             assert!(bad.parse::<UserId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn one_line_is_what_it_looks_like() {
+        for good in
+            ["", "Piano — evening", "ピアノ", "شب موسیقی", "می\u{200c}خواهم", "C\u{200e}++", "👩\u{200d}🎤"]
+        {
+            assert!(is_one_line(good), "{good:?}");
+        }
+        for bad in [
+            "a\nb",
+            "a\0",
+            "\u{85}",
+            "a\u{2028}b",
+            "a\u{2029}b",
+            "\u{202e}gpj.exe",
+            "a\u{202a}",
+            "\u{2066}a\u{2069}",
+        ] {
+            assert!(!is_one_line(bad), "{bad:?}");
         }
     }
 

@@ -11,7 +11,10 @@ use super::{
     Letter, MailError, MailSettings, Program,
     text::{address, lines, one_line, timestamp},
 };
-use crate::domain::{effects::MailKind, words::Email};
+use crate::domain::{
+    effects::MailKind,
+    words::{Email, ReservationNumber},
+};
 
 /// What the entry is to do in the receiver's calendar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +65,7 @@ pub(super) fn entry(
 ) -> Result<String, MailError> {
     let mut event = Event::new();
     event
-        .uid(&format!("reservation-{}@{}", program.number, domain(settings)))
+        .uid(&event_uid(program.number, &settings.from))
         .sequence(letter.request.calendar_sequence)
         .add_property("DTSTAMP", utc(now)?)
         .add_property("DTSTART", utc(program.window.start())?)
@@ -99,9 +102,16 @@ pub(super) fn entry(
     Ok(text)
 }
 
+/// What calendars know a program by, wherever they read of it.
+///
+/// - `from`: the provider's address.
+pub fn event_uid(number: ReservationNumber, from: &Email) -> String {
+    format!("reservation-{number}@{}", domain(from))
+}
+
 /// The domain of the provider's address: part of names that must stay the same.
-pub(super) fn domain(settings: &MailSettings) -> &str {
-    settings.from.as_str().rsplit('@').next().unwrap_or("localhost")
+pub(super) fn domain(from: &Email) -> &str {
+    from.as_str().rsplit('@').next().unwrap_or("localhost")
 }
 
 fn organizer(settings: &MailSettings) -> Property {

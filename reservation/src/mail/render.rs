@@ -217,7 +217,7 @@ fn compose(
 
 /// Of the key, so that receivers know a repeat. A long one stands on a line of its own.
 fn message_id(key: &str, settings: &MailSettings) -> String {
-    let id = format!("<{key}@{}>", calendar::domain(settings));
+    let id = format!("<{key}@{}>", calendar::domain(&settings.from));
     if id.len() > 64 { format!("\r\n {id}") } else { id }
 }
 

@@ -168,6 +168,10 @@ impl Service {
     pub async fn accept_terms(&self, actor: &Actor, number: ReservationNumber) -> Answer<Reservation> {
         actor.need(Scope::Book)?;
         let accept = |member: &Member, held: &Reservation, now| {
+            // Nobody agrees for somebody else.
+            if held.member != actor.member {
+                return Err(Refusal::NotFound("reservation"));
+            }
             if held.state == State::Registered {
                 return Ok(None);
             }

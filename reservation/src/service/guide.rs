@@ -25,6 +25,7 @@ use crate::{
         words::{Email, MemberNumber, ReservationNumber},
     },
     limits::{GUIDE_ITEMS_MAX, ROWS_AT_ONCE},
+    mail::event_uid,
     store::{Page, Pickup, Reads, ReservationFilter},
     streaming::{Link, Live},
 };
@@ -213,13 +214,12 @@ impl Service {
         let (from, to) = month_span(year, month, &self.rules().zone)?;
         let listings = self.listings(from, to).await?;
         let provider = &self.0.settings.provider;
-        let host = provider.from.as_str().rsplit('@').next().unwrap_or_default().to_owned();
         let mut calendar = Calendar::new().name(&provider.name).done();
         let made_at = stamp(self.now());
         for listing in listings {
             let mut event = Event::new();
             event
-                .uid(&format!("{}@{host}", listing.number))
+                .uid(&event_uid(listing.number, &provider.from))
                 .summary(&listing.title)
                 .description(&[listing.outline.as_str(), listing.details.as_str()].join("\n"))
                 .url(&format!("{}/programs/{}", provider.base_url, listing.number))

@@ -13,7 +13,7 @@ use crate::{
     domain::{
         member::Member,
         refusal::{FieldProblem, Refusal},
-        words::UserId,
+        words::{UserId, is_one_line},
     },
     limits::{PASSWORD_CHARS_MAX, TOKEN_LIFE_MAX, TOKENS_MAX},
     store::{ApiToken, Session},
@@ -252,7 +252,7 @@ fn actor(member: Option<Member>, scopes: Scopes, session: Option<SessionKey>) ->
 
 fn check_token(name: &str, scopes: Scopes, life: Duration) -> Result<(), Refusal> {
     let mut wrong = Vec::new();
-    if !(1..=100).contains(&name.chars().take(101).count()) || name.chars().any(char::is_control) {
+    if !(1..=100).contains(&name.chars().take(101).count()) || !is_one_line(name) {
         let expected = "1 to 100 characters on one line".to_owned();
         wrong.push(FieldProblem { field: "name", expected });
     }

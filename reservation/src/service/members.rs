@@ -10,7 +10,7 @@ use crate::{
         member::{Contact, Member, MemberKind, PasswordHash},
         refusal::{FieldProblem, Refusal},
         rules,
-        words::{Email, Language, MemberNumber, UserId, WordError},
+        words::{Email, Language, MemberNumber, UserId, WordError, is_one_line},
     },
     limits::PAYMENT_WAIT_MAX,
     payments::{CardCheck, NewCard, PaymentError},
@@ -371,7 +371,7 @@ fn parsed<T: FromStr<Err = WordError>>(
 fn line(wrong: &mut Vec<FieldProblem>, field: &'static str, text: &str, least: usize, most: usize) -> String {
     let text = text.trim();
     let length = text.chars().take(most + 1).count();
-    if !(least..=most).contains(&length) || text.chars().any(char::is_control) {
+    if !(least..=most).contains(&length) || !is_one_line(text) {
         wrong.push(FieldProblem { field, expected: format!("{least} to {most} characters on one line") });
     }
     text.to_owned()

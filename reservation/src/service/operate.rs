@@ -21,7 +21,7 @@ use crate::{
         refusal::{FieldProblem, Refusal},
         reservation::{Reservation, SoldChannel, State},
         rules::Draft,
-        words::{Amount, MemberNumber, ReservationNumber, UserId},
+        words::{Amount, MemberNumber, ReservationNumber, UserId, is_one_line},
     },
     limits::{EXPORT_ROWS_MAX, ROWS_AT_ONCE},
     store::{Listed, Page, Pickup},
@@ -157,7 +157,7 @@ impl Service {
     /// Recommends a program that is announced; secret ones cannot be.
     pub async fn put_pickup(&self, actor: &Actor, pickup: Pickup) -> Answer<()> {
         actor.need(Scope::Operate)?;
-        if pickup.note.chars().count() > 200 || pickup.note.chars().any(char::is_control) {
+        if pickup.note.chars().count() > 200 || !is_one_line(&pickup.note) {
             let expected = "0 to 200 characters on one line".to_owned();
             return Err(Refusal::Invalid(vec![FieldProblem { field: "note", expected }]).into());
         }
@@ -421,7 +421,7 @@ impl ChannelEdit {
 /// One line of 1 to 200 characters, without the spaces around.
 pub(super) fn reason_of(text: &str) -> Result<&str, Refusal> {
     let text = text.trim();
-    let is_right = (1..=200).contains(&text.chars().take(201).count()) && !text.chars().any(char::is_control);
+    let is_right = (1..=200).contains(&text.chars().take(201).count()) && is_one_line(text);
     if is_right {
         Ok(text)
     } else {

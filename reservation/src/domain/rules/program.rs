@@ -12,7 +12,7 @@ use crate::domain::{
     member::Member,
     refusal::{FieldProblem, Refusal},
     reservation::{ProgramDetails, Reservation, State},
-    words::Email,
+    words::{Email, is_one_line},
 };
 
 /// Checks every item and reports all that is wrong at once.
@@ -20,9 +20,8 @@ pub fn check_program(program: &ProgramDetails, rules: &Rules) -> Result<(), Refu
     let mut wrong = Vec::new();
     let mut text = |field, text: &str, least: usize, most: usize| {
         let length = text.chars().count();
-        let right = (least..=most).contains(&length)
-            && !text.chars().any(char::is_control)
-            && (least == 0 || !text.trim().is_empty());
+        let right =
+            (least..=most).contains(&length) && is_one_line(text) && (least == 0 || !text.trim().is_empty());
         if !right {
             let expected = format!("{least} to {most} characters on one line");
             wrong.push(FieldProblem { field, expected });
