@@ -51,6 +51,7 @@ fn the_rules() -> Rules {
         public_to_members_only: false,
         normal_share_min: 950,
         friends_max: 50,
+        uplink: None,
     }
 }
 

@@ -334,10 +334,13 @@ async fn operators_price_channels_and_book_without_toll() {
     let stale = service.put_channel(&operator, channel(1, 9), Some(1)).await;
     assert_eq!(refusal(stale), Refusal::Stale { version: 2 });
     service.put_channel(&operator, channel(9, 9), None).await.unwrap();
-    let imported = service.import_channels(vec![channel(9, 9), channel(8, 1), channel(1, 10)]).await;
-    assert_eq!(imported.unwrap(), 2);
     service.retire_channel(&operator, ChannelNumber(9), None).await.unwrap();
-    assert_eq!(service.channels().await.unwrap().len(), 4);
+    // As the server does at each start: what the operator has changed since stays changed.
+    let added = service.add_channels(vec![channel(9, 9), channel(8, 1), channel(1, 10)]).await;
+    assert_eq!(added.unwrap(), 1);
+    let known = service.channels().await.unwrap();
+    assert_eq!(known.len(), 4, "what is retired stays so");
+    assert_eq!(known.iter().find(|channel| channel.number.0 == 1).unwrap().toll, Toll(9));
     let retired = world.book_as(1, 9, "2026-12-02T00:00:00Z", 1).await;
     assert_eq!(refusal(retired), Refusal::ChannelRetired(ChannelNumber(9)));
 
@@ -353,6 +356,29 @@ async fn operators_price_channels_and_book_without_toll() {
     service.kick_viewer(&operator, special.number, 1, "a reason").await.unwrap();
     let unsaid = service.kick_viewer(&operator, special.number, 1, " ").await;
     assert_eq!(fields(refusal(unsaid)), ["reason"]);
+}
+
+#[tokio::test]
+async fn no_more_seats_are_sold_than_the_uplink_carries() {
+    let world = World::new().await;
+    let (service, operator) = (&world.service, world.actor(4).await);
+    let edit = |number: u16, seats| ChannelEdit {
+        number: ChannelNumber(number),
+        name: format!("channel{number}").parse().unwrap(),
+        seats: Seats::new(seats).unwrap(),
+        class: "10Mbit/s".parse().unwrap(),
+        toll: Toll(1),
+    };
+    let put = |number, seats, version| service.put_channel(&operator, edit(number, seats), version);
+    let beyond = refusal(put(9, 100, None).await);
+    let Refusal::Invalid(fields) = &beyond else { panic!("{beyond:?}") };
+    assert!(fields[0].field == "seats" && fields[0].expected.contains("1Gbit/s"), "{fields:?}");
+    let together = refusal(service.add_channels(vec![edit(8, 1), edit(9, 99)]).await);
+    assert!(matches!(together, Refusal::Invalid(_)), "{together:?}");
+    assert!(service.channels().await.unwrap().iter().all(|channel| channel.number.0 < 8), "all or none");
+    put(9, 50, None).await.unwrap();
+    assert!(matches!(refusal(put(9, 100, Some(1)).await), Refusal::Invalid(_)));
+    put(9, 40, Some(1)).await.unwrap();
 }
 
 #[tokio::test]

@@ -31,8 +31,6 @@ pub(super) async fn run(service: &Service, config: &Config, command: Command) ->
         Command::Import { file: Some(file) } => {
             let text =
                 std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-            // The channels are checked on their own; the uplink is checked where the server runs.
-            let text = format!("{text}\n");
             let checked = Config::parse(&text).map_err(|problems| problems.to_string())?;
             import(service, &checked.config.channels).await
         }
@@ -57,7 +55,7 @@ async fn list(service: &Service, config: &Config) -> Outcome {
 }
 
 async fn import(service: &Service, channels: &[Channel]) -> Outcome {
-    let added = service.import_channels(channels.iter().map(edit).collect()).await?;
+    let added = service.add_channels(channels.iter().map(edit).collect()).await?;
     println!("{added} of {} channels are new and sold from now on", channels.len());
     Ok(())
 }

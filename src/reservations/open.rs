@@ -89,7 +89,7 @@ impl Reservations {
         let alone = (locked, Alone::take(&database(sold), SERVER_GONE_MAX, &clock).await?);
         let service = open_service(config, Some(addresses), streaming, Arc::clone(&clock)).await?;
         let channels = config.channels.iter().map(crate::admin::channel_edit).collect();
-        let added = service.import_channels(channels).await?;
+        let added = service.add_channels(channels).await?;
         if added > 0 {
             tracing::info!(added, "channels of the configuration are sold from now on");
         }
@@ -200,6 +200,7 @@ fn rules(config: &Config, sold: &config::Reservations) -> Opening<Rules> {
         public_to_members_only: sold.members_only,
         normal_share_min: sold.normal_share * 10,
         friends_max: sold.friends,
+        uplink: (!config.server.oversell).then_some(config.server.uplink),
     })
 }
 

@@ -4,6 +4,7 @@
 //! Holds: a decision changes nothing by itself; it is a value that the store writes or nobody does.
 
 mod booking;
+mod channels;
 mod mails;
 mod payments;
 mod program;
@@ -15,6 +16,7 @@ pub use booking::{
     BookingFacts, Draft, accept_terms, book, book_special, cancel, check_month, check_times, expire_hold,
     expire_reconfirmation, may_book, may_reconfirm, reconfirm, reissue_id, remind, total,
 };
+pub use channels::may_sell;
 pub use mails::{refund_mail, refund_of_mail, welcome};
 pub use payments::{collected, hold_key};
 pub use program::{change, check_program};
@@ -24,7 +26,7 @@ pub use slots::{MonthShare, Quote, month_of, start_of, zoned};
 
 use std::time::Duration;
 
-use slotcast_core::words::ConnectMargins;
+use slotcast_core::words::{BitRate, ConnectMargins};
 
 use super::words::Currency;
 
@@ -61,4 +63,6 @@ pub struct Rules {
     pub normal_share_min: u32,
     /// Friends of one program.
     pub friends_max: usize,
+    /// What all seats of all channels may take together; `None`: as much as is sold.
+    pub uplink: Option<BitRate>,
 }

@@ -20,7 +20,7 @@ use crate::{
         member::{Member, MemberKind},
         refusal::{FieldProblem, Refusal},
         reservation::{Reservation, SoldChannel, State},
-        rules::Draft,
+        rules::{self, Draft},
         words::{Amount, MemberNumber, ReservationNumber, UserId, is_one_line},
     },
     limits::{EXPORT_ROWS_MAX, ROWS_AT_ONCE},
@@ -77,7 +77,8 @@ impl Service {
     /// Adds a channel (`version` `None`) or changes one whose version that is. What is reserved stays as booked; a
     /// retired channel is sold again.
     ///
-    /// Refused: `Exists("channel")` (number or name), `NotFound("channel")`, `Stale`.
+    /// Refused: `Exists("channel")` (number or name), `NotFound("channel")`, `Stale`, `Invalid` (the toll, or beyond the
+    /// uplink).
     pub async fn put_channel(
         &self,
         actor: &Actor,
@@ -102,6 +103,7 @@ impl Service {
                 (Err(error), _) => return Err(error),
             };
             let channel = edit.at(new);
+            rules::may_sell(&tx.channels().await?, &channel, self.rules().uplink)?;
             tx.put_channel(&channel).await?;
             tx.commit().await?;
             Ok(channel)
@@ -368,28 +370,32 @@ impl Service {
         Ok(after)
     }
 
-    /// Adds channels and changes those that differ, all or none; returns how many were. For the command line.
-    pub async fn import_channels(&self, channels: Vec<ChannelEdit>) -> Answer<u32> {
-        let changed = retry(|| async {
+    /// Adds the channels that are not known yet, all or none; returns how many were. For the configuration and the
+    /// command line: those that are known, sold or retired, are the API's to change.
+    ///
+    /// Refused: `Exists("channel")` (another has the name), `Invalid` (beyond the uplink).
+    pub async fn add_channels(&self, channels: Vec<ChannelEdit>) -> Answer<u32> {
+        let added = retry(|| async {
             let mut tx = self.0.store.begin().await?;
-            let known = tx.channels().await?;
-            let mut changed = 0;
+            let mut known = tx.channels().await?;
+            let mut added = 0;
             for edit in &channels {
-                let found = known.iter().find(|channel| channel.number == edit.number);
-                let is_same = found.is_some_and(|found| edit.at(found.version) == *found);
-                if !is_same {
-                    tx.put_channel(&edit.at(found.map_or(1, |found| found.version + 1))).await?;
-                    changed += 1;
+                if known.iter().all(|channel| channel.number != edit.number) {
+                    let channel = edit.at(1);
+                    rules::may_sell(&known, &channel, self.rules().uplink)?;
+                    tx.put_channel(&channel).await?;
+                    known.push(channel);
+                    added += 1;
                 }
             }
-            if changed > 0 {
+            if added > 0 {
                 tx.commit().await?;
             }
-            Ok(changed)
+            Ok(added)
         })
         .await?;
         self.committed();
-        Ok(changed)
+        Ok(added)
     }
 
     /// An actor for the command line, which runs with the operator's rights on the machine itself.

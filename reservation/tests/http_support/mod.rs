@@ -292,6 +292,7 @@ fn settings(base_url: &str, wishes: &Wishes) -> Settings {
             public_to_members_only: false,
             normal_share_min: 1,
             friends_max: 50,
+            uplink: "1Gbit/s".parse().ok(),
         },
         provider: Provider {
             name: "Test provider".to_owned(),

@@ -374,6 +374,7 @@ pub(crate) fn rules() -> Rules {
         public_to_members_only: false,
         normal_share_min: 990,
         friends_max: 50,
+        uplink: "1Gbit/s".parse().ok(),
     }
 }
 

@@ -1,0 +1,96 @@
+//! What may be sold together.
+
+use slotcast_core::words::{BitRate, Seats};
+
+use crate::domain::{
+    refusal::{FieldProblem, Refusal},
+    reservation::SoldChannel,
+};
+
+/// What the channels send when every seat that is sold is taken, in bits per second.
+fn egress(channels: &[SoldChannel]) -> u64 {
+    let sold = channels.iter().filter(|channel| !channel.is_retired);
+    sold.map(|channel| egress_of(channel.seats, channel.class)).fold(0, u64::saturating_add)
+}
+
+fn egress_of(seats: Seats, class: BitRate) -> u64 {
+    u64::from(seats.count()).saturating_mul(class.bits_per_second())
+}
+
+/// Whether `new`, in place of the channel of its number among `known`, keeps all within the uplink. What takes less
+/// than before may always be.
+///
+/// - `uplink`: what this machine can send; `None`: more may be sold than that.
+///
+/// Refused: `Invalid("seats")`, with how many would fit.
+pub fn may_sell(known: &[SoldChannel], new: &SoldChannel, uplink: Option<BitRate>) -> Result<(), Refusal> {
+    let Some(uplink) = uplink else { return Ok(()) };
+    let others: Vec<_> = known.iter().filter(|channel| channel.number != new.number).cloned().collect();
+    let (before, rest) = (egress(known), egress(&others));
+    let after = rest.saturating_add(egress_of(new.seats, new.class));
+    if after <= uplink.bits_per_second() || after <= before {
+        return Ok(());
+    }
+    let fit = uplink.bits_per_second().saturating_sub(rest) / new.class.bits_per_second();
+    let expected = format!(
+        "seats x rate of all channels within the uplink, {uplink}: {fit} at this rate; or raise `uplink` or set \
+         `oversell` in [server], and restart"
+    );
+    Err(Refusal::Invalid(vec![FieldProblem { field: "seats", expected }]))
+}
+
+#[cfg(test)]
+mod tests {
+    use slotcast_core::words::{ChannelNumber, Toll};
+
+    use super::*;
+
+    fn channel(number: u16, seats: u32, is_retired: bool) -> SoldChannel {
+        SoldChannel {
+            number: ChannelNumber(number),
+            name: format!("channel{number}").parse().unwrap(),
+            seats: Seats::new(seats).unwrap(),
+            class: "2Mbit/s".parse().unwrap(),
+            toll: Toll(0),
+            is_retired,
+            version: 1,
+        }
+    }
+
+    /// `seats` for channel 2 beside channel 1 with 30, on 100 Mbit/s. `Err`: what is said to fit.
+    fn try_seats(before: Option<SoldChannel>, seats: u32) -> Result<(), String> {
+        let known: Vec<_> = [Some(channel(1, 30, false)), before].into_iter().flatten().collect();
+        let uplink = "100Mbit/s".parse().ok();
+        match may_sell(&known, &channel(2, seats, false), uplink) {
+            Ok(()) => Ok(()),
+            Err(Refusal::Invalid(fields)) => Err(fields[0].expected.clone()),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn seats_are_sold_up_to_the_uplink() {
+        assert_eq!(try_seats(None, 20), Ok(()));
+        let why = try_seats(None, 21).unwrap_err();
+        assert!(why.contains("100Mbit/s: 20 at this rate"), "{why}");
+        assert_eq!(try_seats(Some(channel(2, 5, false)), 20), Ok(()), "its own are not counted twice");
+        assert!(try_seats(Some(channel(2, 50, true)), 21).is_err(), "retired, it takes nothing");
+        assert_eq!(try_seats(Some(channel(2, 50, false)), 49), Ok(()), "less than before, though too much");
+        assert!(try_seats(Some(channel(2, 50, false)), 51).unwrap_err().contains(": 20 at this rate"));
+        assert_eq!(may_sell(&[channel(1, 30, false)], &channel(2, 1000, false), None), Ok(()));
+    }
+
+    #[test]
+    fn nothing_overflows() {
+        let most = Seats::new(1_048_575).unwrap();
+        let huge = |number| SoldChannel {
+            seats: most,
+            class: "1000Gbit/s".parse().unwrap(),
+            ..channel(number, 1, false)
+        };
+        let known: Vec<_> = (1..40).map(huge).collect();
+        assert_eq!(egress(&known), u64::MAX);
+        assert!(may_sell(&known[1..], &huge(1), "1Gbit/s".parse().ok()).is_ok(), "already beyond all count");
+        assert!(may_sell(&[], &huge(1), "1Gbit/s".parse().ok()).is_err());
+    }
+}
