@@ -61,7 +61,6 @@ pub(crate) struct Sources {
     pub(crate) ingest: Arc<IngestStats>,
     pub(crate) counts: Arc<Counts>,
     pub(crate) clock: Clock,
-    pub(crate) lines: usize,
     pub(crate) started: WallTime,
     /// The reservation side, once it is open; stays empty where nothing is sold.
     pub(crate) service: Arc<OnceLock<Service>>,
@@ -308,7 +307,7 @@ impl Sources {
         )?;
         let rates = links.iter().map(|link| ([("channel", link.channel.to_string())], link.bit_rate));
         page.gauge("link_bits_per_second", "What a link brought in the last second", sum_by_label(rates))?;
-        page.number("lines", "Links that may be open at once", self.lines)?;
+        page.number("lines", "Links that may be open at once", ingest.lines.value())?;
         page.number("lines_in_use", "Links that are open", ingest.lines_in_use.value())?;
         page.number(
             "links_unproven",

@@ -102,7 +102,6 @@ impl Server {
             ingest: Arc::clone(ingest.stats()),
             counts: Arc::clone(&counts),
             clock: Arc::clone(&clock),
-            lines: config.links.lines,
             started: clock().wall,
             service: Arc::clone(&sold),
         });
@@ -192,10 +191,7 @@ impl Server {
         for table in differing_tables(&old, &config) {
             tracing::warn!(table, "changed in the file, but counts only after a restart");
         }
-        if old.links.lines < 2 * config.channels.len() {
-            let (lines, channels) = (old.links.lines, config.channels.len());
-            tracing::warn!(lines, channels, "fewer than two lines a channel until the server is restarted");
-        }
+        self.ingest.serve_channels(config.channels.len());
         // What was not taken over is still different at the next reload.
         old.channels = config.channels;
         old.programs = config.programs;
@@ -295,7 +291,7 @@ fn ingest_config(config: &Config) -> IngestConfig {
 fn differing_tables(old: &Config, new: &Config) -> Vec<&'static str> {
     let mut links = new.links.clone();
     (links.before, links.after) = (old.links.before, old.links.after);
-    // The default of the lines follows the channels; it is warned of apart from this.
+    // They follow the channels.
     links.lines = old.links.lines;
     let differs =
         |old: &dyn std::fmt::Debug, new: &dyn std::fmt::Debug| format!("{old:?}") != format!("{new:?}");

@@ -151,6 +151,24 @@ fn a_reload_keeps_the_gate_and_the_seats_taken() {
 }
 
 #[test]
+fn channels_that_are_added_get_their_lines() {
+    let (server, _) = start(CONFIG);
+    let http = server.addresses().http.unwrap();
+    let lines = || {
+        let page = get(http, "/metrics");
+        page.lines().find_map(|line| Some(line.strip_prefix("slotcast_lines ")?.to_owned())).unwrap()
+    };
+    assert_eq!(lines(), "2.0");
+    let channel =
+        |n: u8| format!("[[channels]]\nnumber = {n}\nname = \"c{n}\"\nseats = 1\nrate = \"1Mbit/s\"\n");
+    server.reload(config(&format!("{CONFIG}{}{}", channel(5), channel(6)))).unwrap();
+    assert_eq!(lines(), "6.0");
+    server.reload(config(CONFIG)).unwrap();
+    assert_eq!(lines(), "6.0", "whoever has one keeps it");
+    assert!(server.shutdown());
+}
+
+#[test]
 fn a_draining_server_is_alive_but_not_ready() {
     let (server, _) = start(CONFIG);
     let http = server.addresses().http.unwrap();

@@ -51,15 +51,14 @@ pub fn party(address: IpAddr) -> IpAddr {
     }
 }
 
-#[derive(Default)]
 struct Open {
+    lines_max: u32,
     total: u32,
     by_party: HashMap<IpAddr, u32>,
 }
 
 /// A counted pool of lines.
 pub struct Lines {
-    lines_max: u32,
     per_address_max: u32,
     open: Mutex<Open>,
 }
@@ -67,14 +66,23 @@ pub struct Lines {
 impl Lines {
     /// At most `lines_max` at once, and `per_address_max` of one address.
     pub fn new(lines_max: u32, per_address_max: u32) -> Arc<Self> {
-        Arc::new(Self { lines_max, per_address_max, open: Mutex::default() })
+        let open = Open { lines_max, total: 0, by_party: HashMap::new() };
+        Arc::new(Self { per_address_max, open: Mutex::new(open) })
+    }
+
+    /// Makes them at least so many; returns whether that is more than there were.
+    pub fn raise_to(&self, lines: u32) -> bool {
+        let mut open = self.open.lock();
+        let is_more = lines > open.lines_max;
+        open.lines_max = open.lines_max.max(lines);
+        is_more
     }
 
     /// Takes a line for a connection from `address`.
     pub fn open(self: &Arc<Self>, address: IpAddr) -> Result<Line, LineRefusal> {
         let party = party(address);
         let mut open = self.open.lock();
-        if open.total >= self.lines_max {
+        if open.total >= open.lines_max {
             return Err(LineRefusal::Full);
         }
         let total = open.total + 1;
@@ -93,8 +101,8 @@ impl Lines {
     }
 
     /// How many there are.
-    pub const fn lines(&self) -> u32 {
-        self.lines_max
+    pub fn lines(&self) -> u32 {
+        self.open.lock().lines_max
     }
 
     fn close(&self, party: IpAddr) {
@@ -111,7 +119,8 @@ impl Lines {
 
 impl fmt::Debug for Lines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{} lines", self.count(), self.lines_max)
+        let open = self.open.lock();
+        write!(f, "{}/{} lines", open.total, open.lines_max)
     }
 }
 
@@ -162,6 +171,18 @@ mod tests {
         let _held = lines.open(ip("2001:db8::1")).unwrap();
         assert_eq!(lines.open(ip("2001:db8::2")).unwrap_err(), LineRefusal::PerAddress);
         assert!(lines.open(ip("2001:db8:0:1::1")).is_ok());
+    }
+
+    #[test]
+    fn lines_are_raised_while_they_are_taken_and_never_lowered() {
+        let lines = Lines::new(1, 3);
+        let _first = lines.open(ip("10.0.0.1")).unwrap();
+        assert!(lines.open(ip("10.0.0.2")).is_err());
+        assert!(lines.raise_to(2));
+        let _second = lines.open(ip("10.0.0.2")).unwrap();
+        assert_eq!(lines.open(ip("10.0.0.3")).unwrap_err(), LineRefusal::Full);
+        assert!(!lines.raise_to(2) && !lines.raise_to(0));
+        assert_eq!(lines.lines(), 2);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{
 };
 
 use mio::{Interest, Poll, Waker};
-use slotcast_admission::Programs;
+use slotcast_admission::{Lines, Programs};
 use slotcast_core::{feed::Feeds, time::Clock, words::ProgramId};
 use slotcast_rtsp::server::{Role, ServerConfig, UdpPorts};
 
@@ -20,7 +20,7 @@ use crate::{
     config::IngestConfig,
     listener::Listener,
     stats::{IngestStats, LinkStatus},
-    thread::{Command, Port, Thread, WAKER, Work},
+    thread::{Command, Port, Thread, WAKER, Work, bounded},
     udp::{Half, UdpPair},
 };
 
@@ -29,6 +29,7 @@ pub struct Ingest {
     local_addrs: Vec<SocketAddr>,
     udp_ports: Option<[u16; 2]>,
     stats: Arc<IngestStats>,
+    lines: Arc<Lines>,
     clock: Clock,
     waker: Waker,
     commands: Sender<Command>,
@@ -54,10 +55,10 @@ impl Ingest {
         let udp_ports = pairs.first().map(UdpPair::numbers);
         let (commands, received) = mpsc::channel();
         let thread = Thread::new(poll, config, (ports, pairs), programs, feeds, Arc::clone(&clock), received);
-        let stats = Arc::clone(&thread.stats);
+        let (stats, lines) = (Arc::clone(&thread.stats), Arc::clone(&thread.lines));
         let thread =
             std::thread::Builder::new().name("slotcast-ingest".to_owned()).spawn(move || thread.run())?;
-        Ok(Self { local_addrs, udp_ports, stats, clock, waker, commands, thread: Some(thread) })
+        Ok(Self { local_addrs, udp_ports, stats, lines, clock, waker, commands, thread: Some(thread) })
     }
 
     /// Where broadcasters connect, in the order of the configuration.
@@ -83,6 +84,15 @@ impl Ingest {
     /// Closes the link of `program`, if it has one; the broadcaster may connect again.
     pub fn kick(&self, program: ProgramId) {
         self.command(Command::Kick(program));
+    }
+
+    /// Makes the lines at least two for each of so many channels, so that programs back to back always have theirs.
+    pub fn serve_channels(&self, channels: usize) {
+        if self.lines.raise_to(bounded(channels.saturating_mul(2))) {
+            let lines = self.lines.lines();
+            self.stats.lines.set(u64::from(lines));
+            tracing::info!(lines, channels, "more lines, for more channels");
+        }
     }
 
     /// Whether the thread is still there; it ends by itself only when the kernel refuses to wait for sockets.

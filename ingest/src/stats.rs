@@ -157,6 +157,8 @@ pub struct IngestStats {
     pub accept_pauses: Counter,
     /// Connections now that have not shown a valid reservation ID.
     pub unproven: Counter,
+    /// Lines that there are.
+    pub lines: Counter,
     /// Lines in use now.
     pub lines_in_use: Counter,
     /// Datagrams from addresses that no link announced.

@@ -134,6 +134,11 @@ pub(crate) struct Thread {
     pub(crate) exhausted_said_at: Option<Instant>,
 }
 
+/// A count of the configuration as lines are counted.
+pub(crate) fn bounded(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
 impl Thread {
     pub(crate) fn new(
         poll: Poll,
@@ -145,15 +150,17 @@ impl Thread {
         commands: Receiver<Command>,
     ) -> Self {
         let now = clock();
-        let bounded = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let lines = Lines::new(bounded(config.lines), bounded(config.lines_per_address));
+        let stats = Arc::<IngestStats>::default();
+        stats.lines.set(u64::from(lines.lines()));
         Self {
             poll,
             reserve: Reserve::new(),
             links: Table::default(),
             antechamber: Antechamber::new(config.antechamber, config.antechamber_per_address),
-            lines: Lines::new(bounded(config.lines), bounded(config.lines_per_address)),
+            lines,
             guesses: Guesses::default(),
-            stats: Arc::default(),
+            stats,
             holders: HashMap::new(),
             sources: HashMap::new(),
             work: Vec::new(),

@@ -39,6 +39,9 @@ impl Streaming for Media {
         if added + changed + removed > 0 {
             tracing::info!(added, changed, removed, "the schedule of programs changed");
         }
+        if let Some(ingest) = self.ingest.upgrade() {
+            ingest.serve_channels(schedule.channels.len());
+        }
         Ok(())
     }
 
