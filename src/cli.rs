@@ -114,10 +114,16 @@ fn serve(file: &Path) -> ExitCode {
     run::log_problems(&checked.warnings);
     match run::run(checked.config, file) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+        Err(error) if is_about_address(&error) => {
             failed(&format_args!("{error}; free the address or choose another in {}", file.display()))
         }
+        Err(error) => failed(&error),
     }
+}
+
+fn is_about_address(error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
+    matches!(error.kind(), AddrInUse | AddrNotAvailable | PermissionDenied)
 }
 
 fn demo(args: &DemoArgs) -> ExitCode {

@@ -525,6 +525,11 @@ fn a_backup_of_a_running_server_is_restored_elsewhere_with_all_reservations() {
     let fresh = Provider::prepare(&room, "fresh", None);
     let restored = fresh.admin(&["restore", &backup]);
     assert!(restored.status.success(), "{}", restored.text());
+    for (variable, value) in [("SLOTCAST_SERVER__CURRENCY", "USD"), ("SLOTCAST_SERVER__SLOT", "15m")] {
+        let refused = fresh.try_with(variable, value);
+        assert!(!refused.status.success(), "{value}");
+        assert!(refused.text().contains("`slot = \"6s\"` and `currency = \"JPY\"`"), "{}", refused.text());
+    }
     let fresh = fresh.serve();
     let member = fresh.anybody().log_in("taro", support::provider::PASSWORD);
     let found: Answer = member.get(&life.place).expect(200);

@@ -10,7 +10,7 @@ mod names;
 pub mod postgres;
 pub mod sqlite;
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use slotcast_core::{
@@ -24,7 +24,7 @@ use crate::{
         effects::{Account, Effects, LedgerTransaction, MailRequest, PaymentKind, PaymentRequest},
         member::Member,
         reservation::{Reservation, SoldChannel, State},
-        words::{Email, MemberNumber, ReservationNumber, UserId},
+        words::{Currency, Email, MemberNumber, ReservationNumber, UserId},
     },
     vault::Vault,
 };
@@ -309,6 +309,15 @@ pub trait Reads: Send {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WallSpan(pub i64);
 
+/// In what a database's reservations are booked and paid. One that holds any cannot be read in others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Units {
+    /// One slot, in whole microseconds.
+    pub slot: Duration,
+    /// Of all its money.
+    pub currency: Currency,
+}
+
 /// How full the outboxes are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutboxDepth {
@@ -390,6 +399,8 @@ pub trait Tx: Reads {
     /// Keeps what a key stands for. Conflict: key. Forgets those older than a day.
     async fn keep_answer(&mut self, scope: &str, key: &str, answer: &KeptAnswer, now: WallTime)
     -> Stored<()>;
+    /// Notes in what is booked from now on, unless anything was booked in others; returns in what it is then.
+    async fn sell_in(&mut self, units: Units) -> Stored<Units>;
     /// Notes a webhook's event. `false`: it was seen before.
     async fn first_seen(&mut self, event: &str, now: WallTime) -> Stored<bool>;
     /// Makes everything stand. [`StoreError::Retry`] from here leaves open whether it does: the connection was lost

@@ -29,7 +29,7 @@ use slotcast_reservation::{
         self,
         file::{AccessPort, Host, Transport},
     },
-    store::{self, Store, postgres::alone::Alone},
+    store::{self, Store, Units, postgres::alone::Alone},
     streaming::{Live, Schedule, Streaming, Viewer},
     vault::Vault,
 };
@@ -88,6 +88,9 @@ impl Reservations {
         let locked = lock_data(&sold.data)?;
         let alone = (locked, Alone::take(&database(sold), SERVER_GONE_MAX, &clock).await?);
         let service = open_service(config, Some(addresses), streaming, Arc::clone(&clock)).await?;
+        if let Some(booked_in) = service.sell_in().await? {
+            return Err(other_units(&booked_in).into());
+        }
         let channels = config.channels.iter().map(crate::admin::channel_edit).collect();
         let added = service.add_channels(channels).await?;
         if added > 0 {
@@ -161,6 +164,15 @@ async fn open_service(
         budgets: Budgets::default(),
     };
     Ok(Service::new(store, vault, payments(sold)?, post(sold)?, streaming, clock, settings))
+}
+
+fn other_units(booked_in: &Units) -> String {
+    format!(
+        "what is booked in this database stands on other units: set them back, `slot = \"{}s\"` and `currency = \
+         \"{}\"` in [server], or begin with another data directory and database",
+        booked_in.slot.as_secs(),
+        booked_in.currency
+    )
 }
 
 fn database(sold: &config::Reservations) -> String {

@@ -144,6 +144,13 @@ impl Provider {
         Process::spawn("slotcast admin", &mut command).wait(COMMAND_WITHIN)
     }
 
+    /// Tries to start the server with one more setting from the environment.
+    pub(crate) fn try_with(&self, variable: &str, value: &str) -> Finished {
+        let mut command = self.slotcast();
+        command.arg("serve").arg("--config").arg(&self.config).env(variable, value);
+        Process::spawn("slotcast", &mut command).wait(COMMAND_WITHIN)
+    }
+
     /// Somebody who has not logged in.
     pub(crate) fn anybody(&self) -> Client {
         Client::new(self.http)

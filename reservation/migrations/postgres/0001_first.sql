@@ -5,7 +5,11 @@
 CREATE TABLE server (
     one               BIGINT NOT NULL PRIMARY KEY CHECK (one = 1),
     vault_marker      BYTEA NOT NULL CHECK (length(vault_marker) = 32),
-    schedule_revision BIGINT NOT NULL
+    schedule_revision BIGINT NOT NULL,
+    -- In what is booked; none: nobody has said yet.
+    slot              BIGINT CHECK (slot > 0),
+    currency          TEXT,
+    CHECK ((slot IS NULL) = (currency IS NULL))
 );
 
 CREATE TABLE members (

@@ -4,7 +4,11 @@
 CREATE TABLE server (
     one               INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
     vault_marker      BLOB NOT NULL CHECK (length(vault_marker) = 32),
-    schedule_revision INTEGER NOT NULL
+    schedule_revision INTEGER NOT NULL,
+    -- In what is booked; none: nobody has said yet.
+    slot              INTEGER CHECK (slot > 0),
+    currency          TEXT,
+    CHECK ((slot IS NULL) = (currency IS NULL))
 ) STRICT;
 
 CREATE TABLE members (

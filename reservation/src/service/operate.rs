@@ -24,7 +24,7 @@ use crate::{
         words::{Amount, MemberNumber, ReservationNumber, UserId, is_one_line},
     },
     limits::{EXPORT_ROWS_MAX, ROWS_AT_ONCE},
-    store::{Listed, Page, Pickup},
+    store::{Listed, Page, Pickup, Units},
     streaming::Viewer,
 };
 
@@ -368,6 +368,21 @@ impl Service {
         tx.end_sessions(after.number, None, true).await?;
         tx.commit().await?;
         Ok(after)
+    }
+
+    /// Makes slot and currency of the rules those of the database. `Some`: they stay these, since something is booked
+    /// in them; then nothing may be sold by these rules. To be asked before anything else.
+    pub async fn sell_in(&self) -> Answer<Option<Units>> {
+        let rules = self.rules();
+        let wanted = Units { slot: rules.slot, currency: rules.currency };
+        let found = retry(|| async {
+            let mut tx = self.0.store.begin().await?;
+            let found = tx.sell_in(wanted).await?;
+            tx.commit().await?;
+            Ok(found)
+        })
+        .await?;
+        Ok((found != wanted).then_some(found))
     }
 
     /// Adds the channels that are not known yet, all or none; returns how many were. For the configuration and the

@@ -89,6 +89,7 @@ cases! {
         opening_again_keeps_everything
         many_open_it_at_once
         texts_are_kept_as_they_are
+        what_is_booked_in_stays
         a_nul_is_refused
         the_ends_of_time_are_kept;
 }

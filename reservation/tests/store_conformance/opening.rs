@@ -1,6 +1,6 @@
 //! Opening a database, and values at the ends of their ranges.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use slotcast_core::{time::WallTime, words::Window};
 use slotcast_reservation::{
@@ -10,7 +10,7 @@ use slotcast_reservation::{
         reservation::Reservation,
         words::{MemberNumber, ReservationNumber},
     },
-    store::{KeptAnswer, ReservationFilter},
+    store::{KeptAnswer, ReservationFilter, Units},
     vault::Vault,
 };
 
@@ -89,6 +89,27 @@ pub(crate) async fn texts_are_kept_as_they_are(world: Arc<World>) {
     let taken = tx.take_mails(slot(1000), slot(1001), 100).await.unwrap();
     let found: Vec<&str> = taken.iter().map(|mail| mail.request.changes[0].as_str()).collect();
     assert_eq!(found, texts);
+}
+
+pub(crate) async fn what_is_booked_in_stays(world: Arc<World>) {
+    world.with_members(1).await;
+    let units = |minutes: u64, currency: &str| Units {
+        slot: Duration::from_secs(minutes * 60),
+        currency: currency.parse().unwrap(),
+    };
+    let sell_in = async |units| {
+        let mut tx = world.store.begin().await.unwrap();
+        let now = tx.sell_in(units).await.unwrap();
+        tx.commit().await.unwrap();
+        now
+    };
+    for asked in [units(10, "JPY"), units(15, "JPY"), units(15, "USD")] {
+        assert_eq!(sell_in(asked).await, asked, "nothing is booked");
+    }
+    world.write(&booking(reservation(1, 1000, 1))).await.unwrap();
+    for asked in [units(15, "USD"), units(10, "USD"), units(15, "JPY")] {
+        assert_eq!(sell_in(asked).await, units(15, "USD"));
+    }
 }
 
 pub(crate) async fn a_nul_is_refused(world: Arc<World>) {

@@ -2,6 +2,8 @@
 //!
 //! Refuses: what no version of this program has written, naming the column.
 
+use std::time::Duration;
+
 use slotcast_core::{
     time::WallTime,
     words::{BitRate, ChannelNumber, Seats, Toll, Window},
@@ -10,7 +12,7 @@ use sqlx::{ColumnIndex, Decode, Row as _, Type};
 
 use super::{
     super::super::{
-        ApiToken, KeptAnswer, OutboxDepth, Payment, Pickup, Run, Session, TakenSlot, ViewerSample,
+        ApiToken, KeptAnswer, OutboxDepth, Payment, Pickup, Run, Session, TakenSlot, Units, ViewerSample,
         WaitingMail, names,
     },
     Db, Row, StoreError, Stored, Vault,
@@ -287,6 +289,15 @@ pub(super) fn pickup(row: &Row) -> Stored<Pickup> {
 
 pub(super) fn kept_answer(row: &Row) -> Stored<KeptAnswer> {
     Ok(KeptAnswer { request_hash: hash(row, "request_hash")?, made: at(row, "made")? })
+}
+
+pub(super) fn units(row: &Row) -> Stored<Units> {
+    let currency = at::<String>(row, "currency")?;
+    let wrong = |column: &str| StoreError::Broken(format!("server.{column} is not readable"));
+    Ok(Units {
+        slot: Duration::from_micros(u64::try_from(at::<i64>(row, "slot")?).map_err(|_| wrong("slot"))?),
+        currency: currency.parse().map_err(|_| wrong("currency"))?,
+    })
 }
 
 pub(super) fn outbox_depth(row: &Row) -> Stored<OutboxDepth> {

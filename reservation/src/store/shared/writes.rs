@@ -5,7 +5,8 @@ use slotcast_core::{time::WallTime, words::ChannelNumber};
 
 use super::{
     super::super::{
-        ApiToken, Conflict, KeptAnswer, Payment, Pickup, Run, Session, Tx, ViewerSample, WaitingMail, names,
+        ApiToken, Conflict, KeptAnswer, Payment, Pickup, Run, Session, Tx, Units, ViewerSample, WaitingMail,
+        names,
     },
     Builder, Db, Query, StoreError, Stored, Work, rows,
 };
@@ -554,6 +555,15 @@ impl Tx for Work {
             return self.refuse(Conflict::Key);
         }
         Ok(())
+    }
+
+    async fn sell_in(&mut self, units: Units) -> Stored<Units> {
+        let sql = "UPDATE server SET slot = $1, currency = $2
+            WHERE slot IS NULL OR NOT EXISTS (SELECT 1 FROM reservations)";
+        let slot = i64::try_from(units.slot.as_micros()).unwrap_or(i64::MAX);
+        self.run(sqlx::query(sql).bind(slot).bind(units.currency.as_str().to_owned())).await?;
+        let row = self.row(sqlx::query("SELECT slot, currency FROM server")).await?;
+        row.as_ref().map_or(Ok(units), rows::units)
     }
 
     async fn first_seen(&mut self, event: &str, now: WallTime) -> Stored<bool> {
