@@ -530,6 +530,12 @@ fn a_backup_of_a_running_server_is_restored_elsewhere_with_all_reservations() {
         assert!(!refused.status.success(), "{value}");
         assert!(refused.text().contains("`slot = \"6s\"` and `currency = \"JPY\"`"), "{}", refused.text());
     }
+    let (key, aside) = (fresh.data().join("secret.key"), fresh.data().join("aside"));
+    std::fs::rename(&key, &aside).unwrap();
+    let keyless = fresh.try_with("SLOTCAST_LOG__LEVEL", "info");
+    assert!(keyless.text().contains("secret.key is missing"), "{}", keyless.text());
+    assert!(!key.exists(), "another key was made, which would be taken for the right one");
+    std::fs::rename(&aside, &key).unwrap();
     let fresh = fresh.serve();
     let member = fresh.anybody().log_in("taro", support::provider::PASSWORD);
     let found: Answer = member.get(&life.place).expect(200);

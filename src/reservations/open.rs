@@ -149,7 +149,12 @@ async fn open_service(
     clock: Clock,
 ) -> Opening<Service> {
     let sold = config.reservations.as_ref().ok_or("reservations are off")?;
-    let vault = Vault::open_or_create(&sold.data.join(KEY_FILE))?;
+    let (key, file) = (sold.data.join(KEY_FILE), sold.data.join(DATABASE_FILE));
+    if sold.database.is_none() && file.exists() && !key.exists() {
+        let (key, file) = (key.display(), file.display());
+        return Err(format!("{key} is missing: put back the one that belongs to {file}").into());
+    }
+    let vault = Vault::open_or_create(&key)?;
     let store: Arc<dyn Store> = store::open(&database(sold), vault.clone(), Arc::clone(&clock)).await?;
     let settings = Settings {
         rules: rules(config, sold)?,

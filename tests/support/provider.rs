@@ -144,6 +144,11 @@ impl Provider {
         Process::spawn("slotcast admin", &mut command).wait(COMMAND_WITHIN)
     }
 
+    /// The data directory.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
     /// Tries to start the server with one more setting from the environment.
     pub(crate) fn try_with(&self, variable: &str, value: &str) -> Finished {
         let mut command = self.slotcast();
