@@ -359,6 +359,28 @@ async fn operators_price_channels_and_book_without_toll() {
 }
 
 #[tokio::test]
+async fn a_channel_keeps_its_name_while_programs_are_booked() {
+    let world = World::new().await;
+    let (service, operator) = (&world.service, world.actor(4).await);
+    let found = service.channels().await.unwrap().remove(0);
+    let named = |name: &str| ChannelEdit {
+        number: found.number,
+        name: name.parse().unwrap(),
+        seats: found.seats,
+        class: found.class,
+        toll: found.toll,
+    };
+    let booked = world.book_as(1, found.number.0, "2026-12-02T00:00:00Z", 1).await.unwrap();
+    let put = |name, version| service.put_channel(&operator, named(name), Some(version));
+    assert_eq!(fields(refusal(put("other", 1).await)), ["name"]);
+    put(found.name.as_str(), 1).await.unwrap();
+    world.clock.set(booked.window.end().saturating_sub(MICRO));
+    assert_eq!(fields(refusal(put("other", 2).await)), ["name"], "until the end of its window");
+    world.clock.set(booked.window.end());
+    put("other", 2).await.unwrap();
+}
+
+#[tokio::test]
 async fn no_more_seats_are_sold_than_the_uplink_carries() {
     let world = World::new().await;
     let (service, operator) = (&world.service, world.actor(4).await);

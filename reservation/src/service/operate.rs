@@ -24,7 +24,7 @@ use crate::{
         words::{Amount, MemberNumber, ReservationNumber, UserId, is_one_line},
     },
     limits::{EXPORT_ROWS_MAX, ROWS_AT_ONCE},
-    store::{Listed, Page, Pickup, Units},
+    store::{Listed, Page, Pickup, Reads, Units},
     streaming::Viewer,
 };
 
@@ -77,8 +77,8 @@ impl Service {
     /// Adds a channel (`version` `None`) or changes one whose version that is. What is reserved stays as booked; a
     /// retired channel is sold again.
     ///
-    /// Refused: `Exists("channel")` (number or name), `NotFound("channel")`, `Stale`, `Invalid` (the toll, or beyond the
-    /// uplink).
+    /// Refused: `Exists("channel")` (number or name), `NotFound("channel")`, `Stale`, `Invalid` (the toll, beyond the
+    /// uplink, another name while programs are booked).
     pub async fn put_channel(
         &self,
         actor: &Actor,
@@ -96,6 +96,7 @@ impl Service {
             let new = match (found, version) {
                 (Ok(found), Some(_)) => {
                     is_current(version, found.version)?;
+                    self.may_be_named(tx.as_mut(), &found, &edit.name).await?;
                     found.version + 1
                 }
                 (Ok(_), None) => return Err(Refusal::Exists("channel").into()),
@@ -111,6 +112,27 @@ impl Service {
         .await?;
         self.committed();
         Ok(put)
+    }
+
+    /// A name is part of addresses that were mailed: it stays as long as they may be used.
+    async fn may_be_named(
+        &self,
+        reads: &mut (dyn Reads + '_),
+        found: &SoldChannel,
+        name: &ChannelName,
+    ) -> Answer<()> {
+        if found.name == *name {
+            return Ok(());
+        }
+        let (from, to) = (self.rules().slot_of(self.now()), WallTime::from_micros(i64::MAX));
+        if reads.taken_slots(Some(found.number), from, to).await?.is_empty() {
+            return Ok(());
+        }
+        let expected = format!(
+            "{} as long as programs are booked: their addresses were mailed; or sell another channel and retire this one",
+            found.name
+        );
+        Err(Refusal::Invalid(vec![FieldProblem { field: "name", expected }]).into())
     }
 
     /// The channel is not sold any more; what is reserved stays.
