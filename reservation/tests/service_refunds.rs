@@ -209,6 +209,7 @@ async fn a_refund_that_fails_before_our_answer_comes_leaves_the_books_as_they_we
         let shown = refund(&world, &program, None).await.unwrap();
         assert_eq!(shown.asked[0].state, PaymentState::Declined);
         assert_eq!(shown.asked[1].request.amount, amount(2000));
+        assert_eq!(world.service.stats().payments_declined, 1, "an operator hears of it once");
         assert_eq!(world.post.keys("refunded-"), [""; 0], "nobody was promised anything");
     }
 }

@@ -218,6 +218,9 @@ pub(super) async fn note_came_back(
     match ours {
         Some(row) => {
             let ledger = rules::came_back(&row.request, books.money(), now);
+            if ledger.is_empty() {
+                return Ok(false);
+            }
             let (state, error) =
                 (PaymentState::Declined, Some(PaymentError::CameBack(failed.why.clone()).to_string()));
             tx.settle_payment(&Payment { state, error, ..row.clone() }, &ledger).await?;
