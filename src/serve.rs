@@ -290,7 +290,9 @@ fn ingest_config(config: &Config) -> IngestConfig {
 /// Tables whose settings need a restart and are not the same.
 fn differing_tables(old: &Config, new: &Config) -> Vec<&'static str> {
     let mut links = new.links.clone();
-    (links.before, links.after) = (old.links.before, old.links.after);
+    if old.reservations.is_none() {
+        (links.before, links.after) = (old.links.before, old.links.after);
+    }
     // They follow the channels.
     links.lines = old.links.lines;
     let differs =
@@ -488,6 +490,8 @@ mod tests {
         check("", "[links]\nbefore = \"1m\"\nafter = \"1m\"\n", &[]);
         check("", "[[channels]]\nnumber = 1\nname = \"a\"\nseats = 1\nrate = \"1kbit/s\"\n", &[]);
         check("", "[links]\nburst = \"1s\"\n", &["links"]);
+        let sold = "[reservations]\nenabled = true\n";
+        check(sold, &format!("{sold}[links]\nbefore = \"1m\"\n"), &["links"]);
         check("[log]\nlevel = \"warn\"\n", "[viewers]\nworkers = 1\n", &["viewers", "log"]);
     }
 }

@@ -1,6 +1,6 @@
 //! What an operator may write, what is refused, and with which words at which line.
 
-use std::{path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use slotcast::config::{COMMENTED_DEFAULT, Checked, Config, Environment, Place, Problems, Severity, Workers};
 use slotcast_core::words::OpenLevel;
@@ -84,6 +84,24 @@ fn the_shipped_tables_are_right() {
         assert_eq!(checked.config.channels.len(), 7);
         assert_eq!(checked.config.links.lines, 14);
     }
+}
+
+#[test]
+fn relative_names_stand_beside_the_file() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("beside-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("slotcast.toml");
+    let sold = |keys: &str| {
+        fs::write(&path, format!("[reservations]\nenabled = true\n{keys}")).unwrap();
+        Config::load(&path, &Environment::default()).unwrap().config.reservations.unwrap()
+    };
+    assert_eq!(sold("").data, folder.join("slotcast-data"));
+    let named = sold("data = \"/var/lib/slotcast\"\nterms_file = \"terms.txt\"\n");
+    assert_eq!(
+        (named.data.as_path(), named.terms_file),
+        (Path::new("/var/lib/slotcast"), Some(folder.join("terms.txt")))
+    );
+    fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]
@@ -295,9 +313,9 @@ fn a_wrong_variable_is_named() {
 #[test]
 fn secrets_come_from_files_too() {
     let directory = std::env::temp_dir().join(format!("slotcast-config-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    std::fs::write(directory.join("id"), "0123456789abcdef-from-file\n").unwrap();
-    std::fs::write(directory.join("two-lines"), "one\ntwo\n").unwrap();
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join("id"), "0123456789abcdef-from-file\n").unwrap();
+    fs::write(directory.join("two-lines"), "one\ntwo\n").unwrap();
     let program = |name: &str| {
         let line = format!("reservation_id_file = {name:?}");
         format!("{CHANNEL}{}", PROGRAM.replace("reservation_id = \"0123456789abcdef\"", &line))
@@ -312,7 +330,7 @@ fn secrets_come_from_files_too() {
     let both =
         read(&format!("{}reservation_id = \"0123456789abcdef\"\n", program("id"))).unwrap_err().to_string();
     assert!(both.contains("leave one out"), "{both}");
-    std::fs::remove_dir_all(&directory).unwrap();
+    fs::remove_dir_all(&directory).unwrap();
 }
 
 #[test]

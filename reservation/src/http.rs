@@ -24,6 +24,8 @@ mod reservations;
 mod shape;
 mod wire;
 
+pub use problem::in_words;
+
 use std::{net::IpAddr, sync::Arc};
 
 use axum::{

@@ -62,7 +62,6 @@ use publisher::Published;
 use crate::{
     clock::ClockWatch,
     domain::{
-        refusal::Refusal,
         reservation::Reservation,
         rules::{self, Rules},
         words::{Amount, Email, MemberNumber},
@@ -237,7 +236,7 @@ impl Service {
     }
 
     /// What the whole reservation costs.
-    pub fn total(&self, reservation: &Reservation) -> Result<Amount, Refusal> {
+    pub fn total(&self, reservation: &Reservation) -> Amount {
         rules::total(reservation, self.rules())
     }
 }

@@ -276,7 +276,7 @@ pub trait Reads: Send {
     /// Reservations to which something is due at `now`, oldest first, at most `limit`; `span`: for `ReminderDue`.
     async fn due(&mut self, what: Due, now: WallTime, span: WallSpan, limit: u32)
     -> Stored<Vec<Reservation>>;
-    /// Confirmed and on-air reservations whose window ends after `after`, by start.
+    /// Confirmed and on-air reservations whose window ends after `after`, by start; not those of blocked members.
     async fn scheduled(&mut self, after: WallTime) -> Stored<Vec<Reservation>>;
     /// Payments of one reservation, oldest first.
     async fn payments_of(&mut self, reservation: ReservationNumber) -> Stored<Vec<Payment>>;
@@ -340,7 +340,8 @@ pub trait Tx: Reads {
     async fn lock_reservation(&mut self, number: ReservationNumber) -> Stored<Option<Reservation>>;
     /// Adds a member. Conflict: user ID, address.
     async fn add_member(&mut self, member: &Member) -> Stored<()>;
-    /// Replaces a member whose version is `member.version - 1`. Conflict: version, user ID, address.
+    /// Replaces a member whose version is `member.version - 1`; it may have been blocked, which the schedule depends on.
+    /// Conflict: version, user ID, address.
     async fn put_member(&mut self, member: &Member) -> Stored<()>;
     /// Adds a session; forgets those that have expired.
     async fn add_session(&mut self, session: &Session) -> Stored<()>;

@@ -453,6 +453,29 @@ async fn settings_need_the_reservation_id_and_open_with_the_terminals_key() {
 }
 
 #[tokio::test]
+async fn what_is_booked_stays_as_booked_when_the_rules_become_narrower() {
+    let world = World::new().await;
+    let actor = world.actor(1).await;
+    let held = world.book("2026-12-02T00:00:00Z", 3).await.unwrap();
+    let registered = world.service.accept_terms(&actor, held.number).await.unwrap();
+    let friends = registered.program.friends.len();
+    assert!(friends > 0);
+    let narrow = world.service_by(|rules| (rules.slots_max, rules.friends_max) = (1, 0));
+    assert_eq!(narrow.total(&registered).minor(), 6000);
+    let edit = ProgramEdit { title: Some("Another title".to_owned()), ..ProgramEdit::default() };
+    let edited = narrow.change(&actor, registered.number, None, edit).await.unwrap();
+    assert_eq!((edited.program.title.as_str(), edited.program.friends.len()), ("Another title", friends));
+    let id = world.id(&edited);
+    let confirmed = narrow.reconfirm(&actor, edited.number, &id, None).await.unwrap();
+    assert_eq!(confirmed.state, State::Confirmed);
+    narrow.cancel(&actor, confirmed.number, None).await.unwrap();
+    world.work().await;
+    narrow.send_mails().await.unwrap();
+    assert_eq!(world.balance(Account::Cash).await, 6000);
+    assert!(world.post.text("cancelled-").contains("6,000"), "{}", world.post.text("cancelled-"));
+}
+
+#[tokio::test]
 async fn a_program_without_toll_needs_no_money() {
     let world = World::new().await;
     let actor = world.actor(1).await;

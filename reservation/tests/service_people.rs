@@ -10,7 +10,7 @@ use slotcast_core::words::{ChannelNumber, OpenLevel, Seats, Toll};
 use slotcast_reservation::{
     domain::{
         effects::Account,
-        member::MemberKind,
+        member::{Member, MemberKind},
         refusal::Refusal,
         reservation::{ProgramKind, ProgramPassword},
         words::{MemberNumber, ReservationNumber},
@@ -356,6 +356,36 @@ async fn operators_price_channels_and_book_without_toll() {
     service.kick_viewer(&operator, special.number, 1, "a reason").await.unwrap();
     let unsaid = service.kick_viewer(&operator, special.number, 1, " ").await;
     assert_eq!(fields(refusal(unsaid)), ["reason"]);
+}
+
+#[tokio::test]
+async fn a_blocked_member_is_not_on_air_until_the_block_ends() {
+    let world = World::new().await;
+    let operator = world.actor(4).await;
+    let confirmed = world.confirmed("2026-12-02T00:00:00Z", 1).await;
+    world.turn().await;
+    assert_eq!(world.streaming.scheduled(), [confirmed.number]);
+    for (is_blocked, scheduled) in [(true, vec![]), (false, vec![confirmed.number])] {
+        let edit = OperatorEdit { is_blocked: Some(is_blocked), ..OperatorEdit::default() };
+        world.service.edit_member(&operator, confirmed.member, None, edit).await.unwrap();
+        world.turn().await;
+        assert_eq!(world.streaming.scheduled(), scheduled);
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_made_premium_who_could_not_pay() {
+    let world = World::new().await;
+    let operator = world.actor(4).await;
+    let mut tx = world.store.begin().await.unwrap();
+    let member = tx.lock_member(MemberNumber(1)).await.unwrap().unwrap();
+    let (version, kind) = (member.version + 1, MemberKind::General);
+    tx.put_member(&Member { card: None, kind, version, ..member }).await.unwrap();
+    tx.commit().await.unwrap();
+    let edit = |kind| OperatorEdit { kind: Some(kind), ..OperatorEdit::default() };
+    let premium =
+        world.service.edit_member(&operator, MemberNumber(1), None, edit(MemberKind::Premium)).await;
+    assert_eq!(fields(refusal(premium)), ["kind"]);
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ pub(super) async fn run(service: &Service, config: &Config, command: Command) ->
 
 async fn list(service: &Service, config: &Config) -> Outcome {
     println!("{:>6}  {:<20} {:>7}  {:>12}  toll per slot", "number", "name", "seats", "rate");
-    for channel in service.channels().await? {
+    for channel in service.store().read().await?.channels().await? {
         let retired = if channel.is_retired { "  (not sold any more)" } else { "" };
         println!(
             "{:>6}  {:<20} {:>7}  {:>12}  {} {}{retired}",

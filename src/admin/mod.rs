@@ -11,6 +11,7 @@ mod members;
 use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Subcommand};
+use slotcast_reservation::{http, service::ServiceError};
 
 use crate::{
     config::{Config, Environment},
@@ -88,7 +89,18 @@ pub(crate) fn run(args: AdminArgs) -> Result<ExitCode, Box<dyn Error>> {
             Command::Restore { .. } => Ok(()),
         };
         service.store().close().await;
-        done
+        done.map_err(in_words)
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A refusal as the API words it; anything else as it is.
+fn in_words(error: Box<dyn Error>) -> Box<dyn Error> {
+    match error.downcast::<ServiceError>() {
+        Ok(error) => match *error {
+            ServiceError::Refused(refusal) => http::in_words(refusal).into(),
+            other => other.into(),
+        },
+        Err(error) => error,
+    }
 }

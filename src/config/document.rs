@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use toml::de::{DeTable, DeValue};
@@ -171,6 +171,11 @@ impl<'a> Section<'_, 'a> {
             return None;
         }
         self.optional(key, read)
+    }
+
+    /// A path: beside the file that names it, wherever the process runs.
+    pub(super) fn path(&mut self, key: &'static str) -> Option<PathBuf> {
+        self.optional(key, text).map(|name| self.reader.directory.join(name))
     }
 
     /// A secret: `key` itself, or the first line of the file that `KEY_file` names. `None`: neither, or wrong.

@@ -120,7 +120,7 @@ type Finish = Box<dyn FnOnce(Mail, Payments) -> Reservations>;
 
 fn reservations(mut table: Section<'_, '_>) -> (Option<bool>, Option<Finish>) {
     let enabled = table.required("enabled", values::yes_or_no);
-    let data = table.required("data", values::text);
+    let data = table.path("data");
     let database = table.secret("database", "database_file");
     let provider = table.required("provider", line);
     let public_url = table.required("public_url", web_address);
@@ -138,7 +138,7 @@ fn reservations(mut table: Section<'_, '_>) -> (Option<bool>, Option<Finish>) {
     let members_only = table.required("members_only", values::yes_or_no);
     let friends = table.required("friends", values::number);
     let normal_share = table.required("normal_share", per_cent);
-    let terms_file = table.optional("terms_file", values::text);
+    let terms_file = table.path("terms_file");
     let trusted_proxies = table.required("trusted_proxies", ip_addresses);
     let ntp = table.required("ntp", hosts);
     table.finish();
@@ -151,7 +151,7 @@ fn reservations(mut table: Section<'_, '_>) -> (Option<bool>, Option<Finish>) {
         let (friends, normal_share) = (usize::try_from(friends?).ok()?, normal_share?);
         let (trusted_proxies, ntp) = (trusted_proxies?, ntp?);
         Some(Box::new(move |mail, payments| Reservations {
-            data: data.into(),
+            data,
             database: database.map(Secret::new),
             provider,
             public_url,
@@ -169,7 +169,7 @@ fn reservations(mut table: Section<'_, '_>) -> (Option<bool>, Option<Finish>) {
             members_only,
             friends,
             normal_share,
-            terms_file: terms_file.map(PathBuf::from),
+            terms_file,
             trusted_proxies,
             ntp,
             mail,

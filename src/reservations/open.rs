@@ -24,7 +24,7 @@ use slotcast_reservation::{
         invoice::Invoice,
         stripe::{self, Stripe, StripeSettings},
     },
-    service::{Provider, Service, Settings},
+    service::{Provider, Service, ServiceError, Settings},
     settings::{
         self,
         file::{AccessPort, Host, Transport},
@@ -91,11 +91,7 @@ impl Reservations {
         if let Some(booked_in) = service.sell_in().await? {
             return Err(other_units(&booked_in).into());
         }
-        let channels = config.channels.iter().map(crate::admin::channel_edit).collect();
-        let added = service.add_channels(channels).await?;
-        if added > 0 {
-            tracing::info!(added, "channels of the configuration are sold from now on");
-        }
+        add_channels(config, &service).await?;
         watch_clock(sold, &service, clock)?;
         let (stop, stopped) = watch::channel(false);
         let running = tokio::spawn(service.clone().run(stopped));
@@ -154,6 +150,10 @@ async fn open_service(
         let (key, file) = (key.display(), file.display());
         return Err(format!("{key} is missing: put back the one that belongs to {file}").into());
     }
+    if sold.database.is_none() && key.exists() && !file.exists() {
+        let file = file.display();
+        tracing::warn!(%file, "is made anew, empty, for the key that is there: if there was one, stop and put it back");
+    }
     let vault = Vault::open_or_create(&key)?;
     let store: Arc<dyn Store> = store::open(&database(sold), vault.clone(), Arc::clone(&clock)).await?;
     let settings = Settings {
@@ -169,6 +169,23 @@ async fn open_service(
         budgets: Budgets::default(),
     };
     Ok(Service::new(store, vault, payments(sold)?, post(sold)?, streaming, clock, settings))
+}
+
+/// Those that are new; one that cannot be sold beside the others keeps nobody from being served.
+async fn add_channels(config: &Config, service: &Service) -> Opening<()> {
+    for channel in &config.channels {
+        let (number, name) = (channel.number, &channel.name);
+        match service.add_channels(vec![crate::admin::channel_edit(channel)]).await {
+            Ok(0) => {}
+            Ok(_) => tracing::info!(%number, %name, "a channel of the configuration is sold from now on"),
+            Err(ServiceError::Refused(refusal)) => {
+                let why = http::in_words(refusal);
+                tracing::error!(%number, %name, why, "a channel of the configuration is not sold");
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 fn other_units(booked_in: &Units) -> String {

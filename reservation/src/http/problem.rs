@@ -245,6 +245,13 @@ impl IntoResponse for Problem {
     }
 }
 
+/// A refusal as the API words it, with what to do next: for whoever asks on another way, like a command line.
+pub fn in_words(refusal: Refusal) -> String {
+    let problem = Problem::from(refusal);
+    let what = if problem.detail.is_empty() { problem.kind.title } else { &problem.detail };
+    format!("{}. {}", what.trim_end_matches('.'), problem.kind.next)
+}
+
 impl From<ServiceError> for Problem {
     fn from(error: ServiceError) -> Self {
         match error {

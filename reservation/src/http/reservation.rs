@@ -18,7 +18,7 @@ use crate::{
     domain::{
         reservation::{ProgramDetails, ProgramPassword, Reservation, State},
         rules::Draft,
-        words::{Amount, Email},
+        words::Email,
     },
     service::ProgramEdit,
 };
@@ -274,7 +274,7 @@ impl ReservationBody {
             seats: reservation.seats.count(),
             bandwidth_class: reservation.class.bits_per_second(),
             toll: reservation.toll.0,
-            total: api.service().total(reservation).map_or(Amount::MAX, Amount::minor),
+            total: api.service().total(reservation).minor(),
             currency: rules.currency.to_string(),
             state: reservation.state.into(),
             is_accounted: reservation.state.is_accounted(),

@@ -11,6 +11,9 @@ use crate::domain::{effects::PaymentKind, member::Card, words::Amount};
 /// What [`Card::brand`] is for members who are billed.
 pub const BRAND: &str = "invoice";
 
+/// What [`Moved::reference`] begins with.
+const REFERENCE: &str = "invoice-";
+
 /// Agrees to everything and moves nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Invoice;
@@ -23,8 +26,14 @@ impl Payments for Invoice {
     }
 
     async fn move_money(&self, movement: &Movement) -> Result<Moved, PaymentError> {
+        let is_of_others = movement.hold.as_deref().is_some_and(|hold| !hold.starts_with(REFERENCE));
         match movement.kind {
             PaymentKind::Refund => Err(collected_elsewhere()),
+            PaymentKind::Capture | PaymentKind::Release if is_of_others => {
+                let why =
+                    "It is held elsewhere, from before members were billed: take it or let it go there.";
+                Err(PaymentError::Declined(why.to_owned()))
+            }
             PaymentKind::Authorise | PaymentKind::Capture | PaymentKind::Release => Ok(noted(&movement.key)),
         }
     }
@@ -45,7 +54,7 @@ fn collected_elsewhere() -> PaymentError {
 
 /// The same key, the same reference.
 fn noted(key: &str) -> Moved {
-    Moved { reference: format!("invoice-{key}"), is_collected: false }
+    Moved { reference: format!("{REFERENCE}{key}"), is_collected: false }
 }
 
 #[cfg(test)]
@@ -78,6 +87,22 @@ mod tests {
             let first = Invoice.move_money(&movement).await.unwrap();
             assert_eq!(first, Moved { reference: format!("invoice-{}-1", kind.name()), is_collected: false });
             assert_eq!(Invoice.move_money(&movement).await.unwrap(), first);
+        }
+        let of_a_card = Movement {
+            key: "capture-1".to_owned(),
+            kind: PaymentKind::Capture,
+            reservation: ReservationNumber(1),
+            member: MemberNumber(7),
+            card,
+            amount: Amount::new(500).unwrap(),
+            currency: "JPY".parse().unwrap(),
+            hold: Some("pi_1".to_owned()),
+        };
+        for kind in [PaymentKind::Capture, PaymentKind::Release] {
+            let refused = Invoice.move_money(&Movement { kind, ..of_a_card.clone() }).await;
+            assert!(matches!(refused, Err(PaymentError::Declined(_))), "{refused:?}");
+            let ours = Movement { kind, hold: Some("invoice-authorise-1".to_owned()), ..of_a_card.clone() };
+            assert!(Invoice.move_money(&ours).await.is_ok());
         }
         let back = Invoice.refund("refund-1", "pi_1", Amount::new(500).unwrap()).await;
         assert!(matches!(back, Err(PaymentError::Declined(_))), "{back:?}");

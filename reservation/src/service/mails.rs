@@ -12,7 +12,7 @@ use crate::{
         effects::{MailKind, MailRequest},
         reservation::{Reservation, State},
         rules,
-        words::{Amount, Email},
+        words::Email,
     },
     limits::{ERROR_CHARS_MAX, MAIL_WAIT_MAX, OUTBOX_BATCH, OUTBOX_LEASE},
     mail::{self, Letter, MailSettings, PostError, Program, retry::Next},
@@ -150,7 +150,7 @@ impl Service {
         let channel =
             channel.ok_or_else(|| ServiceError::Internal(format!("reservation {number} has no channel")))?;
         let rules = self.rules();
-        let total = rules::total(&reservation, rules).unwrap_or(Amount::ZERO);
+        let total = rules::total(&reservation, rules);
         let watch_url = self.watch_url(&channel.name);
         let mut program = Program::of(&reservation, &channel, total, rules.currency, watch_url);
         match request.kind {

@@ -194,7 +194,7 @@ impl Service {
     ) -> Answer<ExtensionOffer> {
         let (rules, end) = (self.rules(), found.window.end());
         let is_open = matches!(found.state, State::Confirmed | State::OnAir) && now < end;
-        let length = rules.slots(found.window).map_or(u32::MAX, |slots| slots.len() as u32);
+        let length = rules.length(found.window);
         let most = rules.slots_max.saturating_sub(length);
         if !is_open || most == 0 {
             return Ok(ExtensionOffer::NotPossible);

@@ -327,7 +327,7 @@ impl Service {
             return if is_right { Ok(Decided::Already) } else { Err(Refusal::WrongReservationId) };
         }
         let rules = self.rules();
-        let amount = rules::total(found, rules)?;
+        let amount = rules::total(found, rules);
         let attempt = attempt(payments, &format!("authorise-{}-", found.number), amount);
         let authorisation = rules::may_reconfirm(member, found, is_right, attempt, rules, now)?;
         let (member, found, request) = (member.clone(), found.clone(), authorisation.clone());

@@ -227,8 +227,8 @@ impl Service {
         Ok(member.ok_or(Refusal::NotFound("member"))?)
     }
 
-    /// Changes a member; one that is shut out is logged out everywhere. Refused: `InUse("operator")` for what would
-    /// take the own right to operate away.
+    /// Changes a member; one that is shut out is logged out everywhere, and what is booked is not on air. Refused:
+    /// `InUse("operator")` for what would take the own right to operate away, `Invalid` for premium without a card.
     pub async fn edit_member(
         &self,
         actor: &Actor,
@@ -241,7 +241,9 @@ impl Service {
         if number == actor.member && ends_own {
             return Err(Refusal::InUse("operator").into());
         }
-        retry(|| self.edit_member_as_operator(number, version, edit)).await
+        let edited = retry(|| self.edit_member_as_operator(number, version, edit)).await?;
+        self.committed();
+        Ok(edited)
     }
 
     async fn edit_member_as_operator(
@@ -253,6 +255,10 @@ impl Service {
         let mut tx = self.0.store.begin().await?;
         let found = tx.lock_member(number).await?.ok_or(Refusal::NotFound("member"))?;
         is_current(version, found.version)?;
+        if edit.kind == Some(MemberKind::Premium) && found.card.is_none() {
+            let expected = "general, until the member has registered how to pay: PUT /me/premium".to_owned();
+            return Err(Refusal::Invalid(vec![FieldProblem { field: "kind", expected }]).into());
+        }
         let after = Member {
             kind: edit.kind.unwrap_or(found.kind),
             is_operator: edit.is_operator.unwrap_or(found.is_operator),

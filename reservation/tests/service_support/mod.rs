@@ -477,6 +477,17 @@ impl World {
 
     /// The same with that key.
     pub(crate) fn service_with(&self, vault: Vault) -> Service {
+        self.service_of(vault, self.settings.clone())
+    }
+
+    /// The same as started again by an operator who has changed the rules.
+    pub(crate) fn service_by(&self, change: impl FnOnce(&mut Rules)) -> Service {
+        let mut settings = self.settings.clone();
+        change(&mut settings.rules);
+        self.service_of(self.vault.clone(), settings)
+    }
+
+    fn service_of(&self, vault: Vault, settings: Settings) -> Service {
         Service::new(
             Arc::clone(&self.store),
             vault,
@@ -484,7 +495,7 @@ impl World {
             self.post.clone(),
             self.streaming.clone(),
             self.clock.clock(),
-            self.settings.clone(),
+            settings,
         )
     }
 

@@ -10,6 +10,7 @@ use super::{
     mails::{self, to_member},
     payments::{authorised, released},
     program::check_program,
+    slots,
 };
 use crate::domain::{
     effects::{Effects, MailKind, PaymentKind, PaymentRequest, SlotChange},
@@ -54,7 +55,7 @@ pub fn book(
     now: WallTime,
 ) -> Result<Effects, Refusal> {
     may_book(facts.member)?;
-    check_program(&draft.program, rules)?;
+    check_program(&draft.program, rules.friends_max)?;
     let slots = check_window(facts, draft.window, rules, now)?;
     check_month(facts.used, &slots, rules)?;
     let reservation = fresh(facts, draft, number, rules, now);
@@ -74,7 +75,7 @@ pub fn book_special(
     if !facts.member.is_operator {
         return Err(Refusal::NotOperator);
     }
-    check_program(&draft.program, rules)?;
+    check_program(&draft.program, rules.friends_max)?;
     let slots = check_window(facts, draft.window, rules, now)?;
     let reservation = Reservation {
         kind: ProgramKind::Special,
@@ -168,7 +169,7 @@ pub fn may_reconfirm(
     if !is_right_id {
         return Err(Refusal::WrongReservationId);
     }
-    let amount = total(reservation, rules)?;
+    let amount = total(reservation, rules);
     if amount == Amount::ZERO {
         return Ok(None);
     }
@@ -268,9 +269,9 @@ pub fn cancel(
 }
 
 /// What the whole reservation costs.
-pub fn total(reservation: &Reservation, rules: &Rules) -> Result<Amount, Refusal> {
-    let slots = rules.slots(reservation.window)?.len();
-    Ok(Rules::quote(slots as u32, reservation.toll)?.total)
+pub fn total(reservation: &Reservation, rules: &Rules) -> Amount {
+    Rules::quote(rules.length(reservation.window), reservation.toll)
+        .map_or(slots::largest(), |quote| quote.total)
 }
 
 /// Who may reserve at all.

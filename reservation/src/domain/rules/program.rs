@@ -16,7 +16,7 @@ use crate::domain::{
 };
 
 /// Checks every item and reports all that is wrong at once.
-pub fn check_program(program: &ProgramDetails, rules: &Rules) -> Result<(), Refusal> {
+pub fn check_program(program: &ProgramDetails, friends_max: usize) -> Result<(), Refusal> {
     let mut wrong = Vec::new();
     let mut text = |field, text: &str, least: usize, most: usize| {
         let length = text.chars().count();
@@ -51,8 +51,8 @@ pub fn check_program(program: &ProgramDetails, rules: &Rules) -> Result<(), Refu
     let mut friends: Vec<_> = program.friends.iter().map(|email| email.as_str().to_lowercase()).collect();
     friends.sort();
     friends.dedup();
-    if program.friends.len() > rules.friends_max || friends.len() < program.friends.len() {
-        let expected = format!("at most {} addresses, each once", rules.friends_max);
+    if program.friends.len() > friends_max || friends.len() < program.friends.len() {
+        let expected = format!("at most {friends_max} addresses, each once");
         wrong.push(FieldProblem { field: "program.friends", expected });
     }
     if wrong.is_empty() { Ok(()) } else { Err(Refusal::Invalid(wrong)) }
@@ -72,7 +72,8 @@ pub fn change(
     if !is_open || reservation.window.end() <= now {
         return Err(wrong_state("change", reservation.state));
     }
-    check_program(&program, rules)?;
+    // As many as were booked may stay, whatever the rule is by now.
+    check_program(&program, rules.friends_max.max(reservation.program.friends.len()))?;
     let lines = changed_lines(&reservation.program, &program, member.language);
     let was_invited = reservation.state.is_accounted();
     let mut after = Reservation { program, ..next(reservation) };

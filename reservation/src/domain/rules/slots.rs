@@ -53,6 +53,12 @@ impl Rules {
         Ok((0..count).map(|at| WallTime::from_micros(start + at * slot)).collect())
     }
 
+    /// How many slots a window that is booked has. How many are sold at once, now, is nothing to it.
+    pub fn length(&self, window: Window) -> u32 {
+        let span = window.end().as_micros().saturating_sub(window.start().as_micros());
+        u32::try_from(span / micros(self.slot)).unwrap_or(u32::MAX)
+    }
+
     /// The start of the slot that holds `at`.
     pub fn slot_of(&self, at: WallTime) -> WallTime {
         let slot = micros(self.slot);
@@ -111,6 +117,7 @@ fn micros(span: Duration) -> i64 {
     i64::try_from(span.as_micros()).unwrap_or(i64::MAX).max(1)
 }
 
-fn largest() -> Amount {
+/// The largest that can be written.
+pub(super) fn largest() -> Amount {
     Amount::new(Amount::MAX).unwrap_or(Amount::ZERO)
 }

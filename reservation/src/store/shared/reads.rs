@@ -44,7 +44,9 @@ const SLOTS_OF: &str = "SELECT count(*) FROM reservations JOIN slots ON slots.re
 const SCHEDULED: &str = concat!(
     "SELECT number, ",
     reservation_columns!(),
-    " FROM reservations WHERE state IN ('confirmed', 'on_air') AND window_end > $1 ORDER BY +window_start, number"
+    " FROM reservations WHERE state IN ('confirmed', 'on_air') AND window_end > $1
+        AND NOT EXISTS (SELECT 1 FROM members AS its WHERE its.number = reservations.member AND its.is_blocked)
+        ORDER BY +window_start, number"
 );
 /// Windows begin and end within this of 1970; the schema checks it, so that differences stay within 64 bits.
 const WINDOW_MICROS_MAX: i64 = 1 << 61;

@@ -332,6 +332,7 @@ impl Tx for Work {
                 .refuse_version("SELECT version FROM members WHERE number = $1", member.number.0)
                 .await;
         }
+        self.touches_schedule = true;
         Ok(())
     }
 
