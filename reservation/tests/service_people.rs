@@ -431,6 +431,15 @@ async fn no_more_seats_are_sold_than_the_uplink_carries() {
     put(9, 50, None).await.unwrap();
     assert!(matches!(refusal(put(9, 100, Some(1)).await), Refusal::Invalid(_)));
     put(9, 40, Some(1)).await.unwrap();
+
+    // What is booked keeps its seats, though the channel is smaller or retired.
+    let booked = world.book_as(1, 9, "2026-12-02T00:00:00Z", 1).await.unwrap();
+    put(9, 1, Some(2)).await.unwrap();
+    assert!(matches!(refusal(put(8, 70, None).await), Refusal::Invalid(_)));
+    service.retire_channel(&operator, ChannelNumber(9), None).await.unwrap();
+    assert!(matches!(refusal(put(8, 70, None).await), Refusal::Invalid(_)));
+    world.clock.set(booked.window.end());
+    put(8, 70, None).await.unwrap();
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ pub use booking::{
     BookingFacts, Draft, accept_terms, book, book_special, cancel, check_month, check_times, expire_hold,
     expire_reconfirmation, may_book, may_reconfirm, reconfirm, reissue_id, remind, total,
 };
-pub use channels::may_sell;
+pub use channels::{may_sell, take_up};
 pub use mails::{refund_mail, refund_of_mail, welcome};
 pub use payments::{collected, hold_key};
 pub use program::{change, check_program};

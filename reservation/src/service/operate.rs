@@ -24,7 +24,7 @@ use crate::{
         words::{Amount, MemberNumber, ReservationNumber, UserId, is_one_line},
     },
     limits::{EXPORT_ROWS_MAX, ROWS_AT_ONCE},
-    store::{Listed, Page, Pickup, Reads, Units},
+    store::{Listed, Page, Pickup, Reads, ReservationFilter, Units},
     streaming::Viewer,
 };
 
@@ -104,7 +104,7 @@ impl Service {
                 (Err(error), _) => return Err(error),
             };
             let channel = edit.at(new);
-            rules::may_sell(&tx.channels().await?, &channel, self.rules().uplink)?;
+            rules::may_sell(&self.taken_up(tx.as_mut()).await?, &channel, self.rules().uplink)?;
             tx.put_channel(&channel).await?;
             tx.commit().await?;
             Ok(channel)
@@ -112,6 +112,25 @@ impl Service {
         .await?;
         self.committed();
         Ok(put)
+    }
+
+    /// The channels with what is offered of them, or with what is booked and not over where that is more.
+    async fn taken_up(&self, reads: &mut (dyn Reads + '_)) -> Answer<Vec<SoldChannel>> {
+        let mut channels = reads.channels().await?;
+        let filter = ReservationFilter {
+            between: Some((self.now(), WallTime::from_micros(i64::MAX))),
+            states: State::ALL.into_iter().filter(|state| state.holds_slots()).collect(),
+            ..ReservationFilter::default()
+        };
+        let mut page = Page { offset: 0, limit: ROWS_AT_ONCE };
+        loop {
+            let booked = reads.reservations(&filter, page).await?.items;
+            booked.iter().for_each(|booked| rules::take_up(&mut channels, booked));
+            if booked.len() < page.limit as usize {
+                return Ok(channels);
+            }
+            page.offset += page.limit;
+        }
     }
 
     /// A name is part of addresses that were mailed: it stays as long as they may be used.
@@ -420,7 +439,7 @@ impl Service {
     pub async fn add_channels(&self, channels: Vec<ChannelEdit>) -> Answer<u32> {
         let added = retry(|| async {
             let mut tx = self.0.store.begin().await?;
-            let mut known = tx.channels().await?;
+            let mut known = self.taken_up(tx.as_mut()).await?;
             let mut added = 0;
             for edit in &channels {
                 if known.iter().all(|channel| channel.number != edit.number) {

@@ -4,7 +4,7 @@ use slotcast_core::words::{BitRate, Seats};
 
 use crate::domain::{
     refusal::{FieldProblem, Refusal},
-    reservation::SoldChannel,
+    reservation::{Reservation, SoldChannel},
 };
 
 /// What the channels send when every seat that is sold is taken, in bits per second.
@@ -15,6 +15,16 @@ fn egress(channels: &[SoldChannel]) -> u64 {
 
 fn egress_of(seats: Seats, class: BitRate) -> u64 {
     u64::from(seats.count()).saturating_mul(class.bits_per_second())
+}
+
+/// What was booked before a channel became smaller or was retired keeps its seats: until it is over, its channel counts
+/// with them.
+pub fn take_up(channels: &mut [SoldChannel], booked: &Reservation) {
+    let Some(channel) = channels.iter_mut().find(|channel| channel.number == booked.channel) else { return };
+    let (seats, class) = (booked.seats, booked.class);
+    if channel.is_retired || egress_of(seats, class) > egress_of(channel.seats, channel.class) {
+        *channel = SoldChannel { seats, class, is_retired: false, ..channel.clone() };
+    }
 }
 
 /// Whether `new`, in place of the channel of its number among `known`, keeps all within the uplink. What takes less
