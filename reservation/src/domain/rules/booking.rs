@@ -271,7 +271,7 @@ pub fn cancel(
 /// What the whole reservation costs.
 pub fn total(reservation: &Reservation, rules: &Rules) -> Amount {
     Rules::quote(rules.length(reservation.window), reservation.toll)
-        .map_or(slots::largest(), |quote| quote.total)
+        .map_or_else(|_| slots::largest(), |quote| quote.total)
 }
 
 /// Who may reserve at all.
