@@ -3,7 +3,7 @@
 //! It runs as a program of its own (`SLOTCAST_TEST_TOOLS`, else `PATH`): once with an operator's token, once about a
 //! program that is there, then as a browser with cookie and CSRF token for what no token covers.
 //! `SLOTCAST_SCHEMATHESIS_EXAMPLES` is the number of cases an operation gets in each phase,
-//! `SLOTCAST_SCHEMATHESIS_SECONDS` bounds each run.
+//! `SLOTCAST_SCHEMATHESIS_SECONDS` bounds each run, `SLOTCAST_SCHEMATHESIS_SEED` chooses other cases.
 
 mod http_support;
 
@@ -84,7 +84,13 @@ async fn run(tool: PathBuf, server: &Server, client: &Client, pinned: Option<i64
         .args(["--checks", "all", "--mode", "all", "--phases", "examples,coverage,fuzzing,stateful"])
         .args(["--max-examples", &number("SLOTCAST_SCHEMATHESIS_EXAMPLES", 8).to_string()])
         .args(["--max-time", &seconds.to_string(), "--workers", "1", "--no-shrink", "--continue-on-failure"])
-        .args(["--seed", "1", "--request-timeout", "30", "--no-color"])
+        .args([
+            "--seed",
+            &number("SLOTCAST_SCHEMATHESIS_SEED", 1).to_string(),
+            "--request-timeout",
+            "30",
+            "--no-color",
+        ])
         .args(more);
     for (name, value) in [("X-CSRF-Token", &client.csrf), ("Cookie", &client.cookie)] {
         if let Some(value) = value {

@@ -3,7 +3,10 @@
 //! Owns: [`Refusal`], its code, HTTP status and text, each declared once.
 //! Holds: no text shows a secret.
 
-use slotcast_core::{time::WallTime, words::ChannelNumber};
+use slotcast_core::{
+    time::WallTime,
+    words::{BitRate, ChannelName, ChannelNumber},
+};
 
 use super::{member::CardQuestion, words::Amount};
 
@@ -149,4 +152,16 @@ pub enum Refusal {
     Exists(&'static str),
     /// It is used by something else and cannot go.
     InUse(&'static str),
+    /// All channels together would send more than the uplink carries.
+    UplinkSold {
+        /// What this machine can send.
+        uplink: BitRate,
+        /// Seats that fit at the rate that was asked for.
+        seats_max: u64,
+    },
+    /// Programs are booked on the channel, and its name stands in the addresses that were mailed for them.
+    ChannelNameInUse {
+        /// The name as it is.
+        name: ChannelName,
+    },
 }

@@ -105,7 +105,7 @@ impl ChannelEditBody {
         (status = 201, description = "Added.", body = ChannelBody,
             headers(("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "operate", "headers": ["maybe-if-match"],
-        "problems": ["exists", "if-match-required"] }))))]
+        "problems": ["exists", "uplink-sold", "channel-name-in-use", "if-match-required"] }))))]
 async fn put_channel(
     State(api): State<Api>,
     caller: Caller,

@@ -123,6 +123,11 @@ kinds! {
         "Choose another number or name.";
     IN_USE "in-use" 409 "It is in use and cannot go"
         "End what uses it first.";
+    UPLINK_SOLD "uplink-sold" 409 "More than the uplink carries"
+        "Sell at most `seats_max` seats at this rate; or raise `uplink`, or set `oversell`, in [server] of the \
+         configuration and start again.";
+    CHANNEL_NAME_IN_USE "channel-name-in-use" 409 "The channel's name stands in addresses that were mailed"
+        "Keep `name` until nothing is booked on the channel, or retire it and sell another.";
     STALE "stale" 412 "It was changed since you read it"
         "Read it again and repeat your change with the new `ETag` as `If-Match`.";
     TOO_LARGE "too-large" 413 "The body is too large"
@@ -408,6 +413,14 @@ fn course(refusal: Refusal) -> Problem {
         }
         Refusal::Exists(what) => Problem::new(EXISTS, format!("That {what} is there already.")),
         Refusal::InUse(what) => Problem::new(IN_USE, format!("It is used by {what}.")),
+        Refusal::UplinkSold { uplink, seats_max } => {
+            let text = format!("{seats_max} seats at this rate still fit into the uplink, {uplink}.");
+            Problem::new(UPLINK_SOLD, text).with("seats_max", seats_max)
+        }
+        Refusal::ChannelNameInUse { name } => {
+            let text = format!("Programs are booked on it, and their addresses hold its name, {name}.");
+            Problem::new(CHANNEL_NAME_IN_USE, text).with("name", name.to_string())
+        }
         other => {
             tracing::error!(refusal = ?other, "a refusal without a text of its own");
             Problem::new(INTERNAL, "The operator finds the reason in the log.")

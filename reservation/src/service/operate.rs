@@ -77,8 +77,8 @@ impl Service {
     /// Adds a channel (`version` `None`) or changes one whose version that is. What is reserved stays as booked; a
     /// retired channel is sold again.
     ///
-    /// Refused: `Exists("channel")` (number or name), `NotFound("channel")`, `Stale`, `Invalid` (the toll, beyond the
-    /// uplink, another name while programs are booked).
+    /// Refused: `Exists("channel")` (number or name), `NotFound("channel")`, `Stale`, `Invalid` (the toll), `UplinkSold`,
+    /// `ChannelNameInUse`.
     pub async fn put_channel(
         &self,
         actor: &Actor,
@@ -147,11 +147,7 @@ impl Service {
         if reads.taken_slots(Some(found.number), from, to).await?.is_empty() {
             return Ok(());
         }
-        let expected = format!(
-            "{} as long as programs are booked: their addresses were mailed; or sell another channel and retire this one",
-            found.name
-        );
-        Err(Refusal::Invalid(vec![FieldProblem { field: "name", expected }]).into())
+        Err(Refusal::ChannelNameInUse { name: found.name.clone() }.into())
     }
 
     /// The channel is not sold any more; what is reserved stays.
@@ -247,7 +243,8 @@ impl Service {
     }
 
     /// Changes a member; one that is shut out is logged out everywhere, and what is booked is not on air. Refused:
-    /// `InUse("operator")` for what would take the own right to operate away, `Invalid` for premium without a card.
+    /// `InUse("operator")` for what would take the own right to operate away, `NoPaymentMethod` for premium without a
+    /// card.
     pub async fn edit_member(
         &self,
         actor: &Actor,
@@ -275,8 +272,7 @@ impl Service {
         let found = tx.lock_member(number).await?.ok_or(Refusal::NotFound("member"))?;
         is_current(version, found.version)?;
         if edit.kind == Some(MemberKind::Premium) && found.card.is_none() {
-            let expected = "general, until the member has registered how to pay: PUT /me/premium".to_owned();
-            return Err(Refusal::Invalid(vec![FieldProblem { field: "kind", expected }]).into());
+            return Err(Refusal::NoPaymentMethod.into());
         }
         let after = Member {
             kind: edit.kind.unwrap_or(found.kind),
@@ -435,7 +431,7 @@ impl Service {
     /// Adds the channels that are not known yet, all or none; returns how many were. For the configuration and the
     /// command line: those that are known, sold or retired, are the API's to change.
     ///
-    /// Refused: `Exists("channel")` (another has the name), `Invalid` (beyond the uplink).
+    /// Refused: `Exists("channel")` (another has the name), `UplinkSold`.
     pub async fn add_channels(&self, channels: Vec<ChannelEdit>) -> Answer<u32> {
         let added = retry(|| async {
             let mut tx = self.0.store.begin().await?;
