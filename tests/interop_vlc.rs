@@ -1,5 +1,5 @@
-//! What VLC (live555) says and checks, written by hand: Debian's own VLC is built without live555. And the forms of
-//! address that players make of one stream's address.
+//! What VLC (live555) says and checks, written by hand where `interop_live555` cannot look or lead: each header, and the
+//! fall back to TCP. And the forms of address that players make of one stream's address.
 
 mod support;
 

@@ -1,6 +1,8 @@
-//! ffmpeg, ffprobe and GStreamer as publishers and viewers, and what their output says about the frames.
+//! ffmpeg, ffprobe and GStreamer as publishers and viewers, live555 as a viewer, and what their output says about the
+//! frames.
 
 use std::cell::Cell;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -218,6 +220,67 @@ pub(crate) fn gst_seen(mut viewer: Process, frames: u32, limit: Duration) -> See
         seen.broken.retain(|line| !tripped(line));
     }
     seen
+}
+
+/// The viewer of `tests/live555`, which writes the picture into a file.
+pub(crate) struct Live555 {
+    process: Process,
+    folder: tempfile::TempDir,
+}
+
+/// What [`Live555`] left.
+pub(crate) struct Live555Finished {
+    pub(crate) process: Finished,
+    folder: tempfile::TempDir,
+}
+
+const PICTURES: &str = "pictures.h264";
+
+impl Live555 {
+    /// Watches for so many seconds. `login`: user and password.
+    #[track_caller]
+    pub(crate) fn start(
+        program: &Path,
+        url: &str,
+        lower: Lower,
+        seconds: u32,
+        login: Option<(&str, &str)>,
+    ) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new(program);
+        command.arg(url).arg(folder.path().join(PICTURES)).args([&seconds.to_string(), lower.name()]);
+        command.args(login.into_iter().flat_map(|(user, password)| [user, password]));
+        Self { process: Process::spawn("live555 viewer", &mut command), folder }
+    }
+
+    #[track_caller]
+    pub(crate) fn wait(self, limit: Duration) -> Live555Finished {
+        Live555Finished { process: self.process.wait(limit), folder: self.folder }
+    }
+}
+
+impl Live555Finished {
+    /// A count of its last line: `video`, `audio` (frames), `goodbyes` (tracks), `timeout` (of the session, seconds).
+    #[track_caller]
+    pub(crate) fn said(&self, name: &str) -> u64 {
+        let words = self.process.lines.iter().flat_map(|line| line.text.split(' '));
+        let mut counts = words.filter_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok());
+        counts.next().unwrap_or_else(|| panic!("no {name}:\n{}", self.process.text()))
+    }
+
+    /// What ffmpeg decodes of the picture.
+    #[track_caller]
+    pub(crate) fn pictures(&self) -> Seen {
+        let mut command = Command::new("ffmpeg");
+        command.args(["-hide_banner", "-nostdin", "-loglevel", "warning", "-nostats", "-progress", "pipe:1"]);
+        command.args(["-f", "h264", "-i"]).arg(self.folder.path().join(PICTURES));
+        command.args(["-fps_mode", "passthrough", "-f", "null", "-"]);
+        let decoded = Process::spawn("ffmpeg decoder", &mut command).wait(Duration::from_secs(20));
+        let mut seen = seen_by_ffmpeg(&decoded);
+        seen.success &= self.process.status.success();
+        seen.text.push_str(&self.process.text());
+        seen
+    }
 }
 
 fn is_picture(line: &str) -> bool {
