@@ -57,6 +57,10 @@ pub const SAME_ERROR_EVERY: Duration = Duration::from_secs(30);
 pub const DEPTH_EVERY: Duration = Duration::from_secs(5);
 /// Reservations that are looked after in one round of one kind.
 pub const DUE_BATCH: u32 = 100;
+/// The server notes in the store so often that it is there.
+pub const PRESENT_EVERY: Duration = Duration::from_secs(20);
+/// Where it was not there for so long, deadlines that passed meanwhile move on.
+pub const AWAY_MIN: Duration = Duration::from_secs(60);
 /// Money is decided so long after the end, when the last reports of the program have come in.
 pub const SETTLE_AFTER: Duration = Duration::from_secs(5);
 

@@ -402,6 +402,8 @@ pub trait Tx: Reads {
     -> Stored<()>;
     /// Notes in what is booked from now on, unless anything was booked in others; returns in what it is then.
     async fn sell_in(&mut self, units: Units) -> Stored<Units>;
+    /// Notes that a server is there; returns when it was noted last.
+    async fn note_presence(&mut self, now: WallTime) -> Stored<Option<WallTime>>;
     /// Notes a webhook's event. `false`: it was seen before.
     async fn first_seen(&mut self, event: &str, now: WallTime) -> Stored<bool>;
     /// Makes everything stand. [`StoreError::Retry`] from here leaves open whether it does: the connection was lost

@@ -10,7 +10,7 @@ use slotcast_reservation::{
     domain::{
         effects::{Account, PaymentKind},
         refusal::Refusal,
-        reservation::{Settlement, State},
+        reservation::{CancelledBy, Settlement, State},
         words::MemberNumber,
     },
     service::{Idempotency, Service, ServiceError},
@@ -46,6 +46,70 @@ async fn a_store_that_is_down_touches_no_running_program_and_loses_nothing_that_
     assert_eq!(history.run.normal_ms, 600_000);
     let viewers: Vec<_> = history.samples.items.iter().map(|sample| sample.viewers).collect();
     assert_eq!(viewers, [1, 2, 0]);
+}
+
+#[tokio::test]
+async fn deadlines_that_pass_while_nobody_is_there_move_on() {
+    let world = World::new().await;
+    let missed = world.registered("2026-12-02T00:00:00Z", 1).await;
+    let soon = world.registered("2026-12-02T02:00:00Z", 1).await;
+    let later = world.registered("2026-12-02T03:00:00Z", 1).await;
+    assert_eq!(missed.reconfirm_until, wall("2026-12-01T18:00:00Z"));
+    world.clock.set(wall("2026-12-01T17:40:00Z"));
+    let lapsed = world.book_as(2, 2, "2026-12-02T00:00:00Z", 1).await.unwrap();
+    world.clock.set(wall("2026-12-01T17:50:00Z"));
+    let held = world.book_as(2, 2, "2026-12-02T01:00:00Z", 1).await.unwrap();
+    world.turn().await;
+    world.clock.set(wall("2026-12-01T17:56:00Z"));
+    assert_eq!(world.service.note_presence(true).await.unwrap(), 0, "never noted before");
+
+    world.clock.set(wall("2026-12-01T19:55:00Z"));
+    assert_eq!(world.service.note_presence(true).await.unwrap(), 3);
+    assert_eq!(
+        world.found(held.number).await.hold_until,
+        wall("2026-12-01T20:10:00Z"),
+        "as long again as a hold"
+    );
+    // It ran out at 18:00, after four minutes of absence: four minutes before the absence is over, and a grace.
+    assert_eq!(world.found(missed.number).await.reconfirm_until, wall("2026-12-01T20:05:00Z"));
+    // It would have run out at 20:00, before anybody had time to act.
+    assert_eq!(world.found(soon.number).await.reconfirm_until, wall("2026-12-01T21:59:00Z"));
+    assert_eq!(world.found(later.number).await, later);
+    world.turn().await;
+    assert_eq!(world.found(lapsed.number).await.state, State::Cancelled(CancelledBy::TermsNotAccepted));
+    let reminded = world.found(missed.number).await;
+    assert!(reminded.is_reminded && reminded.state == State::Registered, "{reminded:?}");
+    assert_eq!(world.post.keys(&format!("reconfirm-reminder-{}-", missed.number)).len(), 1);
+    assert_eq!(world.reconfirm(&reminded).await.unwrap().state, State::Confirmed);
+}
+
+#[tokio::test]
+async fn a_moment_without_a_server_moves_no_deadline() {
+    let world = World::new().await;
+    let registered = world.registered("2026-12-02T00:00:00Z", 1).await;
+    world.clock.set(wall("2026-12-01T17:59:30Z"));
+    world.service.note_presence(true).await.unwrap();
+    world.clock.set(wall("2026-12-01T18:00:29Z"));
+    assert_eq!(world.service.note_presence(true).await.unwrap(), 0, "less than a minute");
+    world.clock.set(wall("2026-12-01T18:05:00Z"));
+    assert_eq!(world.service.note_presence(false).await.unwrap(), 0, "it was there, only its clock was set");
+    world.turn().await;
+    assert_eq!(world.found(registered.number).await.state, State::Cancelled(CancelledBy::NotReconfirmed));
+}
+
+#[tokio::test]
+async fn no_deadline_moves_past_the_end_of_its_window() {
+    let world = World::new().await;
+    world.clock.set(wall("2026-12-01T23:45:00Z"));
+    let (near, past) = (world.registered("2026-12-02T00:00:00Z", 1).await, wall("2026-12-02T00:10:00Z"));
+    world.service.note_presence(true).await.unwrap();
+    world.clock.set(wall("2026-12-02T00:05:00Z"));
+    assert_eq!(world.service.note_presence(true).await.unwrap(), 1);
+    assert_eq!(world.found(near.number).await.reconfirm_until, past);
+    world.clock.set(past);
+    assert_eq!(world.service.note_presence(true).await.unwrap(), 0);
+    world.turn().await;
+    assert_eq!(world.found(near.number).await.state, State::Cancelled(CancelledBy::NotReconfirmed));
 }
 
 #[tokio::test]

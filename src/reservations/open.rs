@@ -92,6 +92,7 @@ impl Reservations {
             return Err(other_units(&booked_in).into());
         }
         add_channels(config, &service).await?;
+        service.note_presence(true).await?;
         watch_clock(sold, &service, clock)?;
         let (stop, stopped) = watch::channel(false);
         let running = tokio::spawn(service.clone().run(stopped));

@@ -6,6 +6,8 @@ CREATE TABLE server (
     one               BIGINT NOT NULL PRIMARY KEY CHECK (one = 1),
     vault_marker      BYTEA NOT NULL CHECK (length(vault_marker) = 32),
     schedule_revision BIGINT NOT NULL,
+    -- When a server last noted that it is there.
+    present_at        BIGINT,
     -- In what is booked; none: nobody has said yet.
     slot              BIGINT CHECK (slot > 0),
     currency          TEXT,

@@ -5,6 +5,8 @@ CREATE TABLE server (
     one               INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
     vault_marker      BLOB NOT NULL CHECK (length(vault_marker) = 32),
     schedule_revision INTEGER NOT NULL,
+    -- When a server last noted that it is there.
+    present_at        INTEGER,
     -- In what is booked; none: nobody has said yet.
     slot              INTEGER CHECK (slot > 0),
     currency          TEXT,

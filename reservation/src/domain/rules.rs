@@ -13,8 +13,8 @@ mod running;
 mod slots;
 
 pub use booking::{
-    BookingFacts, Draft, accept_terms, book, book_special, cancel, check_month, check_times, expire_hold,
-    expire_reconfirmation, may_book, may_reconfirm, reconfirm, reissue_id, remind, total,
+    BookingFacts, Draft, accept_terms, book, book_special, cancel, check_month, check_times, excuse,
+    expire_hold, expire_reconfirmation, may_book, may_reconfirm, reconfirm, reissue_id, remind, total,
 };
 pub use channels::{may_sell, take_up};
 pub use mails::{refund_mail, refund_of_mail, welcome};

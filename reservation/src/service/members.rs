@@ -379,14 +379,23 @@ fn line(wrong: &mut Vec<FieldProblem>, field: &'static str, text: &str, least: u
 
 fn web_address(wrong: &mut Vec<FieldProblem>, text: &str) -> Option<String> {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let is_right = text.len() <= 200
-        && rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '['))
-        && text.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&b));
+    let is_right = text.len() <= 200 && rest.is_some_and(is_host_and_path);
     if !is_right {
         let expected = "an address like https://example.com/, of at most 200 bytes".to_owned();
         wrong.push(FieldProblem { field: "web", expected });
     }
     is_right.then(|| text.to_owned())
+}
+
+/// What follows `https://`: a host, perhaps a port, perhaps a path. No user, whose name could pose as the host.
+fn is_host_and_path(text: &str) -> bool {
+    let (place, path) = text.split_at(text.find(['/', '?', '#']).unwrap_or(text.len()));
+    let (host, port) = place.split_once(':').unwrap_or((place, "80"));
+    host.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-".contains(&b))
+        && (1..=5).contains(&port.len())
+        && port.bytes().all(|b| b.is_ascii_digit())
+        && path.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>[\\]^`{|}".contains(&b))
 }
 
 fn contact_of(wrong: &mut Vec<FieldProblem>, premium: &Premium) -> Contact {
@@ -426,6 +435,42 @@ fn check_contact(wrong: &mut Vec<FieldProblem>, contact: &Contact) {
         if !is_right {
             wrong
                 .push(FieldProblem { field, expected: "a telephone number like +81 3 1234 5678".to_owned() });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn web_addresses_name_a_host_and_nobody_else() {
+        let is_right = |text: &str| web_address(&mut Vec::new(), text).is_some();
+        for right in [
+            "https://example.com",
+            "http://a-b.example:8080/~taro?x=1#y",
+            "https://1.example./",
+            "http://a?b",
+        ] {
+            assert!(is_right(right), "{right}");
+        }
+        for wrong in [
+            "https://",
+            "https:///path",
+            "https://[::1",
+            "https://bank.example@evil.example/",
+            "https://bank.example:80@evil.example/",
+            "https://a:b/",
+            "https://a:/",
+            "https://a:123456/",
+            "https://-a/",
+            "https://a\\b/",
+            "https://a/<b>",
+            "https://a/ b",
+            "javascript:alert(1)",
+            "HTTPS://a/",
+        ] {
+            assert!(!is_right(wrong), "{wrong}");
         }
     }
 }

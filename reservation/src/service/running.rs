@@ -9,10 +9,19 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use slotcast_core::time::WallTime;
+
 use super::{Answer, Service, ServiceError, counts::count};
 use crate::limits::{
-    DEPTH_EVERY, OUTBOX_BATCH, OUTBOX_ROUNDS_MAX, PUBLISH_EVERY, ROUND_EVERY, SAME_ERROR_EVERY,
+    DEPTH_EVERY, OUTBOX_BATCH, OUTBOX_ROUNDS_MAX, PRESENT_EVERY, PUBLISH_EVERY, ROUND_EVERY, SAME_ERROR_EVERY,
 };
+
+/// Of the server, as the store knows it.
+struct Presence {
+    noted_at: WallTime,
+    /// The last try failed.
+    was_away: bool,
+}
 
 impl Service {
     /// Does what comes by itself, until `stop` says `true` or its sender is gone: what is due, mails, money, the
@@ -34,9 +43,13 @@ impl Service {
     }
 
     async fn keep_time(self, mut stop: watch::Receiver<bool>) {
+        let mut presence = Presence { noted_at: self.now(), was_away: false };
         loop {
-            let done = self.do_due().await;
-            self.noted("what is due", done);
+            // What ran out while the store was away is moved on before it is looked at.
+            if self.is_present(&mut presence).await {
+                let done = self.do_due().await;
+                self.noted("what is due", done);
+            }
             // Windows, and with them most of what is due, lie on whole seconds.
             let micros = self.now().as_micros().rem_euclid(1_000_000);
             let wait = Duration::from_micros(1_000_001_u64.saturating_sub(micros.unsigned_abs()));
@@ -44,6 +57,21 @@ impl Service {
                 return;
             }
         }
+    }
+
+    /// Notes now and then that the server is there. `false`: the store takes nothing.
+    async fn is_present(&self, presence: &mut Presence) -> bool {
+        let now = self.now();
+        let since = presence.noted_at;
+        if (since..since.saturating_add(PRESENT_EVERY)).contains(&now) && !presence.was_away {
+            return true;
+        }
+        let noted = self.note_presence(presence.was_away).await;
+        presence.was_away = self.noted("that the server is there", noted).is_none();
+        if !presence.was_away {
+            presence.noted_at = now;
+        }
+        !presence.was_away
     }
 
     async fn keep_publishing(self, mut stop: watch::Receiver<bool>) {

@@ -9,7 +9,7 @@ use slotcast_core::time::WallTime;
 use super::{Answer, Service, booking::member_of, counts::count, money::standing_holds, retry::retry};
 use crate::{
     domain::{effects::Effects, reservation::Reservation, rules, words::ReservationNumber},
-    limits::{DUE_BATCH, SETTLE_AFTER},
+    limits::{AWAY_MIN, DUE_BATCH, SETTLE_AFTER},
     store::{Due, Tx, WallSpan},
 };
 
@@ -41,6 +41,62 @@ impl Service {
             self.committed();
         }
         Ok(done)
+    }
+
+    /// Notes that the server is there. Returns how many deadlines it moved on. Comes before [`do_due`](Self::do_due).
+    ///
+    /// - `is_back`: whether it, or its store, may have been away. Nobody loses a reservation by that: what would have run
+    ///   out is moved on, all together.
+    pub async fn note_presence(&self, is_back: bool) -> Answer<u32> {
+        let moved = retry(|| self.note_presence_once(is_back)).await?;
+        if moved > 0 {
+            self.committed();
+        }
+        Ok(moved)
+    }
+
+    async fn note_presence_once(&self, is_back: bool) -> Answer<u32> {
+        let now = self.now();
+        let mut tx = self.0.store.begin().await?;
+        let mut moved = 0;
+        let last = tx.note_presence(now).await?;
+        if let Some(since) = last.filter(|since| is_back && now.since(*since) >= AWAY_MIN) {
+            for (what, time_to_act) in [
+                (Due::HoldExpired, self.rules().hold),
+                (Due::ReconfirmationOverdue, self.rules().reconfirm_grace),
+            ] {
+                moved += self.excuse(tx.as_mut(), what, now.saturating_add(time_to_act), since, now).await?;
+            }
+            tracing::warn!(%since, moved, "nobody was there for a while: deadlines of that time move on");
+        }
+        tx.commit().await?;
+        Ok(moved)
+    }
+
+    /// Moves on what ran out after `since` and before `until`.
+    async fn excuse(
+        &self,
+        tx: &mut (dyn Tx + '_),
+        what: Due,
+        until: WallTime,
+        since: WallTime,
+        now: WallTime,
+    ) -> Answer<u32> {
+        let mut moved = 0;
+        loop {
+            let mut is_done = true;
+            for found in tx.due(what, until, WallSpan(0), DUE_BATCH).await? {
+                let Some(locked) = tx.lock_reservation(found.number).await? else { continue };
+                if let Some(effects) = rules::excuse(&locked, since, self.rules(), now) {
+                    tx.write(&effects).await?;
+                    moved += 1;
+                    is_done = false;
+                }
+            }
+            if is_done {
+                return Ok(moved);
+            }
+        }
     }
 
     async fn do_kind(&self, what: Due) -> Answer<u32> {

@@ -90,6 +90,7 @@ cases! {
         many_open_it_at_once
         texts_are_kept_as_they_are
         what_is_booked_in_stays
+        presence_is_noted
         a_nul_is_refused
         the_ends_of_time_are_kept;
 }

@@ -112,6 +112,18 @@ pub(crate) async fn what_is_booked_in_stays(world: Arc<World>) {
     }
 }
 
+pub(crate) async fn presence_is_noted(world: Arc<World>) {
+    let note = async |at| {
+        let mut tx = world.store.begin().await.unwrap();
+        let last = tx.note_presence(at).await.unwrap();
+        tx.commit().await.unwrap();
+        last
+    };
+    assert_eq!(note(slot(1)).await, None);
+    assert_eq!(note(slot(3)).await, Some(slot(1)));
+    assert_eq!(note(slot(2)).await, Some(slot(3)), "the clock was set back");
+}
+
 pub(crate) async fn a_nul_is_refused(world: Arc<World>) {
     world.with_members(1).await;
     let mut wanted = reservation(1, 1000, 1);

@@ -222,6 +222,26 @@ pub fn expire_reconfirmation(member: &Member, reservation: &Reservation, now: Wa
     })
 }
 
+/// The server was away from `since` until now: what ran out meanwhile, or would before there is time to act, moves on by
+/// as long, and is reminded of once more. `None`: nothing of that kind.
+pub fn excuse(reservation: &Reservation, since: WallTime, rules: &Rules, now: WallTime) -> Option<Effects> {
+    let (until, time_to_act) = match reservation.state {
+        State::Held => (reservation.hold_until, rules.hold),
+        State::Registered => (reservation.reconfirm_until, rules.reconfirm_grace),
+        _ => return None,
+    };
+    let by_grace = now.saturating_add(time_to_act);
+    let moved = until.saturating_add(now.since(since)).max(by_grace).min(reservation.window.end());
+    let is_hit = since < until && until < by_grace && until < moved && now < moved;
+    is_hit.then(|| {
+        let after = next(reservation);
+        Effects::of(match after.state {
+            State::Held => Reservation { hold_until: moved, ..after },
+            _ => Reservation { reconfirm_until: moved, is_reminded: false, ..after },
+        })
+    })
+}
+
 /// Reminds of the reconfirmation, once. `None`: not due.
 pub fn remind(member: &Member, reservation: &Reservation, rules: &Rules, now: WallTime) -> Option<Effects> {
     let from = reservation.reconfirm_until.saturating_sub(rules.remind_before);

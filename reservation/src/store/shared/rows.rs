@@ -38,7 +38,7 @@ fn time(row: &Row, column: &'static str) -> Stored<WallTime> {
     at(row, column).map(WallTime::from_micros)
 }
 
-fn optional_time(row: &Row, column: &'static str) -> Stored<Option<WallTime>> {
+pub(super) fn optional_time(row: &Row, column: &'static str) -> Stored<Option<WallTime>> {
     Ok(at::<Option<i64>>(row, column)?.map(WallTime::from_micros))
 }
 

@@ -567,6 +567,13 @@ impl Tx for Work {
         row.as_ref().map_or(Ok(units), rows::units)
     }
 
+    async fn note_presence(&mut self, now: WallTime) -> Stored<Option<WallTime>> {
+        let row = self.row(sqlx::query("SELECT present_at FROM server")).await?;
+        let last = row.as_ref().map_or(Ok(None), |row| rows::optional_time(row, "present_at"))?;
+        self.run(sqlx::query("UPDATE server SET present_at = $1").bind(now.as_micros())).await?;
+        Ok(last)
+    }
+
     async fn first_seen(&mut self, event: &str, now: WallTime) -> Stored<bool> {
         let oldest = now.as_micros().saturating_sub(EVENTS_DAYS_MAX * DAY_MICROS);
         self.run(sqlx::query(FORGET_EVENTS).bind(oldest)).await?;
