@@ -49,6 +49,7 @@ built with this.";
 
 const CHANNELS: u16 = 20;
 const SLOT_SECONDS: i64 = 600;
+const DAY_SECONDS: i64 = 86_400;
 /// What one member may book at once, less a few.
 const BOOKINGS_OF_MEMBER: usize = 50;
 /// The one that is on air.
@@ -121,6 +122,7 @@ struct Shop {
     id_of: Box<dyn Fn(i64) -> String + Sync>,
     tokens: Vec<String>,
     next: AtomicI64,
+    /// Of a whole day: from 2,736 bookings on (19 channels, 144 slots), the day that is read is full.
     first_slot: i64,
 }
 
@@ -140,7 +142,7 @@ fn measure(plan: &Plan, name: &str, database: Option<String>) {
     println!("|---|---|---|---|");
     let bookings = shop.book_all(plan);
     row("durable bookings", &bookings);
-    let day = time_text((shop.first_slot + 144) * SLOT_SECONDS)[..10].to_owned();
+    let day = time_text(shop.first_slot * SLOT_SECONDS)[..10].to_owned();
     for (what, path) in [
         ("the day's page of one channel", format!("/channels/2/days/{day}")),
         ("the day's page of all channels", format!("/days/{day}")),
@@ -166,7 +168,7 @@ impl Shop {
             id_of: Box::new(site.reservation_ids()),
             tokens: (0..members).map(register).collect(),
             next: AtomicI64::new(0),
-            first_slot: now_seconds() / SLOT_SECONDS + 6 * 24,
+            first_slot: (now_seconds() / DAY_SECONDS + 2) * (DAY_SECONDS / SLOT_SECONDS),
         }
     }
 

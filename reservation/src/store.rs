@@ -271,6 +271,14 @@ pub trait Reads: Send {
         from: WallTime,
         to: WallTime,
     ) -> Stored<Vec<TakenSlot>>;
+    /// When slots that are taken and start in `[from, to)` start, in no order; `channel`: only that one's. For pages of
+    /// days and months, which have thousands.
+    async fn taken_starts(
+        &mut self,
+        channel: Option<ChannelNumber>,
+        from: WallTime,
+        to: WallTime,
+    ) -> Stored<Vec<(ChannelNumber, WallTime)>>;
     /// How many slots that start in `[from, to)` the member's private reservations hold.
     async fn slots_of(&mut self, member: MemberNumber, from: WallTime, to: WallTime) -> Stored<u32>;
     /// Reservations to which something is due at `now`, oldest first, at most `limit`; `span`: for `ReminderDue`.

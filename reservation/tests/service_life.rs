@@ -158,7 +158,7 @@ async fn the_months_limit_follows_daylight_saving() {
     assert!(matches!(refusal(world.book("2026-10-31T22:30:00Z", 1).await), Refusal::MonthLimit { .. }));
     world.book("2026-10-31T23:00:00Z", 2).await.unwrap();
     // The day on which clocks go back has 25 hours.
-    let day = world.service.day(jiff::civil::date(2026, 10, 25), None).await.unwrap();
+    let day = world.service.day(jiff::civil::date(2026, 10, 25), None, None).await.unwrap();
     assert_eq!(day.to.since(day.from), 25 * HOUR);
     assert_eq!(day.channels[0].free.len(), 1);
     let month = world.service.month(2026, 10, None).await.unwrap();

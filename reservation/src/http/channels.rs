@@ -146,13 +146,12 @@ struct DayBody {
 }
 
 impl DayBody {
-    fn of<'a>(api: &Api, day: &'a Day, is_wanted: impl Fn(&'a ChannelDay) -> bool) -> Self {
-        let wanted = day.channels.iter().filter(|channel| is_wanted(channel));
+    fn of(api: &Api, day: &Day) -> Self {
         Self {
             date: day.date.to_string(),
             from: day.from.to_string(),
             to: day.to.to_string(),
-            channels: wanted.map(|channel| ChannelDayBody::of(api, channel)).collect(),
+            channels: day.channels.iter().map(|channel| ChannelDayBody::of(api, channel)).collect(),
         }
     }
 }
@@ -167,10 +166,8 @@ async fn channel_day(
     Query(query): Query<ZoneQuery>,
 ) -> Answer {
     let (date, zone) = (date_of(&path.date)?, zone_of(query.zone.as_deref())?);
-    let number = ChannelNumber(path.number);
-    api.service().channel(number).await?;
-    let day = api.service().day(date, zone).await?;
-    Ok(Json(DayBody::of(&api, &day, |channel| channel.channel.number == number)).into_response())
+    let day = api.service().day(date, zone, Some(ChannelNumber(path.number))).await?;
+    Ok(Json(DayBody::of(&api, &day)).into_response())
 }
 
 /// A day of all channels
@@ -178,8 +175,8 @@ async fn channel_day(
     params(DatePath, ZoneQuery),
     responses((status = 200, description = "Free and taken times.", body = DayBody)))]
 async fn day(State(api): State<Api>, Path(path): Path<DatePath>, Query(query): Query<ZoneQuery>) -> Answer {
-    let day = api.service().day(date_of(&path.date)?, zone_of(query.zone.as_deref())?).await?;
-    Ok(Json(DayBody::of(&api, &day, |_| true)).into_response())
+    let day = api.service().day(date_of(&path.date)?, zone_of(query.zone.as_deref())?, None).await?;
+    Ok(Json(DayBody::of(&api, &day)).into_response())
 }
 
 /// How full a channel is on one day.

@@ -98,12 +98,20 @@ impl Service {
         Ok(found.ok_or(Refusal::NotFound("channel"))?)
     }
 
-    /// What is free and taken on a day. `zone`: whose day; `None`: the provider's.
-    pub async fn day(&self, date: Date, zone: Option<TimeZone>) -> Answer<Day> {
+    /// What is free and taken on a day. `zone`: whose day; `None`: the provider's. `channel`: of that one alone, or of none
+    /// where it is retired.
+    ///
+    /// Refused: `Invalid("date")`, `NotFound("channel")`.
+    pub async fn day(
+        &self,
+        date: Date,
+        zone: Option<TimeZone>,
+        channel: Option<ChannelNumber>,
+    ) -> Answer<Day> {
         let zone = zone.unwrap_or_else(|| self.rules().zone.clone());
         let (from, to) = day_of(date, &zone)?;
         let slots = Slots::of(self.rules(), from, to, self.now());
-        let (channels, taken) = self.sold_and_taken(&slots).await?;
+        let (channels, taken) = self.sold_and_taken(&slots, channel).await?;
         let channels = channels
             .into_iter()
             .map(|channel| {
@@ -125,7 +133,8 @@ impl Service {
             return Err(no_such_date().into());
         };
         let (from, to) = (*from, *to);
-        let (channels, taken) = self.sold_and_taken(&Slots::of(self.rules(), from, to, self.now())).await?;
+        let (channels, taken) =
+            self.sold_and_taken(&Slots::of(self.rules(), from, to, self.now()), None).await?;
         let mut month = Month { from, to, days: Vec::with_capacity(days.len()) };
         for (date, (from, to)) in days {
             let slots = Slots::of(self.rules(), from, to, self.now());
@@ -142,17 +151,24 @@ impl Service {
     }
 
     /// Channels that are sold, and which of the slots somebody has.
-    async fn sold_and_taken(&self, slots: &Slots) -> Answer<(Vec<SoldChannel>, TakenSet)> {
+    async fn sold_and_taken(
+        &self,
+        slots: &Slots,
+        only: Option<ChannelNumber>,
+    ) -> Answer<(Vec<SoldChannel>, TakenSet)> {
         let mut reads = self.0.store.read().await?;
         let mut channels = reads.channels().await?;
-        channels.retain(|channel| !channel.is_retired);
+        if only.is_some_and(|only| channels.iter().all(|channel| channel.number != only)) {
+            return Err(Refusal::NotFound("channel").into());
+        }
+        channels.retain(|channel| !channel.is_retired && only.is_none_or(|only| channel.number == only));
         let taken = match (slots.starts.first(), slots.starts.last()) {
             (Some(first), Some(last)) => {
-                reads.taken_slots(None, *first, last.saturating_add(slots.length)).await?
+                reads.taken_starts(only, *first, last.saturating_add(slots.length)).await?
             }
             _ => Vec::new(),
         };
-        Ok((channels, taken.into_iter().map(|slot| (slot.channel, slot.start)).collect()))
+        Ok((channels, taken.into_iter().collect()))
     }
 
     /// What a window would cost. `actor`: its month's limit and kind are looked at too.

@@ -150,6 +150,13 @@ pub(crate) async fn freed_slots_can_be_taken_again(world: Arc<World>) {
     let starts: Vec<WallTime> = slots.iter().map(|slot| slot.start).collect();
     assert_eq!(starts, [slot(1001), slot(1002)]);
     assert_eq!(reads.taken_slots(Some(ChannelNumber(2)), slot(0), slot(9999)).await.unwrap(), []);
+    for channel in [None, Some(ChannelNumber(1))] {
+        let mut starts = reads.taken_starts(channel, slot(1001), slot(1003)).await.unwrap();
+        starts.sort_unstable();
+        assert_eq!(starts, [1001, 1002].map(|at| (ChannelNumber(1), slot(at))));
+    }
+    assert_eq!(reads.taken_starts(Some(ChannelNumber(2)), slot(0), slot(9999)).await.unwrap(), []);
+    assert_eq!(reads.taken_starts(None, slot(2000), slot(9999)).await.unwrap(), []);
 }
 
 pub(crate) async fn a_thousand_slots_are_one_booking(world: Arc<World>) {

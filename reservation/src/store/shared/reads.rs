@@ -38,6 +38,11 @@ const TAKEN_SLOTS: &str = "SELECT channel, start, reservation FROM slots
     WHERE start >= $1 AND start < $2 ORDER BY channel, start";
 const TAKEN_SLOTS_ON: &str = "SELECT channel, start, reservation FROM slots
     WHERE start >= $1 AND start < $2 AND channel = $3 ORDER BY start";
+/// A row for each channel: a row for each slot costs ten times as much to hand over. `IN` leads SQLite along the key.
+const TAKEN_STARTS: &str = "SELECT channel, string_agg(CAST(start AS TEXT), ',') AS starts FROM slots
+    WHERE start >= $1 AND start < $2 AND channel IN (SELECT number FROM channels) GROUP BY channel";
+const TAKEN_STARTS_ON: &str = "SELECT channel, string_agg(CAST(start AS TEXT), ',') AS starts FROM slots
+    WHERE start >= $1 AND start < $2 AND channel = $3 GROUP BY channel";
 const SLOTS_OF: &str = "SELECT count(*) FROM reservations JOIN slots ON slots.reservation = reservations.number
     WHERE reservations.member = $1 AND reservations.kind = 'private' AND slots.start >= $2 AND slots.start < $3";
 /// The few that are confirmed are found by their state; `+` keeps SQLite from walking through all by their start.
@@ -244,6 +249,24 @@ impl Reads for Work {
             None => sqlx::query(TAKEN_SLOTS).bind(from).bind(to),
         };
         self.rows(query).await?.iter().map(rows::taken_slot).collect()
+    }
+
+    async fn taken_starts(
+        &mut self,
+        channel: Option<ChannelNumber>,
+        from: WallTime,
+        to: WallTime,
+    ) -> Stored<Vec<(ChannelNumber, WallTime)>> {
+        let (from, to) = (from.as_micros(), to.as_micros());
+        let query = match channel {
+            Some(channel) => sqlx::query(TAKEN_STARTS_ON).bind(from).bind(to).bind(i64::from(channel.0)),
+            None => sqlx::query(TAKEN_STARTS).bind(from).bind(to),
+        };
+        let mut starts = Vec::new();
+        for row in self.rows(query).await? {
+            rows::taken_starts(&row, &mut starts)?;
+        }
+        Ok(starts)
     }
 
     async fn slots_of(&mut self, member: MemberNumber, from: WallTime, to: WallTime) -> Stored<u32> {

@@ -214,6 +214,17 @@ pub(super) fn taken_slot(row: &Row) -> Stored<TakenSlot> {
     })
 }
 
+/// A channel and its starts, joined by commas.
+pub(super) fn taken_starts(row: &Row, starts: &mut Vec<(ChannelNumber, WallTime)>) -> Stored<()> {
+    let channel = ChannelNumber(narrow(row, "channel")?);
+    for start in at::<&str>(row, "starts")?.split(',') {
+        let start =
+            start.parse().map_err(|_| StoreError::Broken("slots.start is not readable".to_owned()))?;
+        starts.push((channel, WallTime::from_micros(start)));
+    }
+    Ok(())
+}
+
 pub(super) fn waiting_mail(row: &Row) -> Stored<WaitingMail> {
     Ok(WaitingMail {
         request: MailRequest {
