@@ -67,7 +67,9 @@ impl Service {
             ] {
                 moved += self.excuse(tx.as_mut(), what, now.saturating_add(time_to_act), since, now).await?;
             }
-            tracing::warn!(%since, moved, "nobody was there for a while: deadlines of that time move on");
+            if moved > 0 {
+                tracing::warn!(%since, moved, "nobody was there for a while: deadlines of that time move on");
+            }
         }
         tx.commit().await?;
         Ok(moved)
