@@ -56,8 +56,9 @@ impl Service {
     }
 
     async fn note_presence_once(&self, is_back: bool) -> Answer<u32> {
-        let now = self.now();
         let mut tx = self.0.store.begin().await?;
+        // A store that comes back may have been waited for.
+        let now = self.now();
         let mut moved = 0;
         let last = tx.note_presence(now).await?;
         if let Some(since) = last.filter(|since| is_back && now.since(*since) >= AWAY_MIN) {
