@@ -222,8 +222,11 @@ pub(crate) async fn lists_follow_the_filter(world: Arc<World>) {
         let numbers: Vec<i64> = found.items.iter().map(|found| found.number.0).collect();
         assert_eq!(numbers, expected, "{filter:?}");
         assert_eq!(found.count as usize, expected.len());
-        let second = reads.reservations(&filter, Page { offset: 1, limit: 1 }).await.unwrap();
-        assert_eq!((second.items.first(), second.count), (found.items.get(1), found.count));
+        for (offset, limit) in [(1, 1), (0, 1), (1, 99), (99, 99)] {
+            let page = reads.reservations(&filter, Page { offset, limit }).await.unwrap();
+            let items: Vec<_> = found.items.iter().skip(offset as usize).take(limit as usize).collect();
+            assert_eq!((page.items.iter().collect::<Vec<_>>(), page.count), (items, found.count));
+        }
     }
 }
 

@@ -231,9 +231,14 @@ impl Reads for Work {
         let (limit, offset) = limits(page);
         query.push_bind(limit).push(" OFFSET ").push_bind(offset);
         let rows = self.rows(query.build()).await?;
-        let mut query = Builder::new("SELECT count(*) FROM reservations");
-        push_filter(&mut query, filter);
-        let count = self.count(query.build()).await?;
+        let (found, is_last) = (rows.len() as u32, rows.len() < page.limit as usize);
+        let count = if is_last && (found > 0 || page.offset == 0) {
+            page.offset.saturating_add(found)
+        } else {
+            let mut query = Builder::new("SELECT count(*) FROM reservations");
+            push_filter(&mut query, filter);
+            self.count(query.build()).await?
+        };
         Ok(Listed { items: self.reservations_in(&rows)?, count })
     }
 
