@@ -319,7 +319,7 @@ impl Reason {
                 "id_wrong",
                 Broadcaster,
                 401,
-                "No reservation has this ID; check it in your settings file",
+                "No confirmed reservation has this ID; reconfirm it, or check it in your settings file",
             ),
         }
     }

@@ -34,8 +34,8 @@ use axum::{
     extract::State,
     http::{HeaderValue, header},
     middleware,
-    response::{Html, IntoResponse},
-    routing::any,
+    response::{Html, IntoResponse, Redirect},
+    routing::{any, get},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -121,6 +121,8 @@ pub fn router(service: Service, settings: HttpSettings) -> Router {
     let document = Bytes::from(document.to_string());
     let api = Api(Arc::new(Inner { service, settings, shapes, document, docs, origin }));
     routes
+        // Until there are pages, whoever comes by a browser finds what can be done.
+        .route("/", get(|| async { Redirect::temporary("/api/v1/docs") }))
         .route(BASE, any(guard::unknown_address))
         .route(&format!("{BASE}/{{*rest}}"), any(guard::unknown_address))
         .method_not_allowed_fallback(guard::unknown_method)

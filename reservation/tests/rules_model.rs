@@ -503,7 +503,7 @@ impl World {
         let from = real.confirmed_at.unwrap().max(real.window.start());
         let span_ms = real.over_at.unwrap().since(from).as_millis() as u64;
         let normal_ms = span_ms * normal / 1000;
-        let charged = normal_ms * 1000 >= span_ms * 950;
+        let charged = (normal_ms + 2_000) * 1000 >= span_ms * 950;
         let holds = self.holds_of(real.number);
         let who = member(self.model[which].member);
         let effects = rules::settle(&who, &real, normal_ms, &holds, &self.rules, self.wall()).unwrap();

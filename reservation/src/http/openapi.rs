@@ -131,10 +131,10 @@ fn complete_components(components: &mut Value, cookie: &str) {
         },
     ]);
     components["schemas"]["SettingsRequest"]["oneOf"] = json!([
-        { "properties": { "seal": { "enum": ["plain", "terminal_key"] } } },
+        { "properties": { "seal": { "enum": ["plain", "terminal_key", null] }, "passphrase": { "type": "null" } } },
         {
-            "properties": { "seal": { "const": "passphrase" }, "passphrase": { "type": "string" } },
-            "required": ["seal", "passphrase"],
+            "properties": { "seal": { "enum": ["passphrase", null] }, "passphrase": { "type": "string" } },
+            "required": ["passphrase"],
         },
     ]);
     components["securitySchemes"] = json!({

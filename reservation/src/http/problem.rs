@@ -153,6 +153,8 @@ kinds! {
 /// An answer that says no, why, and what to do next.
 pub(super) struct Problem {
     kind: &'static Kind,
+    /// What to do next, where more is known than of the kind.
+    next: Option<&'static str>,
     detail: String,
     members: Map<String, Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -171,7 +173,7 @@ pub(super) type Answer<T = Response> = Result<T, Problem>;
 impl Problem {
     /// A problem of that kind; `detail` says what is particular about this one.
     pub(super) fn new(kind: &'static Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), members: Map::new(), headers: Vec::new() }
+        Self { kind, next: None, detail: detail.into(), members: Map::new(), headers: Vec::new() }
     }
 
     /// Of which kind it is.
@@ -206,6 +208,12 @@ impl Problem {
         Self::named_fields([(field, expected)])
     }
 
+    /// What to do next here.
+    const fn next(mut self, next: Option<&'static str>) -> Self {
+        self.next = next;
+        self
+    }
+
     /// Adds a member of its own.
     pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.members.insert(name.to_owned(), value.into());
@@ -232,7 +240,7 @@ impl Problem {
         body.insert("title".into(), self.kind.title.into());
         body.insert("status".into(), self.kind.status.into());
         body.insert("detail".into(), self.detail.as_str().into());
-        body.insert("next".into(), self.kind.next.into());
+        body.insert("next".into(), self.next.unwrap_or(self.kind.next).into());
         Value::Object(body)
     }
 }
@@ -254,7 +262,7 @@ impl IntoResponse for Problem {
 pub fn in_words(refusal: Refusal) -> String {
     let problem = Problem::from(refusal);
     let what = if problem.detail.is_empty() { problem.kind.title } else { &problem.detail };
-    format!("{}. {}", what.trim_end_matches('.'), problem.kind.next)
+    format!("{}. {}", what.trim_end_matches('.'), problem.next.unwrap_or(problem.kind.next))
 }
 
 impl From<ServiceError> for Problem {
@@ -291,7 +299,11 @@ fn access(refusal: Refusal) -> Problem {
             Problem::new(NOT_LOGGED_IN, "No valid session cookie or token came with the request.").challenge()
         }
         Refusal::Scope(scope) => {
-            Problem::new(SCOPE, format!("This needs the scope `{scope}`.")).with("scope", scope)
+            // What is the account's alone no token covers.
+            let log_in = "Log in with POST /api/v1/session and send its cookie and `X-CSRF-Token`; no token may do this.";
+            Problem::new(SCOPE, format!("This needs the scope `{scope}`."))
+                .next((scope == "account").then_some(log_in))
+                .with("scope", scope)
         }
         Refusal::Csrf => Problem::new(CSRF, "`X-CSRF-Token` is missing or is not that of this session."),
         Refusal::NotPremium => Problem::new(NOT_PREMIUM, "A general member may only watch."),
@@ -359,11 +371,27 @@ fn window(refusal: Refusal) -> Problem {
     }
 }
 
+/// The step that a program of that state waits for; `None`: it depends on what was wanted.
+fn step_from(state: &str) -> Option<&'static str> {
+    match state {
+        "held" => Some("Accept the terms first, with POST /api/v1/reservations/{number}/accept-terms."),
+        "registered" => Some(
+            "Reconfirm it first, with POST /api/v1/reservations/{number}/reconfirm and the reservation ID from the mail.",
+        ),
+        _ if state.starts_with("cancelled") => {
+            Some("It is cancelled: book again, if the window is still free.")
+        }
+        _ if state.starts_with("finished") => Some("It is over, nothing is left to do: book another window."),
+        _ => None,
+    }
+}
+
 /// What follows what, and money.
 fn course(refusal: Refusal) -> Problem {
     match refusal {
         Refusal::WrongState { command, state } => {
             Problem::new(WRONG_STATE, format!("`{command}` cannot be done while it is `{state}`."))
+                .next(step_from(state))
                 .with("command", command)
                 .with("state", state)
         }

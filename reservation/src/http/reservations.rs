@@ -213,12 +213,11 @@ async fn reconfirm(
 }
 
 /// How a settings file is handed over.
-#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = SealKind)]
 enum SealKind {
     /// As JSON, protected by the connection alone.
-    #[default]
     Plain,
     /// Encrypted to an age recipient.
     TerminalKey,
@@ -237,9 +236,9 @@ struct SettingsBody {
     /// From the mail; case, dashes and spaces do not count.
     #[schema(min_length = 1, max_length = 104)]
     reservation_id: String,
-    /// How it is handed over.
-    #[serde(default)]
-    seal: SealKind,
+    /// How it is handed over. Left out: by what is given with it, else for the key of the member's terminal where one is
+    /// registered, else `plain`.
+    seal: Option<SealKind>,
     /// With `terminal_key`: the age recipient; the member's registered one where it is left out.
     #[schema(pattern = "@recipient", min_length = 1, max_length = 100)]
     recipient: Option<String>,
@@ -266,14 +265,30 @@ async fn settings(
 ) -> Answer {
     let body = body.value;
     let (actor, number) = (&caller.actor, number_of(&path));
-    let seal = match (body.seal, body.passphrase) {
-        (SealKind::Plain, _) => {
+    let kind = match body.seal {
+        Some(kind) => kind,
+        None if body.passphrase.is_some() => SealKind::Passphrase,
+        None if body.recipient.is_some() => SealKind::TerminalKey,
+        None if api.service().me(actor).await?.terminal_key.is_some() => SealKind::TerminalKey,
+        None => SealKind::Plain,
+    };
+    // What would be left aside was meant to protect the file.
+    let seal = match (kind, body.recipient, body.passphrase) {
+        (SealKind::Plain, None, None) => {
             let file = api.service().settings_plain(actor, number, &body.reservation_id).await?;
             return Ok(Json(file).into_response());
         }
-        (SealKind::TerminalKey, _) => Seal::Recipient(body.recipient),
-        (SealKind::Passphrase, Some(passphrase)) => Seal::Passphrase(passphrase),
-        (SealKind::Passphrase, None) => return Err(Problem::field("passphrase", "12 to 200 characters")),
+        (SealKind::TerminalKey, recipient, None) => Seal::Recipient(recipient),
+        (SealKind::Passphrase, None, Some(passphrase)) => Seal::Passphrase(passphrase),
+        (SealKind::Passphrase, None, None) => {
+            return Err(Problem::field("passphrase", "12 to 200 characters"));
+        }
+        (SealKind::Plain | SealKind::TerminalKey, _, Some(_)) => {
+            return Err(Problem::field("passphrase", "nothing, unless `seal` is `passphrase`"));
+        }
+        (SealKind::Plain | SealKind::Passphrase, Some(_), _) => {
+            return Err(Problem::field("recipient", "nothing, unless `seal` is `terminal_key`"));
+        }
     };
     let file = api.service().settings_file(actor, number, &body.reservation_id, seal).await?;
     let disposition = HeaderValue::from_str(&format!("attachment; filename=\"{}\"", file.name))

@@ -78,7 +78,11 @@ impl Shapes {
             return;
         }
         let before = wrong.len();
-        self.check_branches(schema, value, path, depth, wrong);
+        // Beside properties, branches only say which of them go together: that comes after each of them is right.
+        let is_narrowed = schema.get("properties").is_some();
+        if !is_narrowed {
+            self.check_branches(schema, value, path, depth, wrong);
+        }
         if wrong.len() > before {
             return;
         }
@@ -103,6 +107,9 @@ impl Shapes {
             Value::Object(members) => self.check_members(schema, members, path, depth, wrong),
             _ => {}
         }
+        if is_narrowed && wrong.len() == before {
+            self.check_branches(schema, value, path, depth, wrong);
+        }
     }
 
     fn check_branches(&self, schema: &Value, value: &Value, path: &str, depth: u32, wrong: &mut Vec<Wrong>) {
@@ -125,9 +132,10 @@ impl Shapes {
         if tried.iter().any(|(_, found)| found.is_empty()) {
             return;
         }
-        // The branch whose type fits says best what is wrong; `null` beside it helps nobody.
+        // The branch whose type fits, or whose choice was made, says best what is wrong; `null` beside it helps nobody.
         let best = tried.into_iter().find(|(branch, _)| {
             self.types(branch).iter().any(|kind| *kind != "null" && is_of_type(kind, value))
+                || is_chosen(branch, value)
         });
         match best {
             Some((_, found)) => wrong.extend(found),
@@ -189,6 +197,17 @@ impl Shapes {
             }
         }
     }
+}
+
+/// Whether the value has all that the branch fixes, of properties with a few values or a single one.
+fn is_chosen(branch: &Value, value: &Value) -> bool {
+    let mut fixed = branch["properties"].as_object().into_iter().flatten().filter_map(|(name, of)| {
+        let only = of.get("const").map(std::slice::from_ref);
+        Some((name, only.or_else(|| of["enum"].as_array().map(Vec::as_slice))?))
+    });
+    value.is_object()
+        && branch.get("properties").is_some()
+        && fixed.all(|(name, of)| of.contains(&value[name]))
 }
 
 fn collect_patterns(value: &Value, patterns: &mut BTreeMap<String, Regex>) -> Result<(), regex::Error> {
@@ -272,6 +291,7 @@ fn expected(schema: &Value) -> String {
         "integer" => format!("a whole number, {}", range.trim_end()),
         "boolean" => "true or false".to_owned(),
         "object" => "an object".to_owned(),
+        "null" => "nothing: leave it out".to_owned(),
         _ => "a value as documented".to_owned(),
     }
 }
@@ -323,6 +343,34 @@ mod tests {
         check(&json!({ "name": "abc", "age": 3, "tags": ["a", "a"] }), &["tags"]);
         check(&json!({ "name": "abc", "age": 3, "owner": {} }), &["owner.id"]);
         check(&json!([]), &[""]);
+    }
+
+    #[test]
+    fn of_properties_that_go_together_the_one_that_does_not_is_named() {
+        let shapes = Shapes::of(&json!({ "components": { "schemas": { "Door": {
+            "type": "object",
+            "required": ["lock"],
+            "properties": {
+                "lock": { "type": "string", "enum": ["open", "key", "code"] },
+                "code": { "type": ["string", "null"], "maxLength": 3 },
+                "size": { "type": "integer" },
+            },
+            "oneOf": [
+                { "properties": { "lock": { "enum": ["open", "key"] }, "code": { "type": "null" } } },
+                { "properties": { "lock": { "const": "code" }, "code": { "type": "string" } }, "required": ["code"] },
+            ],
+        } } } }))
+        .unwrap();
+        let check = |value: Value| shapes.check("Door", &value);
+        assert_eq!(check(json!({ "lock": "code", "code": "1" })), []);
+        assert_eq!(check(json!({ "lock": "open" })), []);
+        assert_eq!(check(json!({ "lock": "code" })), [("code".into(), "a text (it is missing)".into())]);
+        let too_much = ("code".into(), "nothing: leave it out".into());
+        assert_eq!(check(json!({ "lock": "key", "code": "1" })), [too_much]);
+        let unknown = ("lock".into(), r#"one of "open", "key", "code""#.into());
+        assert_eq!(check(json!({ "lock": "Open" })), [unknown]);
+        let names = |value| check(value).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names(json!({ "lock": "code", "code": "1234", "size": "x" })), ["code", "size"]);
     }
 
     #[test]

@@ -133,6 +133,10 @@ pub fn extend(member: &Member, reservation: &Reservation, extension: Extension, 
     effects
 }
 
+/// The server is looked at once a second: what lies between the confirmation or the end and the nearest look is not seen,
+/// and is not held against it. A program that was ended after seconds would be free otherwise.
+const UNSEEN_MS: u128 = 2_000;
+
 /// Decides on the money after the end: charged where the server ran normally, else waived. `None`: not over, or
 /// decided already.
 ///
@@ -157,7 +161,8 @@ pub fn settle(
         .unwrap_or_else(|| reservation.window.start())
         .max(reservation.window.start());
     let span_ms = over_at.since(from).as_millis();
-    let is_normal = u128::from(normal_ms) * 1000 >= span_ms * u128::from(rules.normal_share_min);
+    let seen_ms = u128::from(normal_ms) + UNSEEN_MS;
+    let is_normal = seen_ms * 1000 >= span_ms * u128::from(rules.normal_share_min);
     let settlement = if is_normal { Settlement::Charged } else { Settlement::Waived };
     let after = Reservation { state: State::Finished(settlement), ..next(reservation) };
     let mut effects = Effects::of(after);
