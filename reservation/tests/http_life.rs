@@ -3,7 +3,8 @@
 mod http_support;
 
 use http_support::{Client, Database, Reply, Server, Wishes, draft};
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 async fn whole_life(database: Database) {
     let Some(server) = Server::start_as(Wishes { database, ..Wishes::default() }).await else { return };
@@ -32,13 +33,47 @@ async fn whole_life(database: Database) {
     let settings = taro.post(&format!("{place}/settings"), &json!({ "reservation_id": id })).await;
     assert_eq!(settings.status, 200, "{settings:?}");
     assert_eq!(settings.body["reservation"]["id"], id.as_str());
-    let sealed = json!({ "reservation_id": id, "seal": "passphrase", "passphrase": "correct horse battery" });
-    let sealed = taro.post(&format!("{place}/settings"), &sealed).await;
-    assert!(sealed.text.starts_with("-----BEGIN AGE ENCRYPTED FILE-----"), "{sealed:?}");
+    check_seals(&taro, &place, &id).await;
 
     on_air_and_after(&server, &taro, number).await;
     let csv = server.operator().await.get("/operator/ledger.csv").await;
     assert!(csv.text.contains(&number.to_string()) && csv.text.contains("JPY"), "{csv:?}");
+}
+
+/// Whatever is given to protect the settings file protects it, or is refused.
+async fn check_seals(taro: &Client, place: &str, id: &str) {
+    const PASSPHRASE: &str = "correct horse battery";
+    const KEY: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+    let ask = async |more: Value| {
+        let mut wish = json!({ "reservation_id": id });
+        wish.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        taro.post(&format!("{place}/settings"), &wish).await
+    };
+    for sealed in [
+        json!({ "seal": "passphrase", "passphrase": PASSPHRASE }),
+        json!({ "passphrase": PASSPHRASE }),
+        json!({ "seal": "terminal_key", "recipient": KEY }),
+        json!({ "recipient": KEY }),
+    ] {
+        let reply = ask(sealed).await;
+        assert!(reply.text.starts_with("-----BEGIN AGE ENCRYPTED FILE-----"), "{reply:?}");
+    }
+    for (wish, field) in [
+        (json!({ "seal": "plain", "passphrase": PASSPHRASE }), "passphrase"),
+        (json!({ "seal": "terminal_key", "passphrase": PASSPHRASE }), "passphrase"),
+        (json!({ "recipient": KEY, "passphrase": PASSPHRASE }), "recipient"),
+        (json!({ "seal": "plain", "recipient": KEY }), "recipient"),
+        (json!({ "seal": "passphrase" }), "passphrase"),
+        (json!({ "seal": "wax" }), "seal"),
+        (json!({ "seal": "terminal_key" }), "recipient"),
+    ] {
+        let reply = ask(wish.clone()).await;
+        assert_eq!((reply.status, reply.fields()), (422, vec![field]), "{wish} {reply:?}");
+    }
+    assert_eq!(taro.put("/me/terminal-key", &json!({ "recipient": KEY })).await.status, 200);
+    let sealed = ask(json!({})).await;
+    assert!(sealed.text.starts_with("-----BEGIN AGE ENCRYPTED FILE-----"), "{sealed:?}");
+    assert_eq!(ask(json!({ "seal": "plain" })).await.body["version"], 1);
 }
 
 /// From the window's start to the money.
@@ -101,6 +136,44 @@ async fn a_taken_slot_is_named_and_a_free_one_is_had() {
     let cancelled = taro.post(&format!("/reservations/{number}/cancel"), &json!({})).await;
     assert_eq!(cancelled.body["state"], "cancelled_member", "{cancelled:?}");
     assert_eq!(hanako.post("/reservations", &second).await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_name_the_step_that_comes_next() {
+    let server = Server::start().await;
+    server.sell(1).await;
+    let taro = server.premium("taro").await;
+    let mut wish = draft(1, "2026-11-19T10:00:00Z", "2026-11-19T10:30:00Z");
+    wish["program"]["open_level"] = "password".into();
+    wish["program"]["password"] = Value::Null;
+    assert_eq!(taro.post("/reservations", &wish).await.fields(), ["program.password"]);
+    wish["program"]["open_level"] = "Password".into();
+    assert_eq!(taro.post("/reservations", &wish).await.fields(), ["program.open_level"]);
+    wish["program"]["open_level"] = "public".into();
+    let booked = taro.post("/reservations", &wish).await;
+    let place = format!("/reservations/{}", booked.body["number"]);
+    let next = async |step: &str, body: Value| {
+        let reply = taro.post(&format!("{place}/{step}"), &body).await;
+        assert_eq!(reply.code(), "wrong-state", "{reply:?}");
+        reply.body["next"].as_str().unwrap().to_owned()
+    };
+    let id = json!({ "reservation_id": "0".repeat(26) });
+    assert!(next("reconfirm", id.clone()).await.contains("accept-terms"));
+    assert_eq!(taro.post(&format!("{place}/accept-terms"), &json!({})).await.status, 200);
+    let status = next("end", json!({})).await;
+    assert!(status.contains("/reconfirm") && status.contains("mail"), "{status}");
+    assert_eq!(taro.post(&format!("{place}/cancel"), &json!({})).await.status, 200);
+    assert!(next("reconfirm", id).await.contains("book again"));
+    let token = taro.token(&["read", "book", "broadcast"]).await;
+    let refused = token.put("/me/terminal-key", &json!({ "recipient": "age1" })).await;
+    assert_eq!(refused.code(), "scope", "{refused:?}");
+    assert!(refused.body["next"].as_str().unwrap().contains("POST /api/v1/session"), "{refused:?}");
+
+    let mut browser = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    browser.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    browser.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 307") && answer.contains("location: /api/v1/docs\r\n"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

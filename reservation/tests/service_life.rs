@@ -289,6 +289,27 @@ async fn ending_early_is_charged_in_full_and_cuts_at_once() {
     assert_eq!(world.payments.sum(PaymentKind::Capture), 4000);
 }
 
+/// The server is looked at on whole seconds; what lies before and after the looks is nobody's fault.
+#[tokio::test]
+async fn a_program_that_is_ended_after_seconds_is_charged_but_not_where_the_server_was_away() {
+    for (seen, end, settlement) in
+        [(2, "2026-12-02T00:00:03.9Z", Settlement::Charged), (0, "2026-12-02T00:00:09Z", Settlement::Waived)]
+    {
+        let world = World::new().await;
+        let confirmed = world.confirmed("2026-12-02T00:00:00Z", 2).await;
+        let actor = world.actor(1).await;
+        world.clock.set(wall("2026-12-02T00:00:00.4Z"));
+        world.turn().await;
+        world.broadcast(confirmed.number, world.clock.now().saturating_add(seen * SECOND), 1).await;
+        world.clock.set(wall(end));
+        world.service.end_early(&actor, confirmed.number).await.unwrap();
+        world.turn().await;
+        world.clock.pass(5 * SECOND);
+        world.turn().await;
+        assert_eq!(world.found(confirmed.number).await.state, State::Finished(settlement), "{seen} s seen");
+    }
+}
+
 #[tokio::test]
 async fn an_operator_never_spends_a_members_money() {
     let world = World::new().await;
