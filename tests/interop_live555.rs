@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use support::players::{self, Live555, Lower};
-use support::process::Process;
-use support::server::{Channel, ID, Server, channel};
+use support::server::{ID, Server, channel};
 
 const PLAYS_WITHIN: Duration = Duration::from_secs(30);
 const PASSWORD: &str = "correct-horse";
@@ -27,19 +26,6 @@ fn program() -> Option<PathBuf> {
         );
     }
     program
-}
-
-#[track_caller]
-fn on_air(channel: Channel) -> (Server, Process) {
-    let query = match channel.program.as_ref().unwrap().password {
-        Some(password) => format!("?token={password}"),
-        None => String::new(),
-    };
-    let name = channel.name;
-    let server = Server::start(&[channel]);
-    let publisher = players::ffmpeg_publisher(&server.link_url(ID, name), Lower::Tcp);
-    server.wait_on_air(name, &query);
-    (server, publisher)
 }
 
 /// Both transports beside each other; each leaves its seat behind.
@@ -60,21 +46,21 @@ fn check(program: &Path, server: &Server, url: &str, login: Option<(&str, &str)>
 #[test]
 fn live555_watches_over_udp_and_tcp() {
     let Some(program) = program() else { return };
-    let (server, _publisher) = on_air(channel("stage", 2));
+    let (server, _publisher) = players::on_air(channel("stage", 2));
     check(&program, &server, &server.watch_url("stage"), None);
 }
 
 #[test]
 fn live555_watches_with_a_password() {
     let Some(program) = program() else { return };
-    let (server, _publisher) = on_air(channel("stage", 2).password(PASSWORD));
+    let (server, _publisher) = players::on_air(channel("stage", 2).password(PASSWORD));
     check(&program, &server, &server.watch_url("stage"), Some(("anyone", PASSWORD)));
 }
 
 #[test]
 fn live555_watches_with_the_password_as_a_token_and_a_slash_at_the_end() {
     let Some(program) = program() else { return };
-    let (server, _publisher) = on_air(channel("stage", 2).password(PASSWORD));
+    let (server, _publisher) = players::on_air(channel("stage", 2).password(PASSWORD));
     check(&program, &server, &format!("{}?token={PASSWORD}", server.watch_url("stage/")), None);
 }
 
@@ -89,7 +75,7 @@ fn expect_refused(viewer: Live555, status: &str) {
 #[test]
 fn live555_is_refused_without_its_password() {
     let Some(program) = program() else { return };
-    let (server, _publisher) = on_air(channel("stage", 2).password(PASSWORD));
+    let (server, _publisher) = players::on_air(channel("stage", 2).password(PASSWORD));
     let url = server.watch_url("stage");
     for login in [None, Some(("anyone", "wrong-horse"))] {
         expect_refused(Live555::start(&program, &url, Lower::Tcp, SECONDS, login), "401");
@@ -99,7 +85,7 @@ fn live555_is_refused_without_its_password() {
 #[test]
 fn live555_is_refused_over_the_seats() {
     let Some(program) = program() else { return };
-    let (server, _publisher) = on_air(channel("stage", 1));
+    let (server, _publisher) = players::on_air(channel("stage", 1));
     let url = server.watch_url("stage");
     let first = Live555::start(&program, &url, Lower::Udp, SECONDS, None);
     server.wait_for_viewers("stage", 1);

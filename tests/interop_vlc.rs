@@ -7,26 +7,13 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use support::dialogue::{Dialogue, Reply, digest};
-use support::players::{self, Lower};
-use support::process::Process;
-use support::server::{Channel, ID, Server, channel};
+use support::players;
+use support::server::channel;
 
 const VLC: &str = "LibVLC/3.0.21 (LIVE555 Streaming Media v2024.05.30)";
 const PASSWORD: &str = "correct-horse";
 const RECEIVER_REPORT: [u8; 8] = [0x80, 201, 0, 1, 0xca, 0xfe, 0xba, 0xbe];
 const GOODBYE: [u8; 8] = [0x81, 203, 0, 1, 0xca, 0xfe, 0xba, 0xbe];
-
-#[track_caller]
-fn on_air(channel: Channel) -> (Server, Process) {
-    let query = match channel.program.as_ref().unwrap().password {
-        Some(password) => format!("?token={password}"),
-        None => String::new(),
-    };
-    let server = Server::start(&[channel]);
-    let publisher = players::ffmpeg_publisher(&server.link_url(ID, "stage"), Lower::Tcp);
-    server.wait_on_air("stage", &query);
-    (server, publisher)
-}
 
 /// What VLC knows after its DESCRIBE.
 struct Described {
@@ -142,7 +129,7 @@ fn check_start(first: (u16, u32), promised: (u16, u32)) {
 #[track_caller]
 fn check_udp(password: Option<&'static str>) {
     let stage = channel("stage", 1);
-    let (server, _publisher) = on_air(match password {
+    let (server, _publisher) = players::on_air(match password {
         Some(password) => stage.password(password),
         None => stage,
     });
@@ -214,7 +201,7 @@ fn vlc_watches_over_udp_with_a_password() {
 /// VLC after ten seconds without UDP: TEARDOWN, a new connection, and all again over TCP, on the only seat.
 #[test]
 fn vlc_gives_up_udp_and_comes_back_over_tcp() {
-    let (server, _publisher) = on_air(channel("stage", 1));
+    let (server, _publisher) = players::on_air(channel("stage", 1));
     let url = server.watch_url("stage");
     let mut first = Dialogue::connect(server.viewers);
     first.user_agent = VLC;
@@ -267,7 +254,7 @@ fn setup_tcp(client: &mut Dialogue, tracks: &[String]) -> String {
 #[track_caller]
 fn check_address(password: Option<&'static str>, stream: &str, track: &str) {
     let stage = channel("stage", 1);
-    let (server, _publisher) = on_air(match password {
+    let (server, _publisher) = players::on_air(match password {
         Some(password) => stage.password(password),
         None => stage,
     });
@@ -313,7 +300,7 @@ fn a_track_is_found_with_a_slash_at_the_end() {
 
 #[test]
 fn the_sdp_of_an_address_with_a_query_has_absolute_controls_that_keep_it() {
-    let (server, _publisher) = on_air(channel("stage", 1).password(PASSWORD));
+    let (server, _publisher) = players::on_air(channel("stage", 1).password(PASSWORD));
     let url = format!("{}?token={PASSWORD}", server.watch_url("stage"));
     let mut client = Dialogue::connect(server.viewers);
     let reply = client.request("DESCRIBE", &url, &[("Accept", "application/sdp")]).expect(200);

@@ -6,32 +6,12 @@ mod support;
 use std::time::Duration;
 
 use support::players::{self, Lower};
-use support::process::Process;
 use support::relay::Relay;
-use support::server::{Channel, ID, Server, channel};
+use support::server::channel;
 use support::wait_for;
 
 const PLAYS_WITHIN: Duration = Duration::from_secs(40);
 const PASSWORD: &str = "correct-horse";
-
-/// A server with one channel on air, pushed by ffmpeg over TCP.
-struct OnAir {
-    server: Server,
-    _publisher: Process,
-}
-
-#[track_caller]
-fn on_air(channel: Channel) -> OnAir {
-    let query = match channel.program.as_ref().unwrap().password {
-        Some(password) => format!("?token={password}"),
-        None => String::new(),
-    };
-    let name = channel.name;
-    let server = Server::start(&[channel]);
-    let publisher = players::ffmpeg_publisher(&server.link_url(ID, name), Lower::Tcp);
-    server.wait_on_air(name, &query);
-    OnAir { server, _publisher: publisher }
-}
 
 #[track_caller]
 fn check_ffmpeg(url: &str) {
@@ -51,34 +31,32 @@ fn check_gst(url: &str, properties: &[&str]) {
 
 #[test]
 fn ffmpeg_watches_over_udp_and_tcp() {
-    let on_air = on_air(channel("stage", 4));
-    check_ffmpeg(&on_air.server.watch_url("stage"));
+    let (server, _publisher) = players::on_air(channel("stage", 4));
+    check_ffmpeg(&server.watch_url("stage"));
 }
 
 #[test]
 fn ffmpeg_watches_with_a_password() {
-    let on_air = on_air(channel("stage", 4).password(PASSWORD));
-    check_ffmpeg(&on_air.server.watch_url_as("anyone", PASSWORD, "stage"));
+    let (server, _publisher) = players::on_air(channel("stage", 4).password(PASSWORD));
+    check_ffmpeg(&server.watch_url_as("anyone", PASSWORD, "stage"));
 }
 
 #[test]
 fn ffmpeg_watches_with_the_password_as_a_token() {
-    let on_air = on_air(channel("stage", 4).password(PASSWORD));
-    check_ffmpeg(&format!("{}?token={PASSWORD}", on_air.server.watch_url("stage")));
+    let (server, _publisher) = players::on_air(channel("stage", 4).password(PASSWORD));
+    check_ffmpeg(&format!("{}?token={PASSWORD}", server.watch_url("stage")));
 }
 
 #[test]
 fn ffmpeg_watches_an_address_with_a_slash_at_the_end() {
-    let on_air = on_air(channel("stage", 4));
-    check_ffmpeg(&on_air.server.watch_url("stage/"));
+    let (server, _publisher) = players::on_air(channel("stage", 4));
+    check_ffmpeg(&server.watch_url("stage/"));
 }
 
 #[test]
 fn ffmpeg_without_its_password_is_refused() {
-    let on_air = on_air(channel("stage", 4).password(PASSWORD));
-    for url in
-        [on_air.server.watch_url("stage"), on_air.server.watch_url_as("anyone", "wrong-horse", "stage")]
-    {
+    let (server, _publisher) = players::on_air(channel("stage", 4).password(PASSWORD));
+    for url in [server.watch_url("stage"), server.watch_url_as("anyone", "wrong-horse", "stage")] {
         let seen = players::ffmpeg_seen(
             players::ffmpeg_viewer(&url, Some(Lower::Tcp), Some(2), &[]),
             Duration::from_secs(20),
@@ -90,59 +68,59 @@ fn ffmpeg_without_its_password_is_refused() {
 
 #[test]
 fn ffprobe_watches_over_udp_and_tcp() {
-    let on_air = on_air(channel("stage", 4));
-    let url = on_air.server.watch_url("stage");
+    let (server, _publisher) = players::on_air(channel("stage", 4));
+    let url = server.watch_url("stage");
     players::ffprobe_seen(&url, Lower::Udp, 3).expect_frames(60);
     players::ffprobe_seen(&url, Lower::Tcp, 3).expect_frames(60);
 }
 
 #[test]
 fn ffprobe_watches_with_a_password() {
-    let on_air = on_air(channel("stage", 4).password(PASSWORD));
-    let url = on_air.server.watch_url_as("anyone", PASSWORD, "stage");
+    let (server, _publisher) = players::on_air(channel("stage", 4).password(PASSWORD));
+    let url = server.watch_url_as("anyone", PASSWORD, "stage");
     players::ffprobe_seen(&url, Lower::Tcp, 3).expect_frames(60);
     players::ffprobe_seen(&url, Lower::Udp, 3).expect_frames(60);
 }
 
 #[test]
 fn gstreamer_watches_over_udp_and_tcp() {
-    let on_air = on_air(channel("stage", 4));
-    check_gst(&on_air.server.watch_url("stage"), &[]);
+    let (server, _publisher) = players::on_air(channel("stage", 4));
+    check_gst(&server.watch_url("stage"), &[]);
 }
 
 #[test]
 fn gstreamer_watches_with_a_password() {
-    let on_air = on_air(channel("stage", 4).password(PASSWORD));
-    check_gst(&on_air.server.watch_url("stage"), &["user-id=anyone", &format!("user-pw={PASSWORD}")]);
+    let (server, _publisher) = players::on_air(channel("stage", 4).password(PASSWORD));
+    check_gst(&server.watch_url("stage"), &["user-id=anyone", &format!("user-pw={PASSWORD}")]);
 }
 
 #[test]
 fn gstreamer_watches_with_the_password_as_a_token() {
-    let on_air = on_air(channel("stage", 4).password(PASSWORD));
-    check_gst(&format!("{}?token={PASSWORD}", on_air.server.watch_url("stage")), &[]);
+    let (server, _publisher) = players::on_air(channel("stage", 4).password(PASSWORD));
+    check_gst(&format!("{}?token={PASSWORD}", server.watch_url("stage")), &[]);
 }
 
 #[test]
 fn gstreamer_with_its_default_order_of_transports_plays() {
-    let on_air = on_air(channel("stage", 4));
-    let viewer = players::gst_viewer(&on_air.server.watch_url("stage"), "tcp+udp-mcast+udp", &[]);
+    let (server, _publisher) = players::on_air(channel("stage", 4));
+    let viewer = players::gst_viewer(&server.watch_url("stage"), "tcp+udp-mcast+udp", &[]);
     players::gst_seen(viewer, 75, PLAYS_WITHIN).expect_frames(75);
 }
 
 #[test]
 fn ffmpeg_with_its_default_order_of_transports_plays() {
-    let on_air = on_air(channel("stage", 4));
-    let viewer = players::ffmpeg_viewer(&on_air.server.watch_url("stage"), None, Some(3), &[]);
+    let (server, _publisher) = players::on_air(channel("stage", 4));
+    let viewer = players::ffmpeg_viewer(&server.watch_url("stage"), None, Some(3), &[]);
     players::ffmpeg_seen(viewer, PLAYS_WITHIN).expect_frames(60);
 }
 
 #[test]
 fn a_viewer_over_the_seats_gets_453_and_disturbs_nobody() {
-    let on_air = on_air(channel("stage", 2));
-    let url = on_air.server.watch_url("stage");
+    let (server, _publisher) = players::on_air(channel("stage", 2));
+    let url = server.watch_url("stage");
     let over_udp = players::ffmpeg_viewer(&url, Some(Lower::Udp), Some(10), &[]);
     let over_tcp = players::gst_viewer(&url, "tcp", &[]);
-    on_air.server.wait_for_viewers("stage", 2);
+    server.wait_for_viewers("stage", 2);
     for lower in [Lower::Udp, Lower::Tcp] {
         let refused = players::ffmpeg_viewer(&url, Some(lower), Some(2), &[]);
         let refused = players::ffmpeg_seen(refused, Duration::from_secs(20));
@@ -154,7 +132,7 @@ fn a_viewer_over_the_seats_gets_453_and_disturbs_nobody() {
     assert!(refused.text().contains("ERROR"), "{}", refused.text());
     players::ffmpeg_seen(over_udp, PLAYS_WITHIN).expect_frames(240);
     players::gst_seen(over_tcp, 250, PLAYS_WITHIN).expect_frames(250);
-    on_air.server.wait_for_viewers("stage", 0);
+    server.wait_for_viewers("stage", 0);
     let viewer = players::ffmpeg_viewer(&url, Some(Lower::Tcp), Some(2), &[]);
     players::ffmpeg_seen(viewer, PLAYS_WITHIN).expect_frames(40);
 }
@@ -163,8 +141,8 @@ fn a_viewer_over_the_seats_gets_453_and_disturbs_nobody() {
 /// connection, without a Session. On a channel of one seat its own first session must not stand in its way.
 #[test]
 fn ffmpeg_falls_back_to_tcp_on_a_channel_of_one_seat() {
-    let on_air = on_air(channel("stage", 1));
-    let relay = Relay::start(on_air.server.viewers);
+    let (server, _publisher) = players::on_air(channel("stage", 1));
+    let relay = Relay::start(server.viewers);
     let url = format!("rtsp://{}/stage", relay.address);
     let options = ["-timeout", "2000000", "-min_port", "20000"];
     let viewer = players::ffmpeg_viewer(&url, None, Some(4), &options);
@@ -172,13 +150,13 @@ fn ffmpeg_falls_back_to_tcp_on_a_channel_of_one_seat() {
     let seen = players::seen_by_ffmpeg(&finished);
     assert!(seen.text.contains("retrying with TCP"), "ffmpeg did not fall back:\n{}", seen.text);
     seen.expect_frames(90);
-    on_air.server.wait_for_viewers("stage", 0);
+    server.wait_for_viewers("stage", 0);
 }
 
 #[test]
 fn gstreamer_falls_back_to_tcp_on_a_channel_of_one_seat() {
-    let on_air = on_air(channel("stage", 1));
-    let relay = Relay::start(on_air.server.viewers);
+    let (server, _publisher) = players::on_air(channel("stage", 1));
+    let relay = Relay::start(server.viewers);
     let url = format!("rtsp://{}/stage", relay.address);
     let viewer = players::gst_viewer(&url, "udp+tcp", &["timeout=2000000"]);
     players::gst_seen(viewer, 75, PLAYS_WITHIN).expect_frames(75);
@@ -186,12 +164,12 @@ fn gstreamer_falls_back_to_tcp_on_a_channel_of_one_seat() {
 
 #[test]
 fn the_seat_of_a_killed_viewer_is_free_at_once() {
-    let on_air = on_air(channel("stage", 1));
-    let url = on_air.server.watch_url("stage");
+    let (server, _publisher) = players::on_air(channel("stage", 1));
+    let url = server.watch_url("stage");
     let viewer = players::ffmpeg_viewer(&url, Some(Lower::Udp), None, &[]);
-    on_air.server.wait_for_viewers("stage", 1);
+    server.wait_for_viewers("stage", 1);
     drop(viewer);
-    let freed = wait_for(Duration::from_secs(3), || (on_air.server.viewers_of("stage") == 0).then_some(()));
+    let freed = wait_for(Duration::from_secs(3), || (server.viewers_of("stage") == 0).then_some(()));
     assert!(freed.is_some(), "the seat is still taken");
     let viewer = players::ffmpeg_viewer(&url, Some(Lower::Tcp), Some(2), &[]);
     players::ffmpeg_seen(viewer, PLAYS_WITHIN).expect_frames(40);

@@ -264,10 +264,10 @@ pub trait Reads: Send {
     async fn reservation(&mut self, number: ReservationNumber) -> Stored<Option<Reservation>>;
     /// Reservations by start (then number).
     async fn reservations(&mut self, filter: &ReservationFilter, page: Page) -> Stored<Listed<Reservation>>;
-    /// Taken slots that start in `[from, to)`, by channel and start; `channel`: only that one's.
+    /// A channel's taken slots that start in `[from, to)`, by start.
     async fn taken_slots(
         &mut self,
-        channel: Option<ChannelNumber>,
+        channel: ChannelNumber,
         from: WallTime,
         to: WallTime,
     ) -> Stored<Vec<TakenSlot>>;

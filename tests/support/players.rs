@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::process::{Finished, Process};
+use super::server::{Channel, Server};
 
 /// Frames a second of all test pictures; a key frame comes each second.
 pub(crate) const FRAME_RATE: u32 = 25;
@@ -62,6 +63,20 @@ pub(crate) fn ffmpeg_publisher(url: &str, lower: Lower) -> Process {
     command.args(["-maxrate", "400k", "-bufsize", "200k", "-c:a", "aac", "-b:a", "64k"]);
     command.args(["-f", "rtsp", "-rtsp_transport", lower.name(), url]);
     Process::spawn("ffmpeg publisher", &mut command)
+}
+
+/// A server with that channel, on air: [`ffmpeg_publisher`] pushes over TCP.
+#[track_caller]
+pub(crate) fn on_air(channel: Channel) -> (Server, Process) {
+    let query = match channel.program.as_ref().unwrap().password {
+        Some(password) => format!("?token={password}"),
+        None => String::new(),
+    };
+    let (name, id) = (channel.name, channel.program.as_ref().unwrap().reservation_id);
+    let server = Server::start(&[channel]);
+    let publisher = ffmpeg_publisher(&server.link_url(id, name), Lower::Tcp);
+    server.wait_on_air(name, &query);
+    (server, publisher)
 }
 
 /// GStreamer's rtspclientsink pushes the same kind of picture and tone.

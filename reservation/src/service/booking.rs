@@ -128,7 +128,7 @@ impl Service {
         now: WallTime,
     ) -> Answer<()> {
         let mut holders: Vec<_> = tx
-            .taken_slots(Some(channel), window.start(), window.end())
+            .taken_slots(channel, window.start(), window.end())
             .await?
             .into_iter()
             .map(|slot| slot.reservation)
@@ -386,7 +386,7 @@ pub(super) async fn taken_in(
     channel: ChannelNumber,
     window: Window,
 ) -> Answer<Vec<WallTime>> {
-    let taken = tx.taken_slots(Some(channel), window.start(), window.end()).await?;
+    let taken = tx.taken_slots(channel, window.start(), window.end()).await?;
     Ok(taken.into_iter().map(|slot| slot.start).collect())
 }
 

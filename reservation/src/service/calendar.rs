@@ -194,7 +194,7 @@ impl Service {
         }
         reasons.extend(rules::check_times(window, rules, now).err());
         let taken: Vec<_> = reads
-            .taken_slots(Some(channel), window.start(), window.end())
+            .taken_slots(channel, window.start(), window.end())
             .await?
             .into_iter()
             .map(|slot| slot.start)

@@ -200,7 +200,7 @@ impl Service {
             return Ok(ExtensionOffer::NotPossible);
         }
         let limit = end.saturating_add(rules.slot.saturating_mul(most));
-        let taken = reads.taken_slots(Some(found.channel), end, limit).await?;
+        let taken = reads.taken_slots(found.channel, end, limit).await?;
         let next = taken.iter().map(|slot| slot.start).min().unwrap_or(limit);
         let slots_max = u32::try_from(next.since(end).as_micros() / rules.slot.as_micros().max(1));
         let slots_max = slots_max.unwrap_or(0).min(most);

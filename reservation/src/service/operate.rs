@@ -144,7 +144,7 @@ impl Service {
             return Ok(());
         }
         let (from, to) = (self.rules().slot_of(self.now()), WallTime::from_micros(i64::MAX));
-        if reads.taken_slots(Some(found.number), from, to).await?.is_empty() {
+        if reads.taken_slots(found.number, from, to).await?.is_empty() {
             return Ok(());
         }
         Err(Refusal::ChannelNameInUse { name: found.name.clone() }.into())

@@ -121,9 +121,14 @@ pub(crate) async fn taken_slots_refuse_the_whole_write(world: Arc<World>) {
     assert_eq!(conflict(world.write(&effects).await), taken);
     assert_eq!(world.reservation(2).await, None);
     let mut reads = world.store.read().await.unwrap();
-    let slots = reads.taken_slots(None, slot(0), slot(9999)).await.unwrap();
+    let slots = reads.taken_slots(ChannelNumber(1), slot(0), slot(9999)).await.unwrap();
     let held = |n| TakenSlot { channel: ChannelNumber(1), start: slot(n), reservation: ReservationNumber(1) };
     assert_eq!(slots, [held(1002), held(1003)]);
+    assert_eq!(
+        reads.taken_starts(None, slot(0), slot(9999)).await.unwrap().len(),
+        2,
+        "nor on another channel"
+    );
     assert_eq!(reads.outbox_depth().await.unwrap().mails, 0);
     drop(reads);
     let elsewhere = Reservation { channel: ChannelNumber(2), ..reservation(2, 1000, 6) };
@@ -146,10 +151,10 @@ pub(crate) async fn freed_slots_can_be_taken_again(world: Arc<World>) {
     );
     world.write(&booking(reservation(2, 1001, 3))).await.unwrap();
     let mut reads = world.store.read().await.unwrap();
-    let slots = reads.taken_slots(Some(ChannelNumber(1)), slot(1001), slot(1003)).await.unwrap();
+    let slots = reads.taken_slots(ChannelNumber(1), slot(1001), slot(1003)).await.unwrap();
     let starts: Vec<WallTime> = slots.iter().map(|slot| slot.start).collect();
     assert_eq!(starts, [slot(1001), slot(1002)]);
-    assert_eq!(reads.taken_slots(Some(ChannelNumber(2)), slot(0), slot(9999)).await.unwrap(), []);
+    assert_eq!(reads.taken_slots(ChannelNumber(2), slot(0), slot(9999)).await.unwrap(), []);
     for channel in [None, Some(ChannelNumber(1))] {
         let mut starts = reads.taken_starts(channel, slot(1001), slot(1003)).await.unwrap();
         starts.sort_unstable();

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, future::poll_fn, pin::pin, sync::Arc, task::Poll};
 
+use slotcast_core::words::ChannelNumber;
 use slotcast_reservation::{
     domain::{
         reservation::{Reservation, State},
@@ -45,9 +46,11 @@ pub(crate) async fn sixty_four_bookers_share_no_slot(world: Arc<World>) {
         }
     }
     let mut reads = world.store.read().await.unwrap();
-    let slots = reads.taken_slots(None, slot(0), slot(9999)).await.unwrap();
+    let slots = reads.taken_slots(ChannelNumber(1), slot(0), slot(9999)).await.unwrap();
     let found: BTreeMap<_, _> = slots.iter().map(|slot| (slot.start, slot.reservation)).collect();
     assert_eq!(found, expected);
+    let everywhere = reads.taken_starts(None, slot(0), slot(9999)).await.unwrap();
+    assert_eq!(everywhere.len(), expected.len());
     assert!(!expected.is_empty());
 }
 
@@ -93,7 +96,7 @@ pub(crate) async fn a_dropped_transaction_leaves_nothing(world: Arc<World>) {
         .unwrap();
         let mut reads = world.store.read().await.unwrap();
         assert_eq!(reads.reservation(ReservationNumber(1)).await.unwrap(), None);
-        assert_eq!(reads.taken_slots(None, slot(0), slot(9999)).await.unwrap(), []);
+        assert_eq!(reads.taken_starts(None, slot(0), slot(9999)).await.unwrap(), []);
         assert_eq!(reads.outbox_depth().await.unwrap().mails, 0);
     }
     world.write(&booking(reservation(1, 1000, 3))).await.unwrap();
@@ -153,7 +156,7 @@ pub(crate) async fn a_cancelled_booking_is_whole_or_nothing(world: Arc<World>) {
     }
     assert!(whole > 0 && nothing > 0, "{whole} whole, {nothing} nothing");
     let mut reads = world.store.read().await.unwrap();
-    let slots = reads.taken_slots(None, slot(0), slot(5000)).await.unwrap();
+    let slots = reads.taken_starts(None, slot(0), slot(5000)).await.unwrap();
     let mails = reads.outbox_depth().await.unwrap().mails as usize;
     let stored = reads.scheduled(slot(0)).await.unwrap().len();
     assert_eq!((slots.len(), mails), (3 * stored, stored), "each has all its slots and its mail");
@@ -165,7 +168,7 @@ pub(crate) async fn a_reader_sees_one_moment(world: Arc<World>) {
     assert_eq!(reads.reservation(ReservationNumber(1)).await.unwrap(), None);
     world.write(&booking(reservation(1, 1000, 1))).await.unwrap();
     assert_eq!(reads.reservation(ReservationNumber(1)).await.unwrap(), None);
-    assert_eq!(reads.taken_slots(None, slot(0), slot(9999)).await.unwrap(), []);
+    assert_eq!(reads.taken_starts(None, slot(0), slot(9999)).await.unwrap(), []);
     drop(reads);
     assert!(world.reservation(1).await.is_some());
 }

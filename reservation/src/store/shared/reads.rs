@@ -35,8 +35,6 @@ const RESERVATION: &str =
     concat!("SELECT number, ", reservation_columns!(), " FROM reservations WHERE number = $1");
 const RESERVATIONS: &str = concat!("SELECT number, ", reservation_columns!(), " FROM reservations");
 const TAKEN_SLOTS: &str = "SELECT channel, start, reservation FROM slots
-    WHERE start >= $1 AND start < $2 ORDER BY channel, start";
-const TAKEN_SLOTS_ON: &str = "SELECT channel, start, reservation FROM slots
     WHERE start >= $1 AND start < $2 AND channel = $3 ORDER BY start";
 /// A row for each channel: a row for each slot costs ten times as much to hand over. `IN` leads SQLite along the key.
 const TAKEN_STARTS: &str = "SELECT channel, string_agg(CAST(start AS TEXT), ',') AS starts FROM slots
@@ -244,15 +242,12 @@ impl Reads for Work {
 
     async fn taken_slots(
         &mut self,
-        channel: Option<ChannelNumber>,
+        channel: ChannelNumber,
         from: WallTime,
         to: WallTime,
     ) -> Stored<Vec<TakenSlot>> {
         let (from, to) = (from.as_micros(), to.as_micros());
-        let query = match channel {
-            Some(channel) => sqlx::query(TAKEN_SLOTS_ON).bind(from).bind(to).bind(i64::from(channel.0)),
-            None => sqlx::query(TAKEN_SLOTS).bind(from).bind(to),
-        };
+        let query = sqlx::query(TAKEN_SLOTS).bind(from).bind(to).bind(i64::from(channel.0));
         self.rows(query).await?.iter().map(rows::taken_slot).collect()
     }
 
