@@ -16,7 +16,7 @@ use crate::{
     admin::{self, AdminArgs},
     config::{COMMENTED_DEFAULT, Checked, Config, Environment, Problems},
     demo::{self, DemoArgs},
-    load, logging, run,
+    logging, run,
 };
 
 /// Failed while running.
@@ -84,7 +84,7 @@ All else an operator does over the API: see docs/operating.md.")]
     Admin(AdminArgs),
     /// Measure this machine, and servers on it
     #[command(subcommand)]
-    Load(load::Command),
+    Load(slotcast_load::Command),
 }
 
 /// Runs what the command line says.
@@ -98,7 +98,7 @@ pub fn run() -> ExitCode {
             Ok(code) => code,
             Err(error) => failed(&error),
         },
-        Command::Load(command) => load::run(&command),
+        Command::Load(command) => slotcast_load::run(&command),
     }
 }
 

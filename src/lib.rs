@@ -4,14 +4,11 @@
 
 mod admin;
 pub mod cli;
-pub mod clock;
 pub mod config;
 pub mod demo;
 mod http;
-pub mod load;
 pub mod logging;
 mod metrics;
 mod reservations;
 mod run;
 pub mod serve;
-pub mod tools;

@@ -27,7 +27,8 @@ use slotcast_fanout::{FanoutStats, Protocol, SendErrorKind, WorkerStats};
 use slotcast_ingest::{IngestStats, LinkState, Traffic};
 use slotcast_reservation::service::Service;
 
-use crate::{clock::Step, logging};
+use crate::logging;
+use slotcast_net::clock::Step;
 
 /// What the binary itself counts.
 #[derive(Debug, Default)]

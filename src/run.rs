@@ -5,17 +5,17 @@
 
 use std::{io, path::Path, time::Duration};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use slotcast_net::process::raise_open_files;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, sleep_until},
 };
 
 use crate::{
-    clock,
     config::{Config, Environment, Problems},
     serve::Server,
 };
+use slotcast_net::clock;
 
 /// How often a draining server looks whether everybody has gone.
 const IDLE_LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -27,7 +27,7 @@ const IDLE_LOOKS: u32 = 3;
 ///
 /// Errors: the server could not start.
 pub(crate) fn run(config: Config, file: &Path) -> io::Result<()> {
-    let files = raise_open_files();
+    let files = raise_open_files(None);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // Before the start, so that no signal finds nobody.
@@ -157,14 +157,4 @@ fn log_start(server: &Server, files: Option<u64>) {
         programs = server.programs().programs().len(),
         "slotcast runs"
     );
-}
-
-/// Raises the limit of open files as far as this process may. Returns the limit; `None`: none.
-fn raise_open_files() -> Option<u64> {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        Err(_) => limit.current,
-    }
 }

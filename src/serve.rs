@@ -24,12 +24,12 @@ use tokio::{
 };
 
 use crate::{
-    clock::{Step, StepWatch, WATCH_EVERY},
     config::{Config, GsoPolicy, Workers},
     http::{self, Pages},
     metrics::{Counts, Metrics, Sources},
     reservations::{Media, Reservations},
 };
+use slotcast_net::clock::{Step, StepWatch, WATCH_EVERY};
 
 /// How long the viewers' side may take to say goodbye to everybody.
 const VIEWERS_GOODBYE_MAX: Duration = Duration::from_secs(2);
@@ -380,7 +380,7 @@ fn open_reservations(
 /// whatever else has the core.
 fn with_short_turns<T>(start: impl FnOnce() -> T) -> T {
     let set = |turn| {
-        if let Err(error) = slotcast_fanout::sys::set_turn(turn) {
+        if let Err(error) = slotcast_net::sys::set_turn(turn) {
             tracing::debug!(%error, "the turns of the media threads have their usual length");
         }
     };

@@ -28,7 +28,7 @@ use bookings::{
     stripe::FakeStripe,
 };
 use serde_json::{Value, json};
-use slotcast::clock;
+use slotcast_net::clock;
 use slotcast_reservation::store::postgres::alone::Alone;
 
 const CLIENTS: usize = 8;

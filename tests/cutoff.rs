@@ -9,18 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use slotcast::{
-    clock,
-    config::Config,
-    serve::Server,
-    tools::{
-        clip::Clip,
-        publish::{PublishConfig, publish},
-        watch::{Outcome, Watch, WatchConfig},
-    },
-};
+use slotcast::{config::Config, serve::Server};
 use slotcast_core::time::WallTime;
+use slotcast_media::clip::Clip;
+use slotcast_net::clock;
 use slotcast_rtsp::client::TransportPolicy;
+use slotcast_tools::{
+    publish::{PublishConfig, publish},
+    watch::{Outcome, Watch, WatchConfig},
+};
 
 const ID: &str = "a-reservation-id-of-this-test";
 const VIEWERS: usize = 200;

@@ -11,17 +11,12 @@ use std::{
 };
 
 use serde_json::Value;
-use slotcast::{
-    clock,
-    config::Config,
-    serve::Server,
-    tools::{
-        clip::Clip,
-        publish::{PublishConfig, publish},
-    },
-};
+use slotcast::{config::Config, serve::Server};
 use slotcast_core::time::WallTime;
+use slotcast_media::clip::Clip;
+use slotcast_net::clock;
 use slotcast_rtsp::client::TransportPolicy;
+use slotcast_tools::publish::{PublishConfig, publish};
 
 const ID: &str = "a-reservation-id-of-this-test";
 const SEATS: usize = 8;

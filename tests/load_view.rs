@@ -9,18 +9,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use slotcast::{
-    clock,
-    config::Config,
-    load::{
-        push::{Content, PushConfig, PushReport, push},
-        shape::Shape,
-        view::{ViewConfig, ViewReport, measure},
-    },
-    serve::Server,
-    tools::target::{ReachPolicy, Target},
+use slotcast::{config::Config, serve::Server};
+use slotcast_load::{
+    push::{Content, PushConfig, PushReport, push},
+    view::{ViewConfig, ViewReport, measure},
 };
+use slotcast_net::clock;
 use slotcast_rtsp::client::TransportPolicy;
+use slotcast_tools::{
+    shape::Shape,
+    target::{ReachPolicy, Target},
+};
 
 const ID: &str = "a-reservation-id-of-this-test";
 const PASSWORD: &str = "a-password-of-this-test";

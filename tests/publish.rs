@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use slotcast::tools::clip::Clip;
-use slotcast::tools::publish::{
+use slotcast_media::clip::Clip;
+use slotcast_rtsp::client::TransportPolicy;
+use slotcast_tools::publish::{
     PublishConfig, PublishError, PublishProgress, PublishReport, publish, publish_with_progress,
 };
-use slotcast_rtsp::client::TransportPolicy;
 use support::players::{self, Lower};
 use support::server::{Channel, ID, Server, channel};
 use support::wait_for;

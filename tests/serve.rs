@@ -10,11 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use slotcast::{clock, config::Config, serve::Server};
+use slotcast::{config::Config, serve::Server};
 use slotcast_core::{
     time::{Clock, Now, WallTime},
     words::ProgramId,
 };
+use slotcast_net::clock;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -26,7 +26,7 @@ use slotcast_core::{
     runs::SEGMENTS_MAX,
     words::ProgramId,
 };
-use slotcast_fanout::sys::{Destination, send_datagrams};
+use slotcast_net::sys::{Destination, send_datagrams};
 use slotcast_rtsp::{
     message::{Decoder, Item, Request, Response},
     status::Status,

@@ -15,6 +15,7 @@ use slotcast_admission::{
     viewer::{self, Seated, ViewerRequest},
 };
 use slotcast_core::{media::TRACKS_MAX, rtcp, time::Now};
+use slotcast_net::sys::Destination;
 use slotcast_rtsp::{
     auth::Credentials,
     headers::transport::LowerTransport,
@@ -30,7 +31,6 @@ use crate::{
     on_air::interleaved,
     shape::Shape,
     stats::Protocol,
-    sys::Destination,
     tcp::Written,
     udp::{PortIndex, ViewerPorts, port_index},
     worker::Worker,

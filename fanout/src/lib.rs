@@ -17,7 +17,6 @@ mod on_air;
 mod roll;
 mod shape;
 mod stats;
-pub mod sys;
 mod tcp;
 #[cfg(test)]
 mod test_media;

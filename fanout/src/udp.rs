@@ -25,8 +25,8 @@ use crate::{
     config::SegmentationPolicy,
     limits,
     stats::{SendErrorKind, WorkerStats},
-    sys::{self, Destination},
 };
+use slotcast_net::sys::{self, Destination};
 
 /// A send that fails for reasons of an earlier one is tried so often.
 const SEND_TRIES_MAX: u32 = 3;

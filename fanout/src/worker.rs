@@ -23,6 +23,7 @@ use slotcast_core::{
     time::{Clock, Now},
     words::ProgramId,
 };
+use slotcast_net::sys::{self, Undelivered};
 use slotcast_rtsp::server::{Answer, Ask, ServerConfig, SessionEnd};
 
 use crate::{
@@ -31,7 +32,6 @@ use crate::{
     mailbox::{Mailbox, Message},
     on_air::OnAir,
     stats::{FanoutStats, Protocol, WorkerStats},
-    sys::Undelivered,
     udp::{Served, UdpPorts, canonical},
 };
 
@@ -359,7 +359,7 @@ impl Worker {
             socket2::TcpKeepalive::new().with_time(limits::PROBE_AFTER).with_interval(limits::PROBE_EVERY);
         let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive);
         let _ = socket2::SockRef::from(&stream).set_send_buffer_size(limits::SEND_BUFFER_BYTES);
-        let _ = crate::sys::set_unsent_limit(std::os::fd::AsFd::as_fd(&stream), limits::UNSENT_BYTES_MAX);
+        let _ = sys::set_unsent_limit(std::os::fd::AsFd::as_fd(&stream), limits::UNSENT_BYTES_MAX);
         let entry = self.connections.vacant_entry();
         let token = Token(FIRST_CONNECTION + entry.key());
         let both = Interest::READABLE | Interest::WRITABLE;
@@ -435,7 +435,9 @@ impl Worker {
         for _ in 0..limits::DATAGRAMS_PER_TURN_MAX {
             let Some(ports) = &self.udp else { return };
             let socket = if rtcp { &ports.rtcp } else { &ports.rtp };
-            let Some(Undelivered { to, errno }) = crate::sys::pop_undelivered(socket.as_fd()) else { return };
+            let Some(Undelivered { to, errno }) = sys::pop_undelivered(socket.as_fd()) else {
+                return;
+            };
             // A smaller path MTU and the like do not say that nobody is there.
             if !matches!(errno, libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH) {
                 continue;

@@ -24,17 +24,15 @@ use slotcast_core::time::{Clock, Now, WallTime};
 use slotcast_fanout::Protocol;
 use slotcast_rtsp::client::TransportPolicy;
 
-use crate::{
-    clock,
-    demo::{
-        stage::Stage,
-        verdict::{Seen, Verdict},
-    },
-    tools::{
-        clip::Clip,
-        publish::{PublishConfig, PublishError, PublishReport, publish},
-        watch::{VIEWERS_MAX, Watch, WatchConfig},
-    },
+use crate::demo::{
+    stage::Stage,
+    verdict::{Seen, Verdict},
+};
+use slotcast_media::clip::Clip;
+use slotcast_net::clock;
+use slotcast_tools::{
+    publish::{PublishConfig, PublishError, PublishReport, publish},
+    watch::{VIEWERS_MAX, Watch, WatchConfig},
 };
 
 /// How long the broadcaster may take until its media flows.

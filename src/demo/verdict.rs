@@ -8,7 +8,7 @@ use std::{
 use slotcast_fanout::CutoffStats;
 
 use super::sale::Settled;
-use crate::tools::watch::{Outcome, ViewerReport};
+use slotcast_tools::watch::{Outcome, ViewerReport};
 
 /// After the end, media may still be read for so long from the queues of the kernel between.
 const READ_AFTER_END_MAX: Duration = Duration::from_millis(100);

@@ -36,10 +36,10 @@ use slotcast_reservation::{
 use tokio::sync::watch;
 
 use crate::{
-    clock,
     config::{self, Config},
     serve::Addresses,
 };
+use slotcast_net::clock;
 
 /// Of the data directory.
 pub(crate) const DATABASE_FILE: &str = "slotcast.db";

@@ -1,0 +1,479 @@
+//! What all measurements share: the counts, the server, the paced runs, the rows so far.
+//!
+//! Owns: paced runs (`load limit`, raw loop and server in turns), each done once and kept for all rows made of it.
+
+use std::{
+    io::{self, Write},
+    time::{Duration, Instant},
+};
+
+use serde::Deserialize;
+
+use super::{
+    progress::Progress,
+    report::{Point, QUANTILES, Quantiles, Row, spread},
+    stage::{LONG, Setup, Stage},
+    tool::Tools,
+};
+use crate::{limit::Spread, paced::Transport};
+
+/// Seats of each channel of our own server.
+const SEATS: u32 = 12_000;
+/// Seconds of a paced round besides its turns: two warm-ups, what is on its way.
+const AROUND_TURNS: f64 = 6.0;
+/// Seconds that each viewer takes to connect to the raw loop and to the server.
+const CONNECT: f64 = 0.001;
+/// The tools' receiving thread is busier than this share of its core: it may be what limits.
+const BUSY: f64 = 0.85;
+/// Below this the server is cheaper than the raw loop by more than noise ...
+const BEATEN: f64 = 0.97;
+/// ... where at least so many watch.
+const MANY: u32 = 100;
+/// How long a stream may take to come on air.
+const ON_AIR_MAX: Duration = Duration::from_secs(10);
+/// ... on a server that we cannot ask.
+const ON_AIR_GUESS: Duration = Duration::from_secs(2);
+
+/// How many of what.
+#[derive(Clone, Debug)]
+pub(super) struct Counts {
+    pub(super) ratio: [u32; 2],
+    pub(super) latency: u32,
+    pub(super) scale: &'static [u32],
+    /// Channels, viewers of each.
+    pub(super) channels: (u32, u32),
+    pub(super) audio: u32,
+    /// Viewers there already, joins a second.
+    pub(super) join: (u32, u32),
+    /// Where the search begins and ends.
+    pub(super) most: (u32, u32),
+    pub(super) memory: [u32; 2],
+    pub(super) stalled: [u32; 2],
+    pub(super) cutoff: u32,
+    /// Clients, seats.
+    pub(super) plays: (u32, u32),
+    pub(super) enters: u64,
+}
+
+impl Counts {
+    pub(super) const FULL: Self = Self {
+        ratio: [200, 500],
+        latency: 500,
+        scale: &[10, 50, 200, 500, 1000, 2000],
+        channels: (100, 4),
+        audio: 200,
+        join: (500, 100),
+        most: (1000, 10_000),
+        memory: [200, 1000],
+        stalled: [50, 250],
+        cutoff: 1000,
+        plays: (2000, 50),
+        enters: 10_000_000,
+    };
+    pub(super) const QUICK: Self = Self {
+        ratio: [2, 5],
+        latency: 5,
+        scale: &[2, 5],
+        channels: (3, 2),
+        audio: 2,
+        join: (5, 20),
+        most: (4, 8),
+        memory: [5, 25],
+        stalled: [3, 13],
+        cutoff: 10,
+        plays: (40, 8),
+        enters: 200_000,
+    };
+}
+
+/// One paced run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    pub(super) transport: Transport,
+    pub(super) channels: u32,
+    /// Of each channel.
+    pub(super) viewers: u32,
+    /// Packets a second.
+    pub(super) audio: u32,
+    /// Of the video, in kbit/s.
+    pub(super) kilobits: u64,
+}
+
+/// What streams usually have, in kbit/s.
+const KILOBITS: u64 = 2_000;
+
+impl Key {
+    pub(super) const fn one(transport: Transport, viewers: u32) -> Self {
+        Self { transport, channels: 1, viewers, audio: 0, kilobits: KILOBITS }
+    }
+
+    fn what(self) -> String {
+        let channels =
+            if self.channels > 1 { format!("{} channels, ", self.channels) } else { String::new() };
+        let audio = if self.audio > 0 { ", with sound" } else { "" };
+        let rate =
+            if self.kilobits == KILOBITS { String::new() } else { format!(" of {} kbit/s", self.kilobits) };
+        let viewers =
+            if self.viewers == 1 { "1 viewer".to_owned() } else { format!("{} viewers", self.viewers) };
+        format!("{}, {channels}{viewers}{rate}{audio}: raw loop and server", upper(self.transport))
+    }
+}
+
+pub(super) const BOTH: [Transport; 2] = [Transport::Udp, Transport::Tcp];
+
+/// `udp` or `tcp`.
+pub(super) const fn lower(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Udp => "udp",
+        Transport::Tcp => "tcp",
+    }
+}
+
+/// `UDP` or `TCP`.
+pub(super) const fn upper(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Udp => "UDP",
+        Transport::Tcp => "TCP",
+    }
+}
+
+/// A line of `load limit`'s report, as far as it matters here.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Turn {
+    pub(super) what: String,
+    pub(super) packets: u64,
+    pub(super) lost: u64,
+    pub(super) packets_per_second: f64,
+    pub(super) cpu_us_per_packet: f64,
+    pub(super) process_cpu_us_per_packet: f64,
+    pub(super) core_share: f64,
+    pub(super) receiver_share: f64,
+    pub(super) calls_per_frame: Option<f64>,
+    pub(super) latency: Latency,
+}
+
+/// In milliseconds.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Latency {
+    pub(super) p50: f64,
+    pub(super) p90: f64,
+    pub(super) p99: f64,
+    pub(super) p999: f64,
+    pub(super) max: f64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct LimitReport {
+    rows: Vec<Turn>,
+    comparisons: Vec<Comparison>,
+}
+
+/// Server over raw loop, of the rounds of one run.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Comparison {
+    pub(super) workers: Spread,
+    pub(super) process: Spread,
+    pub(super) latency_p50: Spread,
+    pub(super) latency_p99: Spread,
+}
+
+/// What came of a paced run.
+#[derive(Clone, Debug)]
+pub(super) struct Paced {
+    pub(super) key: Key,
+    pub(super) over_raw: Comparison,
+    pub(super) raw: Vec<Turn>,
+    pub(super) served: Vec<Turn>,
+    /// Send calls of our own server for each frame of each viewer.
+    pub(super) calls_per_frame: Option<f64>,
+}
+
+/// Of all rounds.
+pub(super) fn rounds(turns: &[Turn], of: impl Fn(&Turn) -> f64) -> Option<Spread> {
+    spread(turns.iter().map(of))
+}
+
+/// The median of all rounds; not a number without any.
+pub(super) fn median(turns: &[Turn], of: impl Fn(&Turn) -> f64) -> f64 {
+    rounds(turns, of).map_or(f64::NAN, |spread| spread.median)
+}
+
+impl Paced {
+    fn new(key: Key, report: &LimitReport) -> Self {
+        let of = |side| report.rows.iter().filter(|row| row.what.ends_with(side)).cloned().collect();
+        let (raw, served) = (of("paced"), of("server"));
+        let over_raw = report.comparisons.first().copied().unwrap_or_default();
+        Self { key, over_raw, raw, served, calls_per_frame: None }
+    }
+
+    /// What makes its figures less certain.
+    fn notes(&self, cpu: Option<Spread>) -> Vec<String> {
+        let mut notes = Vec::new();
+        let lost = |turns: &[Turn]| turns.iter().map(|turn| turn.lost).sum::<u64>();
+        if lost(&self.raw) + lost(&self.served) > 0 {
+            let (raw, served) = (lost(&self.raw), lost(&self.served));
+            notes.push(format!("packets were lost: {raw} of the raw loop, {served} of the server"));
+        }
+        if median(&self.served, |turn| turn.receiver_share) > BUSY {
+            notes.push("the receiving thread was busy: some of the latency is the tool's".to_owned());
+        }
+        let many = self.key.channels * self.key.viewers >= MANY;
+        if many && cpu.is_some_and(|cpu| cpu.median < BEATEN && cpu.most < 1.0) {
+            notes.push("the server is cheaper than the raw loop: the raw loop is wrong".to_owned());
+        }
+        notes
+    }
+}
+
+/// The bandwidth class in which such a stream fits with its sound, its key frames not held back for long; in kbit/s.
+const fn class_for(kilobits: u64) -> u64 {
+    kilobits + kilobits / 2
+}
+
+/// The suite at work.
+pub(super) struct Bench {
+    pub(super) tools: Tools,
+    pub(super) progress: Progress,
+    pub(super) counts: Counts,
+    pub(super) rounds: u32,
+    pub(super) seconds: u64,
+    pub(super) server_core: usize,
+    pub(super) tool_core: usize,
+    /// Where another server is, and its process.
+    pub(super) other: Option<(String, String, Option<u32>)>,
+    pub(super) rows: Vec<Row>,
+    pub(super) paced: Vec<Paced>,
+}
+
+impl Bench {
+    /// Shows a row, and keeps it.
+    pub(super) fn add(&mut self, row: Row) {
+        self.progress.clear();
+        // A closed standard output is no reason to end.
+        drop(writeln!(io::stdout().lock(), "{row}"));
+        self.rows.push(row);
+    }
+
+    /// Whether the server is ours.
+    pub(super) const fn is_own(&self) -> bool {
+        self.other.is_none()
+    }
+
+    /// What our own server usually has.
+    pub(super) fn setup(&self, channels: u32) -> Setup {
+        let cores = vec![self.server_core];
+        Setup { channels, seats: SEATS, kilobits: class_for(KILOBITS), workers: 1, cores, window: LONG }
+    }
+
+    /// A server of our own, or the one that is there.
+    ///
+    /// # Errors
+    /// Ours does not start.
+    pub(super) fn stage(&self, setup: &Setup) -> io::Result<Stage> {
+        match &self.other {
+            Some((watch, publish, pid)) => Ok(Stage::other(watch.clone(), publish.clone(), *pid)),
+            None => Stage::start(&self.tools, setup),
+        }
+    }
+
+    /// Looks as a tool at work does.
+    pub(super) fn look(&self) -> impl FnMut() -> io::Result<()> + use<'_> {
+        || {
+            self.progress.show();
+            Ok(())
+        }
+    }
+
+    /// Waits, and ends early only when the user wants it.
+    ///
+    /// # Errors
+    /// The user has ended the suite.
+    pub(super) fn pause(&self, time: Duration) -> io::Result<()> {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            self.tools.go_on()?;
+            self.progress.show();
+            std::thread::sleep(
+                Duration::from_millis(20).min(until.saturating_duration_since(Instant::now())),
+            );
+        }
+        Ok(())
+    }
+
+    /// A broadcaster on the first channel, on air.
+    ///
+    /// # Errors
+    /// It was refused, or nothing of it came on.
+    pub(super) fn broadcaster(&self, stage: &Stage, seconds: u64) -> io::Result<super::tool::Tool> {
+        let url = stage.publish.replace("{n}", "1");
+        let arguments = [url, "--seconds".to_owned(), seconds.to_string()];
+        let mut push = self.tools.start("push", &arguments, Duration::from_secs(seconds + 30))?;
+        let until = Instant::now() + if self.is_own() { ON_AIR_MAX } else { ON_AIR_GUESS };
+        loop {
+            if let Some(why) = push.has_failed() {
+                return Err(io::Error::other(why));
+            }
+            match self.is_own() {
+                true if stage.metric("slotcast_chunks_published_total")? > 0.0 => return Ok(push),
+                true if Instant::now() > until => {
+                    return Err(io::Error::other("the stream did not come on air"));
+                }
+                false if Instant::now() > until => return Ok(push),
+                _ => self.pause(Duration::from_millis(50))?,
+            }
+        }
+    }
+
+    /// Seconds of a paced run, about.
+    pub(super) fn paced_seconds(&self, key: Key) -> f64 {
+        self.limit_seconds(key, self.rounds, self.seconds)
+    }
+
+    fn limit_seconds(&self, key: Key, rounds: u32, seconds: u64) -> f64 {
+        let viewers = f64::from(key.channels) * f64::from(key.viewers);
+        f64::from(rounds) * (2.0 * seconds as f64 + AROUND_TURNS + viewers * CONNECT) + 0.5
+    }
+
+    /// Runs `load limit`; without `stage` the raw loop alone.
+    ///
+    /// # Errors
+    /// Those of the tool.
+    pub(super) fn limit(
+        &self,
+        key: Key,
+        (rounds, seconds): (u32, u64),
+        stage: Option<&Stage>,
+    ) -> io::Result<Paced> {
+        let mut arguments: Vec<String> = ["--only", "paced"].map(str::to_owned).to_vec();
+        let mut say = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
+        say("--transport", lower(key.transport).to_owned());
+        say("--channels", key.channels.to_string());
+        say("--receivers", key.viewers.to_string());
+        say("--audio", key.audio.to_string());
+        say("--bit-rate", format!("{}kbit/s", key.kilobits));
+        say("--rounds", rounds.to_string());
+        say("--seconds", seconds.to_string());
+        say("--send-core", self.server_core.to_string());
+        say("--tool-core", self.tool_core.to_string());
+        if let Some(stage) = stage {
+            say("--watch", stage.watch.clone());
+            say("--publish", stage.publish.clone());
+            // Where nobody said which process it is, our own takes its place, and its CPU time is not looked at.
+            say("--pid", stage.pid.unwrap_or_else(std::process::id).to_string());
+        }
+        let at_most = Duration::from_secs_f64(3.0 * self.limit_seconds(key, rounds, seconds) + 120.0);
+        let tool = self.tools.start("limit", &arguments, at_most)?;
+        Ok(Paced::new(key, &tool.report(&self.tools, &mut self.look())?))
+    }
+
+    /// A paced run beside a fresh server, or what is known of it from before.
+    ///
+    /// # Errors
+    /// The server does not start, or the tool breaks down.
+    pub(super) fn paced(&mut self, key: Key) -> io::Result<Paced> {
+        if let Some(known) = self.paced.iter().find(|paced| paced.key == key) {
+            return Ok(known.clone());
+        }
+        self.progress.begin(&key.what(), self.paced_seconds(key));
+        let setup = Setup { kilobits: class_for(key.kilobits), ..self.setup(key.channels) };
+        let stage = self.stage(&setup)?;
+        let mut paced = self.limit(key, (self.rounds, self.seconds), Some(&stage))?;
+        if paced.served.is_empty() || paced.raw.is_empty() {
+            return Err(io::Error::other("load limit measured nothing"));
+        }
+        if self.is_own() {
+            let frames = stage.metric("slotcast_viewer_frames_total")?;
+            let calls = stage.metric("slotcast_send_calls_total")?;
+            paced.calls_per_frame = Some(calls / frames);
+        }
+        drop(stage);
+        self.progress.end();
+        self.paced.push(paced.clone());
+        Ok(paced)
+    }
+
+    /// CPU time over the raw loop's: of the sending threads where the server is ours, else of the whole process.
+    /// `None`: nobody said which process it is.
+    pub(super) fn cpu_ratio(&self, paced: &Paced) -> Option<Spread> {
+        match &self.other {
+            None => Some(paced.over_raw.workers),
+            Some((_, _, Some(_))) => Some(paced.over_raw.process),
+            Some((_, _, None)) => None,
+        }
+    }
+
+    /// What makes a run's figures less certain.
+    pub(super) fn notes(&self, paced: &Paced) -> Vec<String> {
+        let mut notes = paced.notes(self.cpu_ratio(paced));
+        if self.cpu_ratio(paced).is_none() {
+            notes.push("CPU time: say with --pid which process the server is".to_owned());
+        }
+        notes
+    }
+
+    /// For the plots: the runs with one channel and without sound.
+    pub(super) fn points(&self) -> Vec<Point> {
+        let is_plain = |key: Key| key == Key::one(key.transport, key.viewers);
+        let plain = self.paced.iter().filter(|paced| is_plain(paced.key));
+        plain
+            .flat_map(|paced| {
+                [(true, &paced.raw), (false, &paced.served)].map(|side| self.point(paced, side))
+            })
+            .collect()
+    }
+
+    fn point(&self, paced: &Paced, (raw, turns): (bool, &Vec<Turn>)) -> Point {
+        let known = raw || self.cpu_ratio(paced).is_some();
+        let cpu = |of: fn(&Turn) -> f64| rounds(turns, of).filter(|_| known).unwrap_or_default();
+        let process = cpu(|turn| turn.process_cpu_us_per_packet);
+        let quantiles: [fn(&Turn) -> f64; QUANTILES.len()] = [
+            |turn| turn.latency.p50,
+            |turn| turn.latency.p90,
+            |turn| turn.latency.p99,
+            |turn| turn.latency.p999,
+            |turn| turn.latency.max,
+        ];
+        let latency_ms: Quantiles = quantiles.map(|of| median(turns, of));
+        Point {
+            transport: lower(paced.key.transport),
+            raw,
+            viewers: paced.key.viewers,
+            cpu_us_per_packet: if raw || self.is_own() {
+                cpu(|turn| turn.cpu_us_per_packet)
+            } else {
+                process
+            },
+            process_cpu_us_per_packet: process,
+            latency_ms,
+            ratio: if raw { None } else { self.cpu_ratio(paced) },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_of_the_limit_tool_is_parted_into_raw_loop_and_server() {
+        let json = r#"{"kernel": "x", "rows": [
+            {"what": "udp paced", "round": 1, "packets": 10, "cpu_us_per_packet": 0.5, "latency": {"p50": 1.0}},
+            {"what": "udp server", "round": 1, "packets": 10, "lost": 2, "cpu_us_per_packet": 0.6}],
+            "comparisons": [{"transport": "udp", "workers": {"median": 0.9, "least": 0.8, "most": 0.95}}]}"#;
+        let paced = Paced::new(Key::one(Transport::Udp, 200), &serde_json::from_str(json).unwrap());
+        assert_eq!((paced.raw.len(), paced.served.len()), (1, 1));
+        assert!((median(&paced.raw, |turn| turn.latency.p50) - 1.0).abs() < f64::EPSILON);
+        assert!(median(&[], |turn| turn.latency.p50).is_nan());
+        let notes = paced.notes(Some(paced.over_raw.workers));
+        assert!(notes[0].contains("2 of the server") && notes[1].contains("raw loop is wrong"), "{notes:?}");
+        assert_eq!(
+            paced.notes(Some(Spread { most: 1.1, ..paced.over_raw.workers })).len(),
+            1,
+            "not in each round"
+        );
+    }
+}

@@ -1,0 +1,154 @@
+//! Memory per viewer: of the server's process, and of the kernel for its connections.
+//!
+//! Owns: two counts of viewers after each other on one fresh server; the slope between them is what each costs.
+//! Holds: the largest reading counts, so what comes and goes with each frame is in it.
+
+use std::{io, time::Duration};
+
+use serde_json::Value;
+
+use super::{
+    bench::Bench,
+    crowds::OWN_ONLY,
+    report::{Goal, Row, number, spread},
+    sockets,
+    stage::Stage,
+};
+use crate::cpu::resident_bytes;
+
+const UDP_KIB: Goal = Goal::AtMost(4.0);
+const TCP_KIB: Goal = Goal::AtMost(8.0);
+const STALLED_KIB: Goal = Goal::AtMost(160.0);
+const KIB: f64 = 1024.0;
+/// Rounds, at most: each begins with a fresh server.
+const ROUNDS_MAX: u32 = 3;
+/// How long those who read nothing stay: less than a server waits before it gives them up.
+const HOLD_SECONDS: u64 = 6;
+const WATCH_SECONDS: u64 = 3;
+const RAMP: u32 = 500;
+/// Seconds of one count, about.
+const COUNT_SECONDS: f64 = 11.0;
+
+/// Who watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Udp,
+    Tcp,
+    Stalled,
+}
+
+/// At one moment, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reading {
+    process: u64,
+    kernel: u64,
+}
+
+/// For each viewer, in KiB.
+#[derive(Clone, Copy, Debug)]
+struct Each {
+    process: f64,
+    kernel: f64,
+}
+
+fn rounds(bench: &Bench) -> u32 {
+    bench.rounds.min(ROUNDS_MAX)
+}
+
+/// Seconds that this takes, about.
+pub(super) fn seconds(bench: &Bench) -> f64 {
+    3.0 * f64::from(rounds(bench)) * 2.0 * COUNT_SECONDS
+}
+
+/// What each viewer takes, by kind.
+pub(super) fn memory(bench: &mut Bench) -> io::Result<()> {
+    let kinds = [
+        (Kind::Udp, "memory-udp", "UDP viewer: memory of the server", UDP_KIB),
+        (Kind::Tcp, "memory-tcp", "TCP viewer: memory of the server", TCP_KIB),
+        (Kind::Stalled, "memory-tcp-stalled", "TCP viewer who reads nothing: with the kernel's", STALLED_KIB),
+    ];
+    for (kind, name, what, goal) in kinds {
+        let row = Row::new(name, what, Some(goal), "KiB");
+        if !bench.is_own() {
+            bench.add(row.note(OWN_ONLY));
+            continue;
+        }
+        let counts = if kind == Kind::Stalled { bench.counts.stalled } else { bench.counts.memory };
+        let mut all = Vec::new();
+        for round in 1..=rounds(bench) {
+            let what = format!("{what}, round {round} of {}", rounds(bench));
+            bench.progress.begin(&what, 2.0 * COUNT_SECONDS);
+            all.push(slope(bench, kind, counts)?);
+        }
+        bench.progress.end();
+        let median =
+            |of: fn(&Each) -> f64| spread(all.iter().map(of)).map_or(f64::NAN, |spread| spread.median);
+        let kernel = median(|each| each.kernel).max(0.0);
+        let row = match kind {
+            Kind::Stalled => row.values(all.iter().map(|each| each.process + each.kernel)).note(format!(
+                "{} KiB of the process, {} KiB of the kernel's buffers",
+                number(median(|each| each.process)),
+                number(kernel)
+            )),
+            Kind::Udp | Kind::Tcp => row
+                .values(all.iter().map(|each| each.process))
+                .note(format!("besides, {} KiB of the kernel's buffers for its connection", number(kernel))),
+        };
+        bench.add(row.note(format!("slope from {} to {} viewers of a fresh server", counts[0], counts[1])));
+    }
+    Ok(())
+}
+
+/// What each viewer between the two counts takes.
+fn slope(bench: &Bench, kind: Kind, counts: [u32; 2]) -> io::Result<Each> {
+    let stage = bench.stage(&bench.setup(1))?;
+    let _push = bench.broadcaster(&stage, 180)?;
+    let few = read(bench, &stage, kind, counts[0])?;
+    let many = read(bench, &stage, kind, counts[1])?;
+    let more = f64::from(counts[1] - counts[0]) * KIB;
+    let each = |few: u64, many: u64| (many as f64 - few as f64) / more;
+    Ok(Each { process: each(few.process, many.process), kernel: each(few.kernel, many.kernel) })
+}
+
+/// The largest reading while `count` are connected.
+fn read(bench: &Bench, stage: &Stage, kind: Kind, count: u32) -> io::Result<Reading> {
+    let (tool, arguments) = crowd(bench, stage, kind, count);
+    let at_most = Duration::from_secs(u64::from(count / RAMP) + 90);
+    let (port, pid) = (stage.port().unwrap_or_default(), stage.pid.unwrap_or_default());
+    let mut largest: Option<Reading> = None;
+    let mut seen = 0;
+    let mut look = || {
+        bench.progress.show();
+        let kernel = sockets::of_port(port)?;
+        seen = seen.max(kernel.connections);
+        if kernel.connections >= u64::from(count) {
+            let process = resident_bytes(pid).unwrap_or_default();
+            let largest = largest.get_or_insert_default();
+            largest.process = largest.process.max(process);
+            largest.kernel = largest.kernel.max(kernel.bytes);
+        }
+        Ok(())
+    };
+    let _report: Value = bench.tools.start(tool, &arguments, at_most)?.report(&bench.tools, &mut look)?;
+    largest
+        .ok_or_else(|| io::Error::other(format!("of {count} viewers at most {seen} were connected at once")))
+}
+
+fn crowd(bench: &Bench, stage: &Stage, kind: Kind, count: u32) -> (&'static str, Vec<String>) {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let (url, core) = (stage.first(), bench.tool_core.to_string());
+    let [ramp, seconds, hold] =
+        [RAMP.into(), WATCH_SECONDS, HOLD_SECONDS].map(|number: u64| number.to_string());
+    let many = count.to_string();
+    let transport = if kind == Kind::Udp { "udp" } else { "tcp" };
+    match kind {
+        Kind::Udp | Kind::Tcp => {
+            let watch = ["--transport", transport, "--ramp", &ramp, "--seconds", &seconds, "--core", &core];
+            ("view", [words(&[&url, "--viewers", &many]), words(&watch)].concat())
+        }
+        Kind::Stalled => {
+            let stall = ["--stalled", &many, "--slow", "0", "--hold", &hold, "--before", "1"];
+            ("storm", [words(&["stalled", "--url", &url, "--seats", "100000"]), words(&stall)].concat())
+        }
+    }
+}

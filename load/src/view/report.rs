@@ -1,0 +1,398 @@
+//! What came of a measurement: sums over viewers, and how they are shown.
+//!
+//! Holds: what the tool itself lost or used stands beside what it says of the server.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use serde::Serialize;
+
+use super::ViewConfig;
+use crate::cpu::ThreadUse;
+use slotcast_tools::{
+    histogram::Histogram,
+    watch::{Outcome, Seen, WatchReport},
+};
+
+/// Share of a core from which on the tool's own threads may have added to the latency.
+const BUSY: f64 = 0.8;
+/// Share of the time from which on waiting for a core shows in the latency.
+const QUEUED: f64 = 0.02;
+/// Characters of a reason that are shown.
+const REASON_CHARS_MAX: usize = 120;
+
+/// Of durations, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Percentiles {
+    /// How many were counted.
+    pub count: u64,
+    /// Half were shorter.
+    pub p50: f64,
+    /// See above.
+    pub p90: f64,
+    /// See above.
+    pub p99: f64,
+    /// See above.
+    pub p999: f64,
+    /// The longest.
+    pub max: f64,
+}
+
+impl Percentiles {
+    /// Those of `histogram`.
+    pub fn of(histogram: &Histogram) -> Self {
+        let millis = |time: Duration| time.as_secs_f64() * 1e3;
+        let at = |quantile| millis(histogram.quantile(quantile));
+        Self {
+            count: histogram.count(),
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: millis(histogram.max()),
+        }
+    }
+
+    fn of_times(times: impl Iterator<Item = Duration>) -> Self {
+        let mut histogram = Histogram::default();
+        times.for_each(|time| histogram.record(time.as_nanos().try_into().unwrap_or(u64::MAX)));
+        Self::of(&histogram)
+    }
+}
+
+/// Viewers who were refused alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// RTSP status.
+    pub status: u16,
+    /// How many.
+    pub count: u64,
+    /// In the server's words.
+    pub reason: String,
+}
+
+/// Viewers who ended alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Count {
+    /// How many.
+    pub count: u64,
+    /// Why.
+    pub why: String,
+}
+
+/// Viewers of one transport, or all.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Group {
+    /// They tried.
+    pub viewers: u64,
+    /// PLAY was answered with 200.
+    pub connected: u64,
+    /// The server said no.
+    pub refused: Vec<Refused>,
+    /// Ended by the server while they watched, or failed.
+    pub dropped: Vec<Count>,
+    /// RTP packets sent in the window that came.
+    pub packets: u64,
+    /// Per second.
+    pub packets_per_second: f64,
+    /// Of RTP packets.
+    pub mbit_per_second: f64,
+    /// From the first packet to the last, by sequence number, window or not.
+    pub lost: u64,
+    /// Likewise: came after a later one.
+    pub reordered: u64,
+    /// Likewise: came twice.
+    pub duplicates: u64,
+    /// From the moment at which a packet was to be sent to the viewer's hand; counts stamped packets only.
+    pub latency_ms: Percentiles,
+    /// From sending PLAY to the first packet.
+    pub first_packet_ms: Percentiles,
+    /// From sending PLAY to the first packet of a key frame.
+    pub first_key_ms: Percentiles,
+    /// Packets of the viewer, among those connected, that got the fewest in the window.
+    pub least_packets: u64,
+    /// ... and the most.
+    pub most_packets: u64,
+}
+
+impl Group {
+    fn new(viewers: &[&Seen], latency: &Histogram, window: Duration) -> Self {
+        let inside: Vec<&&Seen> = viewers.iter().filter(|seen| seen.played).collect();
+        let sum = |of: fn(&Seen) -> u64| inside.iter().map(|seen| of(seen)).sum::<u64>();
+        let (packets, bytes) = (sum(|seen| seen.measured_packets), sum(|seen| seen.measured_bytes));
+        let measured = || inside.iter().map(|seen| seen.measured_packets);
+        Self {
+            viewers: viewers.len() as u64,
+            connected: inside.len() as u64,
+            refused: refused(viewers),
+            dropped: dropped(viewers),
+            packets,
+            packets_per_second: packets as f64 / window.as_secs_f64(),
+            mbit_per_second: bytes as f64 * 8e-6 / window.as_secs_f64(),
+            lost: sum(|seen| seen.report.lost),
+            reordered: sum(|seen| seen.reordered),
+            duplicates: sum(|seen| seen.duplicates),
+            latency_ms: Percentiles::of(latency),
+            first_packet_ms: Percentiles::of_times(inside.iter().filter_map(|seen| seen.first_packet_in)),
+            first_key_ms: Percentiles::of_times(inside.iter().filter_map(|seen| seen.first_key_in)),
+            least_packets: measured().min().unwrap_or(0),
+            most_packets: measured().max().unwrap_or(0),
+        }
+    }
+}
+
+fn refused(viewers: &[&Seen]) -> Vec<Refused> {
+    let mut by_status: BTreeMap<u16, Refused> = BTreeMap::new();
+    for seen in viewers.iter().filter(|seen| !seen.played) {
+        if let Outcome::Refused { status, reason } = &seen.report.outcome {
+            let first = || Refused { status: *status, count: 0, reason: plain(reason) };
+            by_status.entry(*status).or_insert_with(first).count += 1;
+        }
+    }
+    by_status.into_values().collect()
+}
+
+fn dropped(viewers: &[&Seen]) -> Vec<Count> {
+    let mut by_why: BTreeMap<String, u64> = BTreeMap::new();
+    for seen in viewers {
+        let why = match &seen.report.outcome {
+            Outcome::Left if seen.played => continue,
+            Outcome::Left => "did not get to play before the end".to_owned(),
+            Outcome::Refused { .. } if !seen.played => continue,
+            Outcome::Refused { status, reason } => format!("{status} while watching: {}", plain(reason)),
+            Outcome::Ended => match &seen.goodbye {
+                Some(reason) => format!("ended by the server: {}", plain(reason)),
+                None => "the server closed the connection".to_owned(),
+            },
+            Outcome::Failed(why) => plain(why),
+        };
+        *by_why.entry(why).or_default() += 1;
+    }
+    by_why.into_iter().map(|(why, count)| Count { count, why }).collect()
+}
+
+/// A peer's words on one line.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(REASON_CHARS_MAX).collect()
+}
+
+/// What the viewers themselves used and lost.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ToolUse {
+    /// CPU time of their threads in the window, in cores.
+    pub cores: f64,
+    /// Datagrams that the kernel dropped because they read too slowly.
+    pub udp_drops: u64,
+    /// Time that their threads could have run and had no core, in sum over the window's time.
+    pub queued_share: f64,
+}
+
+impl ToolUse {
+    pub(super) fn new(nanos: u64, window: Duration, udp_drops: u64) -> Self {
+        Self { cores: nanos as f64 / 1e9 / window.as_secs_f64(), udp_drops, queued_share: 0.0 }
+    }
+}
+
+/// What the server used in the window.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ServerUse {
+    /// CPU time of its sending threads per delivered packet.
+    pub workers_us_per_packet: f64,
+    /// ... of the whole process.
+    pub process_us_per_packet: f64,
+    /// CPU time of the whole process, in cores.
+    pub cores: f64,
+    /// Time that its sending threads could have run and had no core, in sum over the window's time.
+    pub workers_queued_share: f64,
+    /// How often its threads waited.
+    pub waits_per_second: f64,
+    /// How often they were interrupted.
+    pub preemptions_per_second: f64,
+    /// Resident memory before the first viewer came.
+    pub resident_before: Option<u64>,
+    /// ... at the end of the window.
+    pub resident_after: Option<u64>,
+    /// Growth by each viewer who watched.
+    pub resident_per_viewer: Option<u64>,
+}
+
+impl ServerUse {
+    /// - `spent`: by the sending threads, by the whole process.
+    /// - `playing`: viewers who share the growth of its memory.
+    pub(super) fn new(
+        spent: &(ThreadUse, ThreadUse),
+        packets: u64,
+        window: Duration,
+        (resident_before, resident_after): (Option<u64>, Option<u64>),
+        playing: u64,
+    ) -> Self {
+        let per_packet = |spent: &ThreadUse| spent.nanos as f64 / 1e3 / packets.max(1) as f64;
+        let per_second = |count: u64| count as f64 / window.as_secs_f64();
+        let growth = resident_before.zip(resident_after);
+        Self {
+            workers_us_per_packet: per_packet(&spent.0),
+            process_us_per_packet: per_packet(&spent.1),
+            cores: per_second(spent.1.nanos) / 1e9,
+            workers_queued_share: 0.0,
+            waits_per_second: per_second(spent.1.waits),
+            preemptions_per_second: per_second(spent.1.preemptions),
+            resident_before,
+            resident_after,
+            resident_per_viewer: growth.map(|(before, after)| after.saturating_sub(before) / playing.max(1)),
+        }
+    }
+}
+
+/// All of it.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ViewReport {
+    /// Length of the window.
+    pub seconds: f64,
+    /// Until the last viewer played or was gone.
+    pub joined_seconds: f64,
+    /// URLs watched.
+    pub urls: u64,
+    /// Everybody.
+    pub all: Group,
+    /// Where there were both.
+    pub udp: Option<Group>,
+    /// See above.
+    pub tcp: Option<Group>,
+    /// The viewers themselves.
+    pub tool: ToolUse,
+    /// The server's process, where it was named.
+    pub server: Option<ServerUse>,
+}
+
+impl ViewReport {
+    pub(super) fn new(
+        seen: &WatchReport,
+        config: &ViewConfig,
+        window: Duration,
+        joined_in: Duration,
+    ) -> Self {
+        let of = |udp| seen.viewers.iter().filter(move |seen| seen.report.udp == udp).collect::<Vec<_>>();
+        let (tcp, udp) = (of(false), of(true));
+        let [tcp_latency, udp_latency] = &seen.latency;
+        let mut latency = tcp_latency.clone();
+        latency.merge(udp_latency);
+        let both = !tcp.is_empty() && !udp.is_empty();
+        Self {
+            seconds: window.as_secs_f64(),
+            joined_seconds: joined_in.as_secs_f64(),
+            urls: config.crowd.targets.len() as u64,
+            all: Group::new(&seen.viewers.iter().collect::<Vec<_>>(), &latency, window),
+            udp: both.then(|| Group::new(&udp, udp_latency, window)),
+            tcp: both.then(|| Group::new(&tcp, tcp_latency, window)),
+            tool: ToolUse::default(),
+            server: None,
+        }
+    }
+
+    /// The groups that are shown, each with its name.
+    fn groups(&self) -> impl Iterator<Item = (&'static str, &Group)> {
+        let all = std::iter::once(("all", &self.all));
+        all.chain(self.udp.iter().map(|group| ("udp", group)))
+            .chain(self.tcp.iter().map(|group| ("tcp", group)))
+    }
+}
+
+impl fmt::Display for ViewReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} viewers of {} URLs; joined after {:.1} s, measured for {:.1} s\n",
+            self.all.viewers, self.urls, self.joined_seconds, self.seconds
+        )?;
+        writeln!(
+            f,
+            "      connected  refused  dropped   packets/s    Mbit/s    lost  reordered  twice  least to most packets"
+        )?;
+        for (name, group) in self.groups() {
+            writeln!(
+                f,
+                "{name:<4}  {:>9}  {:>7}  {:>7}  {:>10.0}  {:>8.1}  {:>6}  {:>9}  {:>5}  {} to {}",
+                group.connected,
+                group.refused.iter().map(|refused| refused.count).sum::<u64>(),
+                group.dropped.iter().map(|dropped| dropped.count).sum::<u64>(),
+                group.packets_per_second,
+                group.mbit_per_second,
+                group.lost,
+                group.reordered,
+                group.duplicates,
+                group.least_packets,
+                group.most_packets,
+            )?;
+        }
+        writeln!(f, "\n{:<24}     count     p50     p90     p99   p99.9      max", "milliseconds")?;
+        for (name, group) in self.groups() {
+            write_times(f, name, "latency", &group.latency_ms)?;
+            write_times(f, name, "PLAY to first packet", &group.first_packet_ms)?;
+            write_times(f, name, "PLAY to key frame", &group.first_key_ms)?;
+        }
+        writeln!(f)?;
+        for refused in &self.all.refused {
+            writeln!(f, "refused  {} x {} {}", refused.count, refused.status, refused.reason)?;
+        }
+        for dropped in &self.all.dropped {
+            writeln!(f, "dropped  {} x {}", dropped.count, dropped.why)?;
+        }
+        self.write_uses(f)
+    }
+}
+
+impl ViewReport {
+    fn write_uses(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tool = &self.tool;
+        writeln!(
+            f,
+            "viewers  {:.2} cores, had to wait for a core {:.1} % of the time, {} datagrams dropped at their sockets",
+            tool.cores,
+            100.0 * tool.queued_share,
+            tool.udp_drops
+        )?;
+        if tool.udp_drops > 0 {
+            writeln!(f, "         so many of the lost packets are the tool's: use more --threads")?;
+        }
+        if tool.cores > BUSY {
+            writeln!(f, "         near a whole core: with one thread, some of the latency is the tool's")?;
+        }
+        if tool.queued_share > QUEUED {
+            writeln!(f, "         the machine is busy with other things: some of the latency is theirs")?;
+        }
+        let Some(server) = &self.server else { return Ok(()) };
+        writeln!(
+            f,
+            "server   {:.3} us of workers, {:.3} us of the process per delivered packet; {:.2} cores, workers \
+             had to wait for one {:.1} % of the time; {:.0} waits, {:.0} preemptions a second",
+            server.workers_us_per_packet,
+            server.process_us_per_packet,
+            server.cores,
+            100.0 * server.workers_queued_share,
+            server.waits_per_second,
+            server.preemptions_per_second
+        )?;
+        if let (Some(before), Some(after), Some(each)) =
+            (server.resident_before, server.resident_after, server.resident_per_viewer)
+        {
+            writeln!(
+                f,
+                "         {:.1} MiB resident before the viewers, {:.1} MiB with them: {:.1} KiB each",
+                before as f64 / 1048576.0,
+                after as f64 / 1048576.0,
+                each as f64 / 1024.0
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn write_times(f: &mut fmt::Formatter<'_>, group: &str, what: &str, times: &Percentiles) -> fmt::Result {
+    if times.count == 0 {
+        return writeln!(f, "{group:<4}{what:<20}         -");
+    }
+    writeln!(
+        f,
+        "{group:<4}{what:<20}  {:>8}  {:>6.2}  {:>6.2}  {:>6.2}  {:>6.2}  {:>7.2}",
+        times.count, times.p50, times.p90, times.p99, times.p999, times.max
+    )
+}

@@ -1,0 +1,8 @@
+//! slotcast-media: what codecs need, without I/O.
+//!
+//! Owns: clips as timed access units ([`clip`]), RTP packets made of them ([`packetize`]).
+//! Not here: when a packet is sent, how it is framed.
+
+pub mod clip;
+mod mp4;
+pub mod packetize;

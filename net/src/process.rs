@@ -1,0 +1,56 @@
+//! What this process may take of the machine: open files, cores.
+
+use std::io;
+
+use rustix::{
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+    thread::{CpuSet, sched_setaffinity},
+};
+
+/// Raises the limit of open files as far as this process may, or to `enough` if that is more and allowed.
+///
+/// Returns the limit afterwards; `None`: no limit.
+pub fn raise_open_files(enough: Option<u64>) -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let short = limit.maximum.is_some_and(|most| enough.is_some_and(|enough| most < enough));
+    if short && setrlimit(Resource::Nofile, Rlimit { current: enough, maximum: enough }).is_ok() {
+        return enough;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    }
+}
+
+/// Keeps the calling thread to `core`.
+///
+/// # Errors
+/// There is no such core, or this process may not use it.
+pub fn pin(core: usize) -> io::Result<()> {
+    if core >= CpuSet::MAX_CPU {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("there is no core {core}")));
+    }
+    let mut set = CpuSet::new();
+    set.set(core);
+    sched_setaffinity(None, &set)
+        .map_err(|error| io::Error::new(io::Error::from(error).kind(), format!("core {core}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_of_open_files_is_raised_to_what_is_allowed() {
+        let raised = raise_open_files(None);
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!((limit.current, limit.maximum), (raised, raised));
+        assert_eq!(raise_open_files(Some(1)), raised, "nothing is lowered");
+    }
+
+    #[test]
+    fn a_core_that_is_not_there_is_an_error() {
+        assert!(pin(usize::MAX).is_err());
+        assert!(pin(CpuSet::MAX_CPU - 1).is_err());
+    }
+}
