@@ -1,14 +1,15 @@
-//! CPU time of threads, of this process or of another.
+//! CPU time, waiting and memory of a process, this one or another.
 //!
-//! Owns: reading `/proc/PID/task/TID/{comm,schedstat,status}`.
-//! Holds: raw loops and servers are measured by the same instrument. It counts in nanoseconds; of a thread that runs
-//! at the moment of reading, up to one tick (4 ms at 250 Hz) is missing.
+//! Owns: what is read of `/proc/PID` (by the crate `procfs`), and the differences between two readings.
+//! Invariant: raw loops and servers are measured by the same instrument. It counts in nanoseconds; of a thread that runs
+//! at the moment of reading, up to one tick (4 ms at 250 Hz) is missing. A kernel that does not tell is an error, never
+//! a zero.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
-    time::Duration,
+use std::{collections::BTreeMap, io, path::Path, time::Duration};
+
+use procfs::{
+    ProcError, ProcResult,
+    process::{Process, Task},
 };
 
 /// A tool's turns on a core that others want too: short, so that what is measured is not the tool's own waiting.
@@ -27,6 +28,8 @@ pub struct ThreadUse {
     pub name: String,
     /// CPU time.
     pub nanos: u64,
+    /// Time that it could have run and had no core.
+    pub queued_nanos: u64,
     /// How often it waited for something.
     pub waits: u64,
     /// How often it was interrupted to let others run.
@@ -37,28 +40,43 @@ impl ThreadUse {
     /// Adds what `other` used.
     pub fn add(&mut self, other: &Self) {
         self.nanos += other.nanos;
+        self.queued_nanos += other.queued_nanos;
         self.waits += other.waits;
         self.preemptions += other.preemptions;
+    }
+
+    fn since(&self, earlier: &Self) -> Self {
+        Self {
+            name: self.name.clone(),
+            nanos: self.nanos.saturating_sub(earlier.nanos),
+            queued_nanos: self.queued_nanos.saturating_sub(earlier.queued_nanos),
+            waits: self.waits.saturating_sub(earlier.waits),
+            preemptions: self.preemptions.saturating_sub(earlier.preemptions),
+        }
     }
 }
 
 /// The threads of a process at one moment, by thread ID.
 #[derive(Clone, Debug, Default)]
-pub struct ProcessUse(BTreeMap<u32, ThreadUse>);
+pub struct ProcessUse(BTreeMap<i32, ThreadUse>);
 
 impl ProcessUse {
     /// The process `pid` now. A thread that ends meanwhile is left out.
     ///
     /// # Errors
-    /// There is no such process, or it belongs to somebody else.
+    /// There is no such process, it belongs to somebody else, or the kernel keeps no scheduler statistics.
     pub fn of(pid: u32) -> io::Result<Self> {
-        let tasks = PathBuf::from(format!("/proc/{pid}/task"));
         let mut threads = BTreeMap::new();
-        for task in fs::read_dir(tasks)? {
-            let task = task?;
-            let id = task.file_name().to_str().and_then(|name| name.parse().ok());
-            if let (Some(id), Some(thread)) = (id, read(&task.path())) {
-                threads.insert(id, thread);
+        for task in process(pid)?.tasks().map_err(io::Error::other)? {
+            let task = match task {
+                Ok(task) => task,
+                Err(ProcError::NotFound(_)) => continue,
+                Err(error) => return Err(io::Error::other(error)),
+            };
+            match read(&task) {
+                Ok(thread) => drop(threads.insert(task.tid, thread)),
+                Err(ProcError::NotFound(_)) if !has(pid, task.tid) => {}
+                Err(error) => return Err(io::Error::other(error)),
             }
         }
         Ok(Self(threads))
@@ -73,59 +91,57 @@ impl ProcessUse {
     pub fn since(&self, earlier: &Self, prefix: &str) -> ThreadUse {
         let mut sum = ThreadUse { name: prefix.to_owned(), ..ThreadUse::default() };
         for (id, now) in self.0.iter().filter(|(_, thread)| thread.name.starts_with(prefix)) {
-            let before = earlier.0.get(id).cloned().unwrap_or_default();
-            sum.nanos += now.nanos.saturating_sub(before.nanos);
-            sum.waits += now.waits.saturating_sub(before.waits);
-            sum.preemptions += now.preemptions.saturating_sub(before.preemptions);
+            let before = earlier.0.get(id);
+            sum.add(&before.map_or_else(|| now.clone(), |before| now.since(before)));
         }
         sum
+    }
+
+    /// The largest CPU time since `earlier` of one thread whose name begins with `prefix`.
+    pub fn busiest_since(&self, earlier: &Self, prefix: &str) -> u64 {
+        let own = self.0.iter().filter(|(_, thread)| thread.name.starts_with(prefix));
+        let spent =
+            own.map(|(id, now)| earlier.0.get(id).map_or(now.nanos, |before| now.since(before).nanos));
+        spent.max().unwrap_or(0)
     }
 }
 
 /// Resident memory of a process in bytes; `None` when it cannot be read.
 pub fn resident_bytes(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    Some(field(&status, "VmRSS:")? * 1024)
+    Some(process(pid).ok()?.status().ok()?.vmrss? * 1024)
 }
 
-fn read(task: &Path) -> Option<ThreadUse> {
-    let text = |file| fs::read_to_string(task.join(file)).ok();
-    let status = text("status")?;
-    Some(ThreadUse {
-        name: text("comm")?.trim_end().to_owned(),
-        nanos: run_time(&text("schedstat")?)?,
-        waits: field(&status, "voluntary_ctxt_switches:")?,
-        preemptions: field(&status, "nonvoluntary_ctxt_switches:")?,
+fn process(pid: u32) -> io::Result<Process> {
+    let pid = i32::try_from(pid).map_err(|_| io::Error::from(io::ErrorKind::NotFound))?;
+    Process::new(pid).map_err(|error| match error {
+        ProcError::NotFound(_) => {
+            io::Error::new(io::ErrorKind::NotFound, format!("there is no process {pid}"))
+        }
+        error => io::Error::other(error),
     })
 }
 
-/// The first number of `schedstat`: time on a core in nanoseconds.
-fn run_time(schedstat: &str) -> Option<u64> {
-    schedstat.split_ascii_whitespace().next()?.parse().ok()
+/// Whether the thread still runs: then a file of its that is missing is one that the kernel does not have.
+fn has(pid: u32, thread: i32) -> bool {
+    Path::new(&format!("/proc/{pid}/task/{thread}")).exists()
 }
 
-fn field(status: &str, name: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-    line.split_ascii_whitespace().next()?.parse().ok()
+fn read(task: &Task) -> ProcResult<ThreadUse> {
+    let (status, times) = (task.status()?, task.schedstat()?);
+    Ok(ThreadUse {
+        name: status.name,
+        nanos: times.sum_exec_runtime,
+        queued_nanos: times.run_delay,
+        waits: status.voluntary_ctxt_switches.unwrap_or(0),
+        preemptions: status.nonvoluntary_ctxt_switches.unwrap_or(0),
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::{sync::mpsc, time::Instant};
 
     use super::*;
-
-    #[test]
-    fn the_kernels_lines_are_read() {
-        assert_eq!(run_time("1234567 89 10\n"), Some(1_234_567));
-        assert_eq!(run_time(""), None);
-        let status =
-            "Name:\tx\nVmRSS:\t    1234 kB\nvoluntary_ctxt_switches:\t5\nnonvoluntary_ctxt_switches:\t6\n";
-        assert_eq!(field(status, "VmRSS:"), Some(1234));
-        assert_eq!(field(status, "voluntary_ctxt_switches:"), Some(5));
-        assert_eq!(field(status, "nonvoluntary_ctxt_switches:"), Some(6));
-        assert_eq!(field(status, "VmSwap:"), None);
-    }
 
     #[test]
     fn a_thread_that_works_is_seen_by_its_name() {
@@ -143,10 +159,14 @@ mod tests {
         wait.recv().unwrap();
         // What it used counts once it waits for us.
         let busy = || ProcessUse::own().unwrap().since(&before, "cpu-test-busy");
+        let deadline = Instant::now() + Duration::from_secs(10);
         while busy().nanos == 0 {
+            assert!(Instant::now() < deadline, "no CPU time was counted");
             std::thread::yield_now();
         }
-        assert!(ProcessUse::own().unwrap().since(&before, "").nanos >= busy().nanos);
+        let now = ProcessUse::own().unwrap();
+        assert!(now.since(&before, "").nanos >= busy().nanos);
+        assert_eq!(now.busiest_since(&before, "cpu-test-busy"), now.since(&before, "cpu-test-busy").nanos);
         assert_eq!(
             ProcessUse::own().unwrap().since(&before, "cpu-test-none"),
             ThreadUse { name: "cpu-test-none".to_owned(), ..ThreadUse::default() }

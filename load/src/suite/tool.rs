@@ -1,11 +1,11 @@
 //! The other load tools as child processes: started on the tools' core, waited for, ended.
 //!
-//! Holds: each child has a deadline and is gone when its value is dropped; an interrupt ends the wait at once.
+//! Invariant: each child has a deadline and is gone when its value is dropped; an interrupt ends the wait at once.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -17,6 +17,7 @@ use std::{
 };
 
 use serde::de::DeserializeOwned;
+use tempfile::TempDir;
 
 /// How often a child is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -34,37 +35,15 @@ pub(super) fn random() -> io::Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// A directory of this process; gone when dropped.
-pub(super) struct Directory(PathBuf);
-
-impl Directory {
-    /// A new one that only this user can read.
-    ///
-    /// # Errors
-    /// It cannot be made.
-    pub(super) fn new() -> io::Result<Self> {
-        let name = format!("slotcast-suite-{}-{}", std::process::id(), random()?);
-        let path = std::env::temp_dir().join(name);
-        fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self(path))
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        // What cannot be removed is left to whoever cleans the temporary directory.
-        let _ = fs::remove_dir_all(&self.0);
-    }
+fn directory() -> io::Result<TempDir> {
+    tempfile::Builder::new().prefix("slotcast-suite-").permissions(Permissions::from_mode(0o700)).tempdir()
 }
 
 /// Starts tools.
 pub(super) struct Tools {
     pub(super) program: PathBuf,
-    pub(super) directory: Directory,
+    /// Only this user can read it; it is gone with this value.
+    pub(super) directory: TempDir,
     pub(super) interrupted: Arc<AtomicBool>,
     pub(super) allow_remote: bool,
     started: AtomicU32,
@@ -76,7 +55,7 @@ impl Tools {
     pub(super) fn new(interrupted: Arc<AtomicBool>, allow_remote: bool) -> io::Result<Self> {
         Ok(Self {
             program: std::env::current_exe()?,
-            directory: Directory::new()?,
+            directory: directory()?,
             interrupted,
             allow_remote,
             started: AtomicU32::new(0),
@@ -198,8 +177,7 @@ mod tests {
 
     #[test]
     fn a_directory_is_private_and_goes() {
-        use std::os::unix::fs::PermissionsExt;
-        let directory = Directory::new().unwrap();
+        let directory = directory().unwrap();
         let path = directory.path().to_owned();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
         fs::write(path.join("x"), "first\n\n  slotcast load: the last one\n\n").unwrap();
