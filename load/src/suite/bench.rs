@@ -428,7 +428,7 @@ impl Bench {
 
     fn point(&self, paced: &Paced, (raw, turns): (bool, &Vec<Turn>)) -> Point {
         let known = raw || self.cpu_ratio(paced).is_some();
-        let cpu = |of: fn(&Turn) -> f64| rounds(turns, of).filter(|_| known).unwrap_or_default();
+        let cpu = |of: fn(&Turn) -> f64| rounds(turns, of).filter(|_| known);
         let process = cpu(|turn| turn.process_cpu_us_per_packet);
         let quantiles: [fn(&Turn) -> f64; QUANTILES.len()] = [
             |turn| turn.latency.p50,

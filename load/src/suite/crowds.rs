@@ -16,8 +16,7 @@ use super::{
 
 const JOIN_MS: Goal = Goal::AtMost(20.0);
 const MOVED: Goal = Goal::AtMost(1.1);
-const NONE: Goal = Goal::AtMost(0.0);
-const CLOSED_MS: Goal = Goal::AtMost(1000.0);
+const CLOSED_MS: Goal = Goal::EachAtMost(1000.0);
 /// How long who joins stays: long enough for a key frame, so short that few more watch than before.
 const STAY_MS: u64 = 250;
 /// From the start of a storm to its crowd: its own viewers join and watch for a second.
@@ -156,7 +155,7 @@ pub(super) fn cutoff(bench: &mut Bench) -> io::Result<()> {
     let media = Row::new(
         "cutoff-media",
         format!("{seats} viewers: those who get media after the end"),
-        Some(NONE),
+        Some(Goal::Never),
         "",
     );
     let closed =
@@ -167,7 +166,7 @@ pub(super) fn cutoff(bench: &mut Bench) -> io::Result<()> {
         return Ok(());
     }
     let (mut after, mut closed_ms) = (Vec::new(), Vec::new());
-    let (mut fewer, mut wrong) = (Vec::new(), Vec::new());
+    let (mut there, mut wrong) = (Vec::new(), Vec::new());
     for round in 1..=storm_rounds(bench) {
         let what = format!("the cut-off of {seats} viewers, round {round} of {}", storm_rounds(bench));
         bench.progress.begin(&what, window(bench).as_secs_f64() + 5.0);
@@ -189,17 +188,16 @@ pub(super) fn cutoff(bench: &mut Bench) -> io::Result<()> {
         closed_ms.push(at(&report, "/0/ending/closed_ms_most"));
         let count = |place| at(&report, place);
         let (watching, closed) = (count("/0/ending/watching"), count("/0/ending/closed"));
-        if watching < f64::from(seats) {
-            fewer.push(format!("round {round}: {watching} of {seats} got there before the end"));
-        }
+        there.push(watching as u64);
         if closed < watching {
             wrong.push(format!("round {round}: of {watching} viewers {closed} were closed"));
         }
     }
     bench.progress.end();
-    bench.add(media.values(after).notes(fewer));
-    let closed = closed.values(closed_ms);
-    bench.add(wrong.into_iter().fold(closed, Row::missed));
+    let counted = |row: Row| there.iter().fold(row, |row, there| row.viewers(*there, seats.into()));
+    bench.add(counted(media.values(after)));
+    let closed = counted(closed.values(closed_ms));
+    bench.add(closed.wrong(wrong));
     Ok(())
 }
 
@@ -215,8 +213,12 @@ pub(super) fn seats_seconds(bench: &Bench) -> f64 {
 /// Many clients ask for few seats at one moment.
 pub(super) fn seats(bench: &mut Bench) -> io::Result<()> {
     let (clients, seats) = bench.counts.plays;
-    let over =
-        Row::new("seats-over", format!("{clients} clients, {seats} seats: over-admitted"), Some(NONE), "");
+    let over = Row::new(
+        "seats-over",
+        format!("{clients} clients, {seats} seats: over-admitted"),
+        Some(Goal::Never),
+        "",
+    );
     let refusal = Row::new("seats-refusal", "... and the refusal, p99", None, "ms");
     if !bench.is_own() {
         bench.add(over.note(OWN_ONLY));
@@ -253,7 +255,7 @@ pub(super) fn seats(bench: &mut Bench) -> io::Result<()> {
     }
     bench.progress.end();
     let over = over.values(over_admitted);
-    bench.add(wrong.into_iter().fold(over, Row::missed));
+    bench.add(over.wrong(wrong));
     bench.add(refusal.values(refusal_ms));
     Ok(())
 }

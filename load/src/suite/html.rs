@@ -1,20 +1,39 @@
-//! The report as one page that needs nothing else: tables with captions, three plots.
+//! The report as one page that needs nothing else: tables with captions, and the plots for which there is data.
 //!
-//! Holds: no script, no address of anything outside; colours follow the reader's light or dark setting.
+//! Invariant: no script, no address of anything outside; every text is escaped.
 
-use std::fmt::Write;
+use std::{fmt::Write, io};
 
 use super::{
-    plot::{Axis, Plot, Scale, Series, escape},
+    figures::SCALE_MAX,
+    plot::{Across, Plot, Series},
     report::{Point, QUANTILES, Report, Row, number},
 };
+use crate::limit::Spread;
 
 const STYLE: &str = include_str!("page.css");
-/// CPU time over the raw loop's that is still good at every count of viewers.
-const RATIO_GOAL: f64 = 1.25;
+
+/// Text for HTML, also inside attributes.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
 
 /// The whole page.
-pub(super) fn page(report: &Report) -> String {
+///
+/// # Errors
+/// A plot cannot be drawn.
+pub(super) fn page(report: &Report) -> io::Result<String> {
     let mut out = String::with_capacity(32 * 1024);
     // Writing into a string cannot fail.
     let _ = write!(
@@ -38,17 +57,17 @@ pub(super) fn page(report: &Report) -> String {
     }
     machine(&mut out, report);
     figures(&mut out, &report.rows);
-    for (plot, about) in plots(&report.points) {
-        let _ = write!(
-            out,
-            "<figure>{}<figcaption><strong>{}.</strong> {about}</figcaption></figure>",
-            plot.svg(),
-            escape(plot.title)
-        );
+    for plot in plots(&report.points) {
+        let svg = plot.svg().map_err(|error| io::Error::other(format!("{}: {error}", plot.title)))?;
+        let (title, about) = (escape(plot.title), escape(plot.about));
+        let _ =
+            write!(out, "<figure>{svg}<figcaption><strong>{title}.</strong> {about}</figcaption></figure>");
     }
-    points(&mut out, &report.points);
+    if !report.points.is_empty() {
+        points(&mut out, &report.points);
+    }
     out.push_str("</main></body></html>\n");
-    out
+    Ok(out)
 }
 
 fn summary(report: &Report) -> String {
@@ -87,8 +106,10 @@ fn figures(out: &mut String, rows: &[Row]) {
         out.push_str("<tr><td colspan=\"4\">nothing was measured</td></tr>");
     }
     for row in rows {
-        let notes: String =
-            row.notes.iter().map(|note| format!("<span class=\"note\">{}</span>", escape(note))).collect();
+        let said = |class: &str, texts: &[String]| -> String {
+            texts.iter().map(|text| format!("<span class=\"{class}\">{}</span>", escape(text))).collect()
+        };
+        let notes = said("wrong", &row.wrong) + &said("note", &row.notes);
         let word = row.standing.word();
         let _ = write!(
             out,
@@ -120,8 +141,8 @@ fn series(points: &[Point], of: impl Fn(&[&Point]) -> Vec<(f64, f64)>) -> Vec<Se
     each.filter(|series| !series.points.is_empty()).collect()
 }
 
-/// The plots, each with a sentence about it.
-pub(super) fn plots(points: &[Point]) -> [(Plot, &'static str); 3] {
+/// The plots for which there is data.
+pub(super) fn plots(points: &[Point]) -> Vec<Plot> {
     // The latency that is compared is the one at 500 viewers, or at the most below that.
     let most = points.iter().map(|point| point.viewers).filter(|viewers| *viewers <= 500).max();
     let latency = series(points, |own| {
@@ -135,43 +156,35 @@ pub(super) fn plots(points: &[Point]) -> [(Plot, &'static str); 3] {
             own.iter().filter_map(|point| Some((f64::from(point.viewers), of(point)?))).collect()
         })
     };
-    let viewers = Axis { label: "viewers", scale: Scale::Logarithmic };
-    [
-        (
-            Plot {
-                id: "latency",
-                title: "Added latency: server against raw loop",
-                x: Axis { label: "share of packets that were faster", scale: Scale::Named(&QUANTILES) },
-                y: Axis { label: "ms", scale: Scale::Logarithmic },
-                series: latency,
-                level: None,
-            },
-            "From the moment a packet is handed over to the moment its viewer has it in hand, at the largest measured \
-             number of viewers up to 500.",
-        ),
-        (
-            Plot {
-                id: "cpu",
-                title: "CPU time per delivered packet",
-                x: viewers,
-                y: Axis { label: "µs per packet", scale: Scale::Linear },
-                series: by_viewers(|point| Some(point.cpu_us_per_packet.median)),
-                level: None,
-            },
-            "Of the sending threads. The raw loop does the same sends and nothing else.",
-        ),
-        (
-            Plot {
-                id: "ratio",
-                title: "Ratio to the limit",
-                x: viewers,
-                y: Axis { label: "server over raw loop", scale: Scale::Linear },
-                series: by_viewers(|point| point.ratio.map(|ratio| ratio.median)),
-                level: Some((RATIO_GOAL, "goal: at most 1.25")),
-            },
-            "CPU time per packet of the server over that of the raw loop in the same round. 1 is what the kernel asks.",
-        ),
-    ]
+    let all = [
+        Plot {
+            title: "Added latency: server against raw loop",
+            about: "From the moment at which a packet is to be sent to the moment its viewer has it in hand, at the \
+                    largest measured number of viewers up to 500.",
+            across: Across::Names("share of packets that were faster", &QUANTILES),
+            up: "ms",
+            series: latency,
+            level: None,
+        },
+        Plot {
+            title: "CPU time per delivered packet",
+            about: "Of the sending threads. The raw loop does the same sends and nothing else.",
+            across: Across::Counts("viewers"),
+            up: "µs per packet",
+            series: by_viewers(|point| point.cpu_us_per_packet.map(|cpu| cpu.median)),
+            level: None,
+        },
+        Plot {
+            title: "Ratio to the limit",
+            about: "CPU time per packet of the server over that of the raw loop in the same round. 1 is what the \
+                    kernel asks.",
+            across: Across::Counts("viewers"),
+            up: "server over raw loop",
+            series: by_viewers(|point| point.ratio.map(|ratio| ratio.median)),
+            level: Some((SCALE_MAX, format!("goal: at most {SCALE_MAX}"))),
+        },
+    ];
+    all.into_iter().filter(|plot| !plot.series.is_empty()).collect()
 }
 
 fn points(out: &mut String, points: &[Point]) {
@@ -185,15 +198,16 @@ fn points(out: &mut String, points: &[Point]) {
         let _ = write!(out, "<th scope=\"col\">{quantile}</th>");
     }
     out.push_str("</tr></thead><tbody>");
+    let median = |of: Option<Spread>| of.map_or_else(|| "-".to_owned(), |spread| number(spread.median));
     for point in points {
         let _ = write!(
             out,
             "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td>",
             name(point.transport, point.raw),
             point.viewers,
-            number(point.cpu_us_per_packet.median),
-            number(point.process_cpu_us_per_packet.median),
-            point.ratio.map_or_else(|| "-".to_owned(), |ratio| number(ratio.median)),
+            median(point.cpu_us_per_packet),
+            median(point.process_cpu_us_per_packet),
+            median(point.ratio),
         );
         for ms in point.latency_ms {
             let _ = write!(out, "<td>{}</td>", number(ms));
@@ -206,7 +220,7 @@ fn points(out: &mut String, points: &[Point]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{limit::Spread, suite::report::Goal};
+    use crate::suite::report::Goal;
 
     fn point(transport: &'static str, raw: bool, viewers: u32) -> Point {
         let one = Spread { median: 1.0, least: 0.9, most: 1.1 };
@@ -214,16 +228,16 @@ mod tests {
             transport,
             raw,
             viewers,
-            cpu_us_per_packet: one,
-            process_cpu_us_per_packet: one,
+            cpu_us_per_packet: Some(one),
+            process_cpu_us_per_packet: Some(one),
             latency_ms: [1.0, 2.0, 3.0, 4.0, 5.0],
             ratio: (!raw).then_some(one),
         }
     }
 
     #[track_caller]
-    fn check_whole(page: &str) {
-        assert_eq!(page.matches("<svg").count(), 3);
+    fn check_whole(page: &str, plots: usize) {
+        assert_eq!(page.matches("<svg").count(), plots);
         for outside in ["http://", "https://", "<script", "<link", "src=", "@import", "url("] {
             assert!(!page.contains(outside), "{outside}");
         }
@@ -236,29 +250,34 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_report_is_a_whole_page() {
-        let page = page(&Report::default());
-        check_whole(&page);
-        assert_eq!(page.matches("nothing was measured").count(), 4);
+    fn what_was_not_measured_has_no_plot() {
+        let empty = page(&Report::default()).unwrap();
+        check_whole(&empty, 0);
+        assert_eq!(empty.matches("nothing was measured").count(), 1);
+        let unknown = Point { cpu_us_per_packet: None, ratio: None, ..point("udp", false, 10) };
+        let page = page(&Report { points: vec![unknown], ..Report::default() }).unwrap();
+        check_whole(&page, 1);
+        assert!(page.contains("Added latency") && !page.contains("Ratio to the limit"));
     }
 
     #[test]
     fn rows_and_points_are_shown_and_escaped() {
-        let row =
-            Row::new("a\"b", "<b>UDP</b>", Some(Goal::AtMost(1.2)), "x").values([1.0]).note("5 < 6 & 7");
+        let row = Row::new("a\"b", "<b>UDP</b>", Some(Goal::AtMost(1.2)), "x").values([1.0]);
+        let wrong = Row::new("c", "C", None, "").values([1.0]).wrong(["3 < 4 viewers".to_owned()]);
         let points = SIDES.iter().flat_map(|&(transport, raw)| [10, 500].map(|n| point(transport, raw, n)));
         let report = Report {
             quick: true,
             load_before: 3.5,
             server: "<script>".to_owned(),
-            rows: vec![row],
+            rows: vec![row.note("5 < 6 & 7"), wrong],
             points: points.collect(),
             ..Report::default()
         };
-        let page = page(&report);
-        check_whole(&page);
+        let page = page(&report).unwrap();
+        check_whole(&page, 3);
         assert!(page.contains("&lt;b&gt;UDP&lt;/b&gt;") && page.contains("5 &lt; 6 &amp; 7"));
         assert!(page.contains("id=\"a&quot;b\"") && page.contains("class=\"held\">held<"));
+        assert!(page.contains("class=\"wrong\">3 &lt; 4 viewers<") && page.contains("class=\"missed\""));
         assert!(page.contains("Other things ran") && page.contains("<td>3.5</td>"));
         assert!(page.contains("A quick run") && page.contains("goal: at most 1.25"));
     }
@@ -267,9 +286,9 @@ mod tests {
     fn the_latency_is_that_of_five_hundred_viewers() {
         let points = [10, 500, 2000]
             .map(|viewers| Point { latency_ms: [f64::from(viewers); 5], ..point("udp", true, viewers) });
-        let [(latency, _), (cpu, _), (ratio, _)] = plots(&points);
-        assert_eq!(latency.series[0].points, [0.0, 1.0, 2.0, 3.0, 4.0].map(|place| (place, 500.0)));
-        assert_eq!(cpu.series[0].points.len(), 3);
-        assert!(ratio.series.is_empty(), "the raw loop has none");
+        let plots = plots(&points);
+        assert_eq!(plots.len(), 2, "the raw loop has no ratio");
+        assert_eq!(plots[0].series[0].points, [0.0, 1.0, 2.0, 3.0, 4.0].map(|place| (place, 500.0)));
+        assert_eq!(plots[1].series[0].points.len(), 3);
     }
 }

@@ -1,17 +1,18 @@
-//! Memory per viewer: of the server's process, and of the kernel for its connections.
+//! Memory per viewer: of the server's process, and what waits in the kernel on its connections.
 //!
 //! Owns: two counts of viewers after each other on one fresh server; the slope between them is what each costs.
-//! Holds: the largest reading counts, so what comes and goes with each frame is in it.
+//! Invariant: the largest reading counts, so what comes and goes with each frame is in it. Of the kernel only the data
+//! counts, not its own bookkeeping, which no file in `/proc` tells by connection.
 
 use std::{io, time::Duration};
 
+use procfs::net::TcpState;
 use serde_json::Value;
 
 use super::{
     bench::Bench,
     crowds::OWN_ONLY,
     report::{Goal, Row, number, spread},
-    sockets,
     stage::Stage,
 };
 use crate::cpu::resident_bytes;
@@ -65,7 +66,7 @@ pub(super) fn memory(bench: &mut Bench) -> io::Result<()> {
     let kinds = [
         (Kind::Udp, "memory-udp", "UDP viewer: memory of the server", UDP_KIB),
         (Kind::Tcp, "memory-tcp", "TCP viewer: memory of the server", TCP_KIB),
-        (Kind::Stalled, "memory-tcp-stalled", "TCP viewer who reads nothing: with the kernel's", STALLED_KIB),
+        (Kind::Stalled, "memory-tcp-stalled", "TCP viewer who reads nothing: with what waits", STALLED_KIB),
     ];
     for (kind, name, what, goal) in kinds {
         let row = Row::new(name, what, Some(goal), "KiB");
@@ -86,13 +87,14 @@ pub(super) fn memory(bench: &mut Bench) -> io::Result<()> {
         let kernel = median(|each| each.kernel).max(0.0);
         let row = match kind {
             Kind::Stalled => row.values(all.iter().map(|each| each.process + each.kernel)).note(format!(
-                "{} KiB of the process, {} KiB of the kernel's buffers",
+                "{} KiB of the process, {} KiB of data in the kernel",
                 number(median(|each| each.process)),
                 number(kernel)
             )),
-            Kind::Udp | Kind::Tcp => row
-                .values(all.iter().map(|each| each.process))
-                .note(format!("besides, {} KiB of the kernel's buffers for its connection", number(kernel))),
+            Kind::Udp | Kind::Tcp => row.values(all.iter().map(|each| each.process)).note(format!(
+                "besides, {} KiB of data waits in the kernel on its connection",
+                number(kernel)
+            )),
         };
         bench.add(row.note(format!("slope from {} to {} viewers of a fresh server", counts[0], counts[1])));
     }
@@ -119,13 +121,14 @@ fn read(bench: &Bench, stage: &Stage, kind: Kind, count: u32) -> io::Result<Read
     let mut seen = 0;
     let mut look = || {
         bench.progress.show();
-        let kernel = sockets::of_port(port)?;
-        seen = seen.max(kernel.connections);
-        if kernel.connections >= u64::from(count) {
-            let process = resident_bytes(pid).unwrap_or_default();
+        let (connections, waiting) = connections(port)?;
+        seen = seen.max(connections);
+        if connections >= u64::from(count) {
+            let process = resident_bytes(pid)
+                .ok_or_else(|| io::Error::other("the server's memory cannot be read: did it end?"))?;
             let largest = largest.get_or_insert_default();
             largest.process = largest.process.max(process);
-            largest.kernel = largest.kernel.max(kernel.bytes);
+            largest.kernel = largest.kernel.max(waiting);
         }
         Ok(())
     };
@@ -150,5 +153,47 @@ fn crowd(bench: &Bench, stage: &Stage, kind: Kind, count: u32) -> (&'static str,
             let stall = ["--stalled", &many, "--slow", "0", "--hold", &hold, "--before", "1"];
             ("storm", [words(&["stalled", "--url", &url, "--seats", "100000"]), words(&stall)].concat())
         }
+    }
+}
+
+/// Established connections over IPv4 whose own port is `port`, and the bytes that wait on them to be acknowledged or read.
+///
+/// # Errors
+/// `/proc/net/tcp` cannot be read.
+fn connections(port: u16) -> io::Result<(u64, u64)> {
+    let all = procfs::net::tcp().map_err(io::Error::other)?;
+    let own = all.iter().filter(|one| one.local_address.port() == port && one.state == TcpState::Established);
+    Ok(own.fold((0, 0), |(count, bytes), one| {
+        (count + 1, bytes + u64::from(one.tx_queue) + u64::from(one.rx_queue))
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write,
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    #[test]
+    fn what_nobody_reads_is_seen_in_the_kernel() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = || {
+            let theirs = TcpStream::connect(address).unwrap();
+            (listener.accept().unwrap().0, theirs)
+        };
+        let pairs = [connect(), connect()];
+        assert_eq!(connections(address.port()).unwrap(), (2, 0));
+        pairs[0].0.set_nonblocking(true).unwrap();
+        let mut filled = 0;
+        while let Ok(count @ 1..) = (&pairs[0].0).write(&[0; 4096]) {
+            filled += count;
+            assert!(filled < 1 << 30);
+        }
+        let (count, waiting) = connections(address.port()).unwrap();
+        assert!(count == 2 && waiting > 4096, "{count}, {waiting}");
     }
 }

@@ -15,7 +15,6 @@ mod most;
 mod plot;
 mod progress;
 mod report;
-mod sockets;
 mod stage;
 mod tool;
 
@@ -384,7 +383,7 @@ fn write(args: &Args, report: &Report) -> io::Result<()> {
         fs::write(file, json).map_err(|error| named(file, error))?;
     }
     if let Some(file) = &args.html {
-        fs::write(file, html::page(report)).map_err(|error| named(file, error))?;
+        fs::write(file, html::page(report)?).map_err(|error| named(file, error))?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! What the suite found: rows with their goals, the points of the plots, the table, the JSON.
 //!
-//! Holds: a goal is judged by the median; who is refused a number says why.
+//! Invariant: a row of which something is wrong is never held, whatever its value; a row without a value says why.
 
 use std::fmt;
 
@@ -12,15 +12,23 @@ use crate::limit::Spread;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Goal {
+    /// The median of all rounds.
     AtMost(f64),
+    /// The median of all rounds.
     AtLeast(f64),
+    /// The worst round.
+    EachAtMost(f64),
+    /// Not once, in no round.
+    Never,
 }
 
 impl Goal {
-    const fn is_held(self, value: f64) -> bool {
+    const fn is_held(self, value: Spread) -> bool {
         match self {
-            Self::AtMost(bound) => value <= bound,
-            Self::AtLeast(bound) => value >= bound,
+            Self::AtMost(bound) => value.median <= bound,
+            Self::AtLeast(bound) => value.median >= bound,
+            Self::EachAtMost(bound) => value.most <= bound,
+            Self::Never => value.most <= 0.0,
         }
     }
 }
@@ -30,6 +38,8 @@ impl fmt::Display for Goal {
         match self {
             Self::AtMost(bound) => write!(f, "at most {}", number(*bound)),
             Self::AtLeast(bound) => write!(f, "at least {}", number(*bound)),
+            Self::EachAtMost(bound) => write!(f, "each at most {}", number(*bound)),
+            Self::Never => f.write_str("never"),
         }
     }
 }
@@ -39,6 +49,7 @@ impl fmt::Display for Goal {
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Standing {
     Held,
+    /// The goal is missed, or something is wrong with what was measured.
     Missed,
     /// It has no goal.
     Reported,
@@ -49,6 +60,8 @@ pub(super) enum Standing {
 }
 
 impl Standing {
+    const ALL: [Self; 5] = [Self::Held, Self::Missed, Self::Reported, Self::NotMeasured, Self::Failed];
+
     pub(super) const fn word(self) -> &'static str {
         match self {
             Self::Held => "held",
@@ -60,6 +73,9 @@ impl Standing {
     }
 }
 
+/// Below this share of the viewers that a figure speaks of, the figure is not about them.
+const VIEWERS_SHARE: f64 = 0.99;
+
 /// One figure.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Row {
@@ -70,6 +86,9 @@ pub(super) struct Row {
     pub(super) unit: &'static str,
     pub(super) value: Option<Spread>,
     pub(super) standing: Standing,
+    /// What must not be.
+    pub(super) wrong: Vec<String>,
+    /// What is worth knowing.
     pub(super) notes: Vec<String>,
 }
 
@@ -81,25 +100,39 @@ impl Row {
         goal: Option<Goal>,
         unit: &'static str,
     ) -> Self {
-        let standing = Standing::NotMeasured;
-        Self { name: name.into(), what: what.into(), goal, unit, value: None, standing, notes: Vec::new() }
+        Self {
+            name: name.into(),
+            what: what.into(),
+            goal,
+            unit,
+            value: None,
+            standing: Standing::NotMeasured,
+            wrong: Vec::new(),
+            notes: Vec::new(),
+        }
     }
 
-    /// With what was measured, and judged. `None`: nothing was.
+    /// With what was measured. `None`: nothing was.
     pub(super) fn value(mut self, value: Option<Spread>) -> Self {
-        self.standing = match (value, self.goal) {
-            (None, _) => Standing::NotMeasured,
-            (Some(_), None) => Standing::Reported,
-            (Some(value), Some(goal)) if goal.is_held(value.median) => Standing::Held,
-            (Some(_), Some(_)) => Standing::Missed,
-        };
         self.value = value;
-        self
+        self.judged()
     }
 
     /// The same, of all rounds.
     pub(super) fn values(self, values: impl IntoIterator<Item = f64>) -> Self {
         self.value(spread(values))
+    }
+
+    /// With what must not be.
+    pub(super) fn wrong(mut self, wrong: impl IntoIterator<Item = String>) -> Self {
+        self.wrong.extend(wrong);
+        self.judged()
+    }
+
+    /// With how many of the viewers that it speaks of were there, in one round.
+    pub(super) fn viewers(self, there: u64, asked: u64) -> Self {
+        let few = (there as f64) < VIEWERS_SHARE * asked as f64;
+        self.wrong(few.then(|| format!("only {there} of {asked} viewers were there")))
     }
 
     /// With something to know about it.
@@ -114,16 +147,22 @@ impl Row {
         self
     }
 
-    /// Missed whatever the value says.
-    pub(super) fn missed(mut self, why: impl Into<String>) -> Self {
-        self.standing = Standing::Missed;
-        self.note(why)
-    }
-
     /// The measurement broke down.
     pub(super) fn failed(mut self, why: impl Into<String>) -> Self {
         self.standing = Standing::Failed;
         self.note(why)
+    }
+
+    fn judged(mut self) -> Self {
+        self.standing = match (self.value, self.goal) {
+            _ if self.standing == Standing::Failed => Standing::Failed,
+            _ if !self.wrong.is_empty() => Standing::Missed,
+            (None, _) => Standing::NotMeasured,
+            (Some(_), None) => Standing::Reported,
+            (Some(value), Some(goal)) if goal.is_held(value) => Standing::Held,
+            (Some(_), Some(_)) => Standing::Missed,
+        };
+        self
     }
 
     /// Median, least and most with their unit; a dash without them.
@@ -164,13 +203,14 @@ pub(super) fn number(value: f64) -> String {
 }
 
 /// What the table begins with.
-pub(super) const HEADER: &str = "standing      what                                                      goal                 \
+pub(super) const HEADER: &str = "standing      what                                                      goal                  \
                                  median (least to most)";
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (standing, what) = (self.standing.word(), &self.what);
-        write!(f, "{standing:<12}  {what:<56}  {:<19}  {}", self.asked(), self.measured())?;
+        write!(f, "{standing:<12}  {what:<56}  {:<20}  {}", self.asked(), self.measured())?;
+        self.wrong.iter().try_for_each(|wrong| write!(f, "\n              ! WRONG: {wrong}"))?;
         self.notes.iter().try_for_each(|note| write!(f, "\n              . {note}"))
     }
 }
@@ -188,8 +228,10 @@ pub(super) struct Point {
     /// Whether the raw loop, or the server.
     pub(super) raw: bool,
     pub(super) viewers: u32,
-    pub(super) cpu_us_per_packet: Spread,
-    pub(super) process_cpu_us_per_packet: Spread,
+    /// `None`: nobody said which process the server is.
+    pub(super) cpu_us_per_packet: Option<Spread>,
+    /// See above.
+    pub(super) process_cpu_us_per_packet: Option<Spread>,
     /// Medians over the rounds.
     pub(super) latency_ms: Quantiles,
     /// CPU time over the raw loop's; the raw loop has none.
@@ -236,9 +278,7 @@ impl Report {
 
     /// How many rows came out how, as a sentence's end.
     pub(super) fn summary(&self) -> String {
-        let all =
-            [Standing::Held, Standing::Missed, Standing::Reported, Standing::NotMeasured, Standing::Failed];
-        let counts = all.map(|standing| (self.count(standing), standing.word()));
+        let counts = Standing::ALL.map(|standing| (self.count(standing), standing.word()));
         let shown = counts.iter().filter(|(count, _)| *count > 0);
         shown.map(|(count, word)| format!("{count} {word}")).collect::<Vec<_>>().join(", ")
     }
@@ -255,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn the_median_is_judged() {
+    fn a_ratio_is_judged_by_its_median() {
         check(Some(Goal::AtMost(1.2)), &[1.5, 1.2, 1.0], Standing::Held, "1.20 (1 to 1.50) ms");
         check(Some(Goal::AtMost(1.2)), &[1.21], Standing::Missed, "1.21 ms");
         check(Some(Goal::AtLeast(85.0)), &[85.0], Standing::Held, "85 ms");
@@ -266,12 +306,36 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_overrules_the_value() {
-        let row = Row::new("x", "X", Some(Goal::AtMost(1.0)), "").values([0.5]).missed("two were not closed");
-        assert_eq!((row.standing, row.notes.len()), (Standing::Missed, 1));
-        assert!(row.to_string().contains("two were not closed"), "{row}");
-        let failed = Row::new("x", "X", None, "").failed("no server");
+    fn never_and_each_are_judged_by_the_worst_round() {
+        check(Some(Goal::Never), &[0.0, 0.0, 0.0], Standing::Held, "0 ms");
+        check(Some(Goal::Never), &[0.0, 0.0, 5.0], Standing::Missed, "0 (0 to 5) ms");
+        check(Some(Goal::EachAtMost(1000.0)), &[45.0, 50.0, 999.0], Standing::Held, "50 (45 to 999) ms");
+        check(Some(Goal::EachAtMost(1000.0)), &[45.0, 50.0, 1001.0], Standing::Missed, "50 (45 to 1001) ms");
+    }
+
+    #[test]
+    fn what_is_wrong_overrules_the_value_whichever_is_said_first() {
+        let row = || Row::new("x", "X", Some(Goal::AtMost(1.0)), "");
+        let wrong = || ["two were not closed".to_owned()];
+        for row in [row().values([0.5]).wrong(wrong()), row().wrong(wrong()).values([0.5])] {
+            assert_eq!(row.standing, Standing::Missed);
+            assert!(row.to_string().contains("WRONG: two were not closed"), "{row}");
+            assert_eq!(serde_json::to_value(&row).unwrap()["wrong"][0], "two were not closed");
+        }
+        assert_eq!(Row::new("x", "X", None, "").values([1.0]).wrong(wrong()).standing, Standing::Missed);
+        let failed = Row::new("x", "X", None, "").failed("no server").wrong(wrong());
         assert_eq!((failed.standing, failed.measured().as_str()), (Standing::Failed, "-"));
+    }
+
+    #[test]
+    fn the_number_of_viewers_is_part_of_the_claim() {
+        let row = |there| Row::new("x", "X", Some(Goal::Never), "").values([0.0]).viewers(there, 1000);
+        assert_eq!([row(1000), row(990)].map(|row| row.standing), [Standing::Held; 2]);
+        let few = row(989);
+        assert_eq!(
+            (few.standing, few.wrong[0].as_str()),
+            (Standing::Missed, "only 989 of 1000 viewers were there")
+        );
     }
 
     #[test]
