@@ -28,7 +28,7 @@ pub struct ThreadUse {
     pub name: String,
     /// CPU time.
     pub nanos: u64,
-    /// Time that it could have run and had no core.
+    /// Time that it could have run and had no core: on a busy machine it is in every latency, and nobody's fault.
     pub queued_nanos: u64,
     /// How often it waited for something.
     pub waits: u64,
@@ -43,16 +43,6 @@ impl ThreadUse {
         self.queued_nanos += other.queued_nanos;
         self.waits += other.waits;
         self.preemptions += other.preemptions;
-    }
-
-    fn since(&self, earlier: &Self) -> Self {
-        Self {
-            name: self.name.clone(),
-            nanos: self.nanos.saturating_sub(earlier.nanos),
-            queued_nanos: self.queued_nanos.saturating_sub(earlier.queued_nanos),
-            waits: self.waits.saturating_sub(earlier.waits),
-            preemptions: self.preemptions.saturating_sub(earlier.preemptions),
-        }
     }
 }
 
@@ -90,19 +80,22 @@ impl ProcessUse {
     /// What was used since `earlier` by all threads whose name begins with `prefix`, in sum; an empty one: by all.
     pub fn since(&self, earlier: &Self, prefix: &str) -> ThreadUse {
         let mut sum = ThreadUse { name: prefix.to_owned(), ..ThreadUse::default() };
-        for (id, now) in self.0.iter().filter(|(_, thread)| thread.name.starts_with(prefix)) {
-            let before = earlier.0.get(id);
-            sum.add(&before.map_or_else(|| now.clone(), |before| now.since(before)));
-        }
+        self.threads_since(earlier, prefix).for_each(|thread| sum.add(&thread));
         sum
     }
 
-    /// The largest CPU time since `earlier` of one thread whose name begins with `prefix`.
-    pub fn busiest_since(&self, earlier: &Self, prefix: &str) -> u64 {
-        let own = self.0.iter().filter(|(_, thread)| thread.name.starts_with(prefix));
-        let spent =
-            own.map(|(id, now)| earlier.0.get(id).map_or(now.nanos, |before| now.since(before).nanos));
-        spent.max().unwrap_or(0)
+    /// What each thread whose name begins with `prefix` used since `earlier`.
+    pub fn threads_since(&self, earlier: &Self, prefix: &str) -> impl Iterator<Item = ThreadUse> {
+        self.0.iter().filter(move |(_, thread)| thread.name.starts_with(prefix)).map(|(id, now)| {
+            let before = earlier.0.get(id).cloned().unwrap_or_default();
+            ThreadUse {
+                name: now.name.clone(),
+                nanos: now.nanos.saturating_sub(before.nanos),
+                queued_nanos: now.queued_nanos.saturating_sub(before.queued_nanos),
+                waits: now.waits.saturating_sub(before.waits),
+                preemptions: now.preemptions.saturating_sub(before.preemptions),
+            }
+        })
     }
 }
 
@@ -166,7 +159,7 @@ mod tests {
         }
         let now = ProcessUse::own().unwrap();
         assert!(now.since(&before, "").nanos >= busy().nanos);
-        assert_eq!(now.busiest_since(&before, "cpu-test-busy"), now.since(&before, "cpu-test-busy").nanos);
+        assert_eq!(now.threads_since(&before, "cpu-test-busy").count(), 1);
         assert_eq!(
             ProcessUse::own().unwrap().since(&before, "cpu-test-none"),
             ThreadUse { name: "cpu-test-none".to_owned(), ..ThreadUse::default() }
