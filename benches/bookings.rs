@@ -291,7 +291,7 @@ impl Shop {
 
     fn view(&self, plan: &Plan) -> Value {
         let output = Command::new(program())
-            .args(["load", "view", "--json", "-", "--transport", "mixed"])
+            .args(["load", "view", "--json", "-", "--udp-percent", "50"])
             .args(["--viewers", &plan.viewers.to_string(), "--seconds", &plan.seconds.to_string()])
             .arg(format!("rtsp://{}/channel{STAGE}", self.viewers))
             .output()

@@ -10,13 +10,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
 use slotcast::{config::Config, serve::Server};
 use slotcast_core::time::WallTime;
+use slotcast_load::storm::StormReport;
 use slotcast_media::clip::Clip;
 use slotcast_net::clock;
 use slotcast_rtsp::client::TransportPolicy;
-use slotcast_tools::publish::{PublishConfig, publish};
+use slotcast_tools::{
+    histogram::Percentiles,
+    publish::{PublishConfig, publish},
+};
 
 const ID: &str = "a-reservation-id-of-this-test";
 const SEATS: usize = 8;
@@ -84,7 +87,7 @@ impl Stage {
 
     /// Runs a storm against it; returns what it reports.
     #[track_caller]
-    fn storm(&self, scenario: &str, arguments: &[&str]) -> Value {
+    fn storm(&self, scenario: &str, arguments: &[&str]) -> StormReport {
         let file = format!("{}/storm-{}-{scenario}.json", env!("CARGO_TARGET_TMPDIR"), std::process::id());
         let url = format!("rtsp://{}/channel1", self.server.addresses().viewers);
         let output = Command::new(env!("CARGO_BIN_EXE_slotcast"))
@@ -96,14 +99,12 @@ impl Stage {
         assert!(output.status.success(), "{}", text(&output));
         let json = std::fs::read(&file).unwrap();
         std::fs::remove_file(&file).unwrap();
-        let reports: Value = serde_json::from_slice(&json).unwrap();
-        let report = reports[0].clone();
-        assert_eq!(report["scenario"], scenario);
-        assert_eq!((&report["over_admitted"], &report["packets_without_seat"]), (&0.into(), &0.into()));
-        assert_eq!(report["wrong"], Value::Array(Vec::new()), "{}", text(&output));
-        for control in report["controls"].as_array().unwrap() {
-            assert!(control["during"]["packets"].as_u64().unwrap() > 0, "{control}");
-        }
+        let [report]: [StormReport; 1] = serde_json::from_slice(&json).unwrap();
+        assert_eq!(report.scenario, scenario);
+        assert_eq!((report.over_admitted, report.packets_without_seat), (0, 0), "{report}");
+        assert!(report.wrong.is_empty(), "{report}");
+        assert_eq!(report.controls.len(), 2);
+        assert!(report.controls.iter().all(|control| control.during.packets > 0), "{report}");
         report
     }
 }
@@ -116,6 +117,10 @@ impl Drop for Stage {
     }
 }
 
+fn count(times: Option<Percentiles>) -> u64 {
+    times.map_or(0, |times| times.count)
+}
+
 fn text(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat()
 }
@@ -123,50 +128,46 @@ fn text(output: &Output) -> String {
 #[test]
 fn of_forty_who_ask_at_once_as_many_play_as_there_are_seats() {
     let report = Stage::open(600).storm("plays", &["--clients", "40", "--threads", "2"]);
-    assert_eq!((&report["clients"], &report["played"]), (&40.into(), &6.into()), "{report}");
-    assert_eq!((&report["most_playing"], &report["most_receiving"]), (&SEATS.into(), &SEATS.into()));
-    assert_eq!(report["refused"].as_object().unwrap().values().filter_map(Value::as_u64).sum::<u64>(), 34);
-    assert_eq!(report["refusal_ms"]["count"], 34);
-    assert_eq!(report["lost"], 0);
+    assert_eq!((report.clients, report.played), (40, 6), "{report}");
+    assert_eq!((report.most_playing, report.most_receiving), (SEATS, SEATS), "{report}");
+    assert_eq!(report.refused.values().sum::<usize>(), 34, "{report}");
+    assert_eq!(count(report.refusal_ms), 34, "{report}");
+    assert_eq!(report.lost, 0, "{report}");
 }
 
 #[test]
 fn who_comes_and_goes_gets_in_and_sees_a_key_frame() {
     let report = Stage::open(600).storm("churn", &["--joins", "5", "--seconds", "3", "--stay", "400"]);
-    assert_eq!((&report["clients"], &report["played"]), (&15.into(), &15.into()), "{report}");
-    assert_eq!(report["play_to_packet_ms"]["count"], 15);
-    assert_eq!(report["play_to_key_ms"]["count"], 15);
-    assert_eq!(report["lost"], 0);
+    assert_eq!((report.clients, report.played), (15, 15), "{report}");
+    assert_eq!((count(report.play_to_packet_ms), count(report.play_to_key_ms)), (15, 15), "{report}");
+    assert_eq!(report.lost, 0, "{report}");
 }
 
 #[test]
 fn viewers_who_do_not_read_do_not_hurt_those_who_do() {
     let arguments = ["--stalled", "3", "--slow", "3", "--trickle", "200", "--hold", "3"];
     let report = Stage::open(600).storm("stalled", &arguments);
-    assert_eq!(report["played"], 6, "{report}");
-    let counts: Vec<_> = report["kinds"].as_array().unwrap().iter().map(|kind| &kind["count"]).collect();
-    assert_eq!(counts, [&Value::from(3), &Value::from(3)]);
+    assert_eq!(report.played, 6, "{report}");
+    assert_eq!(report.kinds.iter().map(|kind| kind.count).collect::<Vec<_>>(), [3, 3], "{report}");
 }
 
 #[test]
 fn silent_connections_are_closed_and_keep_nobody_out() {
     let arguments = ["--idle", "20", "--half", "20", "--hold", "8", "--stay", "300"];
     let report = Stage::open(600).storm("idle", &arguments);
-    assert_eq!((&report["clients"], &report["played"]), (&40.into(), &40.into()), "{report}");
+    assert_eq!((report.clients, report.played), (40, 40), "{report}");
+    let [silent, half] = report.kinds.as_slice() else { panic!("{report}") };
     // The server waits 5 s for the first byte.
-    assert_eq!(report["kinds"][0]["closed_by_server"], 20, "{report}");
-    assert_eq!(report["kinds"][1]["count"], 20);
+    assert_eq!((silent.closed_by_server, half.count), (20, 20), "{report}");
 }
 
 #[test]
 fn at_the_end_all_are_told_and_closed_and_get_nothing_more() {
     let stage = Stage::open(12);
     let report = stage.storm("cutoff", &["--end", &stage.end.to_string()]);
-    let ending = &report["ending"];
-    for count in ["watching", "told", "closed"] {
-        assert_eq!(ending[count], SEATS, "{report}");
-    }
-    assert_eq!((&ending["media_after_end"], &ending["media_after_bye"]), (&0.into(), &0.into()));
+    let ending = report.ending.as_ref().unwrap();
+    assert_eq!((ending.watching, ending.told, ending.closed), (SEATS, SEATS, SEATS), "{report}");
+    assert_eq!((ending.media_after_end, ending.media_after_bye), (Some(0), 0), "{report}");
 }
 
 #[test]

@@ -17,6 +17,7 @@ use slotcast_load::{
 use slotcast_net::clock;
 use slotcast_rtsp::client::TransportPolicy;
 use slotcast_tools::{
+    histogram::Percentiles,
     shape::Shape,
     target::{ReachPolicy, Target},
 };
@@ -89,6 +90,10 @@ fn view(server: &Server, user: &str, channels: u32, viewers: usize, udp: usize) 
     measure(&config).unwrap()
 }
 
+fn count(times: &Option<Percentiles>) -> u64 {
+    times.map_or(0, |times| times.count)
+}
+
 #[track_caller]
 fn check(transport: TransportPolicy, audio_per_second: u32) {
     let (channels, viewers) = (2, 12);
@@ -98,20 +103,21 @@ fn check(transport: TransportPolicy, audio_per_second: u32) {
     let report = view(&server, "", 2, viewers, viewers / 2);
     let pushed = push.finish();
     assert_eq!((pushed.finished, pushed.failed), (2, Vec::new()));
-    assert!(pushed.packets > 0 && pushed.late_ms.count >= pushed.packets);
+    assert!(pushed.packets > 0 && count(&pushed.late_ms) >= pushed.packets);
 
     assert_eq!((report.all.connected, report.all.refused.len(), report.all.dropped.len()), (12, 0, 0));
+    // What this tool's own sockets dropped is not the server's loss: it must be asked first.
+    assert_eq!(report.tool.udp_drops, Some(0), "the viewers read too slowly: {report}");
     for group in [&report.all, report.udp.as_ref().unwrap(), report.tcp.as_ref().unwrap()] {
         assert_eq!((group.lost, group.duplicates, group.reordered), (0, 0, 0), "{report}");
-        assert_eq!(group.latency_ms.count, group.packets, "every packet has a stamp");
-        assert_eq!(group.first_packet_ms.count, group.viewers);
-        assert_eq!(group.first_key_ms.count, group.viewers);
+        assert_eq!(count(&group.latency_ms), group.packets, "every packet has a stamp");
+        assert_eq!(count(&group.first_packet_ms), group.viewers);
+        assert_eq!(count(&group.first_key_ms), group.viewers);
         assert!(group.packets > 0 && group.least_packets > 0, "{report}");
     }
     let [udp, tcp] = [&report.udp, &report.tcp].map(|group| group.as_ref().unwrap());
     assert_eq!((udp.connected, tcp.connected), (6, 6));
     assert_eq!(udp.packets + tcp.packets, report.all.packets);
-    assert_eq!(report.tool.udp_drops, 0);
     // The server is this very process.
     assert!(report.server.as_ref().unwrap().resident_after.is_some());
     assert!(server.shutdown());

@@ -25,6 +25,7 @@ use slotcast_core::{
     runs::SEGMENTS_MAX,
 };
 use slotcast_net::sys::{Destination, send_datagrams, set_unsent_limit};
+pub use slotcast_tools::transport::Transport;
 use socket2::SockRef;
 
 use super::receivers::{Socket, udp_socket};
@@ -41,16 +42,6 @@ const WAITING_FRAMES: usize = 64;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Requests and responses of a usual dialogue before media flows.
 const DIALOGUE_ROUNDS: usize = 4;
-
-/// How media leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Transport {
-    /// RTP over UDP.
-    Udp,
-    /// `$` frames over TCP.
-    Tcp,
-}
 
 /// What the sending loop counts.
 #[derive(Debug, Default)]

@@ -17,7 +17,7 @@ use std::{
 
 use bytes::{BufMut, Bytes};
 use rustix::thread::set_current_timer_slack;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use slotcast_core::{
     rtcp::{NtpTime, SenderInfo},
     rtp::{HEADER_BYTES, ticks_in},
@@ -25,12 +25,11 @@ use slotcast_core::{
 };
 use slotcast_rtsp::client::TransportPolicy;
 
-use super::view::Percentiles;
 use crate::cpu::take_short_turns;
 use slotcast_media::{clip::Clip, packetize::Origin};
 use slotcast_net::{clock::monotonic_nanos, process::pin};
 use slotcast_tools::{
-    histogram::Histogram,
+    histogram::{Histogram, Percentiles},
     shape::{Part, Shape, stamp_video},
 };
 use slotcast_tools::{
@@ -38,6 +37,7 @@ use slotcast_tools::{
         ClipSource, LinkConfig, PublishError, PublishProgress, PublishReport, Source, origin, publish_source,
     },
     target::{ReachPolicy, Target},
+    transport::Transport,
 };
 
 /// What `--help` teaches.
@@ -73,15 +73,6 @@ const AUDIO_PACKET_BYTES: usize = 340;
 const FU_BYTES: usize = 2;
 /// What packets are filled with: no start code can come up in it.
 const FILLING: u8 = 0x55;
-
-/// How media leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Transport {
-    /// On the RTSP connection.
-    Tcp,
-    /// RTP over UDP.
-    Udp,
-}
 
 /// What `slotcast load push` is told.
 #[derive(Clone, Debug, clap::Args)]
@@ -153,7 +144,7 @@ pub struct PushConfig {
 }
 
 /// What came of it.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PushReport {
     /// Streams that were on air until their end.
     pub finished: u64,
@@ -166,8 +157,8 @@ pub struct PushReport {
     /// Of the stream that was on air longest.
     pub seconds: f64,
     /// How much later than stamped packets left: part of every viewer's latency, and not the server's fault unless it
-    /// read too slowly over TCP.
-    pub late_ms: Percentiles,
+    /// read too slowly over TCP. `None`: no packet was stamped.
+    pub late_ms: Option<Percentiles>,
 }
 
 impl Args {
@@ -194,12 +185,9 @@ impl Args {
             }),
         };
         Ok(PushConfig {
-            targets: Target::parse_all(&self.url, self.channels, reach).map_err(|error| wrong(&error))?,
+            targets: Target::parse_all(&self.url, self.channels, reach)?,
             content,
-            transport: match self.transport {
-                Transport::Tcp => TransportPolicy::Tcp,
-                Transport::Udp => TransportPolicy::Udp,
-            },
+            transport: self.transport.into(),
             duration: Duration::from_secs(self.seconds),
         })
     }
@@ -320,13 +308,8 @@ impl fmt::Display for PushReport {
             self.packets as f64 / seconds,
             self.bytes as f64 * 8e-6 / seconds
         )?;
-        let late = &self.late_ms;
-        if late.count > 0 {
-            writeln!(
-                f,
-                "left after their stamp, in ms: p50 {:.3}, p90 {:.3}, p99 {:.3}, p99.9 {:.3}, max {:.3}",
-                late.p50, late.p90, late.p99, late.p999, late.max
-            )?;
+        if let Some(late) = &self.late_ms {
+            writeln!(f, "left after their stamp: {late}")?;
         }
         self.failed.iter().try_for_each(|reason| writeln!(f, "failed  {reason}"))
     }

@@ -6,7 +6,9 @@
 //! Invariant: every tool takes any address, ends by itself within a time that its caller names, and hands back a report.
 
 pub mod histogram;
+pub mod progress;
 pub mod publish;
 pub mod shape;
 pub mod target;
+pub mod transport;
 pub mod watch;

@@ -4,7 +4,7 @@
 //! Holds: neither the password nor the query, which may hold a token, appears in `Debug`.
 
 use std::{
-    fmt,
+    fmt, io,
     net::{SocketAddr, ToSocketAddrs},
 };
 
@@ -67,6 +67,12 @@ impl fmt::Display for TargetError {
 }
 
 impl std::error::Error for TargetError {}
+
+impl From<TargetError> for io::Error {
+    fn from(error: TargetError) -> Self {
+        Self::new(io::ErrorKind::InvalidInput, error)
+    }
+}
 
 impl Target {
     /// Reads `rtsp://[user:password@]host[:port]/path` and looks the host up.

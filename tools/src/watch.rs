@@ -231,8 +231,9 @@ pub struct WatchReport {
     pub viewers: Vec<Seen>,
     /// From a packet's stamp to the moment at which its viewer had it in hand; TCP viewers, UDP viewers.
     pub latency: [Histogram; 2],
-    /// Datagrams that the kernel dropped because the viewers read too slowly: our loss, not the server's.
-    pub udp_drops: u64,
+    /// Datagrams that the kernel dropped because the viewers read too slowly: our loss, not the server's. `None`: the
+    /// kernel does not tell.
+    pub udp_drops: Option<u64>,
 }
 
 /// Viewers at work.
@@ -304,12 +305,12 @@ impl Watch {
 
     /// Waits until all have left, and tells what was measured.
     pub fn finish(self) -> io::Result<WatchReport> {
-        let mut report = WatchReport::default();
+        let mut report = WatchReport { udp_drops: Some(0), ..WatchReport::default() };
         for thread in self.threads {
             let own = thread.join().map_err(|_| io::Error::other("a watching thread panicked"))??;
             report.viewers.extend(own.viewers);
             report.latency.iter_mut().zip(&own.latency).for_each(|(all, own)| all.merge(own));
-            report.udp_drops += own.udp_drops;
+            report.udp_drops = report.udp_drops.zip(own.udp_drops).map(|(all, own)| all + own);
         }
         Ok(report)
     }

@@ -10,7 +10,9 @@ use std::{
 
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 
-use super::report::{Kind, Percentiles};
+use slotcast_tools::histogram::Percentiles;
+
+use super::report::Kind;
 
 /// A request that never ends.
 const HALF: &[u8] = b"DESCRIBE rtsp://127.0.0.1/channel1 RTSP/1.0\r\nCSeq: 1\r\nUser-Agent: half";
@@ -70,10 +72,10 @@ pub(super) fn hold(
         let own = || connections.iter().filter(|connection| connection.half == is_half);
         let closed = || own().filter_map(|c| Some(c.closed?.saturating_duration_since(c.since)));
         Kind {
-            what,
+            what: String::from(what),
             count: own().count(),
             closed_by_server: closed().count(),
-            closed_after_ms: Percentiles::from(closed()),
+            closed_after_ms: Percentiles::of_durations(closed()),
         }
     };
     Ok(([kind("silent", false), kind("half a request", true)], unopened))

@@ -19,7 +19,7 @@ use slotcast_net::process::raise_open_files;
 use slotcast_rtsp::client::{ClientConfig, ClientRole, TransportPolicy};
 
 use crowd::Setup;
-use report::Report;
+pub use report::{Control, ControlPhase, Ending, Kind, StormReport};
 
 use slotcast_tools::target::{ReachPolicy, Target};
 
@@ -169,7 +169,7 @@ pub fn run(args: &Args) -> io::Result<()> {
         }
         one => vec![one],
     };
-    let mut reports: Vec<Report> = Vec::new();
+    let mut reports: Vec<StormReport> = Vec::new();
     for (number, scenario) in (1..).zip(&scenarios) {
         println!("{number} of {}", scenarios.len());
         let report = match scenario {

@@ -6,133 +6,129 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::seen::{Seen, most_at_once, nanos};
-use slotcast_tools::histogram::Histogram;
-
-/// Durations, in milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub(super) struct Percentiles {
-    pub(super) count: u64,
-    pub(super) p50: f64,
-    pub(super) p90: f64,
-    pub(super) p99: f64,
-    pub(super) max: f64,
-}
-
-impl Percentiles {
-    pub(super) fn of(histogram: &Histogram) -> Self {
-        let millis = |duration: Duration| duration.as_secs_f64() * 1e3;
-        Self {
-            count: histogram.count(),
-            p50: millis(histogram.quantile(0.5)),
-            p90: millis(histogram.quantile(0.9)),
-            p99: millis(histogram.quantile(0.99)),
-            max: millis(histogram.max()),
-        }
-    }
-
-    pub(super) fn from(durations: impl Iterator<Item = Duration>) -> Self {
-        let mut histogram = Histogram::default();
-        durations.for_each(|duration| histogram.record(nanos(duration)));
-        Self::of(&histogram)
-    }
-}
-
-impl fmt::Display for Percentiles {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { count, p50, p90, p99, max } = self;
-        write!(f, "p50 {p50:.2}  p90 {p90:.2}  p99 {p99:.2}  max {max:.2} ms  ({count})")
-    }
-}
+use super::seen::{Seen, most_at_once};
+use slotcast_tools::{histogram::Percentiles, transport::Transport};
 
 /// What a control viewer saw, before the storm or during it.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct ControlPhase {
-    pub(super) packets: u64,
-    pub(super) lost: u64,
-    /// From the stamp; without count where the stream carries none.
-    pub(super) latency_ms: Percentiles,
-    /// From one frame to the next.
-    pub(super) gap_ms: Percentiles,
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ControlPhase {
+    /// RTP packets.
+    pub packets: u64,
+    /// Missing, by sequence number.
+    pub lost: u64,
+    /// From the stamp; `None`: no packet carried one.
+    pub latency_ms: Option<Percentiles>,
+    /// From one frame to the next; `None`: there was one frame at most.
+    pub gap_ms: Option<Percentiles>,
 }
 
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Control {
-    pub(super) transport: &'static str,
-    pub(super) before: ControlPhase,
-    pub(super) during: ControlPhase,
+/// A control viewer: it watches like any other while the storm goes on beside it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Control {
+    /// How its media travels.
+    pub transport: Transport,
+    /// Before the storm.
+    pub before: ControlPhase,
+    /// While it lasted.
+    pub during: ControlPhase,
 }
 
-/// How connections that are no viewers came out.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Kind {
-    pub(super) what: &'static str,
-    pub(super) count: usize,
-    pub(super) closed_by_server: usize,
-    /// From the moment at which they fell silent.
-    pub(super) closed_after_ms: Percentiles,
+/// How connections that are no usual viewers came out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Kind {
+    /// What they say or read.
+    pub what: String,
+    /// How many there were.
+    pub count: usize,
+    /// How many of them the server closed.
+    pub closed_by_server: usize,
+    /// From the moment at which they fell silent; `None`: none was closed.
+    pub closed_after_ms: Option<Percentiles>,
 }
 
 /// How the end of the window came out.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct Ending {
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Ending {
     /// Whether the end was given, or taken to be the first BYE or close.
-    pub(super) end_is_known: bool,
-    pub(super) watching: usize,
-    pub(super) told: usize,
-    pub(super) closed: usize,
-    /// Against the end; negative: before it.
-    pub(super) last_media_ms_least: f64,
-    pub(super) last_media_ms_most: f64,
-    pub(super) told_ms_most: f64,
-    pub(super) closed_ms_most: f64,
-    /// Viewers who got packets that were sent after the end, or read later than the grace allows.
-    pub(super) media_after_end: usize,
-    /// RTP behind a BYE on one connection.
-    pub(super) media_after_bye: u64,
+    pub end_is_known: bool,
+    /// Viewers who played, control viewers included.
+    pub watching: usize,
+    /// Of these, those who got a BYE.
+    pub told: usize,
+    /// Of these, those whose connection the server closed.
+    pub closed: usize,
+    /// When the viewer that got none first had its last packet, against the end; negative: before it. `None`: nobody
+    /// got any.
+    pub last_media_ms_least: Option<f64>,
+    /// When the last packet of all came, likewise.
+    pub last_media_ms_most: Option<f64>,
+    /// When the last BYE came; `None`: nobody was told.
+    pub told_ms_most: Option<f64>,
+    /// When the last connection was closed; `None`: none was.
+    pub closed_ms_most: Option<f64>,
+    /// Viewers who got packets that were sent after the end, or read later than the grace allows; `None`: this tool
+    /// was too late itself to judge.
+    pub media_after_end: Option<usize>,
+    /// RTP packets behind a BYE on one connection.
+    pub media_after_bye: u64,
 }
 
 /// One storm.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct Report {
-    pub(super) scenario: &'static str,
-    pub(super) seconds: f64,
-    pub(super) seats: usize,
-    pub(super) clients: usize,
-    /// PLAY was answered 200.
-    pub(super) played: usize,
-    pub(super) refused: BTreeMap<String, usize>,
-    pub(super) failed: BTreeMap<String, usize>,
-    pub(super) ended_by_server: usize,
-    /// At one moment, control viewers included.
-    pub(super) most_playing: usize,
-    pub(super) most_receiving: usize,
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct StormReport {
+    /// Its name on the command line.
+    pub scenario: String,
+    /// How long it took, the control viewers' time before it included.
+    pub seconds: f64,
+    /// Seats of the channel, as the command line says.
+    pub seats: usize,
+    /// Clients of the crowd; control viewers are not among them.
+    pub clients: usize,
+    /// Clients whose PLAY was answered with 200.
+    pub played: usize,
+    /// Clients who were refused, by method, status and reason.
+    pub refused: BTreeMap<String, usize>,
+    /// Clients who failed otherwise, by reason.
+    pub failed: BTreeMap<String, usize>,
+    /// Clients whom the server ended while they played.
+    pub ended_by_server: usize,
+    /// Most who played at one moment, control viewers included.
+    pub most_playing: usize,
+    /// Most who received media at one moment, control viewers included.
+    pub most_receiving: usize,
     /// Above the seats; must be 0.
-    pub(super) over_admitted: usize,
+    pub over_admitted: usize,
     /// Packets that came to clients who were refused; must be 0.
-    pub(super) packets_without_seat: u64,
-    /// From the first request for a seat to the last.
-    pub(super) asked_within_ms: f64,
-    pub(super) refusal_ms: Percentiles,
-    pub(super) play_answer_ms: Percentiles,
-    pub(super) play_to_packet_ms: Percentiles,
-    pub(super) play_to_key_ms: Percentiles,
-    /// By the clients who read everything.
-    pub(super) lost: u64,
-    pub(super) kinds: Vec<Kind>,
-    pub(super) ending: Option<Ending>,
-    pub(super) controls: Vec<Control>,
+    pub packets_without_seat: u64,
+    /// From the first request for a seat to the last; `None`: nobody asked.
+    pub asked_within_ms: Option<f64>,
+    /// From the request to its refusal.
+    pub refusal_ms: Option<Percentiles>,
+    /// From PLAY to its answer with 200.
+    pub play_answer_ms: Option<Percentiles>,
+    /// From PLAY to the first packet.
+    pub play_to_packet_ms: Option<Percentiles>,
+    /// From PLAY to the first packet of a key frame.
+    pub play_to_key_ms: Option<Percentiles>,
+    /// Packets that the clients who read everything missed.
+    pub lost: u64,
+    /// Connections that are no usual viewers.
+    pub kinds: Vec<Kind>,
+    /// How the window's end came out, where the storm saw it.
+    pub ending: Option<Ending>,
+    /// The control viewers.
+    pub controls: Vec<Control>,
     /// How late this tool's threads came to look at their clocks.
-    pub(super) tool_late_ms: Percentiles,
+    pub tool_late_ms: Option<Percentiles>,
     /// What must not be; the exit code is 1 when there is any.
-    pub(super) wrong: Vec<String>,
+    pub wrong: Vec<String>,
     /// What is worth a look.
-    pub(super) notes: Vec<String>,
+    pub notes: Vec<String>,
 }
 
-impl Report {
+impl StormReport {
     /// Takes in what the clients saw, and judges it.
     pub(super) fn judge(&mut self, crowd: &[Seen], controls: &[Seen]) {
         let now = Instant::now();
@@ -175,9 +171,9 @@ impl Report {
     fn time(&mut self, crowd: &[Seen]) {
         let spread = |from: Option<Instant>, to: Option<Instant>| Some(to?.saturating_duration_since(from?));
         let asked = || crowd.iter().filter_map(|seen| seen.asked);
-        let within = spread(asked().min(), asked().max()).unwrap_or_default();
-        self.asked_within_ms = within.as_secs_f64() * 1e3;
-        let times = |of: &dyn Fn(&Seen) -> Option<Duration>| Percentiles::from(crowd.iter().filter_map(of));
+        self.asked_within_ms = spread(asked().min(), asked().max()).map(|within| within.as_secs_f64() * 1e3);
+        let times =
+            |of: &dyn Fn(&Seen) -> Option<Duration>| Percentiles::of_durations(crowd.iter().filter_map(of));
         self.refusal_ms = times(&|seen| {
             let asked = if seen.refused.as_ref()?.method == "PLAY" { seen.play_asked } else { seen.asked };
             spread(asked, seen.refused.as_ref().map(|refused| refused.at))
@@ -201,21 +197,24 @@ fn control(seen: &Seen) -> Option<Control> {
         latency_ms: Percentiles::of(&phase.latency),
         gap_ms: Percentiles::of(&phase.gaps),
     });
-    Some(Control { transport: if seen.udp { "UDP" } else { "TCP" }, before, during })
+    let transport = if seen.udp { Transport::Udp } else { Transport::Tcp };
+    Some(Control { transport, before, during })
 }
 
 impl fmt::Display for ControlPhase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} packets, {} lost, ", self.packets, self.lost)?;
-        let (name, times) = match self.latency_ms.count {
-            0 => ("frame gap", &self.gap_ms),
-            _ => ("latency", &self.latency_ms),
-        };
-        write!(f, "{name} {times}; longest gap {:.1} ms", self.gap_ms.max)
+        if let Some(latency) = &self.latency_ms {
+            write!(f, "latency {latency}, ")?;
+        }
+        match &self.gap_ms {
+            Some(gap) => write!(f, "frame gap {gap}"),
+            None => f.write_str("no frame gap was seen"),
+        }
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for StormReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} ({:.1} s)", self.scenario, self.seconds)?;
         let refused: usize = self.refused.values().sum();
@@ -233,8 +232,8 @@ impl fmt::Display for Report {
         for (what, count) in self.refused.iter().chain(&self.failed) {
             writeln!(f, "  {count:>8} x        {what}")?;
         }
-        if self.refusal_ms.count > 0 {
-            writeln!(f, "  asked within      {:.1} ms", self.asked_within_ms)?;
+        if let (Some(_), Some(within)) = (&self.refusal_ms, self.asked_within_ms) {
+            writeln!(f, "  asked within      {within:.1} ms")?;
         }
         for (what, times) in [
             ("refusal", &self.refusal_ms),
@@ -242,14 +241,18 @@ impl fmt::Display for Report {
             ("to first packet", &self.play_to_packet_ms),
             ("to key frame", &self.play_to_key_ms),
         ] {
-            if times.count > 0 {
+            if let Some(times) = times {
                 writeln!(f, "  {what:<16}  {times}")?;
             }
         }
         writeln!(f, "  lost by clients   {}", self.lost)?;
         for kind in &self.kinds {
             let Kind { what, count, closed_by_server, closed_after_ms } = kind;
-            writeln!(f, "  {what:<16}  {count}, {closed_by_server} closed by the server: {closed_after_ms}")?;
+            write!(f, "  {what:<16}  {count}, {closed_by_server} closed by the server")?;
+            match closed_after_ms {
+                Some(after) => writeln!(f, ": {after}")?,
+                None => writeln!(f)?,
+            }
         }
         if let Some(ending) = &self.ending {
             ending.fmt(f)?;
@@ -258,7 +261,9 @@ impl fmt::Display for Report {
             writeln!(f, "  control {transport} before {before}")?;
             writeln!(f, "  control {transport} during {during}")?;
         }
-        writeln!(f, "  tool's own delay  {}", self.tool_late_ms)?;
+        if let Some(late) = &self.tool_late_ms {
+            writeln!(f, "  tool's own delay  {late}")?;
+        }
         self.notes.iter().try_for_each(|note| writeln!(f, "  note              {note}"))?;
         self.wrong.iter().try_for_each(|wrong| writeln!(f, "  WRONG             {wrong}"))
     }
@@ -267,23 +272,24 @@ impl fmt::Display for Report {
 impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let against = if self.end_is_known { "the end" } else { "the first goodbye" };
+        let at = |ms: Option<f64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
         writeln!(
             f,
-            "  ending            {} watched, {} were told (BYE), {} closed; against {against}: last media {:.1} to {:.1} ms, \
-             told by {:.1} ms, closed by {:.1} ms",
+            "  ending            {} watched, {} were told (BYE), {} closed; against {against}: last media {} to {}, \
+             told by {}, closed by {}",
             self.watching,
             self.told,
             self.closed,
-            self.last_media_ms_least,
-            self.last_media_ms_most,
-            self.told_ms_most,
-            self.closed_ms_most
+            at(self.last_media_ms_least),
+            at(self.last_media_ms_most),
+            at(self.told_ms_most),
+            at(self.closed_ms_most)
         )?;
-        writeln!(
-            f,
-            "  after the end     media to {} viewers; {} packets after a BYE",
-            self.media_after_end, self.media_after_bye
-        )
+        match self.media_after_end {
+            Some(count) => write!(f, "  after the end     media to {count} viewers")?,
+            None => write!(f, "  after the end     media not judged: this tool was too late itself")?,
+        }
+        writeln!(f, "; {} packets after a BYE", self.media_after_bye)
     }
 }
 
@@ -295,11 +301,11 @@ mod tests {
     fn more_viewers_than_seats_are_wrong_and_media_without_one_too() {
         let now = Instant::now();
         let viewer = Seen { playing: Some(now - Duration::from_secs(1)), ..Seen::default() };
-        let mut report = Report { seats: 1, ..Report::default() };
+        let mut report = StormReport { seats: 1, ..StormReport::default() };
         report.judge(std::slice::from_ref(&viewer), &[]);
         assert!(report.is_well() && report.most_playing == 1, "{report}");
         let stray = Seen { without_seat: 3, ..Seen::default() };
-        let mut report = Report { seats: 1, ..Report::default() };
+        let mut report = StormReport { seats: 1, ..StormReport::default() };
         report.judge(&[viewer.clone(), viewer, stray], &[]);
         assert_eq!((report.over_admitted, report.packets_without_seat, report.wrong.len()), (1, 3, 2));
     }

@@ -14,12 +14,12 @@ use super::{
     Args,
     crowd::{Crowd, Harvest, Setup},
     idle,
-    report::{Ending, Kind, Percentiles, Report},
+    report::{Ending, Kind, StormReport},
     seen::Seen,
     viewer::{Leave, Plan, Reading},
 };
 use slotcast_net::{clock, clock::monotonic_nanos};
-use slotcast_tools::histogram::Histogram;
+use slotcast_tools::histogram::{Histogram, Percentiles};
 
 /// Seats of the control viewers.
 pub(super) const CONTROLS: usize = 2;
@@ -67,7 +67,7 @@ impl Outcome {
 struct End(Option<(Instant, u64)>);
 
 /// Thousands ask for few seats at the same moment.
-pub(super) fn plays(args: &Args, setup: &Setup) -> io::Result<Report> {
+pub(super) fn plays(args: &Args, setup: &Setup) -> io::Result<StormReport> {
     let clients = args.clients as usize;
     beside_controls("plays", args, setup, || {
         let setup = Setup { hold: true, patience: args.patience(), ..setup.clone() };
@@ -90,7 +90,7 @@ pub(super) fn plays(args: &Args, setup: &Setup) -> io::Result<Report> {
 }
 
 /// Viewers come and go.
-pub(super) fn churn(args: &Args, setup: &Setup) -> io::Result<Report> {
+pub(super) fn churn(args: &Args, setup: &Setup) -> io::Result<StormReport> {
     beside_controls("churn", args, setup, || {
         let mut outcome = Outcome::of(come_and_go(args, setup, args.joins, args.seconds)?);
         let expected = f64::from(args.joins) * args.stay.max(1) as f64 / 1e3;
@@ -105,7 +105,7 @@ pub(super) fn churn(args: &Args, setup: &Setup) -> io::Result<Report> {
 }
 
 /// Viewers over TCP who read nothing, or little.
-pub(super) fn stalled(args: &Args, setup: &Setup) -> io::Result<Report> {
+pub(super) fn stalled(args: &Args, setup: &Setup) -> io::Result<StormReport> {
     beside_controls("stalled", args, setup, || {
         let kind = |count, reading| std::iter::repeat_n(Plan { reading, ..Plan::new(false) }, count as usize);
         let free = (args.seats as usize).saturating_sub(CONTROLS);
@@ -128,10 +128,10 @@ pub(super) fn stalled(args: &Args, setup: &Setup) -> io::Result<Report> {
             let (mut seen, late) = crowd.finish()?;
             let closed = || seen.iter().filter_map(|s| Some(s.closed?.saturating_duration_since(s.playing?)));
             let kind = Kind {
-                what,
+                what: what.to_owned(),
                 count,
                 closed_by_server: closed().count(),
-                closed_after_ms: Percentiles::from(closed()),
+                closed_after_ms: Percentiles::of_durations(closed()),
             };
             outcome.kinds.push(kind);
             // What they lose is their own doing.
@@ -144,7 +144,7 @@ pub(super) fn stalled(args: &Args, setup: &Setup) -> io::Result<Report> {
 }
 
 /// Connections that say nothing, or half a request, while others come and go.
-pub(super) fn idle(args: &Args, setup: &Setup) -> io::Result<Report> {
+pub(super) fn idle(args: &Args, setup: &Setup) -> io::Result<StormReport> {
     beside_controls("idle", args, setup, || {
         let (silent, half) = (args.idle as usize, args.half as usize);
         let (rate, server, hold) = (args.connect_rate, setup.server, Duration::from_secs(args.hold));
@@ -168,7 +168,7 @@ pub(super) fn idle(args: &Args, setup: &Setup) -> io::Result<Report> {
 }
 
 /// The window ends while every seat is taken.
-pub(super) fn cutoff(args: &Args, setup: &Setup, end: Option<WallTime>) -> io::Result<Report> {
+pub(super) fn cutoff(args: &Args, setup: &Setup, end: Option<WallTime>) -> io::Result<StormReport> {
     let end = End(end.map(|end| {
         let ahead = end.since(clock::system()().wall);
         let nanos = u64::try_from(ahead.as_nanos()).unwrap_or(u64::MAX / 2);
@@ -198,7 +198,7 @@ fn beside_controls(
     args: &Args,
     setup: &Setup,
     storm: impl FnOnce() -> io::Result<Outcome>,
-) -> io::Result<Report> {
+) -> io::Result<StormReport> {
     let started = Instant::now();
     let plans = [true, false].map(|udp| Plan { control: true, ..Plan::new(udp) });
     let own = Setup { patience: args.patience() + 2 * ANSWER_MAX, hold: false, ..setup.clone() };
@@ -217,14 +217,14 @@ fn beside_controls(
         let why = why.or_else(|| out.failed.clone()).unwrap_or_default();
         return Err(io::Error::other(format!("the control viewers cannot watch: {why}")));
     }
-    let mut report = Report {
-        scenario,
+    let mut report = StormReport {
+        scenario: scenario.to_owned(),
         seats: args.seats as usize,
         kinds: outcome.kinds,
         tool_late_ms: Percentiles::of(&outcome.late),
         wrong: outcome.wrong,
         notes: outcome.notes,
-        ..Report::default()
+        ..StormReport::default()
     };
     report.judge(&outcome.seen, &control_seen);
     match outcome.ending {
@@ -244,7 +244,7 @@ fn beside_controls(
 }
 
 /// - `grace`: what is read so long after the end may have been sent before it.
-fn judge_ending(report: &mut Report, end: End, all: &[&Seen], grace: Duration) {
+fn judge_ending(report: &mut StormReport, end: End, all: &[&Seen], grace: Duration) {
     let watching: Vec<&Seen> = all.iter().copied().filter(|seen| seen.playing.is_some()).collect();
     let goodbyes = watching.iter().flat_map(|seen| [seen.told, seen.closed]).flatten();
     let known = end.0.map(|(at, stamp)| (at, Some(stamp)));
@@ -261,30 +261,28 @@ fn judge_ending(report: &mut Report, end: End, all: &[&Seen], grace: Duration) {
         let after = moment.saturating_duration_since(at).as_secs_f64();
         (after - at.saturating_duration_since(moment).as_secs_f64()) * 1e3
     };
-    let most = |of: &dyn Fn(&Seen) -> Option<Instant>| {
-        watching.iter().filter_map(|seen| of(seen)).max().map_or(0.0, millis)
-    };
+    let most =
+        |of: &dyn Fn(&Seen) -> Option<Instant>| watching.iter().filter_map(|seen| of(seen)).max().map(millis);
     let ending = Ending {
         end_is_known: end.0.is_some(),
         watching: watching.len(),
         told: watching.iter().filter(|seen| seen.told.is_some()).count(),
         closed: watching.iter().filter(|seen| seen.closed.is_some()).count(),
-        last_media_ms_least: watching.iter().filter_map(|seen| seen.last_packet).min().map_or(0.0, millis),
+        last_media_ms_least: watching.iter().filter_map(|seen| seen.last_packet).min().map(millis),
         last_media_ms_most: most(&|seen| seen.last_packet),
         told_ms_most: most(&|seen| seen.told),
         closed_ms_most: most(&|seen| seen.closed),
-        media_after_end: watching.iter().filter(is_after).count(),
+        media_after_end: Some(watching.iter().filter(is_after).count()),
         media_after_bye: watching.iter().map(|seen| seen.after_bye).sum(),
     };
-    if ending.media_after_end > 0 || ending.media_after_bye > 0 {
+    if ending.media_after_end.is_some_and(|count| count > 0) || ending.media_after_bye > 0 {
         report.wrong.push("media after the end".to_owned());
     }
-    if ending.closed < ending.watching || ending.closed_ms_most > CLOSED_MAX.as_secs_f64() * 1e3 {
-        let left = ending.watching - ending.closed;
-        report.notes.push(format!(
-            "{left} were not closed, the last one that was by {:.0} ms",
-            ending.closed_ms_most
-        ));
+    if ending.closed < ending.watching {
+        report.notes.push(format!("{} were not closed", ending.watching - ending.closed));
+    }
+    if let Some(last) = ending.closed_ms_most.filter(|ms| *ms > CLOSED_MAX.as_secs_f64() * 1e3) {
+        report.notes.push(format!("the last was closed {last:.0} ms after the end"));
     }
     if ending.told < ending.watching {
         report.notes.push(format!("{} saw no BYE", ending.watching - ending.told));

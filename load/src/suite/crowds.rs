@@ -94,7 +94,7 @@ fn watching(bench: &Bench, stage: &Stage, viewers: u32) -> io::Result<Tool> {
     let mut view = vec![stage.first()];
     view.extend(arguments(&[
         ("--viewers", viewers.to_string()),
-        ("--transport", "mixed".to_owned()),
+        ("--udp-percent", "50".to_owned()),
         ("--ramp", RAMP.to_string()),
         ("--seconds", bench.seconds.to_string()),
         ("--core", bench.tool_core.to_string()),

@@ -143,10 +143,11 @@ fn crowd(bench: &Bench, stage: &Stage, kind: Kind, count: u32) -> (&'static str,
     let [ramp, seconds, hold] =
         [RAMP.into(), WATCH_SECONDS, HOLD_SECONDS].map(|number: u64| number.to_string());
     let many = count.to_string();
-    let transport = if kind == Kind::Udp { "udp" } else { "tcp" };
+    let udp_percent = if kind == Kind::Udp { "100" } else { "0" };
     match kind {
         Kind::Udp | Kind::Tcp => {
-            let watch = ["--transport", transport, "--ramp", &ramp, "--seconds", &seconds, "--core", &core];
+            let watch =
+                ["--udp-percent", udp_percent, "--ramp", &ramp, "--seconds", &seconds, "--core", &core];
             ("view", [words(&[&url, "--viewers", &many]), words(&watch)].concat())
         }
         Kind::Stalled => {

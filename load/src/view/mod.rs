@@ -6,12 +6,11 @@
 //! Holds: it ends by itself; latency counts from the moment at which a packet was to be sent, so a server that makes
 //! its broadcaster wait cannot hide it.
 
-mod queueing;
 mod report;
 
 use std::{
     fs, io,
-    io::{IsTerminal, Write},
+    io::Write,
     path::PathBuf,
     sync::atomic::Ordering,
     thread,
@@ -20,11 +19,11 @@ use std::{
 
 use slotcast_net::process::raise_open_files;
 
-use self::queueing::Queueing;
-pub use self::report::{Count, Group, Percentiles, Refused, ServerUse, ToolUse, ViewReport};
-use crate::cpu::{ProcessUse, resident_bytes, take_short_turns};
+pub use self::report::{Count, Group, Refused, ServerUse, ToolUse, ViewReport};
+use crate::cpu::{ProcessUse, ThreadUse, resident_bytes, take_short_turns};
 use slotcast_net::{clock::monotonic_nanos, process::pin};
 use slotcast_tools::{
+    progress::Progress,
     target::{ReachPolicy, Target},
     watch::{CrowdConfig, THREAD, THREADS_MAX, VIEWERS_MAX, Watch, viewer_credentials},
 };
@@ -34,9 +33,9 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   slotcast load view rtsp://127.0.0.1:8554/channel4 --viewers 200
                                         200 UDP viewers, ten seconds; publish with `slotcast load push` before
-  slotcast load view rtsp://127.0.0.1:8554/channel4 -n 500 --transport tcp --ramp 200 --pid PID
+  slotcast load view rtsp://127.0.0.1:8554/channel4 -n 500 --udp-percent 0 --ramp 200 --pid PID
                                         over TCP, and what the server's process used for each packet
-  slotcast load view rtsp://127.0.0.1:8554/channel{number} --channels 100 -n 400 --transport mixed
+  slotcast load view rtsp://127.0.0.1:8554/channel{number} --channels 100 -n 400 --udp-percent 50
                                         a hundred channels with two UDP and two TCP viewers each
   slotcast load view URL --password SECRET --threads 2 --json report.json
 
@@ -55,17 +54,6 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The viewers give up by themselves so long after they should have been told to leave.
 const SPARE: Duration = Duration::from_secs(10);
 
-/// How media comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Transport {
-    /// RTP over UDP.
-    Udp,
-    /// On the RTSP connection.
-    Tcp,
-    /// Both, in the shares of --udp-share.
-    Mixed,
-}
-
 /// What `slotcast load view` is told.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -78,12 +66,9 @@ pub struct Args {
     /// Viewers, over all URLs
     #[arg(long, short = 'n', default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=VIEWERS_MAX as i64))]
     viewers: u32,
-    /// How media comes
-    #[arg(long, value_enum, default_value = "udp")]
-    transport: Transport,
-    /// Of a hundred viewers, how many over UDP
-    #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=100))]
-    udp_share: u32,
+    /// Of each hundred viewers so many watch over UDP, the others over TCP
+    #[arg(long, value_name = "PERCENT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=100))]
+    udp_percent: u32,
     /// Viewers who join per second
     #[arg(long, value_name = "PER-SECOND", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     ramp: u32,
@@ -150,17 +135,12 @@ impl Args {
         let reach = if self.allow_remote { ReachPolicy::Anywhere } else { ReachPolicy::Loopback };
         let mut targets = Vec::new();
         for url in &self.urls {
-            let found = Target::parse_all(url, self.channels, reach);
-            targets.extend(found.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?);
+            targets.extend(Target::parse_all(url, self.channels, reach)?);
         }
         for target in targets.iter_mut().filter(|target| target.credentials.is_none()) {
             target.credentials = self.password.clone().map(viewer_credentials);
         }
-        let udp = match self.transport {
-            Transport::Udp => self.viewers,
-            Transport::Tcp => 0,
-            Transport::Mixed => self.viewers * self.udp_share / 100,
-        };
+        let udp = self.viewers * self.udp_percent / 100;
         let (warm_up, window) = (Duration::from_secs(self.warm_up), Duration::from_secs(self.seconds));
         let mut config = ViewConfig::new(targets, self.viewers as usize, udp as usize, window);
         config.warm_up = warm_up;
@@ -207,46 +187,43 @@ pub fn run(args: &Args) -> io::Result<()> {
 /// There is nothing to watch, threads cannot be made, or the server's process cannot be looked at.
 pub fn measure(config: &ViewConfig) -> io::Result<ViewReport> {
     let pid = config.server.as_ref().map(|(pid, _)| *pid);
-    let uses = || -> io::Result<_> { Ok((ProcessUse::own()?, pid.map(ProcessUse::of).transpose()?)) };
-    uses().map_err(|error| {
-        let process = pid.unwrap_or_else(std::process::id);
+    let server_use = || pid.map(ProcessUse::of).transpose();
+    server_use().map_err(|error| {
+        let process = pid.unwrap_or_default();
         io::Error::new(error.kind(), format!("process {process} cannot be looked at: {error}"))
     })?;
-    let resident = pid.and_then(resident_bytes);
+    let resident_before = pid.and_then(resident_bytes);
     let watch = Watch::start(config.crowd.clone())?;
     let joined_in = joined(&watch, config);
     wait(&watch, config.warm_up, "warm-up");
-    let queueing = || {
-        let server = config.server.as_ref().map(|(pid, prefix)| Queueing::of(*pid, prefix));
-        [Queueing::of(std::process::id(), THREAD), server.unwrap_or_default()]
-    };
-    let (before, queued_before) = (uses()?, queueing());
+    let (own_before, server_before) = (ProcessUse::own().ok(), server_use()?);
     let (from, playing) = (monotonic_nanos(), watch.progress().playing.load(Ordering::Relaxed));
     watch.measure_from(from);
     wait(&watch, config.window, "measuring");
     let to = monotonic_nanos();
     watch.measure_to(to);
-    // A server that is gone by now has used what nobody knows.
-    let after = uses().unwrap_or_else(|_| before.clone());
-    let queued_after = queueing();
     let resident_after = pid.and_then(resident_bytes);
+    // What a server that is gone by now has used, nobody knows; a zombie has no memory any more.
+    let server_after = resident_after.and_then(|_| server_use().ok().flatten());
+    let own_after = ProcessUse::own().ok();
     wait(&watch, SETTLE, "settling");
     watch.stop();
     let seen = watch.finish()?;
     let window = Duration::from_nanos(to - from);
     let mut report = ViewReport::new(&seen, config, window, joined_in);
-    let [tool_queued, server_queued] =
-        [0, 1].map(|of| queued_after[of].nanos_since(&queued_before[of]) as f64 / (to - from) as f64);
-    report.tool = ToolUse::new(after.0.since(&before.0, THREAD).nanos, window, seen.udp_drops);
-    report.tool.queued_share = tool_queued;
-    if let (Some((_, prefix)), Some(before), Some(after)) = (&config.server, &before.1, &after.1) {
-        let spent = (after.since(before, prefix), after.since(before, ""));
-        let resident = (resident, resident_after);
-        let mut server = ServerUse::new(&spent, report.all.packets, window, resident, playing);
-        server.workers_queued_share = server_queued;
-        report.server = Some(server);
+    report.tool = ToolUse::new(&spent(&own_before, &own_after, THREAD), window, seen.udp_drops);
+    if let Some((_, prefix)) = &config.server {
+        let resident = (resident_before, resident_after);
+        let [workers, all] = [prefix, ""].map(|prefix| spent(&server_before, &server_after, prefix));
+        report.server = Some(ServerUse::new((&workers, &all), report.all.packets, window, resident, playing));
     }
     Ok(report)
+}
+
+/// What each thread whose name begins with `prefix` used; nothing where one of both times is not known.
+fn spent(before: &Option<ProcessUse>, after: &Option<ProcessUse>, prefix: &str) -> Vec<ThreadUse> {
+    let both = before.as_ref().zip(after.as_ref());
+    both.map(|(before, after)| after.threads_since(before, prefix).collect()).unwrap_or_default()
 }
 
 /// Waits until each viewer plays or is gone; returns how long that took.
@@ -255,63 +232,36 @@ fn joined(watch: &Watch, config: &ViewConfig) -> Duration {
     let ramp = Duration::from_secs_f64(all as f64 / f64::from(config.crowd.per_second.max(1)));
     let progress = watch.progress();
     let settled = || progress.playing.load(Ordering::Relaxed) + progress.gone.load(Ordering::Relaxed) >= all;
-    let mut screen = Screen::new();
+    let screen = Progress::default();
     while !settled() && !watch.is_over() && start.elapsed() < ramp + JOIN_MAX {
-        screen.show(watch, "joining", (ramp + JOIN_MAX).saturating_sub(start.elapsed()));
+        show(&screen, watch, "joining", (ramp + JOIN_MAX).saturating_sub(start.elapsed()));
         thread::sleep(LOOK);
     }
-    screen.end();
     start.elapsed()
 }
 
 /// Waits for `time`, or until everybody has left.
 fn wait(watch: &Watch, time: Duration, what: &str) {
     let end = Instant::now() + time;
-    let mut screen = Screen::new();
+    let screen = Progress::default();
     while !watch.is_over() {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
             break;
         }
-        screen.show(watch, what, left);
+        show(&screen, watch, what, left);
         thread::sleep(left.min(LOOK));
     }
-    screen.end();
 }
 
-/// One line on standard error that is rewritten; nothing where nobody looks.
-struct Screen {
-    terminal: bool,
-    shown: Option<Instant>,
-}
-
-impl Screen {
-    fn new() -> Self {
-        Self { terminal: io::stderr().is_terminal(), shown: None }
-    }
-
-    fn show(&mut self, watch: &Watch, what: &str, left: Duration) {
-        let soon = self.shown.is_some_and(|at| at.elapsed() < Duration::from_millis(200));
-        if !self.terminal || soon {
-            return;
-        }
-        let progress = watch.progress();
-        // A closed terminal is no reason to end.
-        drop(write!(
-            io::stderr().lock(),
-            "\r\x1b[K{what}: {} playing, {} gone ({} refused), {} packets, at most {} s left",
-            progress.playing.load(Ordering::Relaxed),
-            progress.gone.load(Ordering::Relaxed),
-            progress.refused.load(Ordering::Relaxed),
-            progress.packets.load(Ordering::Relaxed),
-            left.as_secs() + 1,
-        ));
-        self.shown = Some(Instant::now());
-    }
-
-    fn end(&self) {
-        if self.shown.is_some() {
-            drop(write!(io::stderr().lock(), "\r\x1b[K"));
-        }
-    }
+fn show(screen: &Progress, watch: &Watch, what: &str, left: Duration) {
+    let progress = watch.progress();
+    screen.set(format!(
+        "{what}: {} playing, {} gone ({} refused), {} packets, at most {} s left",
+        progress.playing.load(Ordering::Relaxed),
+        progress.gone.load(Ordering::Relaxed),
+        progress.refused.load(Ordering::Relaxed),
+        progress.packets.load(Ordering::Relaxed),
+        left.as_secs() + 1,
+    ));
 }

@@ -4,12 +4,12 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::ViewConfig;
 use crate::cpu::ThreadUse;
 use slotcast_tools::{
-    histogram::Histogram,
+    histogram::{Histogram, Percentiles},
     watch::{Outcome, Seen, WatchReport},
 };
 
@@ -20,47 +20,8 @@ const QUEUED: f64 = 0.02;
 /// Characters of a reason that are shown.
 const REASON_CHARS_MAX: usize = 120;
 
-/// Of durations, in milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Percentiles {
-    /// How many were counted.
-    pub count: u64,
-    /// Half were shorter.
-    pub p50: f64,
-    /// See above.
-    pub p90: f64,
-    /// See above.
-    pub p99: f64,
-    /// See above.
-    pub p999: f64,
-    /// The longest.
-    pub max: f64,
-}
-
-impl Percentiles {
-    /// Those of `histogram`.
-    pub fn of(histogram: &Histogram) -> Self {
-        let millis = |time: Duration| time.as_secs_f64() * 1e3;
-        let at = |quantile| millis(histogram.quantile(quantile));
-        Self {
-            count: histogram.count(),
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            p999: at(0.999),
-            max: millis(histogram.max()),
-        }
-    }
-
-    fn of_times(times: impl Iterator<Item = Duration>) -> Self {
-        let mut histogram = Histogram::default();
-        times.for_each(|time| histogram.record(time.as_nanos().try_into().unwrap_or(u64::MAX)));
-        Self::of(&histogram)
-    }
-}
-
 /// Viewers who were refused alike.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
     /// RTSP status.
     pub status: u16,
@@ -71,7 +32,7 @@ pub struct Refused {
 }
 
 /// Viewers who ended alike.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
     /// How many.
     pub count: u64,
@@ -80,7 +41,7 @@ pub struct Count {
 }
 
 /// Viewers of one transport, or all.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Group {
     /// They tried.
     pub viewers: u64,
@@ -103,11 +64,11 @@ pub struct Group {
     /// Likewise: came twice.
     pub duplicates: u64,
     /// From the moment at which a packet was to be sent to the viewer's hand; counts stamped packets only.
-    pub latency_ms: Percentiles,
+    pub latency_ms: Option<Percentiles>,
     /// From sending PLAY to the first packet.
-    pub first_packet_ms: Percentiles,
+    pub first_packet_ms: Option<Percentiles>,
     /// From sending PLAY to the first packet of a key frame.
-    pub first_key_ms: Percentiles,
+    pub first_key_ms: Option<Percentiles>,
     /// Packets of the viewer, among those connected, that got the fewest in the window.
     pub least_packets: u64,
     /// ... and the most.
@@ -132,8 +93,8 @@ impl Group {
             reordered: sum(|seen| seen.reordered),
             duplicates: sum(|seen| seen.duplicates),
             latency_ms: Percentiles::of(latency),
-            first_packet_ms: Percentiles::of_times(inside.iter().filter_map(|seen| seen.first_packet_in)),
-            first_key_ms: Percentiles::of_times(inside.iter().filter_map(|seen| seen.first_key_in)),
+            first_packet_ms: Percentiles::of_durations(inside.iter().filter_map(|seen| seen.first_packet_in)),
+            first_key_ms: Percentiles::of_durations(inside.iter().filter_map(|seen| seen.first_key_in)),
             least_packets: measured().min().unwrap_or(0),
             most_packets: measured().max().unwrap_or(0),
         }
@@ -176,74 +137,97 @@ fn plain(text: &str) -> String {
 }
 
 /// What the viewers themselves used and lost.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ToolUse {
-    /// CPU time of their threads in the window, in cores.
-    pub cores: f64,
-    /// Datagrams that the kernel dropped because they read too slowly.
-    pub udp_drops: u64,
+    /// CPU time of their threads in the window, in cores; `None`: the kernel does not tell.
+    pub cores: Option<f64>,
+    /// Share of a core that the busiest of their threads used, 0 to 1.
+    pub busiest_thread: Option<f64>,
+    /// Datagrams that the kernel dropped because they read too slowly; `None`: the kernel does not tell.
+    pub udp_drops: Option<u64>,
     /// Time that their threads could have run and had no core, in sum over the window's time.
-    pub queued_share: f64,
+    pub queued_share: Option<f64>,
 }
 
 impl ToolUse {
-    pub(super) fn new(nanos: u64, window: Duration, udp_drops: u64) -> Self {
-        Self { cores: nanos as f64 / 1e9 / window.as_secs_f64(), udp_drops, queued_share: 0.0 }
+    /// - `threads`: what each of the viewers' threads used in the window; none where the kernel does not tell.
+    pub(super) fn new(threads: &[ThreadUse], window: Duration, udp_drops: Option<u64>) -> Self {
+        let share = |nanos: u64| nanos as f64 / 1e9 / window.as_secs_f64();
+        let sum = sum(threads);
+        Self {
+            cores: sum.as_ref().map(|sum| share(sum.nanos)),
+            busiest_thread: threads.iter().map(|thread| thread.nanos).max().map(share),
+            udp_drops,
+            queued_share: sum.as_ref().map(|sum| share(sum.queued_nanos)),
+        }
     }
 }
 
-/// What the server used in the window.
-#[derive(Clone, Debug, Default, Serialize)]
+/// `None` where there is no thread.
+fn sum(threads: &[ThreadUse]) -> Option<ThreadUse> {
+    let mut sum = threads.first()?.clone();
+    threads[1..].iter().for_each(|thread| sum.add(thread));
+    Some(sum)
+}
+
+/// What the server used in the window. What nobody knows is `None`: its process ended, its kernel does not tell, no
+/// thread has such a name, or nothing was delivered.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ServerUse {
     /// CPU time of its sending threads per delivered packet.
-    pub workers_us_per_packet: f64,
-    /// ... of the whole process.
-    pub process_us_per_packet: f64,
+    pub workers_us_per_packet: Option<f64>,
+    /// CPU time of the whole process per delivered packet.
+    pub process_us_per_packet: Option<f64>,
     /// CPU time of the whole process, in cores.
-    pub cores: f64,
+    pub cores: Option<f64>,
     /// Time that its sending threads could have run and had no core, in sum over the window's time.
-    pub workers_queued_share: f64,
+    pub workers_queued_share: Option<f64>,
     /// How often its threads waited.
-    pub waits_per_second: f64,
+    pub waits_per_second: Option<f64>,
     /// How often they were interrupted.
-    pub preemptions_per_second: f64,
+    pub preemptions_per_second: Option<f64>,
     /// Resident memory before the first viewer came.
     pub resident_before: Option<u64>,
-    /// ... at the end of the window.
+    /// Resident memory at the end of the window.
     pub resident_after: Option<u64>,
     /// Growth by each viewer who watched.
     pub resident_per_viewer: Option<u64>,
 }
 
 impl ServerUse {
-    /// - `spent`: by the sending threads, by the whole process.
+    /// - `workers`, `all`: what each sending thread and each thread at all used in the window; none where nobody knows.
     /// - `playing`: viewers who share the growth of its memory.
     pub(super) fn new(
-        spent: &(ThreadUse, ThreadUse),
+        (workers, all): (&[ThreadUse], &[ThreadUse]),
         packets: u64,
         window: Duration,
         (resident_before, resident_after): (Option<u64>, Option<u64>),
         playing: u64,
     ) -> Self {
-        let per_packet = |spent: &ThreadUse| spent.nanos as f64 / 1e3 / packets.max(1) as f64;
-        let per_second = |count: u64| count as f64 / window.as_secs_f64();
-        let growth = resident_before.zip(resident_after);
+        let (workers, all) = (sum(workers), sum(all));
+        let per_packet = |spent: &Option<ThreadUse>| {
+            spent.as_ref().filter(|_| packets > 0).map(|spent| spent.nanos as f64 / 1e3 / packets as f64)
+        };
+        let per_second = |of: fn(&ThreadUse) -> u64| Some(of(all.as_ref()?) as f64 / window.as_secs_f64());
+        let growth = resident_before.zip(resident_after).filter(|_| playing > 0);
         Self {
-            workers_us_per_packet: per_packet(&spent.0),
-            process_us_per_packet: per_packet(&spent.1),
-            cores: per_second(spent.1.nanos) / 1e9,
-            workers_queued_share: 0.0,
-            waits_per_second: per_second(spent.1.waits),
-            preemptions_per_second: per_second(spent.1.preemptions),
+            workers_us_per_packet: per_packet(&workers),
+            process_us_per_packet: per_packet(&all),
+            cores: per_second(|spent| spent.nanos).map(|nanos| nanos / 1e9),
+            workers_queued_share: workers
+                .as_ref()
+                .map(|spent| spent.queued_nanos as f64 / 1e9 / window.as_secs_f64()),
+            waits_per_second: per_second(|spent| spent.waits),
+            preemptions_per_second: per_second(|spent| spent.preemptions),
             resident_before,
             resident_after,
-            resident_per_viewer: growth.map(|(before, after)| after.saturating_sub(before) / playing.max(1)),
+            resident_per_viewer: growth.map(|(before, after)| after.saturating_sub(before) / playing),
         }
     }
 }
 
 /// All of it.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ViewReport {
     /// Length of the window.
     pub seconds: f64,
@@ -345,34 +329,55 @@ impl ViewReport {
         let tool = &self.tool;
         writeln!(
             f,
-            "viewers  {:.2} cores, had to wait for a core {:.1} % of the time, {} datagrams dropped at their sockets",
-            tool.cores,
-            100.0 * tool.queued_share,
-            tool.udp_drops
+            "viewers  {} cores, the busiest thread {} of one; had to wait for a core {} of the time; {} datagrams \
+             dropped at their sockets",
+            known(tool.cores, 2),
+            percent(tool.busiest_thread),
+            percent(tool.queued_share),
+            tool.udp_drops.map_or_else(|| "?".to_owned(), |drops| drops.to_string())
         )?;
-        if tool.udp_drops > 0 {
+        if tool.udp_drops.is_some_and(|drops| drops > 0) {
             writeln!(f, "         so many of the lost packets are the tool's: use more --threads")?;
         }
-        if tool.cores > BUSY {
-            writeln!(f, "         near a whole core: with one thread, some of the latency is the tool's")?;
+        if tool.busiest_thread.is_some_and(|share| share > BUSY) {
+            writeln!(
+                f,
+                "         a thread that is near a whole core adds to the latency: use more --threads"
+            )?;
         }
-        if tool.queued_share > QUEUED {
+        if tool.queued_share.is_some_and(|share| share > QUEUED) {
             writeln!(f, "         the machine is busy with other things: some of the latency is theirs")?;
         }
-        let Some(server) = &self.server else { return Ok(()) };
+        if tool.cores.is_none() || tool.udp_drops.is_none() {
+            writeln!(
+                f,
+                "         ? is what the kernel does not tell: nobody knows how much of it is the tool's"
+            )?;
+        }
+        self.server.iter().try_for_each(|server| write!(f, "{server}"))
+    }
+}
+
+impl fmt::Display for ServerUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "server   {:.3} us of workers, {:.3} us of the process per delivered packet; {:.2} cores, workers \
-             had to wait for one {:.1} % of the time; {:.0} waits, {:.0} preemptions a second",
-            server.workers_us_per_packet,
-            server.process_us_per_packet,
-            server.cores,
-            100.0 * server.workers_queued_share,
-            server.waits_per_second,
-            server.preemptions_per_second
+            "server   {} us of workers, {} us of the process per delivered packet; {} cores, workers had to wait for \
+             one {} of the time; {} waits, {} preemptions a second",
+            known(self.workers_us_per_packet, 3),
+            known(self.process_us_per_packet, 3),
+            known(self.cores, 2),
+            percent(self.workers_queued_share),
+            known(self.waits_per_second, 0),
+            known(self.preemptions_per_second, 0)
         )?;
+        if self.cores.is_none() {
+            writeln!(f, "         its process ended before the window did: what it used is not known")?;
+        } else if self.workers_queued_share.is_none() {
+            writeln!(f, "         no thread of it has such a name: see --worker-threads")?;
+        }
         if let (Some(before), Some(after), Some(each)) =
-            (server.resident_before, server.resident_after, server.resident_per_viewer)
+            (self.resident_before, self.resident_after, self.resident_per_viewer)
         {
             writeln!(
                 f,
@@ -386,10 +391,23 @@ impl ViewReport {
     }
 }
 
-fn write_times(f: &mut fmt::Formatter<'_>, group: &str, what: &str, times: &Percentiles) -> fmt::Result {
-    if times.count == 0 {
-        return writeln!(f, "{group:<4}{what:<20}         -");
-    }
+/// A figure, or a question mark for one that is not known.
+fn known(figure: Option<f64>, digits: usize) -> String {
+    figure.map_or_else(|| "?".to_owned(), |figure| format!("{figure:.digits$}"))
+}
+
+/// A share as a percentage, likewise.
+fn percent(share: Option<f64>) -> String {
+    share.map_or_else(|| "?".to_owned(), |share| format!("{:.1} %", 100.0 * share))
+}
+
+fn write_times(
+    f: &mut fmt::Formatter<'_>,
+    group: &str,
+    what: &str,
+    times: &Option<Percentiles>,
+) -> fmt::Result {
+    let Some(times) = times else { return writeln!(f, "{group:<4}{what:<20}         -") };
     writeln!(
         f,
         "{group:<4}{what:<20}  {:>8}  {:>6.2}  {:>6.2}  {:>6.2}  {:>6.2}  {:>7.2}",

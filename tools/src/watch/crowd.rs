@@ -66,7 +66,7 @@ pub(super) struct CrowdReport {
     pub(super) viewers: Vec<Seen>,
     /// TCP, UDP.
     pub(super) latency: [Histogram; 2],
-    pub(super) udp_drops: u64,
+    pub(super) udp_drops: Option<u64>,
 }
 
 pub(super) struct Crowd {
@@ -278,16 +278,17 @@ impl Crowd {
         }
     }
 
-    /// Datagrams that the kernel dropped because a viewer's socket was full.
-    fn udp_drops(&self) -> u64 {
+    /// Datagrams that the kernel dropped because a viewer's socket was full; `None`: the kernel does not tell.
+    fn udp_drops(&self) -> Option<u64> {
         let sockets = self.viewers.iter().flat_map(|viewer| &viewer.sockets);
         let links = sockets.map(|socket| format!("/proc/self/fd/{}", socket.as_raw_fd()));
         let inodes: HashSet<u64> = links.filter_map(|link| Some(fs::metadata(link).ok()?.ino())).collect();
         if inodes.is_empty() {
-            return 0;
+            return Some(0);
         }
         let tables = ["/proc/self/net/udp", "/proc/self/net/udp6"].map(fs::read_to_string);
-        tables.iter().flatten().map(|table| drops_of(table, &inodes)).sum()
+        let known = tables.iter().flatten().map(|table| drops_of(table, &inodes));
+        known.reduce(|sum, drops| sum + drops)
     }
 }
 
