@@ -1,5 +1,4 @@
 //! A server's connection with an edge of memory around it: bytes in, bytes out, a clock that only the test moves.
-#![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::{
     collections::VecDeque,

@@ -1,16 +1,15 @@
 //! Proofs (rule 12), deadlines and the end of what a peer says: what a connection must show, and by when.
 
-mod server_support;
-
 use std::sync::Arc;
 
-use server_support::{Policy, SDP, Server, TCP, URL, config, stream};
 use slotcast_rtsp::{
     auth::Challenge,
     message::Response,
     server::{Answer, CloseReason, Role, ServerConfig},
     status::Status,
 };
+
+use crate::server_support::{Policy, SDP, Server, TCP, URL, config, stream};
 
 fn guarded(role: Role) -> Server {
     Server::with(config(role), Policy { password: Some("secret"), ..Policy::default() })
@@ -211,7 +210,7 @@ fn an_answer_that_takes_its_time_is_not_the_peers_fault() {
     server.wait(300);
     assert_eq!(server.closed, None);
     server.policy.hold_all = false;
-    server.handle_answer(server_support::refuse(Status::NOT_FOUND, "nothing"));
+    server.handle_answer(crate::server_support::refuse(Status::NOT_FOUND, "nothing"));
     server.wait(30);
     assert_eq!(server.closed, Some(CloseReason::Idle));
 }

@@ -1,11 +1,8 @@
 //! A server and a client in memory, at random cuts of the bytes, on a clock of their own; and a server under random
 //! operations.
 
-mod server_support;
-
 use std::{sync::Arc, time::Duration};
 
-use server_support::{Dice, Policy, SDP, Server, TCP, UDP, URL, config, session_of, some_instant};
 use slotcast_rtsp::{
     client::{
         ClientConfig, ClientCredentials, ClientEvent, ClientOutput, ClientRole, ClientSession, DigestPolicy,
@@ -14,6 +11,8 @@ use slotcast_rtsp::{
     message::Response,
     server::{Role, ServerConfig, TrackTransport, UdpPorts},
 };
+
+use crate::server_support::{Dice, Policy, SDP, Server, TCP, UDP, URL, config, session_of, some_instant};
 
 /// A client and the server it is connected to.
 struct Pair {

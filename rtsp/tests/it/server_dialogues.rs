@@ -1,14 +1,13 @@
 //! Whole dialogues, as the programs that are out there speak them.
 
-mod server_support;
-
-use server_support::{Policy, SDP, Server, UDP, URL, config, session_of};
 use slotcast_rtsp::{
     auth::Challenge,
     message::Response,
     server::{CloseReason, Role, ServerConfig, TrackTransport},
     status::Status,
 };
+
+use crate::server_support::{Policy, SDP, Server, UDP, URL, config, session_of};
 
 /// Header lines that a player sends with every request.
 struct Player<'a> {

@@ -1,8 +1,5 @@
 //! The rules for viewers and broadcasters, one or more cases each: bytes in, bytes out.
 
-mod server_support;
-
-use server_support::{Policy, SDP, Server, TCP, UDP, URL, config, refuse, session_of};
 use slotcast_rtsp::{
     server::{
         AfterRefusal, Answer, CloseReason, Event, Output, Role, RtpInfoEntry, ServerConfig, SessionEnd,
@@ -10,6 +7,8 @@ use slotcast_rtsp::{
     },
     status::Status,
 };
+
+use crate::server_support::{Policy, SDP, Server, TCP, UDP, URL, config, refuse, session_of};
 
 #[track_caller]
 fn setup_status(config: ServerConfig, transport: &str) -> (Status, Option<String>) {

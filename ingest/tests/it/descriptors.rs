@@ -1,17 +1,11 @@
-//! What happens when the process has no descriptors left. Alone in its process: the limit is the process's.
-
-#[path = "../link/client.rs"]
-#[expect(dead_code, reason = "shared with the tests of the link side, which use all of it")]
-mod client;
-#[path = "../link/house.rs"]
-#[expect(dead_code, reason = "shared with the tests of the link side, which use all of it")]
-mod house;
+//! What happens when the process has no descriptors left. Needs a process of its own, as nextest gives each test: the limit is
+//! the process's.
 
 use std::{fs::File, net::TcpStream};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use house::{House, wait_for};
+use crate::house::{self, House, wait_for};
 
 #[test]
 fn without_descriptors_accepting_pauses_and_then_goes_on() {

@@ -1,8 +1,5 @@
 //! The table method × state, one case per cell, and the checks that come before it.
 
-mod server_support;
-
-use server_support::{SDP, Server, TCP, URL};
 use slotcast_rtsp::{
     message::Response,
     server::{
@@ -11,6 +8,8 @@ use slotcast_rtsp::{
     },
     status::Status,
 };
+
+use crate::server_support::{SDP, Server, TCP, URL};
 
 /// A connection in `state`, and its session's id where it has one.
 fn in_state(role: Role, state: State) -> (Server, Option<String>) {

@@ -1,11 +1,4 @@
-//! What the link side writes to the log. Alone in its process: the log is the process's.
-
-#[path = "../link/client.rs"]
-#[expect(dead_code, reason = "shared with the tests of the link side, which use all of it")]
-mod client;
-#[path = "../link/house.rs"]
-#[expect(dead_code, reason = "shared with the tests of the link side, which use all of it")]
-mod house;
+//! What the link side writes to the log. Needs a process of its own, as nextest gives each test: the subscriber is the process's.
 
 use std::{
     fmt::{Debug, Write},
@@ -20,8 +13,10 @@ use tracing::{
     span,
 };
 
-use client::SDP;
-use house::{House, ID, rtp, wait_for};
+use crate::{
+    client::SDP,
+    house::{House, ID, rtp, wait_for},
+};
 
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
