@@ -1,18 +1,27 @@
 //! Publishes streams at their pace, from a core of its own.
 //!
 //! Owns: when each frame is due; channels take turns within a frame's time.
-//! Holds: a frame that is late is published at once and stamped when it really leaves; none is left out.
+//! Invariant: a frame that is late is published at once and stamped with the moment at which it was due, so that a server
+//! that is slow to read cannot hide it; none is left out.
 
 use std::{
-    io,
     iter::Peekable,
+    num::NonZeroU64,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use rustix::thread::set_current_timer_slack;
 use slotcast_core::chunk::Chunk;
+use slotcast_net::clock::monotonic_nanos;
 
-use slotcast_tools::shape::{Part, Shape, Synthesizer};
+use slotcast_tools::{
+    histogram::Histogram,
+    shape::{Part, Shape, Synthesizer},
+};
+
+/// How much later than asked the feeding thread may be woken.
+const TIMER_SLACK: Option<NonZeroU64> = NonZeroU64::new(1);
 
 /// The streams of several channels.
 pub struct Feeder {
@@ -20,6 +29,8 @@ pub struct Feeder {
     /// When each part of all streams is due, from the start.
     schedule: Peekable<Box<dyn Iterator<Item = (Duration, Part)> + Send>>,
     spacing: Duration,
+    /// How much later than due each frame was published.
+    late: Histogram,
 }
 
 impl Feeder {
@@ -29,7 +40,20 @@ impl Feeder {
         let synthesizers: Vec<_> = (0..channels).map(|channel| Synthesizer::new(shape, channel)).collect();
         let schedule: Box<dyn Iterator<Item = _> + Send> = Box::new(shape.schedule());
         let schedule = schedule.peekable();
-        Self { spacing: frame / channels.max(1) as u32, synthesizers, schedule }
+        // Where it is refused the thread is woken some 50 us later.
+        let _ = set_current_timer_slack(TIMER_SLACK);
+        Self { spacing: frame / channels.max(1) as u32, synthesizers, schedule, late: Histogram::default() }
+    }
+
+    /// How much later than due each frame was published: the thread was woken late, or the taker of the frame before was
+    /// slow. It is part of every latency.
+    pub const fn late(&self) -> &Histogram {
+        &self.late
+    }
+
+    /// Counts only what is late from now on.
+    pub fn forget_late(&mut self) {
+        self.late = Histogram::default();
     }
 
     /// Publishes what is due for `time`; goes on where the last call ended, as if no time had passed since.
@@ -40,18 +64,23 @@ impl Feeder {
     ///
     /// # Errors
     /// Those of `publish`: they end the run.
-    pub fn run(
+    pub fn run<E>(
         &mut self,
         time: Duration,
-        publish: &mut dyn FnMut(usize, &Arc<Chunk>) -> io::Result<()>,
-    ) -> io::Result<Vec<u64>> {
+        publish: &mut impl FnMut(usize, &Arc<Chunk>) -> Result<(), E>,
+    ) -> Result<Vec<u64>, E> {
         let mut packets = vec![0; self.synthesizers.len()];
         let Some(&(begin, _)) = self.schedule.peek() else { return Ok(packets) };
         let start = Instant::now();
         while let Some((at, part)) = self.schedule.next_if(|(at, _)| *at < begin + time) {
             for (channel, synthesizer) in self.synthesizers.iter_mut().enumerate() {
-                sleep_until(start + (at - begin) + self.spacing * channel as u32);
-                let Some(chunk) = synthesizer.make(part) else { continue };
+                let due = start + (at - begin) + self.spacing * channel as u32;
+                sleep_until(due);
+                let late = due.elapsed().as_nanos() as u64;
+                self.late.record(late);
+                let Some(chunk) = synthesizer.make(part, monotonic_nanos().saturating_sub(late)) else {
+                    continue;
+                };
                 packets[channel] += chunk.packets().len() as u64;
                 publish(channel, &chunk)?;
             }
@@ -70,7 +99,10 @@ fn sleep_until(due: Instant) {
 
 #[cfg(test)]
 mod tests {
+    use std::{convert::Infallible, io};
+
     use super::*;
+    use slotcast_tools::shape::read_stamp;
 
     #[test]
     fn channels_get_the_same_packets_in_turns() {
@@ -80,7 +112,7 @@ mod tests {
         let mut seen = Vec::new();
         let mut publish = |channel, chunk: &Arc<Chunk>| {
             seen.push((channel, chunk.index()));
-            Ok(())
+            Ok::<_, Infallible>(())
         };
         let packets = feeder.run(Duration::from_millis(20), &mut publish).unwrap();
         assert!(packets[0] > 0 && packets.iter().all(|&count| count == packets[0]), "{packets:?}");
@@ -95,7 +127,7 @@ mod tests {
         for _ in 0..2 {
             let publish = &mut |_, chunk: &Arc<Chunk>| {
                 frames.push(chunk.index());
-                Ok(())
+                Ok::<_, Infallible>(())
             };
             feeder.run(Duration::from_millis(40), publish).unwrap();
         }
@@ -105,7 +137,28 @@ mod tests {
     #[test]
     fn an_error_of_the_taker_ends_it() {
         let mut feeder = Feeder::new(Shape::default(), 1);
-        let refuse = &mut |_, _: &Arc<Chunk>| Err(io::ErrorKind::BrokenPipe.into());
+        let refuse = &mut |_, _: &Arc<Chunk>| Err(io::Error::from(io::ErrorKind::BrokenPipe));
         assert!(feeder.run(Duration::from_secs(1), refuse).is_err());
+    }
+
+    #[test]
+    fn a_taker_that_is_slow_makes_the_next_frames_late_and_not_their_stamps() {
+        let shape = Shape { frames_per_second: 1000, ..Shape::default() };
+        let mut feeder = Feeder::new(shape, 1);
+        let mut stamps = Vec::new();
+        let publish = &mut |_, chunk: &Arc<Chunk>| {
+            stamps.push(read_stamp(chunk.packet(&chunk.packets()[0])).unwrap());
+            // It takes its time for the first one, as a server does that does not read.
+            if chunk.index() == 0 {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Ok::<_, Infallible>(())
+        };
+        feeder.run(Duration::from_millis(10), publish).unwrap();
+        let between: Vec<_> = stamps.windows(2).map(|two| two[1] - two[0]).collect();
+        assert_eq!(stamps.len(), 10);
+        let even = 900_000..1_100_000;
+        assert!(between.iter().all(|nanos| even.contains(nanos)), "{between:?}");
+        assert!(feeder.late().max() >= Duration::from_millis(40), "{:?}", feeder.late().max());
     }
 }

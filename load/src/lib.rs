@@ -13,7 +13,6 @@ pub mod peer;
 pub mod push;
 pub mod receivers;
 pub mod round;
-pub mod saturated;
 pub mod storm;
 pub mod suite;
 pub mod view;
@@ -21,15 +20,8 @@ pub mod view;
 /// What can be typed after `slotcast load`.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
-    /// Measure raw sending loops on this machine, without RTSP, and a server beside them
-    #[command(after_help = "\
-Examples:
-  slotcast load limit                                   every loop, 5 rounds of 5 s
-  slotcast load limit --only paced --receivers 200      the server's work at the server's pace
-  slotcast load limit --only paced --pid PID \\
-      --watch rtsp://127.0.0.1:8554/channel{n} \\
-      --publish rtsp://live:RESERVATION-ID@127.0.0.1:8555/channel{n}
-                                                        a server beside it; keep the server to --send-core (taskset)")]
+    /// Measure a raw sending loop on this machine, without RTSP, and a server beside it
+    #[command(after_help = limit::EXAMPLES)]
     Limit(limit::Args),
     /// Broadcast synthetic streams whose packets say when they were to be sent, or a clip
     #[command(after_help = push::EXAMPLES)]

@@ -1,50 +1,50 @@
 //! `slotcast load limit`: what this machine's kernel can do, and how far a server is from it.
 //!
-//! Owns: the order of rounds, the table, the JSON.
-//! Holds: raw loop and server take turns within each round; a ratio is made of one round's two values.
+//! Owns: the order of rounds, the table, the JSON, what is wrong with a server.
+//! Invariant: raw loop and server take turns within each round; a ratio is made of one round's two values. What the
+//! server does wrong is in the report; what the tool cannot do is an error without one.
 
-use std::{
-    fs, io,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{fs, io, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use slotcast_core::words::BitRate;
 
 use super::{
-    paced::{THREAD, Transport},
+    paced::Transport,
+    peer::PeerError,
     push::BIT_RATE_MAX,
-    receivers::Receivers,
-    round::{self, Latency, Load, Measured, Server},
-    saturated::{CALLS, Saturated, on_core},
+    round::{self, Load, Measured, Server},
 };
-use crate::cpu::ProcessUse;
 use slotcast_net::process::pin;
-use slotcast_tools::shape::Shape;
+use slotcast_tools::{
+    histogram::Percentiles,
+    shape::Shape,
+    target::{ReachPolicy, Target},
+};
 
-/// Receivers of a saturated loop: enough that their sockets do not all fit the first-level cache.
-const SATURATED_RECEIVERS: usize = 50;
+/// A packet that comes so late, in milliseconds, says that the server stood still ...
+const STALL_MS: f64 = 1000.0;
+/// ... unless the raw loop's were late by more than this share of it: then the machine did.
+const STALL_SHARE: f64 = 0.5;
 
-/// Which loops run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Loops {
-    /// As fast as the kernel takes it.
-    Saturated,
-    /// At the server's pace.
-    Paced,
-}
+/// What `--help` teaches.
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  slotcast load limit                                   5 rounds of 5 s, UDP and TCP, 200 and 500 receivers
+  slotcast load limit --receivers 200 --pid PID \\
+      --watch rtsp://127.0.0.1:8554/channel{number} \\
+      --publish rtsp://live:RESERVATION-ID@127.0.0.1:8555/channel{number}
+                                                        a server beside it; keep the server to --send-core (taskset)
+
+The exit code is 1 when a line begins with WRONG: the server refused, lost packets, sent them twice or stood still.";
 
 /// What `slotcast load limit` is told.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Only these loops
-    #[arg(long, value_enum)]
-    only: Option<Loops>,
-    /// Receivers per channel of the paced loops, one run for each
+    /// Receivers per channel, one run for each
     #[arg(long, value_delimiter = ',', default_value = "200,500", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     receivers: Vec<u32>,
-    /// Channels of the paced loops
+    /// Channels
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     channels: u32,
     /// How media leaves
@@ -56,7 +56,10 @@ pub struct Args {
     /// Rounds
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Of the video of the paced loops, as 2Mbit/s; a server that is measured must sell more than that
+    /// Milliseconds before anything is measured
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(0..=60_000))]
+    warm_up: u64,
+    /// Of the video, as 2Mbit/s; a server that is measured must sell more than that
     #[arg(long, value_name = "RATE", default_value = "2Mbit/s")]
     bit_rate: BitRate,
     /// Audio packets per second beside the video
@@ -68,51 +71,79 @@ pub struct Args {
     /// Core of everything else
     #[arg(long, default_value_t = 1)]
     tool_core: usize,
-    /// Measure a server beside the paced loops: where viewers watch, e.g. rtsp://127.0.0.1:8554/channel{number}
+    /// Measure a server beside the raw loop: where viewers watch, e.g. rtsp://127.0.0.1:8554/channel{number}
     #[arg(long, value_name = "URL", requires_all = ["publish", "pid"])]
     watch: Option<String>,
     /// ... where its streams are published, e.g. rtsp://live:RESERVATION-ID@127.0.0.1:8555/channel{number}
     #[arg(long, value_name = "URL", requires = "watch")]
     publish: Option<String>,
-    /// ... and its process
+    /// ... its process
     #[arg(long, requires = "watch")]
     pid: Option<u32>,
+    /// ... and what the names of its sending threads begin with
+    #[arg(long, value_name = "PREFIX", default_value = "worker-", requires = "watch")]
+    worker_threads: String,
     /// Write everything to this file too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
+/// Who sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// The bare sending loop.
+    Raw,
+    /// The server.
+    Server,
+}
+
 /// One line of the table.
-#[derive(Clone, Debug, Serialize)]
-struct Row {
-    what: String,
-    round: u32,
-    channels: u32,
-    receivers: u32,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Row {
+    /// How media left.
+    pub transport: Transport,
+    /// Who sent it.
+    pub side: Side,
+    /// From 1.
+    pub round: u32,
+    /// Streams.
+    pub channels: u32,
+    /// Of each stream.
+    pub receivers: u32,
+    /// What came of it.
     #[serde(flatten)]
-    measured: Measured,
+    pub measured: Measured,
 }
 
 /// How a server stands to the raw loop.
-#[derive(Clone, Debug, Serialize)]
-struct Comparison {
-    transport: Transport,
-    channels: u32,
-    receivers: u32,
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Comparison {
+    /// How media left.
+    pub transport: Transport,
+    /// Streams.
+    pub channels: u32,
+    /// Of each stream.
+    pub receivers: u32,
     /// Its sending threads' CPU time per packet over the raw loop's.
-    workers: Spread,
+    pub workers: Spread,
     /// Its whole process's.
-    process: Spread,
-    latency_p50: Spread,
-    latency_p99: Spread,
+    pub process: Spread,
+    /// Its latency over the raw loop's.
+    pub latency_p50: Spread,
+    /// See above.
+    pub latency_p99: Spread,
 }
 
 /// Of all rounds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Spread {
-    pub(super) median: f64,
-    pub(super) least: f64,
-    pub(super) most: f64,
+pub struct Spread {
+    /// Half of the rounds had less.
+    pub median: f64,
+    /// Of the round that had the least.
+    pub least: f64,
+    /// Of the round that had the most.
+    pub most: f64,
 }
 
 impl Spread {
@@ -127,91 +158,74 @@ impl Spread {
     }
 }
 
-#[derive(Debug, Default, Serialize)]
-struct Report {
-    kernel: String,
-    shape: Shape,
-    seconds: u64,
-    rows: Vec<Row>,
-    comparisons: Vec<Comparison>,
+/// All of it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// Its release.
+    pub kernel: String,
+    /// Of each stream.
+    pub shape: Shape,
+    /// Measured in each round.
+    pub seconds: u64,
+    /// Raw loop and server, round by round.
+    pub rows: Vec<Row>,
+    /// Server over raw loop, by transport and receivers.
+    pub comparisons: Vec<Comparison>,
+    /// What the server did that must not be; the exit code is 1 when there is any.
+    pub wrong: Vec<String>,
 }
 
 /// Runs what `args` say; the table goes to standard output as it grows.
 ///
 /// # Errors
-/// Sockets or cores are missing, a server cannot be measured, the file cannot be written.
+/// Sockets or cores are missing, the file cannot be written; the server did what must not be.
 pub fn run(args: &Args) -> io::Result<()> {
     // Inherited by every thread that does not choose for itself.
     pin(args.tool_core)?;
     let bit_rate = args.bit_rate.bits_per_second();
     if bit_rate > BIT_RATE_MAX {
-        let why = "the highest bit rate of a stream is 1Gbit/s";
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        return Err(invalid("the highest bit rate of a stream is 1Gbit/s"));
     }
     let shape = Shape { bit_rate, audio_per_second: args.audio, ..Shape::default() };
+    let server = server(args)?;
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
     let mut report = Report { kernel, shape, seconds: args.seconds, ..Report::default() };
     println!("{HEADER}");
-    if args.only != Some(Loops::Paced) {
-        saturated(args, &mut report)?;
+    match measure(args, shape, server.as_ref(), &mut report) {
+        Ok(()) => {}
+        Err(PeerError::Server(why)) => report.wrong.push(why),
+        Err(PeerError::Tool(error)) => return Err(error),
     }
-    if args.only != Some(Loops::Saturated) {
-        paced(args, shape, &mut report)?;
-    }
+    report.wrong.iter().for_each(|wrong| println!("WRONG  {wrong}"));
     if let Some(file) = &args.json {
         fs::write(file, serde_json::to_string_pretty(&report).map_err(io::Error::other)?)?;
     }
-    Ok(())
-}
-
-fn saturated(args: &Args, report: &mut Report) -> io::Result<()> {
-    for round in 1..=args.rounds {
-        for call in CALLS {
-            let (mut sender, sockets) = Saturated::new(call, SATURATED_RECEIVERS)?;
-            let receivers = Receivers::start(sockets, args.tool_core)?;
-            receivers.begin();
-            let time = Duration::from_secs(args.seconds);
-            let (done, nanos) = on_core(args.send_core, move || {
-                let before = ProcessUse::own()?;
-                let done = sender.run(time)?;
-                Ok((done, ProcessUse::own()?.since(&before, THREAD).nanos))
-            })?;
-            let settled = Instant::now() + Duration::from_millis(500);
-            while receivers.packets() < done.packets && Instant::now() < settled {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            let received = receivers.finish()?;
-            let seconds = done.time.as_secs_f64();
-            // What was sent too fast for its receivers bought nothing.
-            let cpu = nanos as f64 / 1e3 / received.packets.max(1) as f64;
-            let measured = Measured {
-                packets: received.packets,
-                lost: (done.packets + done.refused).saturating_sub(received.packets),
-                packets_per_second: received.packets as f64 / seconds,
-                mbit_per_second: received.bytes as f64 * 8e-6 / seconds,
-                cpu_us_per_packet: cpu,
-                process_cpu_us_per_packet: cpu,
-                core_share: nanos as f64 / 1e9 / seconds,
-                calls: Some(done.calls),
-                latency: Latency::of(&received),
-                least: received.least,
-                most: received.most,
-                ..Measured::default()
-            };
-            let receivers = SATURATED_RECEIVERS as u32;
-            add(report, Row { what: call.to_string(), round, channels: 1, receivers, measured });
-        }
+    match report.wrong.as_slice() {
+        [] => Ok(()),
+        wrong => Err(io::Error::other(wrong.join("; "))),
     }
-    Ok(())
 }
 
-fn paced(args: &Args, shape: Shape, report: &mut Report) -> io::Result<()> {
-    let server = match (&args.watch, &args.publish, args.pid) {
-        (Some(watch), Some(publish), Some(pid)) => {
-            Some(Server { watch: watch.clone(), publish: publish.clone(), pid })
-        }
-        _ => None,
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, what.to_owned())
+}
+
+fn server(args: &Args) -> io::Result<Option<Server>> {
+    let (Some(watch), Some(publish), Some(pid)) = (&args.watch, &args.publish, args.pid) else {
+        return Ok(None);
     };
+    let targets = |url: &str| {
+        if args.channels > 1 && !Target::has_number(url) {
+            return Err(invalid("several channels need {number} in the URL"));
+        }
+        Target::parse_all(url, args.channels, ReachPolicy::Loopback)
+            .map_err(|error| invalid(&format!("{error}; measuring stays on this machine")))
+    };
+    let worker_threads = args.worker_threads.clone();
+    Ok(Some(Server { watch: targets(watch)?, publish: targets(publish)?, pid, worker_threads }))
+}
+
+fn measure(args: &Args, shape: Shape, server: Option<&Server>, report: &mut Report) -> Result<(), PeerError> {
     for &transport in &args.transport {
         for &receivers in &args.receivers {
             let load = Load {
@@ -219,32 +233,31 @@ fn paced(args: &Args, shape: Shape, report: &mut Report) -> io::Result<()> {
                 transport,
                 channels: args.channels as usize,
                 receivers: receivers as usize,
+                warm_up: Duration::from_millis(args.warm_up),
                 time: Duration::from_secs(args.seconds),
                 send_core: args.send_core,
                 tool_core: args.tool_core,
             };
-            rounds(args, &load, server.as_ref(), report)?;
+            rounds(args, &load, server, report)?;
         }
     }
     Ok(())
 }
 
-fn rounds(args: &Args, load: &Load, server: Option<&Server>, report: &mut Report) -> io::Result<()> {
-    let (channels, receivers) = (args.channels, load.receivers as u32);
-    let name = match load.transport {
-        Transport::Udp => "udp",
-        Transport::Tcp => "tcp",
-    };
+fn rounds(args: &Args, load: &Load, server: Option<&Server>, report: &mut Report) -> Result<(), PeerError> {
+    let (channels, receivers, transport) = (args.channels, load.receivers as u32, load.transport);
     let mut pairs = Vec::new();
     for round in 1..=args.rounds {
-        let mut row = |what: &str, measured: &Measured| {
-            let (what, measured) = (format!("{name} {what}"), measured.clone());
-            add(report, Row { what, round, channels, receivers, measured });
+        let mut row = |side, measured: &Measured| {
+            let measured = measured.clone();
+            add(report, Row { transport, side, round, channels, receivers, measured });
         };
         let (raw, served) = round::run(load, server)?;
-        row("paced", &raw);
+        row(Side::Raw, &raw);
         if let Some(served) = served {
-            row("server", &served);
+            row(Side::Server, &served);
+            let named = |wrong| format!("{transport}, {channels} x {receivers}, round {round}: {wrong}");
+            report.wrong.extend(wrong(&raw, &served).into_iter().map(named));
             pairs.push((raw, served));
         }
     }
@@ -255,28 +268,50 @@ fn rounds(args: &Args, load: &Load, server: Option<&Server>, report: &mut Report
         Spread::of(pairs.iter().map(|(raw, served)| of(served) / of(raw)).collect())
     };
     let comparison = Comparison {
-        transport: load.transport,
+        transport,
         channels,
         receivers,
         workers: ratio(|m| m.cpu_us_per_packet),
         process: ratio(|m| m.process_cpu_us_per_packet),
-        latency_p50: ratio(|m| m.latency.p50),
-        latency_p99: ratio(|m| m.latency.p99),
+        latency_p50: ratio(|m| m.latency(|ms| ms.p50)),
+        latency_p99: ratio(|m| m.latency(|ms| ms.p99)),
     };
-    print_comparison(name, &comparison);
+    print_comparison(&comparison);
     report.comparisons.push(comparison);
     Ok(())
 }
 
-const HEADER: &str = "loop            round  channels x receivers  packets/s   Mbit/s  cpu us/packet  (process)  core  calls/frame    lost  \
+/// What must not be, of one round.
+fn wrong(raw: &Measured, served: &Measured) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let lost = served.lost.saturating_sub(served.udp_drops.unwrap_or(0));
+    if lost > 0 {
+        wrong.push(format!("the server lost {lost} of {} packets", served.packets + served.lost));
+    }
+    if served.duplicates > 0 {
+        wrong.push(format!("the server sent {} packets twice", served.duplicates));
+    }
+    let [late, raw_late] = [served, raw].map(|side| side.latency(|ms| ms.max));
+    let machine_stood_still = raw_late >= STALL_SHARE * late;
+    if late >= STALL_MS && !machine_stood_still {
+        wrong.push(format!(
+            "the server stood still: a packet came {late:.0} ms after it was due, the raw loop's within {raw_late:.0} ms"
+        ));
+    }
+    wrong
+}
+
+const HEADER: &str = "loop        round  channels x receivers  packets/s   Mbit/s  cpu us/packet  (process)  core  calls/frame    lost  twice  \
                       p50 ms  p90 ms  p99 ms  p99.9 ms   max ms";
 
 fn add(report: &mut Report, row: Row) {
     let m = &row.measured;
+    let side = if row.side == Side::Raw { "raw" } else { "server" };
+    let ms = |of: fn(&Percentiles) -> f64| m.latency(of);
     println!(
-        "{:<15} {:>5}  {:>8} x {:<9}  {:>9.0}  {:>7.0}  {:>13.3}  {:>9.3}  {:>4.2}  {:>11}  {:>6}  {:>6.2}  {:>6.2}  \
+        "{:<11} {:>5}  {:>8} x {:<9}  {:>9.0}  {:>7.0}  {:>13.3}  {:>9.3}  {:>4.2}  {:>11}  {:>6}  {:>5}  {:>6.2}  {:>6.2}  \
          {:>6.2}  {:>8.2}  {:>7.2}",
-        row.what,
+        format!("{} {side}", row.transport.name()),
         row.round,
         row.channels,
         row.receivers,
@@ -287,19 +322,21 @@ fn add(report: &mut Report, row: Row) {
         m.core_share,
         m.calls_per_frame.map_or_else(|| "-".to_owned(), |calls| format!("{calls:.3}")),
         m.lost,
-        m.latency.p50,
-        m.latency.p90,
-        m.latency.p99,
-        m.latency.p999,
-        m.latency.max,
+        m.duplicates,
+        ms(|ms| ms.p50),
+        ms(|ms| ms.p90),
+        ms(|ms| ms.p99),
+        ms(|ms| ms.p999),
+        ms(|ms| ms.max),
     );
     report.rows.push(row);
 }
 
-fn print_comparison(name: &str, comparison: &Comparison) {
+fn print_comparison(comparison: &Comparison) {
     let text = |spread: &Spread| format!("{:.2} ({:.2} to {:.2})", spread.median, spread.least, spread.most);
     println!(
-        "{name} {} x {}: server over raw, median (least to most): workers {}, process {}, latency p50 {}, p99 {}",
+        "{} {} x {}: server over raw, median (least to most): workers {}, process {}, latency p50 {}, p99 {}",
+        comparison.transport,
         comparison.channels,
         comparison.receivers,
         text(&comparison.workers),
@@ -327,20 +364,38 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_one_json_object() {
+    fn what_a_server_does_wrong_is_called_by_its_name() {
+        let ms = |max| Some(Percentiles { count: 1, p50: 1.0, p90: 1.0, p99: 1.0, p999: 1.0, max });
+        let well = Measured { packets: 999, latency_ms: ms(12.0), ..Measured::default() };
+        let check = |raw: &Measured, served: Measured, expected: &[&str]| {
+            let got = wrong(raw, &served);
+            assert_eq!(got.len(), expected.len(), "{got:?}");
+            assert!(got.iter().zip(expected).all(|(got, part)| got.contains(part)), "{got:?}");
+        };
+        check(&well, well.clone(), &[]);
+        check(&well, Measured { lost: 1, ..well.clone() }, &["lost 1 of 1000 packets"]);
+        check(&well, Measured { lost: 1, udp_drops: Some(1), ..well.clone() }, &[]);
+        check(&well, Measured { duplicates: 7, ..well.clone() }, &["7 packets twice"]);
+        let stalled = Measured { latency_ms: ms(1500.0), ..well.clone() };
+        check(&well, stalled.clone(), &["stood still: a packet came 1500 ms"]);
+        check(&Measured { latency_ms: ms(900.0), ..well }, stalled, &[]);
+    }
+
+    #[test]
+    fn a_report_is_read_as_it_was_written_and_not_without_one_of_its_figures() {
         let mut report = Report::default();
-        add(
-            &mut report,
-            Row {
-                what: "udp paced".to_owned(),
-                round: 1,
-                channels: 1,
-                receivers: 2,
-                measured: Measured { cpu_us_per_packet: 0.5, ..Measured::default() },
-            },
+        let measured = Measured { cpu_us_per_packet: 0.5, ..Measured::default() };
+        let (transport, side) = (Transport::Udp, Side::Raw);
+        add(&mut report, Row { transport, side, round: 1, channels: 1, receivers: 2, measured });
+        let mut json = serde_json::to_value(&report).unwrap();
+        assert_eq!(
+            (&json["rows"][0]["cpu_us_per_packet"], &json["shape"]["packet_bytes"]),
+            (&0.5.into(), &1200.into())
         );
-        let json: serde_json::Value = serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
-        assert_eq!(json["rows"][0]["cpu_us_per_packet"], 0.5);
-        assert_eq!(json["shape"]["packet_bytes"], 1200);
+        let read: Report = serde_json::from_value(json.clone()).unwrap();
+        assert_eq!((read.rows[0].side, read.rows[0].receivers), (Side::Raw, 2));
+        json["rows"][0].as_object_mut().unwrap().remove("cpu_us_per_packet");
+        let missing = serde_json::from_value::<Report>(json).unwrap_err().to_string();
+        assert!(missing.contains("cpu_us_per_packet"), "{missing}");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns: the sending loop. One thread on a core of its own sleeps until a chunk comes through a queue, then costs one
 //! `sendmsg` per receiver and run (UDP) or one `write` per receiver and frame (TCP).
-//! Holds: chunks, runs, queue and wake-up are those of the server; no seats, sessions, gates or timers.
+//! Invariant: chunks, runs, queue and wake-up are those of the server; no seats, sessions, gates or timers.
 
 use std::{
     collections::VecDeque,
@@ -261,7 +261,7 @@ fn connect_tcp(channels: usize, receivers: usize) -> io::Result<(Outlet, Vec<Soc
 /// The sending and the receiving end of a connection whose ends have talked as RTSP peers do.
 ///
 /// Without that, the receiving end would take part in no dialogue and acknowledge each segment at once.
-pub(super) fn tcp_pair(listener: &TcpListener) -> io::Result<(TcpStream, TcpStream)> {
+fn tcp_pair(listener: &TcpListener) -> io::Result<(TcpStream, TcpStream)> {
     let mut theirs = TcpStream::connect(listener.local_addr()?)?;
     let (mut ours, peer): (TcpStream, SocketAddr) = listener.accept()?;
     if peer != theirs.local_addr()? {
@@ -286,6 +286,7 @@ mod tests {
 
     use super::*;
     use crate::receivers::Receivers;
+    use slotcast_net::clock::monotonic_nanos;
     use slotcast_tools::shape::{Part, Shape, Synthesizer};
 
     #[track_caller]
@@ -295,7 +296,9 @@ mod tests {
         receivers.begin();
         let mut channels = [0, 1].map(|channel| Synthesizer::new(Shape::default(), channel));
         for frame in 0..2 {
-            channels.iter_mut().for_each(|c| sender.feeds.publish(&c.make(Part::Video(frame)).unwrap()));
+            channels
+                .iter_mut()
+                .for_each(|c| sender.feeds.publish(&c.make(Part::Video(frame), monotonic_nanos()).unwrap()));
         }
         let deadline = Instant::now() + Duration::from_secs(10);
         while receivers.packets() < 6 * 33 {

@@ -1,8 +1,8 @@
 //! Receivers that read as viewers do: one thread for any number of sockets, on a core of its own.
 //!
 //! Owns: reading (UDP: joined datagrams, several with one call; TCP: large reads), cutting out packets, counting them.
-//! Holds: packets count by the moment at which they were sent, so what is on its way at either end of a measurement is
-//! neither lost nor counted twice. A TCP receiver has talked to its sender before: one that never sent a byte would
+//! Invariant: packets count by the moment at which they were to be sent, so what is on its way at either end of a
+//! measurement is neither lost nor counted twice; a packet that comes twice counts once. A TCP receiver has talked to its sender before: one that never sent a byte would
 //! acknowledge at once, in the receiving half of the sender's own call, and change what is measured. Of several, none
 //! waits for its socket while media flows: it would be woken by the sender's own call, on the sender's time. Viewers on
 //! other machines cost no sender a wake-up, and whether the thread sleeps between two sends depends on which of the two
@@ -12,6 +12,7 @@
 use std::{
     io::{self, Read},
     net::UdpSocket,
+    num::NonZeroU64,
     os::fd::AsFd,
     sync::{
         Arc,
@@ -22,11 +23,18 @@ use std::{
 };
 
 use mio::{Events, Interest, Poll, Token};
+use rustix::thread::set_current_timer_slack;
+use slotcast_core::rtp::RtpPacket;
 use slotcast_net::sys::{ReceiveBuffers, join_datagrams, receive_datagrams};
 use socket2::SockRef;
 
 use slotcast_net::clock::monotonic_nanos;
-use slotcast_tools::{histogram::Histogram, shape::read_stamp};
+use slotcast_tools::{
+    drops::udp_drops,
+    histogram::Histogram,
+    shape::{AUDIO_TYPE, read_stamp},
+    watch::Sequence,
+};
 
 /// What a receiver may have unread in the kernel: many frames, so that loss is the sender's or the machine's.
 const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
@@ -35,6 +43,8 @@ const MESSAGES: usize = 8;
 const READ_BYTES: usize = 256 * 1024;
 /// The thread looks this often at several sockets while media flows; so much may be added to a latency.
 const NAP: Duration = Duration::from_micros(200);
+/// ... and so much later, as threads usually are, whoever started this one.
+const TIMER_SLACK: Option<NonZeroU64> = NonZeroU64::new(50_000);
 /// Media flows as long as something came within this time: more than the distance of two frames.
 const AWAKE: Duration = Duration::from_millis(100);
 /// How soon the thread sees that it is to end.
@@ -87,8 +97,10 @@ pub struct Received {
     pub most: u64,
     /// From the stamp to the moment at which the receiver had the packet in hand.
     pub latency: Histogram,
-    /// Connections that ended early.
-    pub ended: u64,
+    /// Packets that came again.
+    pub duplicates: u64,
+    /// Datagrams that the kernel dropped at these receivers' sockets; `None`: it does not tell.
+    pub udp_drops: Option<u64>,
 }
 
 impl Receivers {
@@ -102,6 +114,7 @@ impl Receivers {
         let mut reader = Reader::new(sockets, shared)?;
         let thread = std::thread::Builder::new().name(THREAD.to_owned()).spawn(move || {
             slotcast_net::process::pin(core)?;
+            set_current_timer_slack(TIMER_SLACK)?;
             reader.run()?;
             Ok(reader.received())
         })?;
@@ -134,6 +147,9 @@ impl Receivers {
     }
 }
 
+/// The sequence numbers of video and audio.
+type Numbers = [Sequence; 2];
+
 enum Source {
     Udp { socket: UdpSocket, _kept: Option<(Vec<UdpSocket>, std::net::TcpStream)> },
     Tcp { stream: std::net::TcpStream, begun: Vec<u8>, open: bool },
@@ -143,6 +159,7 @@ struct Reader {
     poll: Poll,
     sources: Vec<Source>,
     counts: Vec<u64>,
+    numbers: Vec<Numbers>,
     window: Arc<Window>,
     tally: Received,
     buffers: ReceiveBuffers,
@@ -176,6 +193,7 @@ impl Reader {
         Ok(Self {
             poll,
             counts: vec![0; sources.len()],
+            numbers: vec![Numbers::default(); sources.len()],
             sources,
             window,
             tally: Received::default(),
@@ -208,7 +226,8 @@ impl Reader {
 
     fn read(&mut self, place: usize) {
         let window = (self.window.from.load(Ordering::Acquire), self.window.to.load(Ordering::Acquire));
-        let mut count = Count { tally: &mut self.tally, own: &mut self.counts[place], window };
+        let (own, numbers) = (&mut self.counts[place], &mut self.numbers[place]);
+        let mut count = Count { tally: &mut self.tally, own, numbers, window };
         match &mut self.sources[place] {
             Source::Udp { socket, .. } => {
                 while let Ok(messages) = receive_datagrams(socket.as_fd(), &mut self.buffers) {
@@ -230,7 +249,6 @@ impl Reader {
                         Err(_) => *open = false,
                     }
                 }
-                count.tally.ended += 1;
             }
         }
     }
@@ -239,6 +257,10 @@ impl Reader {
         let mut tally = std::mem::take(&mut self.tally);
         tally.least = self.counts.iter().copied().min().unwrap_or(0);
         tally.most = self.counts.iter().copied().max().unwrap_or(0);
+        tally.udp_drops = udp_drops(self.sources.iter().filter_map(|source| match source {
+            Source::Udp { socket, .. } => Some(socket),
+            Source::Tcp { .. } => None,
+        }));
         tally
     }
 }
@@ -246,13 +268,21 @@ impl Reader {
 struct Count<'a> {
     tally: &'a mut Received,
     own: &'a mut u64,
+    numbers: &'a mut Numbers,
     window: (u64, u64),
 }
 
 impl Count<'_> {
     fn packet(&mut self, packet: &[u8], now: u64) {
-        let Some(sent) = read_stamp(packet) else { return };
+        let (Some(sent), Ok(rtp)) = (read_stamp(packet), RtpPacket::parse(packet)) else { return };
+        let numbers = &mut self.numbers[usize::from(rtp.payload_type().0 == AUDIO_TYPE)];
+        let before = numbers.duplicates();
+        numbers.take(rtp.sequence_number());
         if sent < self.window.0 || sent >= self.window.1 {
+            return;
+        }
+        if numbers.duplicates() > before {
+            self.tally.duplicates += 1;
             return;
         }
         self.tally.packets += 1;
@@ -330,9 +360,9 @@ mod tests {
         let receivers = Receivers::start(sockets, 0).unwrap();
         let from = UdpSocket::bind("127.0.0.1:0").unwrap();
         let mut synthesizer = Synthesizer::new(Shape::default(), 0);
-        let before = synthesizer.make(Part::Video(0)).unwrap();
+        let before = synthesizer.make(Part::Video(0), monotonic_nanos()).unwrap();
         receivers.begin();
-        let within = synthesizer.make(Part::Video(1)).unwrap();
+        let within = synthesizer.make(Part::Video(1), monotonic_nanos()).unwrap();
         for chunk in [&before, &within] {
             for packet in chunk.packets() {
                 from.send_to(chunk.packet(packet), to).unwrap();
@@ -341,13 +371,18 @@ mod tests {
                 writer.write_all(part).unwrap();
             }
         }
-        wait(&receivers, 14);
+        // One that comes again is no other one.
+        from.send_to(within.packet(&within.packets()[0]), to).unwrap();
+        let later = synthesizer.make(Part::Video(2), monotonic_nanos()).unwrap();
+        from.send_to(later.packet(&later.packets()[0]), to).unwrap();
+        wait(&receivers, 15);
         receivers.end();
-        let after = synthesizer.make(Part::Video(2)).unwrap();
+        let after = synthesizer.make(Part::Video(3), monotonic_nanos()).unwrap();
         writer.write_all(after.bytes()).unwrap();
         drop(writer);
         let received = receivers.finish().unwrap();
-        assert_eq!((received.packets, received.least, received.most), (14, 7, 7));
-        assert_eq!((received.bytes, received.latency.count()), (2 * 7575, 14));
+        assert_eq!((received.packets, received.least, received.most), (15, 7, 8));
+        assert_eq!((received.bytes, received.latency.count()), (2 * 7575 + 1200, 15));
+        assert_eq!(received.duplicates, 1);
     }
 }

@@ -1,7 +1,7 @@
 //! One round of measuring: streams are fed at their pace, receivers read, and the sending side's CPU time is taken.
 //!
 //! Owns: what a round is, for the raw loop and for a server alike; warm-up, turns and settling.
-//! Holds: both are fed, received and measured in the same way; only the sender differs. They are connected at the same
+//! Invariant: both are fed, received and measured in the same way; only the sender differs. They are connected at the same
 //! time and take turns of one second, so that whatever else happens on the machine happens to both.
 
 use std::{
@@ -11,24 +11,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use slotcast_core::chunk::Chunk;
 
 use super::{
     feeder::Feeder,
     paced::{self, Sender, Transport},
-    peer::Address,
-    receivers::{self, Received, Receivers, Socket},
+    peer::{self, PeerError},
+    receivers::{self, Receivers, Socket},
 };
 use crate::cpu::{ProcessUse, ThreadUse, resident_bytes};
-use slotcast_tools::shape::Shape;
+use slotcast_tools::{histogram::Percentiles, shape::Shape, target::Target};
 
-/// Fed before anything counts: queues and buffers take their usual sizes, viewers who joined have caught up.
-const WARM_UP: Duration = Duration::from_secs(2);
 /// One turn: with the standard shape a whole group of pictures.
 const TURN: Duration = Duration::from_secs(1);
 /// How long what is on its way at the end of a turn may take.
 const SETTLE: Duration = Duration::from_millis(500);
+/// ... and at the end of a round: what is later than this is lost.
+const SETTLE_LAST: Duration = Duration::from_secs(3);
 /// Fed before the first viewer connects: a server offers a stream once it has packets of it.
 const LEAD: Duration = Duration::from_millis(500);
 /// How long viewers may take to connect, all together.
@@ -45,6 +45,8 @@ pub struct Load {
     pub channels: usize,
     /// Of each stream.
     pub receivers: usize,
+    /// Fed before anything counts: queues and buffers take their usual sizes, viewers who joined have caught up.
+    pub warm_up: Duration,
     /// Measured, after the warm-up.
     pub time: Duration,
     /// Where the sending loop runs.
@@ -56,21 +58,28 @@ pub struct Load {
 /// A server that is measured.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Where viewers watch; `{n}` stands for the channel's number, from 1.
-    pub watch: String,
+    /// Where viewers watch, by channel.
+    pub watch: Vec<Target>,
     /// Where streams are published, likewise.
-    pub publish: String,
+    pub publish: Vec<Target>,
     /// The process.
     pub pid: u32,
+    /// What the names of its sending threads begin with.
+    pub worker_threads: String,
 }
 
 /// What came of a round.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Measured {
-    /// Packets that the receivers had in hand.
+    /// Packets that the receivers had in hand; one that came twice counts once.
     pub packets: u64,
     /// Packets that they should have got and did not.
     pub lost: u64,
+    /// How many datagrams the kernel dropped at the receivers' own sockets, the warm-up included: the tool's fault.
+    /// `None`: the kernel does not tell.
+    pub udp_drops: Option<u64>,
+    /// Packets that came again.
+    pub duplicates: u64,
     /// Per second.
     pub packets_per_second: f64,
     /// Of RTP packets, all receivers together.
@@ -91,8 +100,11 @@ pub struct Measured {
     pub calls: Option<u64>,
     /// See above.
     pub calls_per_frame: Option<f64>,
-    /// From the stamp to the receiver's hand.
-    pub latency: Latency,
+    /// From the moment at which a packet was to be sent to the receiver's hand; `None`: nothing came.
+    pub latency_ms: Option<Percentiles>,
+    /// How much later than due frames were published: part of the latency. The tool was woken late, or the server was
+    /// slow to read.
+    pub fed_late_ms: Option<Percentiles>,
     /// Packets of the receiver that got the fewest and of the one that got the most.
     pub least: u64,
     /// See above.
@@ -101,48 +113,25 @@ pub struct Measured {
     pub resident_bytes: Option<u64>,
 }
 
-/// Percentiles in milliseconds.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Latency {
-    /// Half were faster.
-    pub p50: f64,
-    /// See above.
-    pub p90: f64,
-    /// See above.
-    pub p99: f64,
-    /// See above.
-    pub p999: f64,
-    /// The slowest.
-    pub max: f64,
-}
-
-impl Latency {
-    pub(super) fn of(received: &Received) -> Self {
-        let millis = |time: Duration| time.as_secs_f64() * 1e3;
-        let at = |quantile| millis(received.latency.quantile(quantile));
-        Self {
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            p999: at(0.999),
-            max: millis(received.latency.max()),
-        }
+impl Measured {
+    /// One of its latencies, in milliseconds; not a number where nothing came.
+    pub fn latency(&self, of: impl Fn(&Percentiles) -> f64) -> f64 {
+        self.latency_ms.as_ref().map_or(f64::NAN, of)
     }
 }
 
 /// What a feeder's chunks go into.
-type Publish = Box<dyn FnMut(usize, &Arc<Chunk>) -> io::Result<()>>;
+type Publish = Box<dyn FnMut(usize, &Arc<Chunk>) -> Result<(), PeerError>>;
 
 /// Measures the raw loop and, in turn with it, `server`.
 ///
 /// # Errors
-/// Sockets or cores are missing; the server cannot be reached, refuses a broadcaster or a viewer, or its process cannot
-/// be looked at.
-pub fn run(load: &Load, server: Option<&Server>) -> io::Result<(Measured, Option<Measured>)> {
+/// See [`PeerError`].
+pub fn run(load: &Load, server: Option<&Server>) -> Result<(Measured, Option<Measured>), PeerError> {
     let (sender, mut raw) = raw_side(load)?;
     let mut server = server.map(|server| server_side(load, server)).transpose()?;
-    raw.begin()?;
-    server.as_mut().map_or(Ok(()), Side::begin)?;
+    raw.begin(load.warm_up)?;
+    server.as_mut().map_or(Ok(()), |server| server.begin(load.warm_up))?;
     let before = [&sender.sent.calls, &sender.sent.frames].map(|counter| counter.load(Ordering::Relaxed));
     for turn in 0..load.time.div_duration_f64(TURN).ceil() as u32 {
         // First one begins, then the other.
@@ -171,7 +160,7 @@ struct Side {
     publish: Publish,
     pid: u32,
     /// What the names of the sending threads begin with, and those of all that count for the process.
-    threads: [&'static str; 2],
+    threads: [String; 2],
     server: bool,
     expected: u64,
     time: Duration,
@@ -181,30 +170,45 @@ struct Side {
 }
 
 impl Side {
-    fn begin(&mut self) -> io::Result<()> {
-        self.feeder.run(WARM_UP, &mut self.publish)?;
+    fn begin(&mut self, warm_up: Duration) -> Result<(), PeerError> {
+        self.feeder.run(warm_up, &mut self.publish)?;
         self.receivers.begin();
+        self.feeder.forget_late();
         Ok(())
     }
 
-    fn turn(&mut self) -> io::Result<()> {
-        let (before, own_before) = (ProcessUse::of(self.pid)?, ProcessUse::own()?);
+    /// What its process has used.
+    fn used(&self) -> Result<ProcessUse, PeerError> {
+        ProcessUse::of(self.pid).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound if self.server => PeerError::Server("its process has ended".to_owned()),
+            _ => error.into(),
+        })
+    }
+
+    /// Waits until all that was published has come.
+    fn settle(&self, at_most: Duration) {
+        let deadline = Instant::now() + at_most;
+        while self.receivers.packets() < self.expected && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn turn(&mut self) -> Result<(), PeerError> {
+        let (before, own_before) = (self.used()?, ProcessUse::own()?);
         let start = Instant::now();
         let published = self.feeder.run(TURN, &mut self.publish)?;
         self.time += start.elapsed();
         self.expected += published.iter().sum::<u64>() * self.receivers_per_channel;
-        let deadline = Instant::now() + SETTLE;
-        while self.receivers.packets() < self.expected && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let (after, own_after) = (ProcessUse::of(self.pid)?, ProcessUse::own()?);
-        self.sending.add(&after.since(&before, self.threads[0]));
-        self.process.add(&after.since(&before, self.threads[1]));
+        self.settle(SETTLE);
+        let (after, own_after) = (self.used()?, ProcessUse::own()?);
+        self.sending.add(&after.since(&before, &self.threads[0]));
+        self.process.add(&after.since(&before, &self.threads[1]));
         self.receiving.add(&own_after.since(&own_before, receivers::THREAD));
         Ok(())
     }
 
-    fn finish(self) -> io::Result<Measured> {
+    fn finish(self) -> Result<Measured, PeerError> {
+        self.settle(SETTLE_LAST);
         let resident = if self.server { resident_bytes(self.pid) } else { None };
         let received = self.receivers.finish()?;
         let time = self.time.as_secs_f64();
@@ -212,6 +216,8 @@ impl Side {
         Ok(Measured {
             packets: received.packets,
             lost: self.expected.saturating_sub(received.packets),
+            udp_drops: received.udp_drops,
+            duplicates: received.duplicates,
             packets_per_second: received.packets as f64 / time,
             mbit_per_second: received.bytes as f64 * 8e-6 / time,
             cpu_us_per_packet: micros(self.sending.nanos),
@@ -220,7 +226,8 @@ impl Side {
             receiver_share: self.receiving.nanos as f64 / 1e9 / time,
             waits_per_second: self.sending.waits as f64 / time,
             preemptions_per_second: self.sending.preemptions as f64 / time,
-            latency: Latency::of(&received),
+            latency_ms: Percentiles::of(&received.latency),
+            fed_late_ms: Percentiles::of(self.feeder.late()),
             least: received.least,
             most: received.most,
             resident_bytes: resident,
@@ -229,7 +236,7 @@ impl Side {
     }
 }
 
-fn raw_side(load: &Load) -> io::Result<(Sender, Side)> {
+fn raw_side(load: &Load) -> Result<(Sender, Side), PeerError> {
     let (sender, sockets) = Sender::start(load.transport, load.channels, load.receivers, load.send_core)?;
     let feeds = sender.feeds.clone();
     let publish = move |_, chunk: &Arc<Chunk>| {
@@ -238,20 +245,22 @@ fn raw_side(load: &Load) -> io::Result<(Sender, Side)> {
     };
     let feeder = Feeder::new(load.shape, load.channels);
     let receivers = Receivers::start(sockets, load.tool_core)?;
-    let side = side(load, receivers, feeder, Box::new(publish), [paced::THREAD; 2], None);
+    let threads = [paced::THREAD; 2].map(str::to_owned);
+    let side = side(load, receivers, feeder, Box::new(publish), threads, None);
     Ok((sender, side))
 }
 
-fn server_side(load: &Load, server: &Server) -> io::Result<Side> {
+fn server_side(load: &Load, server: &Server) -> Result<Side, PeerError> {
     let mut streams = Vec::with_capacity(load.channels);
-    for channel in 1..=load.channels {
-        streams.push(Address::parse(&server.publish, channel)?.publish(load.shape.sdp())?);
+    for target in &server.publish {
+        streams.push((peer::publish(target, load.shape.sdp())?, target.url.clone()));
     }
     let mut feeder = Feeder::new(load.shape, load.channels);
     let mut publish: Publish = Box::new(move |channel, chunk| write(&mut streams, channel, chunk));
     let sockets = connect(load, server, &mut feeder, &mut publish)?;
     let receivers = Receivers::start(sockets, load.tool_core)?;
-    Ok(side(load, receivers, feeder, publish, ["worker-", ""], Some(server.pid)))
+    let threads = [server.worker_threads.clone(), String::new()];
+    Ok(side(load, receivers, feeder, publish, threads, Some(server.pid)))
 }
 
 fn side(
@@ -259,7 +268,7 @@ fn side(
     receivers: Receivers,
     feeder: Feeder,
     publish: Publish,
-    threads: [&'static str; 2],
+    threads: [String; 2],
     server: Option<u32>,
 ) -> Side {
     Side {
@@ -278,8 +287,9 @@ fn side(
     }
 }
 
-fn write(streams: &mut [TcpStream], channel: usize, chunk: &Chunk) -> io::Result<()> {
-    streams.get_mut(channel).map_or(Ok(()), |stream| stream.write_all(chunk.bytes()))
+fn write(streams: &mut [(TcpStream, String)], channel: usize, chunk: &Chunk) -> Result<(), PeerError> {
+    let Some((stream, url)) = streams.get_mut(channel) else { return Ok(()) };
+    stream.write_all(chunk.bytes()).map_err(|error| PeerError::of_connection(url, error))
 }
 
 /// Connects all viewers on a thread of their own, while the streams go on.
@@ -288,24 +298,24 @@ fn connect(
     server: &Server,
     feeder: &mut Feeder,
     publish: &mut Publish,
-) -> io::Result<Vec<Socket>> {
+) -> Result<Vec<Socket>, PeerError> {
     let (load, watch) = (*load, server.watch.clone());
     feeder.run(LEAD, publish)?;
     let tracks = 1 + usize::from(load.shape.audio_per_second > 0);
     let thread = std::thread::Builder::new().name("load-connect".to_owned()).spawn(move || {
         let mut sockets = Vec::with_capacity(load.channels * load.receivers);
-        for channel in 1..=load.channels {
-            let address = Address::parse(&watch, channel)?;
+        for target in &watch {
             for _ in 0..load.receivers {
-                sockets.extend(address.watch(load.transport, tracks)?);
+                sockets.extend(peer::watch(target, load.transport, tracks)?);
             }
         }
-        io::Result::Ok(sockets)
+        Ok(sockets)
     })?;
     let deadline = Instant::now() + CONNECT_MAX;
     while !thread.is_finished() {
         if Instant::now() > deadline {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "viewers took too long to connect"));
+            let late = "the tool's viewers did not all connect in time";
+            return Err(io::Error::new(io::ErrorKind::TimedOut, late).into());
         }
         feeder.run(Duration::from_millis(40), publish)?;
     }
@@ -324,12 +334,13 @@ mod tests {
                 transport,
                 channels: 2,
                 receivers: 2,
+                warm_up: TURN / 10,
                 time: TURN,
                 send_core: 0,
                 tool_core: 0,
             };
             let (measured, _) = run(&load, None).unwrap();
-            assert_eq!(measured.lost, 0);
+            assert_eq!((measured.lost, measured.udp_drops, measured.duplicates), (0, Some(0), 0));
             assert!(measured.packets > 0 && measured.packets == 4 * measured.least);
             assert_eq!(measured.least, measured.most);
         }

@@ -11,7 +11,6 @@ use slotcast_core::{
     media::{Codec, Description, MediaKind, Stream, StreamId, Track},
     words::ProgramId,
 };
-use slotcast_net::clock::monotonic_nanos;
 
 /// RTP header, FU-A header: where the stamp of a video packet begins (RFC 3550 §5.1, RFC 6184 §5.8).
 const VIDEO_STAMP_AT: usize = 14;
@@ -21,14 +20,15 @@ const STAMP_BYTES: usize = 24;
 /// No packet is shorter, so that each has room for its stamp.
 const PACKET_BYTES_MIN: usize = 64;
 const VIDEO_TYPE: u8 = 96;
-const AUDIO_TYPE: u8 = 97;
+/// The payload type of audio packets.
+pub const AUDIO_TYPE: u8 = 97;
 const VIDEO_CLOCK: u32 = 90_000;
 const AUDIO_CLOCK: u32 = 48_000;
 /// About 128 kbit/s at 47 packets a second.
 const AUDIO_PACKET_BYTES: usize = 340;
 
 /// What a synthetic stream is like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Shape {
     /// Of the video, in bit/s of RTP packets.
     pub bit_rate: u64,
@@ -172,9 +172,10 @@ impl Synthesizer {
         }
     }
 
-    /// The chunk of `part`, stamped now; its bytes are also what a broadcaster sends over TCP.
-    pub fn make(&mut self, part: Part) -> Option<Arc<Chunk>> {
-        let sent = monotonic_nanos();
+    /// The chunk of `part`; its bytes are also what a broadcaster sends over TCP.
+    ///
+    /// - `sent`: its stamp, by [`monotonic_nanos`](slotcast_net::clock::monotonic_nanos).
+    pub fn make(&mut self, part: Part, sent: u64) -> Option<Arc<Chunk>> {
         match part {
             Part::Video(frame) => {
                 let mut lengths = self.shape.packets(frame).peekable();
@@ -245,7 +246,7 @@ fn write_stamp(bytes: &mut [u8], sent: u64, counter: u16) {
     }
 }
 
-/// When an RTP packet was sent, by [`monotonic_nanos`]; `None` for one that carries no stamp.
+/// When an RTP packet was sent, by [`monotonic_nanos`](slotcast_net::clock::monotonic_nanos); `None` for one that carries no stamp.
 pub fn read_stamp(packet: &[u8]) -> Option<u64> {
     let at = match packet.get(1)? & 0x7F {
         VIDEO_TYPE => VIDEO_STAMP_AT,
@@ -295,20 +296,18 @@ mod tests {
     fn a_chunk_is_one_frame_of_stamped_packets() {
         let shape = Shape { audio_per_second: 47, ..Shape::default() };
         let mut synthesizer = Synthesizer::new(shape, 3);
-        let before = monotonic_nanos();
         for (frame, count) in [(0, 26), (1, 7)] {
-            let chunk = synthesizer.make(Part::Video(frame)).unwrap();
+            let chunk = synthesizer.make(Part::Video(frame), 4711 + frame).unwrap();
             assert_eq!((chunk.index(), chunk.packets().len()), (frame, count));
             assert_eq!(chunk.runs().all().len(), 1, "one send per viewer");
             let marked: Vec<_> = chunk.packets().iter().map(|p| chunk.packet(p)[1] >> 7).collect();
             assert_eq!(marked.iter().sum::<u8>(), 1);
             assert_eq!(marked.last(), Some(&1));
             for packet in chunk.packets() {
-                let sent = read_stamp(chunk.packet(packet)).unwrap();
-                assert!((before..=monotonic_nanos()).contains(&sent));
+                assert_eq!(read_stamp(chunk.packet(packet)), Some(4711 + frame));
             }
         }
-        let audio = synthesizer.make(Part::Audio(0)).unwrap();
+        let audio = synthesizer.make(Part::Audio(0), 1).unwrap();
         assert_eq!(audio.bytes()[1], 2, "the second track's RTP channel");
         assert!(read_stamp(audio.packet(&audio.packets()[0])).is_some());
     }

@@ -112,11 +112,13 @@ impl Target {
     /// See [`TargetError`].
     pub fn parse_all(text: &str, channels: u32, reach: ReachPolicy) -> Result<Vec<Self>, TargetError> {
         let channels = if Self::has_number(text) { channels } else { 1 };
-        let numbered = |number: u32| {
-            let number = number.to_string();
-            PLACES.iter().fold(text.to_owned(), |text, place| text.replace(place, &number))
-        };
-        (1..=channels).map(|number| Self::parse(&numbered(number), reach)).collect()
+        (1..=channels).map(|number| Self::parse(&Self::numbered(text, number), reach)).collect()
+    }
+
+    /// An address with a channel's number where it has a place for it.
+    pub fn numbered(text: &str, number: u32) -> String {
+        let number = number.to_string();
+        PLACES.iter().fold(text.to_owned(), |text, place| text.replace(place, &number))
     }
 
     /// Whether an address has a place for a channel's number.

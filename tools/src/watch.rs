@@ -22,6 +22,7 @@ use std::{
 use slotcast_rtsp::client::ClientCredentials;
 
 use self::crowd::{Crowd, CrowdReport, Plan};
+pub use self::sequence::Sequence;
 use crate::{histogram::Histogram, target::Target};
 
 /// Most viewers of one watch.

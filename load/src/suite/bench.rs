@@ -1,13 +1,12 @@
 //! What all measurements share: the counts, the server, the paced runs, the rows so far.
 //!
 //! Owns: paced runs (`load limit`, raw loop and server in turns), each done once and kept for all rows made of it.
+//! Invariant: what `load limit` calls wrong is in each of these rows.
 
 use std::{
     io::{self, Write},
     time::{Duration, Instant},
 };
-
-use serde::Deserialize;
 
 use super::{
     progress::Progress,
@@ -15,16 +14,21 @@ use super::{
     stage::{LONG, Setup, Stage},
     tool::Tools,
 };
-use crate::{limit::Spread, paced::Transport};
+use crate::{
+    limit::{self, Comparison, Side, Spread},
+    paced::Transport,
+    round::Measured,
+};
+use slotcast_tools::{histogram::Percentiles, target::Target};
 
 /// Seats of each channel of our own server.
 const SEATS: u32 = 12_000;
-/// Seconds of a paced round besides its turns: two warm-ups, what is on its way.
-const AROUND_TURNS: f64 = 6.0;
+/// Seconds of a paced round besides its turns and warm-ups: what is on its way.
+const AROUND_TURNS: f64 = 1.0;
 /// Seconds that each viewer takes to connect to the raw loop and to the server.
 const CONNECT: f64 = 0.001;
 /// The tools' receiving thread is busier than this share of its core: it may be what limits.
-const BUSY: f64 = 0.85;
+pub(super) const BUSY: f64 = 0.85;
 /// Below this the server is cheaper than the raw loop by more than noise ...
 const BEATEN: f64 = 0.97;
 /// ... where at least so many watch.
@@ -53,6 +57,8 @@ pub(super) struct Counts {
     /// Clients, seats.
     pub(super) plays: (u32, u32),
     pub(super) enters: u64,
+    /// Before each turn of a paced run.
+    pub(super) warm_up: Duration,
 }
 
 impl Counts {
@@ -69,6 +75,7 @@ impl Counts {
         cutoff: 1000,
         plays: (2000, 50),
         enters: 10_000_000,
+        warm_up: Duration::from_secs(2),
     };
     pub(super) const QUICK: Self = Self {
         ratio: [2, 5],
@@ -83,6 +90,7 @@ impl Counts {
         cutoff: 10,
         plays: (40, 8),
         enters: 200_000,
+        warm_up: Duration::from_millis(200),
     };
 }
 
@@ -115,123 +123,87 @@ impl Key {
             if self.kilobits == KILOBITS { String::new() } else { format!(" of {} kbit/s", self.kilobits) };
         let viewers =
             if self.viewers == 1 { "1 viewer".to_owned() } else { format!("{} viewers", self.viewers) };
-        format!("{}, {channels}{viewers}{rate}{audio}: raw loop and server", upper(self.transport))
+        format!("{}, {channels}{viewers}{rate}{audio}: raw loop and server", self.transport)
     }
-}
-
-pub(super) const BOTH: [Transport; 2] = [Transport::Udp, Transport::Tcp];
-
-/// `udp` or `tcp`.
-pub(super) const fn lower(transport: Transport) -> &'static str {
-    match transport {
-        Transport::Udp => "udp",
-        Transport::Tcp => "tcp",
-    }
-}
-
-/// `UDP` or `TCP`.
-pub(super) const fn upper(transport: Transport) -> &'static str {
-    match transport {
-        Transport::Udp => "UDP",
-        Transport::Tcp => "TCP",
-    }
-}
-
-/// A line of `load limit`'s report, as far as it matters here.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Turn {
-    pub(super) what: String,
-    pub(super) packets: u64,
-    pub(super) lost: u64,
-    pub(super) packets_per_second: f64,
-    pub(super) cpu_us_per_packet: f64,
-    pub(super) process_cpu_us_per_packet: f64,
-    pub(super) core_share: f64,
-    pub(super) receiver_share: f64,
-    pub(super) calls_per_frame: Option<f64>,
-    pub(super) latency: Latency,
-}
-
-/// In milliseconds.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Latency {
-    pub(super) p50: f64,
-    pub(super) p90: f64,
-    pub(super) p99: f64,
-    pub(super) p999: f64,
-    pub(super) max: f64,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct LimitReport {
-    rows: Vec<Turn>,
-    comparisons: Vec<Comparison>,
-}
-
-/// Server over raw loop, of the rounds of one run.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Comparison {
-    pub(super) workers: Spread,
-    pub(super) process: Spread,
-    pub(super) latency_p50: Spread,
-    pub(super) latency_p99: Spread,
 }
 
 /// What came of a paced run.
 #[derive(Clone, Debug)]
 pub(super) struct Paced {
     pub(super) key: Key,
-    pub(super) over_raw: Comparison,
-    pub(super) raw: Vec<Turn>,
-    pub(super) served: Vec<Turn>,
+    /// `None`: the raw loop ran alone.
+    pub(super) over_raw: Option<Comparison>,
+    pub(super) raw: Vec<Measured>,
+    pub(super) served: Vec<Measured>,
+    /// What must not be.
+    pub(super) wrong: Vec<String>,
     /// Send calls of our own server for each frame of each viewer.
     pub(super) calls_per_frame: Option<f64>,
 }
 
 /// Of all rounds.
-pub(super) fn rounds(turns: &[Turn], of: impl Fn(&Turn) -> f64) -> Option<Spread> {
+pub(super) fn rounds(turns: &[Measured], of: impl Fn(&Measured) -> f64) -> Option<Spread> {
     spread(turns.iter().map(of))
 }
 
 /// The median of all rounds; not a number without any.
-pub(super) fn median(turns: &[Turn], of: impl Fn(&Turn) -> f64) -> f64 {
+pub(super) fn median(turns: &[Measured], of: impl Fn(&Measured) -> f64) -> f64 {
     rounds(turns, of).map_or(f64::NAN, |spread| spread.median)
 }
 
 impl Paced {
-    fn new(key: Key, report: &LimitReport) -> Self {
-        let of = |side| report.rows.iter().filter(|row| row.what.ends_with(side)).cloned().collect();
-        let (raw, served) = (of("paced"), of("server"));
-        let over_raw = report.comparisons.first().copied().unwrap_or_default();
-        Self { key, over_raw, raw, served, calls_per_frame: None }
+    fn new(key: Key, report: limit::Report) -> Self {
+        let of = |side| {
+            let rows = report.rows.iter().filter(|row| row.side == side);
+            rows.map(|row| row.measured.clone()).collect()
+        };
+        let (raw, served) = (of(Side::Raw), of(Side::Server));
+        let over_raw = report.comparisons.first().copied();
+        Self { key, over_raw, raw, served, wrong: report.wrong, calls_per_frame: None }
     }
 
     /// What makes its figures less certain.
-    fn notes(&self, cpu: Option<Spread>) -> Vec<String> {
+    fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        let lost = |turns: &[Turn]| turns.iter().map(|turn| turn.lost).sum::<u64>();
-        if lost(&self.raw) + lost(&self.served) > 0 {
-            let (raw, served) = (lost(&self.raw), lost(&self.served));
-            notes.push(format!("packets were lost: {raw} of the raw loop, {served} of the server"));
+        let sum = |turns: &[Measured], of: fn(&Measured) -> u64| turns.iter().map(of).sum::<u64>();
+        let (raw, own) =
+            (sum(&self.raw, |turn| turn.lost), sum(&self.served, |turn| turn.udp_drops.unwrap_or(0)));
+        if raw + own > 0 {
+            notes.push(format!(
+                "packets were lost: {raw} of the raw loop, {own} of the server at the tool's sockets"
+            ));
         }
-        if median(&self.served, |turn| turn.receiver_share) > BUSY {
-            notes.push("the receiving thread was busy: some of the latency is the tool's".to_owned());
-        }
-        let many = self.key.channels * self.key.viewers >= MANY;
-        if many && cpu.is_some_and(|cpu| cpu.median < BEATEN && cpu.most < 1.0) {
-            notes.push("the server is cheaper than the raw loop: the raw loop is wrong".to_owned());
+        let busy = median(&self.served, |turn| turn.receiver_share);
+        if busy > BUSY {
+            let percent = 100.0 * busy;
+            notes.push(format!("the tool's receiving thread used {percent:.0} % of its core: it limits too"));
         }
         notes
+    }
+
+    /// Where the server is cheaper than what does less.
+    fn beaten(&self, cpu: Option<Spread>) -> Option<String> {
+        let many = self.key.channels * self.key.viewers >= MANY;
+        let beaten = many && cpu.is_some_and(|cpu| cpu.median < BEATEN && cpu.most < 1.0);
+        beaten.then(|| "the server is cheaper than the raw loop: the raw loop is wrong".to_owned())
     }
 }
 
 /// The bandwidth class in which such a stream fits with its sound, its key frames not held back for long; in kbit/s.
 const fn class_for(kilobits: u64) -> u64 {
     kilobits + kilobits / 2
+}
+
+/// A server that runs already.
+#[derive(Clone, Debug)]
+pub(super) struct Other {
+    /// Where viewers watch; `{number}` stands for the channel's.
+    pub(super) watch: String,
+    /// Where streams are published, likewise.
+    pub(super) publish: String,
+    pub(super) pid: Option<u32>,
+    /// What the names of its sending threads begin with, where that was said.
+    pub(super) worker_threads: Option<String>,
 }
 
 /// The suite at work.
@@ -243,8 +215,8 @@ pub(super) struct Bench {
     pub(super) seconds: u64,
     pub(super) server_core: usize,
     pub(super) tool_core: usize,
-    /// Where another server is, and its process.
-    pub(super) other: Option<(String, String, Option<u32>)>,
+    /// `None`: the server is ours.
+    pub(super) other: Option<Other>,
     pub(super) rows: Vec<Row>,
     pub(super) paced: Vec<Paced>,
 }
@@ -275,7 +247,7 @@ impl Bench {
     /// Ours does not start.
     pub(super) fn stage(&self, setup: &Setup) -> io::Result<Stage> {
         match &self.other {
-            Some((watch, publish, pid)) => Ok(Stage::other(watch.clone(), publish.clone(), *pid)),
+            Some(other) => Ok(Stage::other(other.watch.clone(), other.publish.clone(), other.pid)),
             None => Stage::start(&self.tools, setup),
         }
     }
@@ -309,7 +281,7 @@ impl Bench {
     /// # Errors
     /// It was refused, or nothing of it came on.
     pub(super) fn broadcaster(&self, stage: &Stage, seconds: u64) -> io::Result<super::tool::Tool> {
-        let url = stage.publish.replace("{n}", "1");
+        let url = Target::numbered(&stage.publish, 1);
         let arguments = [url, "--seconds".to_owned(), seconds.to_string()];
         let mut push = self.tools.start("push", &arguments, Duration::from_secs(seconds + 30))?;
         let until = Instant::now() + if self.is_own() { ON_AIR_MAX } else { ON_AIR_GUESS };
@@ -335,7 +307,8 @@ impl Bench {
 
     fn limit_seconds(&self, key: Key, rounds: u32, seconds: u64) -> f64 {
         let viewers = f64::from(key.channels) * f64::from(key.viewers);
-        f64::from(rounds) * (2.0 * seconds as f64 + AROUND_TURNS + viewers * CONNECT) + 0.5
+        let turns = 2.0 * (seconds as f64 + self.counts.warm_up.as_secs_f64());
+        f64::from(rounds) * (turns + AROUND_TURNS + viewers * CONNECT) + 0.5
     }
 
     /// Runs `load limit`; without `stage` the raw loop alone.
@@ -348,15 +321,16 @@ impl Bench {
         (rounds, seconds): (u32, u64),
         stage: Option<&Stage>,
     ) -> io::Result<Paced> {
-        let mut arguments: Vec<String> = ["--only", "paced"].map(str::to_owned).to_vec();
+        let mut arguments = Vec::new();
         let mut say = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
-        say("--transport", lower(key.transport).to_owned());
+        say("--transport", key.transport.name().to_owned());
         say("--channels", key.channels.to_string());
         say("--receivers", key.viewers.to_string());
         say("--audio", key.audio.to_string());
         say("--bit-rate", format!("{}kbit/s", key.kilobits));
         say("--rounds", rounds.to_string());
         say("--seconds", seconds.to_string());
+        say("--warm-up", self.counts.warm_up.as_millis().to_string());
         say("--send-core", self.server_core.to_string());
         say("--tool-core", self.tool_core.to_string());
         if let Some(stage) = stage {
@@ -364,10 +338,13 @@ impl Bench {
             say("--publish", stage.publish.clone());
             // Where nobody said which process it is, our own takes its place, and its CPU time is not looked at.
             say("--pid", stage.pid.unwrap_or_else(std::process::id).to_string());
+            if let Some(prefix) = self.other.as_ref().and_then(|other| other.worker_threads.clone()) {
+                say("--worker-threads", prefix);
+            }
         }
         let at_most = Duration::from_secs_f64(3.0 * self.limit_seconds(key, rounds, seconds) + 120.0);
         let tool = self.tools.start("limit", &arguments, at_most)?;
-        Ok(Paced::new(key, &tool.report(&self.tools, &mut self.look())?))
+        Ok(Paced::new(key, tool.report(&self.tools, &mut self.look())?))
     }
 
     /// A paced run beside a fresh server, or what is known of it from before.
@@ -382,8 +359,8 @@ impl Bench {
         let setup = Setup { kilobits: class_for(key.kilobits), ..self.setup(key.channels) };
         let stage = self.stage(&setup)?;
         let mut paced = self.limit(key, (self.rounds, self.seconds), Some(&stage))?;
-        if paced.served.is_empty() || paced.raw.is_empty() {
-            return Err(io::Error::other("load limit measured nothing"));
+        if paced.over_raw.is_none() {
+            return Err(io::Error::other(format!("no round came to its end: {}", paced.wrong.join("; "))));
         }
         if self.is_own() {
             let frames = stage.metric("slotcast_viewer_frames_total")?;
@@ -396,23 +373,38 @@ impl Bench {
         Ok(paced)
     }
 
-    /// CPU time over the raw loop's: of the sending threads where the server is ours, else of the whole process.
-    /// `None`: nobody said which process it is.
-    pub(super) fn cpu_ratio(&self, paced: &Paced) -> Option<Spread> {
+    /// Whose CPU time counts: the sending threads' where they are known, else that of the whole process. `None`: nobody
+    /// said which process the server is.
+    fn cpu<T>(&self, workers: T, process: T) -> Option<T> {
         match &self.other {
-            None => Some(paced.over_raw.workers),
-            Some((_, _, Some(_))) => Some(paced.over_raw.process),
-            Some((_, _, None)) => None,
+            None => Some(workers),
+            Some(Other { pid: Some(_), worker_threads: Some(_), .. }) => Some(workers),
+            Some(Other { pid: Some(_), .. }) => Some(process),
+            Some(Other { pid: None, .. }) => None,
         }
     }
 
-    /// What makes a run's figures less certain.
-    pub(super) fn notes(&self, paced: &Paced) -> Vec<String> {
-        let mut notes = paced.notes(self.cpu_ratio(paced));
-        if self.cpu_ratio(paced).is_none() {
-            notes.push("CPU time: say with --pid which process the server is".to_owned());
-        }
-        notes
+    /// CPU time over the raw loop's; see [`cpu`](Self::cpu).
+    pub(super) fn cpu_ratio(&self, paced: &Paced) -> Option<Spread> {
+        paced.over_raw.and_then(|over_raw| self.cpu(over_raw.workers, over_raw.process))
+    }
+
+    /// CPU time per packet of one turn; see [`cpu`](Self::cpu).
+    pub(super) fn cpu_us(&self, turn: &Measured) -> f64 {
+        self.cpu(turn.cpu_us_per_packet, turn.process_cpu_us_per_packet).unwrap_or(f64::NAN)
+    }
+
+    /// A row that is made of a paced run, with what is wrong with that and what makes it less certain.
+    pub(super) fn of_paced(&self, row: Row, paced: &Paced) -> Row {
+        row.wrong(paced.wrong.clone()).notes(paced.notes())
+    }
+
+    /// The same for CPU time.
+    pub(super) fn of_paced_cpu(&self, row: Row, paced: &Paced) -> Row {
+        let cpu = self.cpu_ratio(paced);
+        let unknown =
+            cpu.is_none().then(|| "CPU time: say with --pid which process the server is".to_owned());
+        self.of_paced(row, paced).notes(paced.beaten(cpu)).notes(unknown)
     }
 
     /// For the plots: the runs with one channel and without sound.
@@ -426,28 +418,18 @@ impl Bench {
             .collect()
     }
 
-    fn point(&self, paced: &Paced, (raw, turns): (bool, &Vec<Turn>)) -> Point {
+    fn point(&self, paced: &Paced, (raw, turns): (bool, &Vec<Measured>)) -> Point {
+        let quantiles: [fn(&Percentiles) -> f64; QUANTILES.len()] =
+            [|ms| ms.p50, |ms| ms.p90, |ms| ms.p99, |ms| ms.p999, |ms| ms.max];
+        let latency_ms: Quantiles = quantiles.map(|of| median(turns, |turn| turn.latency(of)));
         let known = raw || self.cpu_ratio(paced).is_some();
-        let cpu = |of: fn(&Turn) -> f64| rounds(turns, of).filter(|_| known);
-        let process = cpu(|turn| turn.process_cpu_us_per_packet);
-        let quantiles: [fn(&Turn) -> f64; QUANTILES.len()] = [
-            |turn| turn.latency.p50,
-            |turn| turn.latency.p90,
-            |turn| turn.latency.p99,
-            |turn| turn.latency.p999,
-            |turn| turn.latency.max,
-        ];
-        let latency_ms: Quantiles = quantiles.map(|of| median(turns, of));
+        let cpu = |of: &dyn Fn(&Measured) -> f64| rounds(turns, of).filter(|_| known);
         Point {
-            transport: lower(paced.key.transport),
+            transport: paced.key.transport,
             raw,
             viewers: paced.key.viewers,
-            cpu_us_per_packet: if raw || self.is_own() {
-                cpu(|turn| turn.cpu_us_per_packet)
-            } else {
-                process
-            },
-            process_cpu_us_per_packet: process,
+            cpu_us_per_packet: cpu(&|turn| if raw { turn.cpu_us_per_packet } else { self.cpu_us(turn) }),
+            process_cpu_us_per_packet: cpu(&|turn| turn.process_cpu_us_per_packet),
             latency_ms,
             ratio: if raw { None } else { self.cpu_ratio(paced) },
         }
@@ -457,23 +439,42 @@ impl Bench {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limit::Row as Line;
+
+    fn line(side: Side, measured: Measured) -> Line {
+        Line { transport: Transport::Udp, side, round: 1, channels: 1, receivers: 200, measured }
+    }
+
+    fn ms(p50: f64) -> Option<Percentiles> {
+        Some(Percentiles { count: 1, p50, p90: p50, p99: p50, p999: p50, max: p50 })
+    }
 
     #[test]
     fn a_report_of_the_limit_tool_is_parted_into_raw_loop_and_server() {
-        let json = r#"{"kernel": "x", "rows": [
-            {"what": "udp paced", "round": 1, "packets": 10, "cpu_us_per_packet": 0.5, "latency": {"p50": 1.0}},
-            {"what": "udp server", "round": 1, "packets": 10, "lost": 2, "cpu_us_per_packet": 0.6}],
-            "comparisons": [{"transport": "udp", "workers": {"median": 0.9, "least": 0.8, "most": 0.95}}]}"#;
-        let paced = Paced::new(Key::one(Transport::Udp, 200), &serde_json::from_str(json).unwrap());
+        let raw = Measured { packets: 10, latency_ms: ms(1.0), ..Measured::default() };
+        let served = Measured { udp_drops: Some(2), receiver_share: 0.9, ..raw.clone() };
+        let cpu = Spread { median: 0.9, least: 0.8, most: 0.95 };
+        let comparison = Comparison {
+            transport: Transport::Udp,
+            channels: 1,
+            receivers: 200,
+            workers: cpu,
+            process: cpu,
+            latency_p50: cpu,
+            latency_p99: cpu,
+        };
+        let report = limit::Report {
+            rows: vec![line(Side::Raw, raw), line(Side::Server, served)],
+            comparisons: vec![comparison],
+            ..limit::Report::default()
+        };
+        let paced = Paced::new(Key::one(Transport::Udp, 200), report);
         assert_eq!((paced.raw.len(), paced.served.len()), (1, 1));
-        assert!((median(&paced.raw, |turn| turn.latency.p50) - 1.0).abs() < f64::EPSILON);
-        assert!(median(&[], |turn| turn.latency.p50).is_nan());
-        let notes = paced.notes(Some(paced.over_raw.workers));
-        assert!(notes[0].contains("2 of the server") && notes[1].contains("raw loop is wrong"), "{notes:?}");
-        assert_eq!(
-            paced.notes(Some(Spread { most: 1.1, ..paced.over_raw.workers })).len(),
-            1,
-            "not in each round"
-        );
+        assert!((median(&paced.raw, |turn| turn.latency(|ms| ms.p50)) - 1.0).abs() < f64::EPSILON);
+        assert!(median(&[], |turn| turn.core_share).is_nan());
+        let notes = paced.notes();
+        assert!(notes[0].contains("2 of the server at the tool's") && notes[1].contains("90 %"), "{notes:?}");
+        assert!(paced.beaten(Some(cpu)).is_some());
+        assert_eq!(paced.beaten(Some(Spread { most: 1.1, ..cpu })), None, "not in each round");
     }
 }

@@ -1,18 +1,19 @@
 //! Joins beside many viewers, the cut-off with everybody watching, more clients than seats.
 //!
-//! Owns: which tools run at the same time, and what of their reports counts. The tools themselves are `load view`,
-//! `load storm` and `load push`.
+//! Owns: which tools run at the same time, and the rows that are made of their reports. The tools themselves are
+//! `load view`, `load storm` and `load push`.
+//! Invariant: what a tool calls wrong is in each row that is made of its report.
 
 use std::{io, time::Duration};
 
-use serde_json::Value;
-
 use super::{
     bench::Bench,
-    report::{Goal, Row, number},
+    report::{Goal, Row, number, spread},
     stage::{Setup, Stage},
-    tool::Tool,
+    tool::{Tool, ToolReport},
 };
+use crate::{storm::StormReport, view::ViewReport};
+use slotcast_tools::histogram::Percentiles;
 
 const JOIN_MS: Goal = Goal::AtMost(20.0);
 const MOVED: Goal = Goal::AtMost(1.1);
@@ -28,13 +29,9 @@ const STORM_ROUNDS_MAX: u32 = 3;
 /// From the start of a server to the end of its program, where the end is looked at.
 const WINDOW: Duration = Duration::from_secs(20);
 const QUICK_WINDOW: Duration = Duration::from_secs(9);
+const VIEWERS: &str = "viewers were there";
 /// Seats of the two viewers that each storm brings along.
 const CONTROLS: u32 = 2;
-
-/// A number of a report; not one where there is none.
-fn at(report: &Value, place: &str) -> f64 {
-    report.pointer(place).and_then(Value::as_f64).unwrap_or(f64::NAN)
-}
 
 fn arguments(text: &[(&str, String)]) -> Vec<String> {
     text.iter().flat_map(|(name, value)| [(*name).to_owned(), value.clone()]).collect()
@@ -50,11 +47,19 @@ fn join_round(bench: &Bench) -> f64 {
     2.0 * (gather + 2.0 + bench.seconds as f64 + 1.0) + 4.0
 }
 
+/// What the tools saw in one round of joins.
+struct Joins {
+    /// Those who watch, without joins.
+    quiet: ViewReport,
+    /// ... while others join.
+    busy: ViewReport,
+    storm: StormReport,
+}
+
 /// Joins onto many viewers: how soon each sees a key frame, and what the others notice.
 pub(super) fn join(bench: &mut Bench) -> io::Result<()> {
     let (viewers, joins) = bench.counts.join;
-    let (mut key, mut moved, mut notes) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut quiet_p99, mut busy_p99) = (Vec::new(), Vec::new());
+    let mut rounds = Vec::new();
     let stage = bench.stage(&bench.setup(1))?;
     let on_air = (join_seconds(bench) * 1.5) as u64 + 60;
     let push = bench.broadcaster(&stage, on_air)?;
@@ -62,32 +67,64 @@ pub(super) fn join(bench: &mut Bench) -> io::Result<()> {
         let what =
             format!("{joins} joins a second onto {viewers} viewers, round {round} of {}", bench.rounds);
         bench.progress.begin(&what, join_round(bench));
-        let quiet: Value = watching(bench, &stage, viewers)?.report(&bench.tools, &mut bench.look())?;
+        let quiet = watching(bench, &stage, viewers)?.report(&bench.tools, &mut bench.look())?;
         let others = watching(bench, &stage, viewers)?;
         let storm = churn(bench, &stage, joins)?;
-        let busy: Value = others.report(&bench.tools, &mut bench.look())?;
-        let storm: Value = storm.report(&bench.tools, &mut bench.look())?;
-        let p99 = "/all/latency_ms/p99";
-        quiet_p99.push(at(&quiet, p99));
-        busy_p99.push(at(&busy, p99));
-        moved.push(at(&busy, p99) / at(&quiet, p99));
-        key.push(at(&storm, "/0/play_to_key_ms/p99"));
-        notes.extend(join_notes(&quiet, &busy, &storm, viewers, round));
+        let busy = others.report(&bench.tools, &mut bench.look())?;
+        rounds.push(Joins { quiet, busy, storm: only(storm.report(&bench.tools, &mut bench.look())?)? });
     }
     bench.progress.end();
     drop((push, stage));
-    let row = Row::new(
+    join_rows(&rounds, (viewers, joins)).into_iter().for_each(|row| bench.add(row));
+    Ok(())
+}
+
+fn join_rows(rounds: &[Joins], (viewers, joins): (u32, u32)) -> [Row; 2] {
+    let key = Row::new(
         "join-key",
         format!("{joins} joins/s onto {viewers}: PLAY to a key frame, p99"),
         Some(JOIN_MS),
         "ms",
     );
-    bench.add(row.values(key).notes(notes));
-    let of = |values: Vec<f64>| super::report::spread(values).map_or(f64::NAN, |spread| spread.median);
-    let row = Row::new("join-others", "... and the others' p99 latency, over that without", Some(MOVED), "x");
-    let ms = format!("{} ms, without {} ms", number(of(busy_p99)), number(of(quiet_p99)));
-    bench.add(row.values(moved).note(ms));
-    Ok(())
+    let others =
+        Row::new("join-others", "... and the others' p99 latency, over that without", Some(MOVED), "x");
+    let quiet_p99 = || rounds.iter().map(|round| p99(round.quiet.all.latency_ms));
+    let busy_p99 = || rounds.iter().map(|round| p99(round.busy.all.latency_ms));
+    let median =
+        |values: &mut dyn Iterator<Item = f64>| number(spread(values).map_or(f64::NAN, |of| of.median));
+    let ms = format!("{} ms, without {} ms", median(&mut busy_p99()), median(&mut quiet_p99()));
+    let rows = [
+        key.values(rounds.iter().map(|round| p99(round.storm.play_to_key_ms))),
+        others.values(busy_p99().zip(quiet_p99()).map(|(busy, quiet)| busy / quiet)).note(ms),
+    ];
+    rows.map(|row| {
+        rounds.iter().zip(1..).fold(row, |row, (round, number)| {
+            let Joins { quiet, busy, storm } = round;
+            let said = [quiet.wrong(), busy.wrong(), storm.wrong.clone()].concat();
+            let row = row.wrong(in_round(number, said));
+            [quiet, busy]
+                .iter()
+                .fold(row, |row, view| row.there(view.all.connected, viewers.into(), VIEWERS))
+                .there(storm.played as u64, storm.clients as u64, "who joined played")
+        })
+    })
+}
+
+/// The 99th percentile in milliseconds; not a number where nothing was counted.
+fn p99(of: Option<Percentiles>) -> f64 {
+    of.map_or(f64::NAN, |ms| ms.p99)
+}
+
+fn in_round(round: u32, said: Vec<String>) -> impl Iterator<Item = String> {
+    said.into_iter().map(move |what| format!("round {round}: {what}"))
+}
+
+/// The report of one storm.
+fn only(reports: Vec<StormReport>) -> io::Result<StormReport> {
+    let [report] = <[StormReport; 1]>::try_from(reports).map_err(|reports| {
+        io::Error::other(format!("load storm wrote {} reports, not one", reports.len()))
+    })?;
+    Ok(report)
 }
 
 fn watching(bench: &Bench, stage: &Stage, viewers: u32) -> io::Result<Tool> {
@@ -116,25 +153,6 @@ fn churn(bench: &Bench, stage: &Stage, joins: u32) -> io::Result<Tool> {
     bench.tools.start("storm", &storm, Duration::from_secs(bench.seconds + 90))
 }
 
-fn join_notes(quiet: &Value, busy: &Value, storm: &Value, viewers: u32, round: u32) -> Vec<String> {
-    let mut notes = Vec::new();
-    let mut say = |what: String| notes.push(format!("round {round}: {what}"));
-    for report in [quiet, busy] {
-        let (connected, lost) = (at(report, "/all/connected"), at(report, "/all/lost"));
-        if connected < f64::from(viewers) {
-            say(format!("only {connected} of {viewers} viewers were there"));
-        }
-        if lost > 0.0 {
-            say(format!("{lost} packets were lost, {} at the tool's sockets", at(report, "/tool/udp_drops")));
-        }
-    }
-    let (clients, played) = (at(storm, "/0/clients"), at(storm, "/0/played"));
-    if played < clients {
-        say(format!("of {clients} who joined only {played} played"));
-    }
-    notes
-}
-
 /// Rounds of those measurements that need a server of their own each.
 fn storm_rounds(bench: &Bench) -> u32 {
     bench.rounds.min(STORM_ROUNDS_MAX)
@@ -152,22 +170,8 @@ fn window(bench: &Bench) -> Duration {
 /// The end of the window while every seat is taken.
 pub(super) fn cutoff(bench: &mut Bench) -> io::Result<()> {
     let seats = bench.counts.cutoff;
-    let media = Row::new(
-        "cutoff-media",
-        format!("{seats} viewers: those who get media after the end"),
-        Some(Goal::Never),
-        "",
-    );
-    let closed =
-        Row::new("cutoff-closed", "... and the last one is closed, after the end", Some(CLOSED_MS), "ms");
-    if !bench.is_own() {
-        bench.add(media.note(OWN_ONLY));
-        bench.add(closed.note(OWN_ONLY));
-        return Ok(());
-    }
-    let (mut after, mut closed_ms) = (Vec::new(), Vec::new());
-    let (mut there, mut wrong) = (Vec::new(), Vec::new());
-    for round in 1..=storm_rounds(bench) {
+    let mut rounds = Vec::new();
+    for round in 1..=own_rounds(bench) {
         let what = format!("the cut-off of {seats} viewers, round {round} of {}", storm_rounds(bench));
         bench.progress.begin(&what, window(bench).as_secs_f64() + 5.0);
         let stage = bench.stage(&Setup { seats, window: window(bench), ..bench.setup(1) })?;
@@ -182,23 +186,41 @@ pub(super) fn cutoff(bench: &mut Bench) -> io::Result<()> {
             ("--end", stage.end.map(|end| end.to_string()).unwrap_or_default()),
         ]));
         let storm = bench.tools.start("storm", &storm, Duration::from_secs(120))?;
-        let report: Value = storm.report(&bench.tools, &mut bench.look())?;
+        rounds.push(only(storm.report(&bench.tools, &mut bench.look())?)?);
         drop(push);
-        after.push(at(&report, "/0/ending/media_after_end") + at(&report, "/0/ending/media_after_bye"));
-        closed_ms.push(at(&report, "/0/ending/closed_ms_most"));
-        let count = |place| at(&report, place);
-        let (watching, closed) = (count("/0/ending/watching"), count("/0/ending/closed"));
-        there.push(watching as u64);
-        if closed < watching {
-            wrong.push(format!("round {round}: of {watching} viewers {closed} were closed"));
-        }
     }
     bench.progress.end();
-    let counted = |row: Row| there.iter().fold(row, |row, there| row.viewers(*there, seats.into()));
-    bench.add(counted(media.values(after)));
-    let closed = counted(closed.values(closed_ms));
-    bench.add(closed.wrong(wrong));
+    cutoff_rows(&rounds, seats).into_iter().for_each(|row| bench.add(row));
     Ok(())
+}
+
+/// - `rounds`: none where the server is not ours.
+fn cutoff_rows(rounds: &[StormReport], seats: u32) -> [Row; 2] {
+    let media = Row::new(
+        "cutoff-media",
+        format!("{seats} viewers: those who get media after the end"),
+        Some(Goal::Never),
+        "",
+    );
+    let closed =
+        Row::new("cutoff-closed", "... and the last one is closed, after the end", Some(CLOSED_MS), "ms");
+    let endings = || rounds.iter().filter_map(|report| report.ending.as_ref());
+    let after = endings().filter_map(|end| Some(end.media_after_end? as f64 + end.media_after_bye as f64));
+    let rows = [media.values(after), closed.values(endings().filter_map(|end| end.closed_ms_most))];
+    rows.map(|row| {
+        let row = if rounds.is_empty() { row.note(OWN_ONLY) } else { row };
+        rounds.iter().zip(1..).fold(row, |row, (report, round)| {
+            let row = row.wrong(in_round(round, report.wrong.clone()));
+            let Some(end) = &report.ending else {
+                return row.wrong([format!("round {round}: the end was not seen")]);
+            };
+            let late = end.media_after_end.is_none();
+            let late = late.then(|| format!("round {round}: the tool was too late itself to judge"));
+            let open = (end.closed < end.watching)
+                .then(|| format!("round {round}: of {} viewers {} were closed", end.watching, end.closed));
+            row.notes(late).wrong(open).there(end.watching as u64, seats.into(), VIEWERS)
+        })
+    })
 }
 
 /// Why a figure is not there.
@@ -213,20 +235,8 @@ pub(super) fn seats_seconds(bench: &Bench) -> f64 {
 /// Many clients ask for few seats at one moment.
 pub(super) fn seats(bench: &mut Bench) -> io::Result<()> {
     let (clients, seats) = bench.counts.plays;
-    let over = Row::new(
-        "seats-over",
-        format!("{clients} clients, {seats} seats: over-admitted"),
-        Some(Goal::Never),
-        "",
-    );
-    let refusal = Row::new("seats-refusal", "... and the refusal, p99", None, "ms");
-    if !bench.is_own() {
-        bench.add(over.note(OWN_ONLY));
-        bench.add(refusal.note(OWN_ONLY));
-        return Ok(());
-    }
-    let (mut over_admitted, mut refusal_ms, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 1..=storm_rounds(bench) {
+    let mut rounds = Vec::new();
+    for round in 1..=own_rounds(bench) {
         let what = format!("{clients} clients for {seats} seats, round {round} of {}", storm_rounds(bench));
         bench.progress.begin(&what, seats_seconds(bench) / f64::from(storm_rounds(bench)));
         let stage = bench.stage(&Setup { seats, ..bench.setup(1) })?;
@@ -240,45 +250,160 @@ pub(super) fn seats(bench: &mut Bench) -> io::Result<()> {
             ("--before", "1".to_owned()),
         ]));
         let storm = bench.tools.start("storm", &storm, Duration::from_secs(180))?;
-        let report: Value = storm.report(&bench.tools, &mut bench.look())?;
+        rounds.push(only(storm.report(&bench.tools, &mut bench.look())?)?);
         drop(push);
-        over_admitted.push(at(&report, "/0/over_admitted"));
-        refusal_ms.push(at(&report, "/0/refusal_ms/p99"));
-        let free = f64::from(seats - CONTROLS) - at(&report, "/0/played");
-        if free > 0.0 {
-            wrong.push(format!("round {round}: {free} seats stayed free"));
-        }
-        let without = at(&report, "/0/packets_without_seat");
-        if without > 0.0 {
-            wrong.push(format!("round {round}: {without} packets to clients who were refused"));
-        }
     }
     bench.progress.end();
-    let over = over.values(over_admitted);
-    bench.add(over.wrong(wrong));
-    bench.add(refusal.values(refusal_ms));
+    seats_rows(&rounds, (clients, seats)).into_iter().for_each(|row| bench.add(row));
     Ok(())
+}
+
+/// - `rounds`: none where the server is not ours.
+fn seats_rows(rounds: &[StormReport], (clients, seats): (u32, u32)) -> [Row; 2] {
+    let what = format!("{clients} clients, {seats} seats: over-admitted");
+    let over = Row::new("seats-over", what, Some(Goal::Never), "");
+    let refusal = Row::new("seats-refusal", "... and the refusal, p99", None, "ms");
+    let rows = [
+        over.values(rounds.iter().map(|report| report.over_admitted as f64)),
+        refusal.values(rounds.iter().map(|report| p99(report.refusal_ms))),
+    ];
+    rows.map(|row| {
+        let row = if rounds.is_empty() { row.note(OWN_ONLY) } else { row };
+        rounds.iter().zip(1..).fold(row, |row, (report, round)| {
+            let free = u64::from(seats - CONTROLS).saturating_sub(report.played as u64);
+            let free = (free > 0).then(|| format!("round {round}: {free} seats stayed free"));
+            let failed: usize = report.failed.values().sum();
+            let answered = report.clients.saturating_sub(failed) as u64;
+            row.wrong(in_round(round, report.wrong.clone())).wrong(free).there(
+                answered,
+                clients.into(),
+                "clients were answered",
+            )
+        })
+    })
+}
+
+/// How many rounds there are of what only a server of our own can be asked.
+fn own_rounds(bench: &Bench) -> u32 {
+    if bench.is_own() { storm_rounds(bench) } else { 0 }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        storm::Ending,
+        suite::report::{Report, Standing},
+        view::Group,
+    };
 
-    #[test]
-    fn what_went_wrong_beside_the_joins_is_noted() {
-        let view = |connected, lost| serde_json::json!({"all": {"connected": connected, "lost": lost}, "tool": {"udp_drops": 3}});
-        let storm = |played| serde_json::json!([{"clients": 10, "played": played}]);
-        assert!(join_notes(&view(5, 0), &view(5, 0), &storm(10), 5, 1).is_empty());
-        let notes = join_notes(&view(4, 0), &view(5, 7), &storm(9), 5, 2);
-        assert_eq!(notes.len(), 3, "{notes:?}");
-        assert!(notes.iter().all(|note| note.starts_with("round 2: ")));
-        assert!(notes[1].contains("7 packets") && notes[1].contains("3 at the tool's"));
+    /// Each row says `named` as wrong, in the table, the JSON and on the page, and is missed.
+    #[track_caller]
+    fn check_named(rows: [Row; 2], named: &str) {
+        for row in rows {
+            assert_eq!(row.standing, Standing::Missed, "{row}");
+            assert!(row.to_string().contains("WRONG: ") && row.to_string().contains(named), "{row}");
+            let report = Report { rows: vec![row], ..Report::default() };
+            let json = serde_json::to_value(&report).unwrap()["rows"][0]["wrong"].to_string();
+            assert!(json.contains(named), "{json}");
+            let page = crate::suite::html::page(&report).unwrap();
+            assert!(page.contains(named) && page.contains("class=\"wrong\""), "{page}");
+        }
+    }
+
+    #[track_caller]
+    fn check_held(rows: [Row; 2]) {
+        for row in rows {
+            assert!([Standing::Held, Standing::Reported].contains(&row.standing), "{row}");
+            assert!(row.wrong.is_empty() && row.value.is_some(), "{row}");
+        }
+    }
+
+    fn ms(p99: f64) -> Option<Percentiles> {
+        Some(Percentiles { count: 1, p50: 1.0, p90: 1.0, p99, p999: p99, max: p99 })
+    }
+
+    fn wrong(what: &str) -> Vec<String> {
+        vec![what.to_owned()]
+    }
+
+    fn joins() -> Joins {
+        let all = Group { connected: 500, latency_ms: ms(5.0), ..Group::default() };
+        let view = ViewReport { all, ..ViewReport::default() };
+        let storm =
+            StormReport { clients: 100, played: 100, play_to_key_ms: ms(2.0), ..StormReport::default() };
+        Joins { quiet: view.clone(), busy: view, storm }
     }
 
     #[test]
-    fn a_number_that_is_not_there_is_none() {
-        let report = serde_json::json!([{"a": {"b": 2}}]);
-        assert!((at(&report, "/0/a/b") - 2.0).abs() < f64::EPSILON);
-        assert!(at(&report, "/0/a/c").is_nan() && at(&report, "/1").is_nan());
+    fn what_is_wrong_beside_the_joins_is_in_both_rows() {
+        let rows = |round| join_rows(&[joins(), round], (500, 100));
+        check_held(rows(joins()));
+        let mut few = joins();
+        few.busy.all.connected = 494;
+        check_named(rows(few), "only 494 of 500 viewers were there");
+        let mut shut_out = joins();
+        shut_out.storm.played = 90;
+        check_named(rows(shut_out), "only 90 of 100 who joined played");
+        let mut lost = joins();
+        lost.busy.all.lost = 7;
+        check_named(rows(lost), "round 2: the server lost 7 packets");
+        let mut twice = joins();
+        twice.quiet.all.duplicates = 3;
+        check_named(rows(twice), "round 2: the server sent 3 packets twice");
+        let mut storm = joins();
+        storm.storm.wrong = wrong("the UDP control viewer lost 7 packets");
+        check_named(rows(storm), "round 2: the UDP control viewer lost 7 packets");
+    }
+
+    #[test]
+    fn a_cut_off_is_judged_by_its_worst_round_and_only_with_all_viewers() {
+        let well = |ending: Ending| StormReport { ending: Some(ending), ..StormReport::default() };
+        let ending = || Ending {
+            watching: 1000,
+            told: 1000,
+            closed: 1000,
+            closed_ms_most: Some(45.0),
+            media_after_end: Some(0),
+            ..Ending::default()
+        };
+        let rows = |last: StormReport| cutoff_rows(&[well(ending()), well(ending()), last], 1000);
+        check_held(rows(well(ending())));
+        let [media, closed] =
+            rows(well(Ending { media_after_end: Some(5), closed_ms_most: Some(1500.0), ..ending() }));
+        assert_eq!([media.standing, closed.standing], [Standing::Missed; 2], "{media}\n{closed}");
+        assert_eq!(media.measured(), "0 (0 to 5)");
+        let nobody = well(Ending { watching: 2, closed: 2, ..ending() });
+        check_named(rows(nobody), "only 2 of 1000 viewers were there");
+        check_named(rows(well(Ending { closed: 998, ..ending() })), "of 1000 viewers 998 were closed");
+        check_named(rows(StormReport::default()), "round 3: the end was not seen");
+        let after = StormReport { wrong: wrong("media after the end"), ..well(ending()) };
+        check_named(rows(after), "round 3: media after the end");
+        let [media, _] = rows(well(Ending { media_after_end: None, ..ending() }));
+        assert!(media.notes[0].contains("too late itself"), "{media}");
+    }
+
+    #[test]
+    fn one_viewer_above_the_seats_in_one_round_is_missed() {
+        let well =
+            || StormReport { clients: 2000, played: 48, refusal_ms: ms(49.0), ..StormReport::default() };
+        let rows = |last: StormReport| seats_rows(&[well(), well(), last], (2000, 50));
+        check_held(rows(well()));
+        let over = StormReport { over_admitted: 1, ..well() };
+        assert_eq!(rows(over.clone())[0].standing, Standing::Missed);
+        check_named(
+            rows(StormReport { wrong: wrong("1 viewers above the seats"), ..over }),
+            "above the seats",
+        );
+        check_named(rows(StormReport { played: 40, ..well() }), "8 seats stayed free");
+        let failed = [("no answer".to_owned(), 30)].into();
+        check_named(rows(StormReport { failed, ..well() }), "only 1970 of 2000 clients were answered");
+    }
+
+    #[test]
+    fn what_only_our_own_server_can_be_asked_says_so() {
+        for row in cutoff_rows(&[], 1000).into_iter().chain(seats_rows(&[], (2000, 50))) {
+            assert_eq!((row.standing, row.notes[0].as_str()), (Standing::NotMeasured, OWN_ONLY));
+        }
     }
 }

@@ -1,12 +1,19 @@
 //! The figures that are made of paced runs: CPU time and latency over the raw loop's.
+//!
+//! Invariant: each row says what is wrong with the runs that it is made of, and what makes it less certain.
 
 use std::io;
 
 use super::{
-    bench::{BOTH, Bench, Key, Paced, lower, median, rounds, upper},
+    bench::{Bench, Key, Paced, median, rounds},
     report::{Goal, Row, number},
 };
-use crate::limit::Spread;
+use crate::{
+    limit::{Comparison, Spread},
+    paced::Transport,
+    round::Measured,
+};
+use slotcast_tools::histogram::Percentiles;
 
 const RATIO: Goal = Goal::AtMost(1.2);
 const LATENCY: Goal = Goal::AtMost(1.3);
@@ -24,11 +31,11 @@ const CORE_PERCENT: u32 = 70;
 
 /// CPU time per packet over the raw loop's at the usual counts.
 pub(super) fn ratio(bench: &mut Bench) -> io::Result<()> {
-    for transport in BOTH {
+    for transport in Transport::ALL {
         for viewers in bench.counts.ratio {
             let paced = bench.paced(Key::one(transport, viewers))?;
-            let name = format!("ratio-{}-{viewers}", lower(transport));
-            let what = format!("{}, {viewers} viewers: CPU per packet over raw", upper(transport));
+            let name = format!("ratio-{}-{viewers}", transport.name());
+            let what = format!("{transport}, {viewers} viewers: CPU per packet over raw");
             add_cpu(bench, name, what, Some(RATIO), &paced);
         }
     }
@@ -41,65 +48,61 @@ fn add_cpu(bench: &mut Bench, name: String, what: String, goal: Option<Goal>, pa
     bench.add(row);
     if bench.is_own() {
         let row = Row::new(format!("{name}-process"), format!("{what}, whole process"), goal, "x");
-        bench.add(row.value(Some(paced.over_raw.process)));
+        bench.add(bench.of_paced(row.value(paced.over_raw.map(|over_raw| over_raw.process)), paced));
     }
 }
 
 fn cpu_row(bench: &Bench, name: String, what: String, goal: Option<Goal>, paced: &Paced) -> Row {
     let row = Row::new(name, what, goal, "x").value(bench.cpu_ratio(paced));
-    let own = |of: fn(&super::bench::Turn) -> f64| (median(&paced.served, of), median(&paced.raw, of));
-    let (served, raw) = match bench.is_own() {
-        true => own(|turn| turn.cpu_us_per_packet),
-        false => own(|turn| turn.process_cpu_us_per_packet),
-    };
-    let row = match row.value {
-        Some(_) => row.note(format!("{} µs per packet, raw {}", number(served), number(raw))),
-        None => row,
-    };
-    row.notes(bench.notes(paced))
+    let cost = |turns: &[Measured]| number(median(turns, |turn| bench.cpu_us(turn)));
+    let cost = row.value.map(|_| format!("{} µs per packet, raw {}", cost(&paced.served), cost(&paced.raw)));
+    bench.of_paced_cpu(row.notes(cost), paced)
 }
 
 /// Added latency over the raw loop's.
 pub(super) fn latency(bench: &mut Bench) -> io::Result<()> {
-    for transport in BOTH {
+    for transport in Transport::ALL {
         let paced = bench.paced(Key::one(transport, bench.counts.latency))?;
-        let mut add = |at: &str, over_raw: Spread, served: f64, raw: f64| {
-            let name = format!("latency-{}-{at}", lower(transport));
-            let what = format!("{}, {} viewers: latency {at} over raw", upper(transport), paced.key.viewers);
-            let row = Row::new(name, what, Some(LATENCY), "x").value(Some(over_raw));
-            bench.add(row.note(format!("{} ms, raw {} ms", number(served), number(raw))));
+        let mut add = |at: &str, over_raw: fn(Comparison) -> Spread, of: fn(&Percentiles) -> f64| {
+            let name = format!("latency-{}-{at}", transport.name());
+            let what = format!("{transport}, {} viewers: latency {at} over raw", paced.key.viewers);
+            let row = Row::new(name, what, Some(LATENCY), "x").value(paced.over_raw.map(over_raw));
+            let ms = |turns: &[Measured]| number(median(turns, |turn| turn.latency(of)));
+            let ms = format!("{} ms, raw {} ms", ms(&paced.served), ms(&paced.raw));
+            bench.add(bench.of_paced(row.note(ms), &paced));
         };
-        let both = |of: fn(&super::bench::Turn) -> f64| (median(&paced.served, of), median(&paced.raw, of));
-        let (served, raw) = both(|turn| turn.latency.p50);
-        add("p50", paced.over_raw.latency_p50, served, raw);
-        let (served, raw) = both(|turn| turn.latency.p99);
-        add("p99", paced.over_raw.latency_p99, served, raw);
+        add("p50", |over_raw| over_raw.latency_p50, |ms| ms.p50);
+        add("p99", |over_raw| over_raw.latency_p99, |ms| ms.p99);
     }
     Ok(())
 }
 
 /// One viewer of a server that has nothing else to do.
 pub(super) fn idle(bench: &mut Bench) -> io::Result<()> {
-    for transport in BOTH {
+    for transport in Transport::ALL {
         let paced = bench.paced(Key::one(transport, 1))?;
-        let mut add = |at: &str, goal, of: fn(&super::bench::Turn) -> f64| {
-            let name = format!("idle-{}-{at}", lower(transport));
-            let row =
-                Row::new(name, format!("{}, one viewer: latency {at}", upper(transport)), Some(goal), "ms");
-            let row = row.value(rounds(&paced.served, of));
-            bench.add(row.note(format!("raw {} ms", number(median(&paced.raw, of)))));
+        let mut add = |at: &str, goal, of: fn(&Percentiles) -> f64| {
+            let name = format!("idle-{}-{at}", transport.name());
+            let what = format!("{transport}, one viewer: latency {at}");
+            let row = Row::new(name, what, Some(goal), "ms");
+            let row = row.value(rounds(&paced.served, |turn| turn.latency(of)));
+            let raw = median(&paced.raw, |turn| turn.latency(of));
+            let late = |turn: &Measured| turn.fed_late_ms.as_ref().map_or(f64::NAN, of);
+            let late = median(&paced.served, late);
+            let note = format!("raw {} ms; published {} ms after it was due", number(raw), number(late));
+            bench.add(bench.of_paced(row.note(note), &paced));
         };
-        add("p50", IDLE_P50_MS, |turn| turn.latency.p50);
-        add("p99", IDLE_P99_MS, |turn| turn.latency.p99);
+        add("p50", IDLE_P50_MS, |ms| ms.p50);
+        add("p99", IDLE_P99_MS, |ms| ms.p99);
     }
     Ok(())
 }
 
 /// Send calls for each frame of each viewer, over those that its packets' runs need.
 pub(super) fn calls(bench: &mut Bench) -> io::Result<()> {
-    for transport in BOTH {
-        let name = format!("calls-{}", lower(transport));
-        let what = format!("{}: send calls per viewer and frame, over raw", upper(transport));
+    for transport in Transport::ALL {
+        let name = format!("calls-{}", transport.name());
+        let what = format!("{transport}: send calls per viewer and frame, over raw");
         let row = Row::new(name, what, Some(CALLS), "x");
         if !bench.is_own() {
             bench.add(row.note("only a server that the suite starts itself is asked for its calls"));
@@ -109,36 +112,36 @@ pub(super) fn calls(bench: &mut Bench) -> io::Result<()> {
         let served = paced.calls_per_frame.unwrap_or(f64::NAN);
         let raw = median(&paced.raw, |turn| turn.calls_per_frame.unwrap_or(f64::NAN));
         let row = row.values([served / raw]);
-        bench.add(
-            row.note(format!("{served:.3} calls a frame; by the runs of its packets raw needs {raw:.3}")),
-        );
+        let row =
+            row.note(format!("{served:.3} calls a frame; by the runs of its packets raw needs {raw:.3}"));
+        bench.add(bench.of_paced(row, &paced));
     }
     Ok(())
 }
 
 /// Few and many viewers: the worst of all counts is judged.
 pub(super) fn scale(bench: &mut Bench) -> io::Result<()> {
-    for transport in BOTH {
+    for transport in Transport::ALL {
         let mut all = Vec::new();
         for &viewers in bench.counts.scale {
             let paced = bench.paced(Key::one(transport, viewers))?;
-            all.push((viewers, bench.cpu_ratio(&paced), bench.notes(&paced)));
+            all.push((viewers, bench.cpu_ratio(&paced), paced));
         }
         let (from, to) =
             (all.first().map_or(0, |(count, ..)| *count), all.last().map_or(0, |(count, ..)| *count));
-        let what = format!("{}, {from} to {to} viewers: CPU over raw, the worst", upper(transport));
+        let what = format!("{transport}, {from} to {to} viewers: CPU over raw, the worst");
         let known = || all.iter().filter_map(|(count, cpu, _)| Some((*count, (*cpu)?)));
         let worst = known().max_by(|(_, one), (_, other)| one.median.total_cmp(&other.median));
-        let row = Row::new(format!("scale-{}", lower(transport)), what, Some(SCALE), "x");
-        let mut row = row.value(worst.map(|(_, cpu)| cpu));
+        let row = Row::new(format!("scale-{}", transport.name()), what, Some(SCALE), "x");
+        let row = row.value(worst.map(|(_, cpu)| cpu));
         let each: Vec<String> = known().map(|(count, cpu)| format!("{count}: {:.2}", cpu.median)).collect();
-        if !each.is_empty() {
-            row = row.note(format!("by viewers {}", each.join(", ")));
-        }
-        let noted = all.into_iter().flat_map(|(count, _, notes)| {
-            notes.into_iter().map(move |note| format!("{count} viewers: {note}"))
+        let row = row.notes((!each.is_empty()).then(|| format!("by viewers {}", each.join(", "))));
+        // What is said of a run names its count.
+        let said = all.iter().fold(row, |row, (count, _, paced)| {
+            let own = bench.of_paced_cpu(Row::new("", "", None, ""), paced);
+            row.wrong(own.wrong).notes(own.notes.into_iter().map(|note| format!("{count} viewers: {note}")))
         });
-        bench.add(row.notes(noted));
+        bench.add(said);
     }
     Ok(())
 }
@@ -146,10 +149,10 @@ pub(super) fn scale(bench: &mut Bench) -> io::Result<()> {
 /// Many channels with few viewers each.
 pub(super) fn channels(bench: &mut Bench) -> io::Result<()> {
     let (channels, viewers) = bench.counts.channels;
-    for transport in BOTH {
+    for transport in Transport::ALL {
         let paced = bench.paced(Key { channels, ..Key::one(transport, viewers) })?;
-        let what = format!("{}, {channels} channels of {viewers}: CPU per packet over raw", upper(transport));
-        let name = format!("channels-{}", lower(transport));
+        let what = format!("{transport}, {channels} channels of {viewers}: CPU per packet over raw");
+        let name = format!("channels-{}", transport.name());
         add_cpu(bench, name, what, Some(CHANNELS), &paced);
     }
     Ok(())
@@ -158,12 +161,12 @@ pub(super) fn channels(bench: &mut Bench) -> io::Result<()> {
 /// With sound beside the video.
 pub(super) fn audio(bench: &mut Bench) -> io::Result<()> {
     let viewers = bench.counts.audio;
-    for transport in BOTH {
+    for transport in Transport::ALL {
         let paced = bench.paced(Key { audio: SOUND_PER_SECOND, ..Key::one(transport, viewers) })?;
-        let what = format!("{}, {viewers} viewers, sound: CPU per packet over raw", upper(transport));
-        let row = cpu_row(bench, format!("audio-{}", lower(transport)), what, None, &paced);
-        let at = |of: fn(&super::bench::Turn) -> f64| number(median(&paced.served, of));
-        let latency = format!("latency p50 {} ms, p99 {} ms", at(|t| t.latency.p50), at(|t| t.latency.p99));
+        let what = format!("{transport}, {viewers} viewers, sound: CPU per packet over raw");
+        let row = cpu_row(bench, format!("audio-{}", transport.name()), what, None, &paced);
+        let at = |of: fn(&Percentiles) -> f64| number(median(&paced.served, |turn| turn.latency(of)));
+        let latency = format!("latency p50 {} ms, p99 {} ms", at(|ms| ms.p50), at(|ms| ms.p99));
         bench.add(row.note(latency));
     }
     Ok(())
@@ -172,26 +175,24 @@ pub(super) fn audio(bench: &mut Bench) -> io::Result<()> {
 /// How many viewers a core carries, by bit rate and transport: what an operator sizes a machine by.
 pub(super) fn size(bench: &mut Bench) -> io::Result<()> {
     let viewers = bench.counts.audio;
-    for transport in BOTH {
+    for transport in Transport::ALL {
         for (kilobits, audio) in size_streams() {
             let paced = bench.paced(Key { kilobits, audio, ..Key::one(transport, viewers) })?;
-            let sound = if audio > 0 { " and sound" } else { "" };
-            let name =
-                format!("size-{}-{kilobits}{}", lower(transport), if audio > 0 { "-sound" } else { "" });
-            let what = format!(
-                "{}, {kilobits} kbit/s{sound}: viewers on {CORE_PERCENT} % of a core",
-                upper(transport)
-            );
+            let (sound, short) = if audio > 0 { (" and sound", "-sound") } else { ("", "") };
+            let name = format!("size-{}-{kilobits}{short}", transport.name());
+            let what =
+                format!("{transport}, {kilobits} kbit/s{sound}: viewers on {CORE_PERCENT} % of a core");
             // Of a whole second, all threads of the server.
-            let each = |turn: &super::bench::Turn| {
+            let each = |turn: &Measured| {
                 turn.process_cpu_us_per_packet * turn.packets_per_second / f64::from(viewers)
             };
-            let carried = |turn: &super::bench::Turn| 1e4 * f64::from(CORE_PERCENT) / each(turn);
+            let carried = |turn: &Measured| 1e4 * f64::from(CORE_PERCENT) / each(turn);
             let known = bench.cpu_ratio(&paced).is_some();
-            let row =
-                Row::new(name, what, None, "viewers").value(rounds(&paced.served, carried).filter(|_| known));
+            let row = Row::new(name, what, None, "viewers");
+            let row = row.value(rounds(&paced.served, carried).filter(|_| known));
             let cost = number(median(&paced.served, each));
-            bench.add(row.note(format!("{cost} µs of CPU a second for each of {viewers}")));
+            let row = row.note(format!("{cost} µs of CPU a second for each of {viewers}"));
+            bench.add(bench.of_paced(row, &paced));
         }
     }
     Ok(())

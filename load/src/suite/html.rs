@@ -9,7 +9,7 @@ use super::{
     plot::{Across, Plot, Series},
     report::{Point, QUANTILES, Report, Row, number},
 };
-use crate::limit::Spread;
+use crate::{limit::Spread, paced::Transport};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -124,11 +124,12 @@ fn figures(out: &mut String, rows: &[Row]) {
     out.push_str("</tbody></table></div>");
 }
 
-fn name(transport: &str, raw: bool) -> String {
-    format!("{}, {}", transport.to_uppercase(), if raw { "raw loop" } else { "server" })
+fn name(transport: Transport, raw: bool) -> String {
+    format!("{transport}, {}", if raw { "raw loop" } else { "server" })
 }
 
-const SIDES: [(&str, bool); 4] = [("udp", true), ("udp", false), ("tcp", true), ("tcp", false)];
+const SIDES: [(Transport, bool); 4] =
+    [(Transport::Udp, true), (Transport::Udp, false), (Transport::Tcp, true), (Transport::Tcp, false)];
 
 /// One line for each transport and side.
 fn series(points: &[Point], of: impl Fn(&[&Point]) -> Vec<(f64, f64)>) -> Vec<Series> {
@@ -222,7 +223,7 @@ mod tests {
     use super::*;
     use crate::suite::report::Goal;
 
-    fn point(transport: &'static str, raw: bool, viewers: u32) -> Point {
+    fn point(transport: Transport, raw: bool, viewers: u32) -> Point {
         let one = Spread { median: 1.0, least: 0.9, most: 1.1 };
         Point {
             transport,
@@ -254,7 +255,7 @@ mod tests {
         let empty = page(&Report::default()).unwrap();
         check_whole(&empty, 0);
         assert_eq!(empty.matches("nothing was measured").count(), 1);
-        let unknown = Point { cpu_us_per_packet: None, ratio: None, ..point("udp", false, 10) };
+        let unknown = Point { cpu_us_per_packet: None, ratio: None, ..point(Transport::Udp, false, 10) };
         let page = page(&Report { points: vec![unknown], ..Report::default() }).unwrap();
         check_whole(&page, 1);
         assert!(page.contains("Added latency") && !page.contains("Ratio to the limit"));
@@ -284,8 +285,10 @@ mod tests {
 
     #[test]
     fn the_latency_is_that_of_five_hundred_viewers() {
-        let points = [10, 500, 2000]
-            .map(|viewers| Point { latency_ms: [f64::from(viewers); 5], ..point("udp", true, viewers) });
+        let points = [10, 500, 2000].map(|viewers| Point {
+            latency_ms: [f64::from(viewers); 5],
+            ..point(Transport::Udp, true, viewers)
+        });
         let plots = plots(&points);
         assert_eq!(plots.len(), 2, "the raw loop has no ratio");
         assert_eq!(plots[0].series[0].points, [0.0, 1.0, 2.0, 3.0, 4.0].map(|place| (place, 500.0)));

@@ -7,15 +7,15 @@
 use std::{io, time::Duration};
 
 use procfs::net::TcpState;
-use serde_json::Value;
 
 use super::{
     bench::Bench,
     crowds::OWN_ONLY,
     report::{Goal, Row, number, spread},
     stage::Stage,
+    tool::ToolReport,
 };
-use crate::cpu::resident_bytes;
+use crate::{cpu::resident_bytes, storm::StormReport, view::ViewReport};
 
 const UDP_KIB: Goal = Goal::AtMost(4.0);
 const TCP_KIB: Goal = Goal::AtMost(8.0);
@@ -75,11 +75,11 @@ pub(super) fn memory(bench: &mut Bench) -> io::Result<()> {
             continue;
         }
         let counts = if kind == Kind::Stalled { bench.counts.stalled } else { bench.counts.memory };
-        let mut all = Vec::new();
+        let (mut all, mut wrong) = (Vec::new(), Vec::new());
         for round in 1..=rounds(bench) {
             let what = format!("{what}, round {round} of {}", rounds(bench));
             bench.progress.begin(&what, 2.0 * COUNT_SECONDS);
-            all.push(slope(bench, kind, counts)?);
+            all.push(slope(bench, kind, counts, &mut wrong)?);
         }
         bench.progress.end();
         let median =
@@ -96,24 +96,34 @@ pub(super) fn memory(bench: &mut Bench) -> io::Result<()> {
                 number(kernel)
             )),
         };
-        bench.add(row.note(format!("slope from {} to {} viewers of a fresh server", counts[0], counts[1])));
+        bench.add(
+            row.wrong(wrong)
+                .note(format!("slope from {} to {} viewers of a fresh server", counts[0], counts[1])),
+        );
     }
     Ok(())
 }
 
 /// What each viewer between the two counts takes.
-fn slope(bench: &Bench, kind: Kind, counts: [u32; 2]) -> io::Result<Each> {
+fn slope(bench: &Bench, kind: Kind, counts: [u32; 2], wrong: &mut Vec<String>) -> io::Result<Each> {
     let stage = bench.stage(&bench.setup(1))?;
     let _push = bench.broadcaster(&stage, 180)?;
-    let few = read(bench, &stage, kind, counts[0])?;
-    let many = read(bench, &stage, kind, counts[1])?;
+    let few = read(bench, &stage, (kind, counts[0]), wrong)?;
+    let many = read(bench, &stage, (kind, counts[1]), wrong)?;
     let more = f64::from(counts[1] - counts[0]) * KIB;
     let each = |few: u64, many: u64| (many as f64 - few as f64) / more;
     Ok(Each { process: each(few.process, many.process), kernel: each(few.kernel, many.kernel) })
 }
 
 /// The largest reading while `count` are connected.
-fn read(bench: &Bench, stage: &Stage, kind: Kind, count: u32) -> io::Result<Reading> {
+///
+/// - `wrong`: takes what the tool calls so.
+fn read(
+    bench: &Bench,
+    stage: &Stage,
+    (kind, count): (Kind, u32),
+    wrong: &mut Vec<String>,
+) -> io::Result<Reading> {
     let (tool, arguments) = crowd(bench, stage, kind, count);
     let at_most = Duration::from_secs(u64::from(count / RAMP) + 90);
     let (port, pid) = (stage.port().unwrap_or_default(), stage.pid.unwrap_or_default());
@@ -132,7 +142,12 @@ fn read(bench: &Bench, stage: &Stage, kind: Kind, count: u32) -> io::Result<Read
         }
         Ok(())
     };
-    let _report: Value = bench.tools.start(tool, &arguments, at_most)?.report(&bench.tools, &mut look)?;
+    let tool = bench.tools.start(tool, &arguments, at_most)?;
+    let said = match kind {
+        Kind::Udp | Kind::Tcp => tool.report::<ViewReport>(&bench.tools, &mut look)?.wrong(),
+        Kind::Stalled => tool.report::<Vec<StormReport>>(&bench.tools, &mut look)?.wrong(),
+    };
+    wrong.extend(said);
     largest
         .ok_or_else(|| io::Error::other(format!("of {count} viewers at most {seen} were connected at once")))
 }

@@ -3,7 +3,7 @@
 //! Owns: what can be typed, the order of the measurements, what is written at the end.
 //! Not here: measuring. The other load tools do that as children on the tools' core; a server of our own is a child on
 //! its core.
-//! Holds: whatever happens, interrupt included, the children are ended and what was measured until then is written.
+//! Invariant: whatever happens, interrupt included, the children are ended and what was measured until then is written.
 
 mod admission;
 mod bench;
@@ -33,11 +33,12 @@ use slotcast_net::process::raise_open_files;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::{
-    bench::{BOTH, Bench, Counts, Key},
+    bench::{Bench, Counts, Key, Other},
     progress::Progress,
     report::{HEADER, Report, Row, Standing},
     tool::Tools,
 };
+use crate::paced::Transport;
 use slotcast_net::clock;
 use slotcast_net::process::pin;
 use slotcast_tools::target::{ReachPolicy, Target, TargetError};
@@ -50,8 +51,8 @@ Examples:
   slotcast load suite --list            what there is, and how long it takes
   slotcast load suite --only ratio,latency --rounds 9
   slotcast load suite --quick           does it work at all? Small counts; the figures mean nothing
-  slotcast load suite --server rtsp://127.0.0.1:8554/live{n} --publish rtsp://127.0.0.1:8554/live{n} --pid PID
-                                        another server; keep it to --server-core yourself (taskset -a -c -p 0 PID)
+  slotcast load suite --server rtsp://127.0.0.1:8554/live{number} --pid PID
+                                        another server, published to at the same address; keep it to --server-core yourself (taskset -a -c -p 0 PID)
 
 The exit code is 0 when everything could be measured, also where goals were missed; --strict makes those count.";
 
@@ -132,7 +133,7 @@ pub struct Args {
     /// Exit code 1 when a goal is missed too
     #[arg(long)]
     strict: bool,
-    /// Measure this server instead of one of our own: where viewers watch; {n} counts channels from 1
+    /// Measure this server instead of one of our own: where viewers watch; {number} counts channels from 1
     #[arg(long, value_name = "URL")]
     server: Option<String>,
     /// ... where its streams are published, if that is another address
@@ -141,6 +142,9 @@ pub struct Args {
     /// ... and its process, for its CPU time
     #[arg(long, requires = "server")]
     pid: Option<u32>,
+    /// ... and what the names of its sending threads begin with: then their CPU time counts, not the whole process's
+    #[arg(long, value_name = "PREFIX", requires = "pid")]
+    worker_threads: Option<String>,
     /// Core of the server, and of the raw loop
     #[arg(long, default_value_t = 0)]
     server_core: usize,
@@ -208,11 +212,11 @@ fn say(out: &mut impl Write, line: &str) {
 }
 
 fn bench(args: &Args, cores: usize, chosen: &[Measurement]) -> io::Result<Bench> {
-    let other = args.server.clone().map(|watch| {
-        let publish = args.publish.clone().unwrap_or_else(|| watch.clone());
-        // The other tools know both names of the place.
-        let [watch, publish] = [watch, publish].map(|url| url.replace("{number}", "{n}"));
-        (watch, publish, args.pid)
+    let other = args.server.clone().map(|watch| Other {
+        publish: args.publish.clone().unwrap_or_else(|| watch.clone()),
+        watch,
+        pid: args.pid,
+        worker_threads: args.worker_threads.clone(),
     });
     let mut bench = Bench {
         tools: Tools::new(on_interrupt()?, args.allow_remote)?,
@@ -236,7 +240,7 @@ fn bench(args: &Args, cores: usize, chosen: &[Measurement]) -> io::Result<Bench>
 fn is_remote(args: &Args) -> io::Result<bool> {
     let mut remote = false;
     for url in args.server.iter().chain(&args.publish) {
-        match Target::parse(&url.replace("{number}", "1").replace("{n}", "1"), ReachPolicy::Loopback) {
+        match Target::parse(&Target::numbered(url, 1), ReachPolicy::Loopback) {
             Ok(_) => {}
             Err(TargetError::Remote(_)) if args.allow_remote => remote = true,
             Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidInput, error.to_string())),
@@ -286,7 +290,7 @@ fn seconds(bench: &Bench, one: Measurement, known: &mut Vec<Key>) -> f64 {
         let of = |transport| {
             viewers.iter().map(move |&viewers| Key { channels, audio, ..Key::one(transport, viewers) })
         };
-        BOTH.into_iter().flat_map(of).collect()
+        Transport::ALL.into_iter().flat_map(of).collect()
     };
     let paced = match one {
         Measurement::Ratio => keys(&counts.ratio, 1, 0),
@@ -303,12 +307,12 @@ fn seconds(bench: &Bench, one: Measurement, known: &mut Vec<Key>) -> f64 {
                     ..Key::one(transport, counts.audio)
                 })
             };
-            BOTH.into_iter().flat_map(of).collect()
+            Transport::ALL.into_iter().flat_map(of).collect()
         }
         Measurement::Most => return most::most_seconds(bench),
         Measurement::Join => return crowds::join_seconds(bench),
         Measurement::Memory => return memory::seconds(bench),
-        Measurement::Workers => return 2.0 * bench.paced_seconds(Key::one(BOTH[0], counts.ratio[1])),
+        Measurement::Workers => return 2.0 * bench.paced_seconds(Key::one(Transport::Udp, counts.ratio[1])),
         Measurement::Seats => return crowds::seats_seconds(bench),
         Measurement::Cutoff => return crowds::cutoff_seconds(bench),
         Measurement::Admission => return 5.0,
@@ -349,7 +353,7 @@ fn heading(args: &Args, cores: usize) -> Report {
     let server = match &args.server {
         // Neither credentials nor a query, which may hold a token.
         Some(url) => {
-            let target = Target::parse(&url.replace("{number}", "{n}"), ReachPolicy::Anywhere);
+            let target = Target::parse(url, ReachPolicy::Anywhere);
             let url = target.map_or_else(|_| "another server".to_owned(), |target| target.url);
             url.split('?').next().unwrap_or_default().to_owned()
         }
@@ -464,7 +468,7 @@ mod tests {
     #[test]
     fn other_machines_only_where_allowed() {
         assert!(!is_remote(&parse(&[])).unwrap());
-        assert!(!is_remote(&parse(&["--server", "rtsp://127.0.0.1:1/live{n}"])).unwrap());
+        assert!(!is_remote(&parse(&["--server", "rtsp://127.0.0.1:1/live{number}"])).unwrap());
         assert!(is_remote(&parse(&["--server", "rtsp://192.0.2.1:1/x"])).is_err());
         assert!(is_remote(&parse(&["--server", "rtsp://192.0.2.1:1/x", "--allow-remote"])).unwrap());
         assert!(is_remote(&parse(&["--server", "http://127.0.0.1/x"])).is_err());
@@ -472,8 +476,9 @@ mod tests {
 
     #[test]
     fn the_heading_holds_no_secret() {
-        let heading = heading(&parse(&["--server", "rtsp://a:geheim@127.0.0.1:1/live{n}?token=geheim"]), 2);
-        assert_eq!(heading.server, "rtsp://127.0.0.1:1/live{n}");
+        let heading =
+            heading(&parse(&["--server", "rtsp://a:geheim@127.0.0.1:1/live{number}?token=geheim"]), 2);
+        assert_eq!(heading.server, "rtsp://127.0.0.1:1/live{number}");
     }
 
     #[test]

@@ -7,11 +7,11 @@ use std::io;
 use rustix::process::{Resource, getrlimit};
 
 use super::{
-    bench::{BOTH, Bench, Key, Paced, Turn, lower, median, upper},
+    bench::{BUSY, Bench, Key, Paced, median},
     report::{Goal, Row, number},
     stage::{LONG, Setup, Stage},
 };
-use crate::paced::Transport;
+use crate::{paced::Transport, round::Measured};
 
 const SHARE_PERCENT: Goal = Goal::AtLeast(85.0);
 const WORKERS: Goal = Goal::AtLeast(1.7);
@@ -20,15 +20,13 @@ const P99_MS_MAX: f64 = 100.0;
 const PRECISION: u32 = 24;
 /// Seconds of one look at a count, at most.
 const LOOK_SECONDS_MAX: u64 = 3;
-/// The tools' receiving thread was busier than this: it may be what limited.
-const BUSY: f64 = 0.85;
 /// Most receivers that the tool takes.
 const RECEIVERS_MAX: u32 = 10_000;
 /// Open files of the tool for each, and besides.
 const FILES_EACH: u64 = 4;
 const SPARE_FILES: u64 = 256;
 /// Seconds of a look besides its turns, about.
-const AROUND_SECONDS: f64 = 8.0;
+const AROUND_SECONDS: f64 = 4.0;
 
 /// What a search found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,9 +61,42 @@ fn search(from: u32, to: u32, mut holds: impl FnMut(u32) -> io::Result<bool>) ->
     }
 }
 
-fn is_good(turns: &[Turn]) -> bool {
-    let well = |turn: &Turn| turn.packets > 0 && turn.lost == 0 && turn.latency.p99 <= P99_MS_MAX;
-    !turns.is_empty() && turns.iter().all(well)
+/// What the looks at one side found.
+#[derive(Debug, Default)]
+struct Looks {
+    /// By count: whether it held, and the share of its core that the tool's receiving thread used.
+    all: Vec<(u32, bool, f64)>,
+    /// What was wrong at the smallest count that did not hold.
+    why: Option<(u32, String)>,
+}
+
+impl Looks {
+    /// Whether it holds.
+    fn keep(&mut self, count: u32, turns: &[Measured], wrong: &[String]) -> bool {
+        let well =
+            |turn: &Measured| turn.packets > 0 && turn.lost == 0 && turn.latency(|ms| ms.p99) <= P99_MS_MAX;
+        let good = wrong.is_empty() && !turns.is_empty() && turns.iter().all(well);
+        let busy = turns.iter().map(|turn| turn.receiver_share).fold(0.0, f64::max);
+        self.all.push((count, good, busy));
+        if !good && self.why.as_ref().is_none_or(|(bound, _)| count <= *bound) {
+            let late = || format!("p99 {} ms", number(median(turns, |turn| turn.latency(|ms| ms.p99))));
+            self.why = Some((count, wrong.first().cloned().unwrap_or_else(late)));
+        }
+        good
+    }
+
+    /// Where the tool was at its own limit: at the count that was found, or at the one that bounds the search.
+    fn busy(&self, side: &str) -> Option<String> {
+        let held = self.all.iter().filter(|(_, good, _)| *good).map(|(count, ..)| *count).max();
+        let bound = self.why.as_ref().map(|(count, _)| *count);
+        let counts = |count: u32| Some(count) == held || Some(count) == bound;
+        let busiest = self.all.iter().filter(|(count, ..)| counts(*count));
+        let (count, _, busy) = busiest.max_by(|(.., one), (.., other)| one.total_cmp(other))?;
+        (*busy > BUSY).then(|| {
+            let percent = 100.0 * busy;
+            format!("{side}: with {count} viewers the tool's receiving thread used {percent:.0} % of its core: it limits too")
+        })
+    }
 }
 
 /// Seconds that [`most`] takes, about.
@@ -83,57 +114,55 @@ fn search_seconds(bench: &Bench) -> f64 {
 
 /// The most viewers of the raw loop and of the server.
 pub(super) fn most(bench: &mut Bench) -> io::Result<()> {
-    for transport in BOTH {
-        let name = upper(transport);
+    for transport in Transport::ALL {
         let (from, asked) = bench.counts.most;
         let to = asked.min(receivers_max());
-        bench.progress.begin(&format!("{name}: the most viewers of the raw loop"), search_seconds(bench));
-        let (mut raw_busy, mut busy) = (0.0, 0.0);
+        bench
+            .progress
+            .begin(&format!("{transport}: the most viewers of the raw loop"), search_seconds(bench));
+        let (mut raw_looks, mut looks) = (Looks::default(), Looks::default());
         let raw = search(from, to, |count| {
             let paced = look_at(bench, transport, count, None)?;
-            Ok(keep(&paced.raw, &mut raw_busy))
+            Ok(raw_looks.keep(count, &paced.raw, &paced.wrong))
         })?;
-        bench.progress.begin(&format!("{name}: the most viewers of the server"), search_seconds(bench));
+        bench.progress.begin(&format!("{transport}: the most viewers of the server"), search_seconds(bench));
         let stage = bench.stage(&bench.setup(1))?;
+        // What the tool itself cannot do is an error, and no answer.
         let served = search(raw.holds.max(1), raw.holds.max(1), |count| {
-            // A server that refuses or loses viewers does not carry them.
-            let paced = look_at(bench, transport, count, Some(&stage));
-            bench.tools.go_on()?;
-            Ok(paced.is_ok_and(|paced| keep(&paced.served, &mut busy)))
+            let paced = look_at(bench, transport, count, Some(&stage))?;
+            Ok(looks.keep(count, &paced.served, &paced.wrong))
         })?;
         drop(stage);
         bench.progress.end();
-        let percent = 100.0 * f64::from(served.holds) / f64::from(raw.holds);
-        let row = Row::new(
-            format!("most-{}", lower(transport)),
-            format!("{name}: most viewers on one core, of raw's"),
-            Some(SHARE_PERCENT),
-            "%",
-        );
-        let mut row = row.values([percent]);
-        row = row.note(format!(
-            "{} viewers, raw {}: no loss and p99 within {P99_MS_MAX:.0} ms, found to one part in {PRECISION}",
-            served.holds, raw.holds
-        ));
-        if served.holds == raw.holds {
-            row = row.note("the server carries what raw does; it is not tried with more");
+        for row in most_rows(transport, (raw, to), served, (&raw_looks, &looks)) {
+            bench.add(row);
         }
-        if !raw.bounded {
-            row = row.note(format!(
-                "the raw loop carried all that were asked for ({to}): the search is cut short"
-            ));
-        }
-        if busy.max(raw_busy) > BUSY {
-            let busy = 100.0 * busy.max(raw_busy);
-            row =
-                row.note(format!("the tool's receiving thread used {busy:.0} % of its core: it limits too"));
-        }
-        let name = format!("most-{}-viewers", lower(transport));
-        let viewers = Row::new(name, format!("{}: most viewers on one core", upper(transport)), None, "");
-        bench.add(row);
-        bench.add(viewers.values([f64::from(served.holds)]));
     }
     Ok(())
+}
+
+fn most_rows(
+    transport: Transport,
+    (raw, to): (Found, u32),
+    served: Found,
+    (raw_looks, looks): (&Looks, &Looks),
+) -> [Row; 2] {
+    let what = format!("{transport}: most viewers on one core, of raw's");
+    let row = Row::new(format!("most-{}", transport.name()), what, Some(SHARE_PERCENT), "%");
+    let row = row.values([100.0 * f64::from(served.holds) / f64::from(raw.holds)]).note(format!(
+        "{} viewers, raw {}: no loss and p99 within {P99_MS_MAX:.0} ms, found to one part in {PRECISION}",
+        served.holds, raw.holds
+    ));
+    let bound = looks.why.as_ref().map(|(count, why)| format!("{count} did not hold: {why}"));
+    let all = (served.holds == raw.holds)
+        .then(|| "the server carries what raw does; it is not tried with more".to_owned());
+    let short = (!raw.bounded)
+        .then(|| format!("the raw loop carried all that were asked for ({to}): the search is cut short"));
+    let row = row.notes(bound).notes(all).notes(short);
+    let row = row.notes(raw_looks.busy("raw loop")).notes(looks.busy("server"));
+    let name = format!("most-{}-viewers", transport.name());
+    let viewers = Row::new(name, format!("{transport}: most viewers on one core"), None, "");
+    [row, viewers.values([f64::from(served.holds)])]
 }
 
 /// As many as there are open files for: one of the raw loop's receiver, or two over TCP, three of the server's viewer.
@@ -141,15 +170,6 @@ fn receivers_max() -> u32 {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let receivers = files.saturating_sub(SPARE_FILES) / FILES_EACH;
     u32::try_from(receivers).unwrap_or(u32::MAX).clamp(1, RECEIVERS_MAX)
-}
-
-/// Whether it holds; then the share of its core that the receiving thread used is kept.
-fn keep(turns: &[Turn], busy: &mut f64) -> bool {
-    let good = is_good(turns);
-    if good {
-        *busy = f64::max(*busy, median(turns, |turn| turn.receiver_share));
-    }
-    good
 }
 
 fn look_at(bench: &Bench, transport: Transport, viewers: u32, stage: Option<&Stage>) -> io::Result<Paced> {
@@ -178,10 +198,7 @@ pub(super) fn workers(bench: &mut Bench, cores: usize) -> io::Result<()> {
                 number(rate(&two)),
                 cores(&two)
             ));
-            let busy = median(&two.served, |turn| turn.receiver_share);
-            let limited =
-                (busy > BUSY).then(|| format!("the receiving thread used {:.0} % of its core", 100.0 * busy));
-            row.notes(limited)
+            [one, two].iter().fold(row, |row, paced| bench.of_paced(row, paced))
         }
         None => {
             let viewers = bench.counts.ratio[1];
@@ -213,6 +230,8 @@ fn with_workers(bench: &Bench, workers: u32, cores: Vec<usize>, viewers: u32) ->
 
 #[cfg(test)]
 mod tests {
+    use slotcast_tools::histogram::Percentiles;
+
     use super::*;
 
     #[track_caller]
@@ -244,13 +263,43 @@ mod tests {
         }
     }
 
+    fn turn(lost: u64, p99: f64, receiver_share: f64) -> Measured {
+        let latency_ms = Some(Percentiles { count: 5, p50: 1.0, p90: 1.0, p99, p999: p99, max: p99 });
+        Measured { packets: 5, lost, latency_ms, receiver_share, ..Measured::default() }
+    }
+
     #[test]
     fn loss_and_late_packets_do_not_hold() {
-        let well = Turn { packets: 5, ..Turn::default() };
-        assert!(is_good(std::slice::from_ref(&well)) && !is_good(&[]) && !is_good(&[Turn::default()]));
-        assert!(!is_good(&[well.clone(), Turn { lost: 1, ..well.clone() }]));
-        let mut late = well;
-        late.latency.p99 = 101.0;
-        assert!(!is_good(&[late]));
+        let keeps = |turns: &[Measured], wrong: &[String]| Looks::default().keep(1, turns, wrong);
+        let well = turn(0, 100.0, 0.0);
+        assert!(keeps(std::slice::from_ref(&well), &[]));
+        assert!(!keeps(&[], &[]) && !keeps(&[Measured::default()], &[]));
+        assert!(!keeps(&[well.clone(), turn(1, 1.0, 0.0)], &[]) && !keeps(&[turn(0, 101.0, 0.0)], &[]));
+        assert!(!keeps(&[well], &["the server refused".to_owned()]));
+    }
+
+    #[test]
+    fn the_tools_own_limit_is_asked_at_the_count_that_bounds_the_search() {
+        let mut looks = Looks::default();
+        assert!(!looks.keep(4000, &[turn(9, 1.0, 0.99)], &["lost 9".to_owned()]));
+        assert!(!looks.keep(2000, &[turn(0, 150.0, 0.95)], &[]));
+        assert!(looks.keep(1000, &[turn(0, 1.0, 0.5)], &[]));
+        let busy = looks.busy("server").unwrap();
+        assert!(busy.contains("with 2000 viewers") && busy.contains("95 %"), "{busy}");
+        let found = |holds| Found { holds, bounded: true };
+        let [row, _] =
+            most_rows(Transport::Udp, (found(2000), 10_000), found(1000), (&Looks::default(), &looks));
+        assert!(
+            row.to_string().contains("2000 did not hold: p99 150 ms") && row.to_string().contains(&busy),
+            "{row}"
+        );
+        let mut quiet = Looks::default();
+        assert!(quiet.keep(1000, &[turn(0, 1.0, 0.5)], &[]) && quiet.busy("server").is_none());
+    }
+
+    #[test]
+    fn what_the_tool_cannot_do_is_no_count_of_viewers() {
+        let error = search(1000, 1000, |_| Err(io::Error::other("no sockets are left"))).unwrap_err();
+        assert_eq!(error.to_string(), "no sockets are left");
     }
 }

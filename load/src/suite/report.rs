@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::limit::Spread;
+use crate::{limit::Spread, paced::Transport};
 
 /// What a figure should reach.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -73,7 +73,7 @@ impl Standing {
     }
 }
 
-/// Below this share of the viewers that a figure speaks of, the figure is not about them.
+/// Below this share of the viewers or clients that a figure speaks of, the figure is not about them.
 const VIEWERS_SHARE: f64 = 0.99;
 
 /// One figure.
@@ -129,10 +129,12 @@ impl Row {
         self.judged()
     }
 
-    /// With how many of the viewers that it speaks of were there, in one round.
-    pub(super) fn viewers(self, there: u64, asked: u64) -> Self {
+    /// With how many of those that it speaks of were there, in one round.
+    ///
+    /// - `who`: such as `viewers were there`.
+    pub(super) fn there(self, there: u64, asked: u64, who: &str) -> Self {
         let few = (there as f64) < VIEWERS_SHARE * asked as f64;
-        self.wrong(few.then(|| format!("only {there} of {asked} viewers were there")))
+        self.wrong(few.then(|| format!("only {there} of {asked} {who}")))
     }
 
     /// With something to know about it.
@@ -223,8 +225,7 @@ pub(super) const QUANTILES: [&str; 5] = ["p50", "p90", "p99", "p99.9", "max"];
 /// One side of one paced run, for the plots.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Point {
-    /// `udp` or `tcp`.
-    pub(super) transport: &'static str,
+    pub(super) transport: Transport,
     /// Whether the raw loop, or the server.
     pub(super) raw: bool,
     pub(super) viewers: u32,
@@ -329,7 +330,9 @@ mod tests {
 
     #[test]
     fn the_number_of_viewers_is_part_of_the_claim() {
-        let row = |there| Row::new("x", "X", Some(Goal::Never), "").values([0.0]).viewers(there, 1000);
+        let row = |there| {
+            Row::new("x", "X", Some(Goal::Never), "").values([0.0]).there(there, 1000, "viewers were there")
+        };
         assert_eq!([row(1000), row(990)].map(|row| row.standing), [Standing::Held; 2]);
         let few = row(989);
         assert_eq!(

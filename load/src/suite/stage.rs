@@ -1,7 +1,7 @@
 //! The server under measurement: one that the suite starts itself, or one that runs already.
 //!
 //! Owns: the generated configuration, starting and ending the child, asking its metrics.
-//! Holds: the child is ended by its pid when its value is dropped; its reservation ID is random and lives in a file
+//! Invariant: the child is ended by its pid when its value is dropped; its reservation ID is random and lives in a file
 //! that only this user can read, and in the arguments of the tools.
 
 use std::{
@@ -22,6 +22,7 @@ use slotcast_core::time::WallTime;
 
 use super::tool::{Tools, end, last_words, random};
 use slotcast_net::clock;
+use slotcast_tools::target::Target;
 
 /// How long the server may take to start.
 const START_MAX: Duration = Duration::from_secs(20);
@@ -56,7 +57,7 @@ pub(super) struct Setup {
 
 /// A server at its addresses.
 pub(super) struct Stage {
-    /// Where viewers watch; `{n}` stands for the channel's number.
+    /// Where viewers watch; `{number}` stands for the channel's number.
     pub(super) watch: String,
     /// Where streams are published, likewise.
     pub(super) publish: String,
@@ -109,8 +110,8 @@ impl Stage {
             thread::sleep(LOOK);
         };
         Ok(Self {
-            watch: format!("rtsp://{}/channel{{n}}", own.viewers),
-            publish: format!("rtsp://live:{id}@{links}/channel{{n}}"),
+            watch: format!("rtsp://{}/channel{{number}}", own.viewers),
+            publish: format!("rtsp://live:{id}@{links}/channel{{number}}"),
             pid: Some(own.child.id()),
             end: Some(end),
             own: Some(own),
@@ -119,7 +120,7 @@ impl Stage {
 
     /// Where viewers of the first channel watch.
     pub(super) fn first(&self) -> String {
-        self.watch.replace("{n}", "1")
+        Target::numbered(&self.watch, 1)
     }
 
     /// Port of our own server's viewers.

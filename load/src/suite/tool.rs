@@ -19,10 +19,40 @@ use std::{
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
+use crate::{limit, storm::StormReport, view::ViewReport};
+
 /// How often a child is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 /// How much of what a child said last is passed on.
 const WORDS_CHARS_MAX: usize = 300;
+
+/// A report of a tool.
+pub(super) trait ToolReport: DeserializeOwned {
+    /// What the tool calls wrong. Then, and only then, it reports and its exit code is 1 all the same.
+    fn wrong(&self) -> Vec<String>;
+}
+
+impl ToolReport for limit::Report {
+    fn wrong(&self) -> Vec<String> {
+        self.wrong.clone()
+    }
+}
+
+impl ToolReport for Vec<StormReport> {
+    fn wrong(&self) -> Vec<String> {
+        self.iter().flat_map(|report| report.wrong.clone()).collect()
+    }
+}
+
+impl ToolReport for ViewReport {
+    fn wrong(&self) -> Vec<String> {
+        let lost = self.all.lost.saturating_sub(self.tool.udp_drops.unwrap_or(0));
+        let lost = (lost > 0).then(|| format!("the server lost {lost} packets"));
+        let twice = self.all.duplicates;
+        let twice = (twice > 0).then(|| format!("the server sent {twice} packets twice"));
+        lost.into_iter().chain(twice).collect()
+    }
+}
 
 /// 128 bits as text.
 ///
@@ -121,13 +151,16 @@ impl Tool {
     /// - `look`: called again and again meanwhile.
     ///
     /// # Errors
-    /// It broke down, it took too long, or the user has ended the suite.
-    pub(super) fn report<T: DeserializeOwned>(
+    /// It broke down, it was ended, it took too long, or the user has ended the suite.
+    pub(super) fn report<T: ToolReport>(
         mut self,
         tools: &Tools,
         look: &mut dyn FnMut() -> io::Result<()>,
     ) -> io::Result<T> {
-        while self.child.try_wait()?.is_none() {
+        let status = loop {
+            if let Some(status) = self.child.try_wait()? {
+                break status;
+            }
             tools.go_on()?;
             if Instant::now() > self.deadline {
                 let late = format!("load {} did not end in time", self.name);
@@ -135,11 +168,14 @@ impl Tool {
             }
             look()?;
             thread::sleep(LOOK);
-        }
-        match fs::read(&self.json) {
-            Ok(json) => serde_json::from_slice(&json)
-                .map_err(|error| io::Error::other(format!("load {}: {error}", self.name))),
-            Err(_) => Err(io::Error::other(last_words(&self.words, &format!("load {} failed", self.name)))),
+        };
+        let failed = || last_words(&self.words, &format!("load {} ended with {status}", self.name));
+        let report = fs::read(&self.json).map_err(|_| io::Error::other(failed()))?;
+        let report: T = serde_json::from_slice(&report)
+            .map_err(|error| io::Error::other(format!("load {}: {error}", self.name)))?;
+        match status.success() || (status.code() == Some(1) && !report.wrong().is_empty()) {
+            true => Ok(report),
+            false => Err(io::Error::other(failed())),
         }
     }
 
@@ -185,5 +221,39 @@ mod tests {
         assert_eq!(last_words(&path.join("y"), "-"), "-");
         drop(directory);
         assert!(!path.exists());
+    }
+
+    /// A tool that is a shell: it writes `json`, says `words` and ends as `end` says.
+    fn ended(json: Option<&str>, end: &str) -> io::Result<limit::Report> {
+        let tools = Tools::new(Arc::default(), false).unwrap();
+        let [file, words] = ["json", "words"].map(|name| tools.file(name));
+        if let Some(json) = json {
+            fs::write(&file, json).unwrap();
+        }
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("echo no sockets are left >&2; {end}"));
+        let child = shell.stderr(File::create(&words).unwrap()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let tool = Tool { name: "limit", child, json: file, words, deadline };
+        tool.report(&tools, &mut || Ok(()))
+    }
+
+    #[test]
+    fn a_tool_that_breaks_down_is_an_error_and_one_that_calls_something_wrong_is_a_report() {
+        let json = |wrong: &[&str]| {
+            let wrong = wrong.iter().map(|what| (*what).to_owned()).collect();
+            serde_json::to_string(&limit::Report { wrong, ..limit::Report::default() }).unwrap()
+        };
+        let (well, bad) = (json(&[]), json(&["the server refused"]));
+        assert!(ended(Some(&well), "exit 0").unwrap().wrong.is_empty());
+        assert_eq!(ended(Some(&bad), "exit 1").unwrap().wrong, ["the server refused"]);
+        for (json, end) in
+            [(None, "exit 1"), (Some(&well), "exit 1"), (Some(&well), "exit 101"), (Some(&bad), "kill -9 $$")]
+        {
+            let error = ended(json.map(String::as_str), end).unwrap_err().to_string();
+            assert!(error.contains("no sockets are left"), "{end}: {error}");
+        }
+        let error = ended(Some(r#"{"kernel": "x"}"#), "exit 0").unwrap_err().to_string();
+        assert!(error.contains("missing field"), "{error}");
     }
 }

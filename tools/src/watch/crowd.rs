@@ -3,14 +3,9 @@
 //! Holds: no call waits; every viewer is done within the patience and [`LEAVE_MAX`].
 
 use std::{
-    collections::HashSet,
-    fs,
     io::{self, Read},
     net::{IpAddr, SocketAddr, UdpSocket as StdUdpSocket},
-    os::{
-        fd::{AsFd, AsRawFd},
-        unix::fs::MetadataExt,
-    },
+    os::fd::AsFd,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -36,7 +31,7 @@ use super::{
     CrowdConfig, Outcome, Seen, ViewerReport, WatchProgress,
     viewer::{Batch, Viewer},
 };
-use crate::histogram::Histogram;
+use crate::{drops::udp_drops, histogram::Histogram};
 
 /// Tracks that UDP viewers hold ports ready for.
 const UDP_TRACKS: usize = 2;
@@ -278,17 +273,8 @@ impl Crowd {
         }
     }
 
-    /// Datagrams that the kernel dropped because a viewer's socket was full; `None`: the kernel does not tell.
     fn udp_drops(&self) -> Option<u64> {
-        let sockets = self.viewers.iter().flat_map(|viewer| &viewer.sockets);
-        let links = sockets.map(|socket| format!("/proc/self/fd/{}", socket.as_raw_fd()));
-        let inodes: HashSet<u64> = links.filter_map(|link| Some(fs::metadata(link).ok()?.ino())).collect();
-        if inodes.is_empty() {
-            return Some(0);
-        }
-        let tables = ["/proc/self/net/udp", "/proc/self/net/udp6"].map(fs::read_to_string);
-        let known = tables.iter().flatten().map(|table| drops_of(table, &inodes));
-        known.reduce(|sum, drops| sum + drops)
+        udp_drops(self.viewers.iter().flat_map(|viewer| &viewer.sockets))
     }
 }
 
@@ -301,17 +287,6 @@ fn end_batch(batch: &Batch<'_>) {
     batch.progress.packets.fetch_add(batch.packets, Ordering::Relaxed);
 }
 
-/// The drops of these sockets, as `/proc/net/udp` counts them: inode in the tenth column, drops in the last.
-fn drops_of(table: &str, inodes: &HashSet<u64>) -> u64 {
-    let of_line = |line: &str| {
-        let mut columns = line.split_ascii_whitespace();
-        let inode: u64 = columns.nth(9)?.parse().ok()?;
-        let drops: u64 = columns.last()?.parse().ok()?;
-        inodes.contains(&inode).then_some(drops)
-    };
-    table.lines().filter_map(of_line).sum()
-}
-
 /// A socket at the address from which the viewer talks to the server: where the server sends to.
 fn bind(ip: IpAddr) -> io::Result<UdpSocket> {
     let socket = StdUdpSocket::bind((ip, 0))?;
@@ -320,19 +295,4 @@ fn bind(ip: IpAddr) -> io::Result<UdpSocket> {
     let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(UDP_RECEIVE_BUFFER_BYTES);
     let _ = join_datagrams(socket.as_fd());
     Ok(UdpSocket::from_std(socket))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn drops_are_read_from_the_kernels_table() {
-        let table = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n\
-                     2060: 0100007F:A4F5 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 4711 2 0000000000000000 3\n\
-                     2061: 0100007F:A4F6 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 4712 2 0000000000000000 40\n";
-        assert_eq!(drops_of(table, &HashSet::from([4711])), 3);
-        assert_eq!(drops_of(table, &HashSet::from([4711, 4712, 9])), 43);
-        assert_eq!(drops_of("", &HashSet::from([0])), 0);
-    }
 }

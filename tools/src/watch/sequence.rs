@@ -9,7 +9,7 @@ const RECENT: u16 = 1024;
 
 /// The sequence numbers of one track.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sequence {
+pub struct Sequence {
     highest: Option<SequenceNumber>,
     /// Numbers from the first to the highest, both included.
     span: u64,
@@ -23,13 +23,14 @@ pub(super) struct Sequence {
 
 impl Sequence {
     /// Says which number is the first, before any came.
-    pub(super) fn begin(&mut self, first: SequenceNumber) {
+    pub fn begin(&mut self, first: SequenceNumber) {
         if self.came == 0 {
             *self = Self { highest: Some(first.wrapping_add(u16::MAX)), ..Self::default() };
         }
     }
 
-    pub(super) fn take(&mut self, number: SequenceNumber) {
+    /// Takes the number of a packet that came.
+    pub fn take(&mut self, number: SequenceNumber) {
         let highest = *self.highest.get_or_insert_with(|| number.wrapping_add(u16::MAX));
         let ahead = number.packets_since(highest);
         if ahead > 0 {
@@ -55,17 +56,17 @@ impl Sequence {
     }
 
     /// Packets between the first and the highest that did not come.
-    pub(super) const fn lost(&self) -> u64 {
+    pub const fn lost(&self) -> u64 {
         self.span.saturating_sub(self.came)
     }
 
     /// Packets that came after a later one.
-    pub(super) const fn reordered(&self) -> u64 {
+    pub const fn reordered(&self) -> u64 {
         self.reordered
     }
 
     /// Packets that had come already.
-    pub(super) const fn duplicates(&self) -> u64 {
+    pub const fn duplicates(&self) -> u64 {
         self.duplicates
     }
 
