@@ -23,6 +23,9 @@ const CHUNK_COST_BYTES: usize = 400;
 /// A packet beside its bytes: its entries in the packet table and in the runs.
 const PACKET_COST_BYTES: usize = 32;
 
+/// A packet may arrive that much later or sooner than its timestamp says, seen from the packets before it.
+const ARRIVAL_JITTER_MAX: Duration = Duration::from_millis(100);
+
 /// How much a log keeps.
 #[derive(Clone, Copy, Debug)]
 pub struct LogLimits {
@@ -250,7 +253,7 @@ impl ChannelLog {
         track: u8,
         now: Instant,
     ) -> Option<(SequenceNumber, RtpTimestamp)> {
-        self.first_at(from, track).or_else(|| self.foretell(track, now))
+        self.first_at(from, track).or_else(|| self.foretell(from, track, now))
     }
 
     fn first_at(&self, from: Position, track: u8) -> Option<(SequenceNumber, RtpTimestamp)> {
@@ -263,11 +266,22 @@ impl ChannelLog {
         })
     }
 
-    fn foretell(&self, track: u8, now: Instant) -> Option<(SequenceNumber, RtpTimestamp)> {
+    /// The next packet's sequence number, and a timestamp at or before its own: a client that is told a later one takes
+    /// the packet for one of the past.
+    fn foretell(&self, from: Position, track: u8, now: Instant) -> Option<(SequenceNumber, RtpTimestamp)> {
         let tail = (*self.tails.get(usize::from(track))?)?;
         let clock_rate = self.stream()?.tracks.get(usize::from(track))?.clock_rate;
-        let ticks = rtp::ticks_in(now.saturating_duration_since(tail.arrival), clock_rate);
+        // The viewer starts with the packets at `from`, which may have arrived a while ago.
+        let start = self.chunk_at(from).map_or(now, Chunk::arrival);
+        let elapsed = start.saturating_duration_since(tail.arrival).saturating_sub(ARRIVAL_JITTER_MAX);
+        let ticks = rtp::ticks_in(elapsed, clock_rate);
         Some((tail.sequence_number.next(), tail.timestamp.wrapping_add(ticks as u32)))
+    }
+
+    fn chunk_at(&self, position: Position) -> Option<&Chunk> {
+        let first = self.chunks.front()?.index();
+        let skip = usize::try_from(position.chunk.checked_sub(first)?).ok()?;
+        self.chunks.get(skip).map(AsRef::as_ref)
     }
 
     /// What the newest sender report of `track` said.
@@ -404,13 +418,29 @@ mod tests {
     fn rtp_info_names_the_first_packet_or_foretells_it() {
         let mut feeder = Feeder::new(LogLimits::default());
         feeder.push(0, &[(1, KEY, 1000)]);
-        feeder.push(0, &[(0, NONE, 1), (0, KEY, 2)]);
+        feeder.push(500, &[(0, NONE, 1), (0, KEY, 2)]);
         let join = feeder.log.join_point().unwrap();
-        let now = feeder.now + Duration::from_millis(500);
-        let info = |track| feeder.log.rtp_info(join, track, now);
-        assert_eq!(info(0), Some((SequenceNumber(2), RtpTimestamp(2))));
-        assert_eq!(info(1), Some((SequenceNumber(1), RtpTimestamp(1000 + 8000))), "16 kHz for 500 ms");
-        assert_eq!(info(2), None);
+        let now = feeder.now + Duration::from_millis(700);
+        let info = |from, track| feeder.log.rtp_info(from, track, now);
+        assert_eq!(info(join, 0), Some((SequenceNumber(2), RtpTimestamp(2))));
+        let foretold = |ms: u32| Some((SequenceNumber(1), RtpTimestamp(1000 + ms * 16)));
+        assert_eq!(info(join, 1), foretold(500 - 100), "at 16 kHz, as of the key frame's arrival");
+        assert_eq!(info(feeder.log.head(), 1), foretold(1200 - 100), "as of now");
+        assert_eq!(info(join, 2), None);
+    }
+
+    #[test]
+    fn no_foretold_timestamp_lies_behind_the_packet_that_comes() {
+        let mut feeder = Feeder::new(LogLimits::default());
+        feeder.push(0, &[(1, KEY, 1000)]);
+        feeder.push(63, &[(0, KEY, 2)]);
+        let (join, now) = (feeder.log.join_point().unwrap(), feeder.now + Duration::from_millis(30));
+        let foretold = feeder.log.rtp_info(join, 1, now).unwrap();
+        // 1024 samples of 16 kHz are 64 ms; this packet comes 30 ms late.
+        feeder.push(31, &[(1, KEY, 1000 + 1024)]);
+        let came = feeder.log.rtp_info(join, 1, now).unwrap();
+        assert_eq!(foretold.0, SequenceNumber(1));
+        assert!(came.1.ticks_since(foretold.1) >= 0, "{foretold:?} is behind {came:?}");
     }
 
     #[test]
