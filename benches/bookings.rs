@@ -3,11 +3,6 @@
 //! Each figure is of a real `slotcast serve` with many HTTP clients, on SQLite and on PostgreSQL; it is printed as a
 //! page. Rounds with and without booking take turns, so that noise of the machine hits both.
 
-#[path = "../tests/bookings/mod.rs"]
-mod bookings;
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 use std::{
     fs,
     net::SocketAddr,
@@ -20,14 +15,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bookings::{
-    client::{Client, draft},
-    now_seconds, postgres,
-    site::{Site, Wishes, program},
-    time_text,
-};
 use serde_json::{Value, json};
-use support::{process::Process, wait_for};
+use slotcast_reservation::{domain::words::ReservationNumber, vault::Vault};
+use slotcast_testing::{
+    bookings::{
+        self,
+        client::{Client, draft},
+        now_seconds,
+        site::{Site, Wishes},
+        time_text,
+    },
+    postgres,
+    process::Process,
+    program, wait_for,
+};
 
 const HELP: &str = "\
 Measures what the selling side does in a second, and prints it as a page.
@@ -55,6 +56,12 @@ const BOOKINGS_OF_MEMBER: usize = 50;
 /// The one that is on air.
 const STAGE: u16 = 1;
 const BIT_RATE: &str = "500kbit/s";
+
+/// Tells the reservation ID that the first mail of a reservation brings.
+fn reservation_ids(site: &Site) -> impl Fn(i64) -> String + Sync + use<> {
+    let vault = Vault::open_or_create(&site.data().join("secret.key")).unwrap();
+    move |number| vault.reservation_id(ReservationNumber(number), 1).expose().to_owned()
+}
 
 /// What was asked for.
 struct Plan {
@@ -165,7 +172,7 @@ impl Shop {
             address: site.http,
             viewers: site.viewers,
             links: site.links,
-            id_of: Box::new(site.reservation_ids()),
+            id_of: Box::new(reservation_ids(site)),
             tokens: (0..members).map(register).collect(),
             next: AtomicI64::new(0),
             first_slot: (now_seconds() / DAY_SECONDS + 2) * (DAY_SECONDS / SLOT_SECONDS),

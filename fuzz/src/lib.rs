@@ -1,7 +1,7 @@
 //! Every way in which bytes of a peer (or of an operator's file) come into slotcast, as one function each.
 //!
 //! Owns: what must hold for any input whatever. Each function panics when it does not.
-//! Used by: the libFuzzer targets in `fuzz_targets/`, and by `tests/fuzz_replay.rs`, which puts the seeds and their
+//! Used by: the libFuzzer targets in `fuzz_targets/`, and by `tests/it/fuzz_replay.rs`, which puts the seeds and their
 //! mutations through the same functions on a stable compiler.
 
 mod headers;

@@ -1,0 +1,16 @@
+//! Tests that need nothing but Rust and Linux. They share the machine, so none of them judges how fast something was.
+
+mod cutoff;
+mod database;
+mod dependency_floors;
+mod full_disk;
+mod fuzz_replay;
+mod hostile;
+mod load_refusals;
+mod load_view;
+mod player_dialogue;
+mod publish;
+mod retina;
+mod secrets;
+mod serve;
+mod stage;

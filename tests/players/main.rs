@@ -1,0 +1,9 @@
+//! Tests with real players and encoders: ffmpeg, GStreamer, OBS, and the viewer on live555.
+
+mod end;
+mod life;
+mod live555;
+mod publish;
+mod publisher;
+mod settings;
+mod watch;

@@ -1,0 +1,282 @@
+//! The ready-made lines of a settings file, typed into a shell as they are printed: each brings its program on air,
+//! within its class, and each line to watch finds it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+    time::Duration,
+};
+
+use slotcast_core::{
+    time::WallTime,
+    words::{BitRate, ChannelNumber, ConnectMargins, OpenLevel, Seats, Toll, Window},
+};
+use slotcast_reservation::{
+    domain::{
+        reservation::{ProgramDetails, ProgramKind, ProgramPassword, Reservation, State},
+        words::{MemberNumber, ReservationNumber},
+    },
+    settings::{
+        Provider, SettingsFile,
+        commands::{CommandLine, Task},
+        file::{AccessPort, Transport},
+    },
+    vault::{ReservationId, Vault},
+};
+use slotcast_testing::{
+    obs::Obs,
+    players,
+    process::Process,
+    server::{Channel, Program, Server},
+    wait_for,
+};
+
+const PLAYS_WITHIN: Duration = Duration::from_secs(40);
+/// A title that a shell would mangle, were it not quoted.
+const TITLE: &str = "It's $(reboot) `now` \"生放送\" & more; rm * \\ #1";
+/// Characters with a meaning in addresses and in shells.
+const PASSWORD: &str = "p@ss:w/r?d%#'$&";
+
+fn number() -> ReservationNumber {
+    ReservationNumber(4_711)
+}
+
+fn id() -> &'static ReservationId {
+    static ID: OnceLock<ReservationId> = OnceLock::new();
+    ID.get_or_init(|| Vault::new(&[7; 32]).reservation_id(number(), 1))
+}
+
+/// A server with one channel, as the settings file's reservation has it.
+fn server(rate: &'static str, password: Option<&'static str>) -> Server {
+    let program = Program { reservation_id: id().expose(), start: -60, end: 3_600, password };
+    Server::start(&[Channel { name: "stage", seats: 4, rate, program: Some(program) }])
+}
+
+/// The settings file for that server, written and read as it would be on its way to the broadcaster.
+fn settings(server: &Server, class: &str, password: Option<&str>) -> SettingsFile {
+    let time = |text: &str| text.parse::<WallTime>().unwrap();
+    let class: BitRate = class.parse().unwrap();
+    let reservation = Reservation {
+        number: number(),
+        member: MemberNumber(1),
+        kind: ProgramKind::Private,
+        channel: ChannelNumber(1),
+        window: Window::new(time("2026-11-22T10:00:00Z"), time("2026-11-22T11:00:00Z")).unwrap(),
+        seats: Seats::new(4).unwrap(),
+        class,
+        toll: Toll(0),
+        state: State::Confirmed,
+        program: ProgramDetails {
+            title: TITLE.to_owned(),
+            genre: String::new(),
+            outline: String::new(),
+            details: String::new(),
+            open_level: if password.is_some() { OpenLevel::Password } else { OpenLevel::Public },
+            password: password.map(|password| ProgramPassword(password.to_owned())),
+            show_email: false,
+            show_web: false,
+            friends: Vec::new(),
+        },
+        booked_at: time("2026-11-20T10:00:00Z"),
+        hold_until: time("2026-11-20T10:15:00Z"),
+        reconfirm_until: time("2026-11-22T04:00:00Z"),
+        terms_accepted_at: None,
+        confirmed_at: None,
+        over_at: None,
+        id_hash: Some(id().hash()),
+        id_issue: 1,
+        is_reminded: false,
+        calendar_sequence: 0,
+        version: 1,
+    };
+    let provider = Provider {
+        name: "Test".to_owned(),
+        access: vec![AccessPort {
+            name: "loopback".to_owned(),
+            host: server.links.ip().to_string().parse().unwrap(),
+            port: server.links.port().try_into().unwrap(),
+            transports: vec![Transport::Tcp, Transport::Udp],
+        }],
+        viewers_host: server.viewers.ip().to_string().parse().unwrap(),
+        viewers_port: server.viewers.port().try_into().unwrap(),
+        margins: ConnectMargins::default(),
+    };
+    let channel = "stage".parse().unwrap();
+    let file = SettingsFile::for_reservation(&reservation, id(), &channel, &provider, reservation.booked_at);
+    SettingsFile::parse(file.unwrap().write().unwrap().as_bytes()).unwrap()
+}
+
+/// A directory with a `clip.mp4` of 6 seconds of picture and sound, which fits the class.
+fn directory_with_clip(name: &str, class_bits: u32) -> PathBuf {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let directory = directory.join(format!("settings-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let rate = (class_bits * 6 / 10).to_string();
+    let mut command = Command::new("ffmpeg");
+    command.args(["-hide_banner", "-nostdin", "-loglevel", "error", "-y"]);
+    command.args([
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=size=320x180:rate=10",
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=frequency=440",
+    ]);
+    command.args(["-t", "6", "-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-g", "20"]);
+    command.args(["-b:v", &rate, "-maxrate", &rate, "-bufsize", &rate]);
+    command.args(["-c:a", "aac", "-b:a", "12k", "-ar", "16000", "-ac", "1"]).arg(directory.join("clip.mp4"));
+    let finished = Process::spawn("ffmpeg", &mut command).wait(PLAYS_WITHIN);
+    assert!(finished.status.success(), "{}", finished.text());
+    directory
+}
+
+/// The line in a shell, in that directory; `exec`, so that the shell's process is the program's.
+fn type_in(line: &CommandLine, directory: &Path) -> Process {
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("exec {}", line.line.expose())).current_dir(directory);
+    // Players open a window and a sound card: not here.
+    command.env("SDL_VIDEODRIVER", "dummy").env("SDL_AUDIODRIVER", "dummy");
+    Process::spawn(&line.program, &mut command)
+}
+
+/// Types the line, watches four seconds, and looks whether all that came in went on.
+#[track_caller]
+fn check(class: &'static str, program: &str, task: Task, transport: Transport, frames: u64) {
+    let server = server(class, None);
+    let settings = settings(&server, class, None);
+    let name = format!("{class}-{program}-{task:?}-{}", transport.name()).replace('/', "");
+    let class_bits = u32::try_from(settings.channel.class.bits_per_second()).unwrap();
+    let directory = directory_with_clip(&name, class_bits);
+    let is_it = |line: &&CommandLine| {
+        (line.program.as_str(), line.task, line.transport) == (program, task, Some(transport))
+    };
+    let line = settings.commands.broadcast.iter().find(is_it).expect("such a line");
+    let mut publisher = type_in(line, &directory);
+    server.wait_on_air("stage", "");
+    let viewer = players::ffmpeg_viewer(
+        &server.watch_url("stage"),
+        Some(players::Lower::Tcp),
+        Some(4),
+        &["-analyzeduration", "2000000"],
+    );
+    players::ffmpeg_seen(viewer, PLAYS_WITHIN).expect_frames(frames);
+    assert!(publisher.is_running(), "the publisher ended: {:#?}", publisher.lines());
+    let dropped = server.metric(&["slotcast_ingest_packets_dropped"]);
+    assert_eq!(dropped, 0.0, "over the class:\n{}", server.metrics());
+    drop(publisher);
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+/// The line over both transports.
+#[track_caller]
+fn check_both(class: &'static str, program: &str, task: Task, frames: u64) {
+    check(class, program, task, Transport::Tcp, frames);
+    check(class, program, task, Transport::Udp, frames);
+}
+
+#[test]
+fn ffmpeg_copies_a_file_within_64_kbits() {
+    check_both("64kbit/s", "ffmpeg", Task::FileCopy, 30);
+}
+
+#[test]
+fn ffmpeg_encodes_a_file_within_64_kbits() {
+    check_both("64kbit/s", "ffmpeg", Task::FileEncode, 30);
+}
+
+#[test]
+fn ffmpeg_sends_a_test_picture_within_64_kbits() {
+    check_both("64kbit/s", "ffmpeg", Task::TestSource, 30);
+}
+
+#[test]
+fn gstreamer_sends_a_test_picture_within_64_kbits() {
+    check_both("64kbit/s", "gstreamer", Task::TestSource, 30);
+}
+
+#[test]
+fn ffmpeg_copies_a_file_within_2_mbits() {
+    check_both("2Mbit/s", "ffmpeg", Task::FileCopy, 30);
+}
+
+#[test]
+fn ffmpeg_encodes_a_file_within_2_mbits() {
+    check_both("2Mbit/s", "ffmpeg", Task::FileEncode, 75);
+}
+
+#[test]
+fn ffmpeg_sends_a_test_picture_within_2_mbits() {
+    check_both("2Mbit/s", "ffmpeg", Task::TestSource, 75);
+}
+
+#[test]
+fn gstreamer_sends_a_test_picture_within_2_mbits() {
+    check_both("2Mbit/s", "gstreamer", Task::TestSource, 75);
+}
+
+#[test]
+fn even_a_modems_class_carries_a_picture_and_speech() {
+    check("28.8kbit/s", "ffmpeg", Task::FileEncode, Transport::Tcp, 15);
+    check_both("28.8kbit/s", "ffmpeg", Task::TestSource, 15);
+    check_both("28.8kbit/s", "gstreamer", Task::TestSource, 15);
+}
+
+/// OBS with the fields filled in: what it sends is watched for four seconds, and all of it must have gone on.
+#[track_caller]
+fn check_obs(class: &'static str, transport: Transport, tracks: [&str; 2], frames: u64) {
+    let server = server(class, None);
+    let settings = settings(&server, class, None);
+    let class_bits = u32::try_from(settings.channel.class.bits_per_second()).unwrap();
+    let home = directory_with_clip(&format!("obs-{class}-{}", transport.name()).replace('/', ""), class_bits);
+    let form = settings.commands.obs.iter().find(|form| form.transport == transport).expect("such a form");
+    let fields: Vec<_> =
+        form.fields.iter().map(|field| (field.name.clone(), field.value.expose().to_owned())).collect();
+    let mut obs = Obs::start(&fields, &home, &home.join("clip.mp4"));
+    server.wait_on_air("stage", "");
+    let url = server.watch_url("stage");
+    assert_eq!(players::ffprobe_tracks(&url, PLAYS_WITHIN), tracks);
+    let options = ["-analyzeduration", "2000000"];
+    let viewer = players::ffmpeg_viewer(&url, Some(players::Lower::Tcp), Some(4), &options);
+    players::ffmpeg_seen(viewer, PLAYS_WITHIN).expect_frames(frames);
+    assert!(obs.program.is_running(), "OBS ended: {:#?}", obs.program.lines());
+    let dropped = server.metric(&["slotcast_ingest_packets_dropped"]);
+    assert_eq!(dropped, 0.0, "over the class:\n{}", server.metrics());
+    drop(obs);
+    std::fs::remove_dir_all(home).unwrap();
+}
+
+#[test]
+fn obs_sends_its_picture_within_2_mbits() {
+    check_obs("2Mbit/s", Transport::Tcp, ["h264,960,540", "aac"], 75);
+    check_obs("2Mbit/s", Transport::Udp, ["h264,960,540", "aac"], 75);
+}
+
+#[test]
+fn obs_sends_its_picture_within_a_modems_class() {
+    check_obs("64kbit/s", Transport::Tcp, ["h264,160,90", "opus"], 30);
+    check_obs("28.8kbit/s", Transport::Tcp, ["h264,128,72", "opus"], 15);
+}
+
+#[test]
+fn the_lines_to_watch_find_a_program_with_a_password() {
+    let server = server("64kbit/s", Some(PASSWORD));
+    let settings = settings(&server, "64kbit/s", Some(PASSWORD));
+    let directory = directory_with_clip("watch", 64_000);
+    let line = settings.commands.broadcast.iter().find(|line| line.task == Task::FileCopy).unwrap();
+    let publisher = type_in(line, &directory);
+    let on_air = wait_for(Duration::from_secs(25), || {
+        (server.metric(&["slotcast_ingest_packets", "stage"]) > 0.0).then_some(())
+    });
+    assert!(on_air.is_some(), "not on air:\n{}", server.metrics());
+    for line in settings.commands.watch.iter().filter(|line| line.program == "ffplay") {
+        let player = type_in(line, &directory);
+        server.wait_for_viewers("stage", 1);
+        drop(player);
+        server.wait_for_viewers("stage", 0);
+    }
+    drop(publisher);
+    std::fs::remove_dir_all(directory).unwrap();
+}

@@ -1,0 +1,3 @@
+//! Tests that need PostgreSQL, and no player.
+
+mod ownership;

@@ -1,0 +1,150 @@
+//! Small storms against a whole server: what they count, and that nothing of it is wrong.
+
+use std::{
+    process::{Command, Output},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use slotcast_load::storm::StormReport;
+use slotcast_media::clip::Clip;
+use slotcast_rtsp::client::TransportPolicy;
+use slotcast_testing::{
+    program,
+    server::{Channel, ID, Server, channel},
+};
+use slotcast_tools::{
+    histogram::Percentiles,
+    publish::{PublishConfig, publish},
+};
+
+const SEATS: usize = 8;
+const AN_HOUR: i64 = 3600;
+
+/// A server on air, and its broadcaster.
+struct Stage {
+    server: Server,
+    end: String,
+    stop: Arc<AtomicBool>,
+    publisher: JoinHandle<()>,
+}
+
+impl Stage {
+    /// On air for so many seconds from now on.
+    #[track_caller]
+    fn open(seconds: i64) -> Self {
+        let stage = Channel { rate: "64kbit/s", ..channel("channel1", SEATS as u32).window(-60, seconds) };
+        let server = Server::start(&[stage]);
+        let end =
+            jiff::Timestamp::try_from(server.epoch.1).unwrap() + jiff::SignedDuration::from_secs(seconds);
+        let config = PublishConfig {
+            server: server.links,
+            channel: "channel1".to_owned(),
+            reservation_id: ID.to_owned(),
+            transport: TransportPolicy::Tcp,
+            duration: None,
+        };
+        let stop = Arc::<AtomicBool>::default();
+        let flag = Arc::clone(&stop);
+        let publisher = std::thread::spawn(move || {
+            publish(&Clip::bundled().unwrap(), &config, &flag).unwrap();
+        });
+        server.wait_on_air("channel1", "");
+        Self { server, end: end.to_string(), stop, publisher }
+    }
+
+    /// Runs a storm against it; returns what it reports.
+    #[track_caller]
+    fn storm(&self, scenario: &str, arguments: &[&str]) -> StormReport {
+        let room = tempfile::tempdir().unwrap();
+        let file = room.path().join("storm.json");
+        let url = format!("rtsp://{}/channel1", self.server.viewers);
+        let output = Command::new(program())
+            .args(["load", "storm", scenario, "--url", &url, "--seats", &SEATS.to_string()])
+            .args(["--tracks", "2", "--before", "1", "--json"])
+            .arg(&file)
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+        let json = std::fs::read(&file).unwrap();
+        let [report]: [StormReport; 1] = serde_json::from_slice(&json).unwrap();
+        assert_eq!(report.scenario, scenario);
+        assert_eq!((report.over_admitted, report.packets_without_seat), (0, 0), "{report}");
+        assert!(report.wrong.is_empty(), "{report}");
+        assert_eq!(report.controls.len(), 2);
+        assert!(report.controls.iter().all(|control| control.during.packets > 0), "{report}");
+        report
+    }
+
+    #[track_caller]
+    fn close(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.publisher.join().unwrap();
+    }
+}
+
+fn count(times: Option<Percentiles>) -> u64 {
+    times.map_or(0, |times| times.count)
+}
+
+fn text(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat()
+}
+
+#[test]
+fn of_forty_who_ask_at_once_as_many_play_as_there_are_seats() {
+    let stage = Stage::open(AN_HOUR);
+    let report = stage.storm("plays", &["--clients", "40", "--threads", "2"]);
+    assert_eq!((report.clients, report.played), (40, 6), "{report}");
+    assert_eq!((report.most_playing, report.most_receiving), (SEATS, SEATS), "{report}");
+    assert_eq!(report.refused.values().sum::<usize>(), 34, "{report}");
+    assert_eq!(count(report.refusal_ms), 34, "{report}");
+    assert_eq!(report.lost, 0, "{report}");
+    stage.close();
+}
+
+#[test]
+fn who_comes_and_goes_gets_in_and_sees_a_key_frame() {
+    let stage = Stage::open(AN_HOUR);
+    let report = stage.storm("churn", &["--joins", "5", "--seconds", "3", "--stay", "400"]);
+    assert_eq!((report.clients, report.played), (15, 15), "{report}");
+    assert_eq!((count(report.play_to_packet_ms), count(report.play_to_key_ms)), (15, 15), "{report}");
+    assert_eq!(report.lost, 0, "{report}");
+    stage.close();
+}
+
+#[test]
+fn viewers_who_do_not_read_do_not_hurt_those_who_do() {
+    let arguments = ["--stalled", "3", "--slow", "3", "--trickle", "200", "--hold", "3"];
+    let stage = Stage::open(AN_HOUR);
+    let report = stage.storm("stalled", &arguments);
+    assert_eq!(report.played, 6, "{report}");
+    assert_eq!(report.kinds.iter().map(|kind| kind.count).collect::<Vec<_>>(), [3, 3], "{report}");
+    stage.close();
+}
+
+#[test]
+fn silent_connections_are_closed_and_keep_nobody_out() {
+    let arguments = ["--idle", "20", "--half", "20", "--hold", "8", "--stay", "300"];
+    let stage = Stage::open(AN_HOUR);
+    let report = stage.storm("idle", &arguments);
+    assert_eq!((report.clients, report.played), (40, 40), "{report}");
+    let [silent, half] = report.kinds.as_slice() else { panic!("{report}") };
+    // The server waits 5 s for the first byte.
+    assert_eq!((silent.closed_by_server, half.count), (20, 20), "{report}");
+    stage.close();
+}
+
+#[test]
+fn at_the_end_all_are_told_and_closed_and_get_nothing_more() {
+    let stage = Stage::open(7);
+    let report = stage.storm("cutoff", &["--end", &stage.end]);
+    let ending = report.ending.as_ref().unwrap();
+    assert_eq!((ending.watching, ending.told, ending.closed), (SEATS, SEATS, SEATS), "{report}");
+    assert_eq!((ending.media_after_end, ending.media_after_bye), (Some(0), 0), "{report}");
+    stage.close();
+}
