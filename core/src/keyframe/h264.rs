@@ -2,9 +2,11 @@
 //!
 //! Passed over: STAP-B, MTAP and FU-B, which belong to interleaved mode and which no encoder at hand sends.
 
-use super::{SetKind, SetStore, aggregated, key_if, unescaped};
+use super::{NalFormat, NalKind, NalState, SetKind, aggregated};
 use crate::chunk::PacketFlags;
 
+/// Slices and their partitions; the last type is that of IDR pictures.
+const SLICES: std::ops::RangeInclusive<u8> = 1..=5;
 const SLICE_IDR: u8 = 5;
 const SEI: u8 = 6;
 const SPS: u8 = 7;
@@ -12,77 +14,38 @@ const PPS: u8 = 8;
 const STAP_A: u8 = 24;
 const FU_A: u8 = 28;
 
-/// SEI payload type of a recovery point: where open groups of pictures and intra refresh let a decoder in.
-const SEI_RECOVERY_POINT: u32 = 6;
-/// Of an SEI NAL unit, this many bytes are looked through.
-const SEI_BYTES_MAX: usize = 4096;
+struct H264;
 
-pub(super) fn scan(payload: &[u8], sets: &mut SetStore) -> PacketFlags {
+impl NalFormat for H264 {
+    const HEADER_BYTES: usize = 1;
+
+    fn kind(header: &[u8]) -> NalKind {
+        match header.first().map(|header| nal_type(*header)) {
+            Some(SPS) => NalKind::Set(SetKind::Sequence),
+            Some(PPS) => NalKind::Set(SetKind::Picture),
+            Some(SEI) => NalKind::Sei,
+            Some(slice) if SLICES.contains(&slice) => NalKind::Picture { is_key: slice == SLICE_IDR },
+            _ => NalKind::Other,
+        }
+    }
+}
+
+pub(super) fn scan(payload: &[u8], nals: &mut NalState) -> PacketFlags {
     match payload {
         [header, rest @ ..] if nal_type(*header) == STAP_A => {
-            aggregated(rest).fold(PacketFlags::EMPTY, |flags, nal| flags.union(scan_nal(nal, sets)))
+            aggregated(rest).fold(PacketFlags::EMPTY, |flags, nal| flags.union(nals.scan_whole::<H264>(nal)))
         }
-        // Only the first fragment: the start bit is set and the NAL unit's type is in the FU header.
-        [indicator, header, rest @ ..] if nal_type(*indicator) == FU_A => match header & 0x80 != 0 {
-            true => flags_of(nal_type(*header), rest),
-            false => PacketFlags::EMPTY,
-        },
-        nal => scan_nal(nal, sets),
-    }
-}
-
-/// One whole NAL unit.
-fn scan_nal(nal: &[u8], sets: &mut SetStore) -> PacketFlags {
-    let Some((header, rest)) = nal.split_first() else { return PacketFlags::EMPTY };
-    match nal_type(*header) {
-        SPS => sets.keep(SetKind::Sequence, nal),
-        PPS => sets.keep(SetKind::Picture, nal),
-        _ => {}
-    }
-    flags_of(nal_type(*header), rest)
-}
-
-/// - `rest`: the NAL unit behind its header, or the first fragment of that.
-fn flags_of(nal_type: u8, rest: &[u8]) -> PacketFlags {
-    match nal_type {
-        SLICE_IDR => PacketFlags::KEY,
-        SEI => key_if(has_recovery_point(rest)),
-        SPS | PPS => PacketFlags::PARAMETER_SETS,
-        _ => PacketFlags::EMPTY,
+        // The NAL unit's header is spread over the two of the fragment.
+        [indicator, fu, rest @ ..] if nal_type(*indicator) == FU_A => {
+            let header = [indicator & 0xe0 | nal_type(*fu)];
+            nals.scan_fragment::<H264>(&header, rest, fu & 0x80 != 0, fu & 0x40 != 0)
+        }
+        nal => nals.scan_whole::<H264>(nal),
     }
 }
 
 const fn nal_type(header: u8) -> u8 {
     header & 0x1f
-}
-
-/// Whether one of the SEI messages in `rbsp` is a recovery point.
-///
-/// H.264 §7.3.2.3.1: type and size of each message are sums of bytes up to the first that is not 255.
-fn has_recovery_point(rbsp: &[u8]) -> bool {
-    let mut bytes = unescaped(rbsp.get(..SEI_BYTES_MAX).unwrap_or(rbsp));
-    while let (Some(payload_type), Some(size)) =
-        (sum_to_first_below_255(&mut bytes), sum_to_first_below_255(&mut bytes))
-    {
-        if payload_type == SEI_RECOVERY_POINT {
-            return true;
-        }
-        if let Some(last) = (size as usize).checked_sub(1) {
-            bytes.nth(last);
-        }
-    }
-    false
-}
-
-fn sum_to_first_below_255(bytes: &mut impl Iterator<Item = u8>) -> Option<u32> {
-    let mut sum = 0;
-    loop {
-        let byte = bytes.next()?;
-        sum += u32::from(byte);
-        if byte < 255 {
-            return Some(sum);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -127,6 +90,67 @@ mod tests {
         check(H264, b"\x5c\x81\x9a", PacketFlags::EMPTY);
         check(H264, b"\x7c\x87\x42", PacketFlags::PARAMETER_SETS);
         check(H264, b"\x7c", PacketFlags::EMPTY);
+    }
+
+    /// H.264 fragments of `nal`, of so many bytes behind its header each.
+    fn fragments(nal: &[u8], sizes: &[usize]) -> Vec<Vec<u8>> {
+        let (header, mut rest) = (nal[0], &nal[1..]);
+        let mut fragments = Vec::new();
+        for (count, size) in sizes.iter().enumerate() {
+            let (part, behind) = rest.split_at(*size);
+            let bits = if count == 0 { 0x80 } else { 0 } | if behind.is_empty() { 0x40 } else { 0 };
+            fragments.push([&[header & 0xe0 | FU_A, header & 0x1f | bits], part].concat());
+            rest = behind;
+        }
+        assert!(rest.is_empty());
+        fragments
+    }
+
+    const START_CODES: [&[u8]; 2] = [b"\0\0\x01", b"\0\0\0\x01"];
+
+    #[test]
+    fn an_annex_b_stream_in_place_of_a_nal_unit_is_looked_through() {
+        for code in START_CODES {
+            let stream = [SPS_NAL, PPS_NAL, b"\x06\x05\x01a\x80", IDR_NAL].join(code);
+            for bytes in [stream.clone(), [code, &stream].concat(), [b"\x09\xf0", &*stream].join(code)] {
+                check(H264, &bytes, BOTH);
+                check(H264, &aggregate(b"\x78", &[&bytes]), BOTH);
+                for packet in [bytes.clone(), fragments(&bytes, &[bytes.len() - 1]).remove(0)] {
+                    let mut scanner = KeyFrameScanner::new(H264);
+                    assert_eq!(scanner.scan(&packet), BOTH);
+                    let sets = scanner.parameter_sets().expect("both parameter sets");
+                    assert_eq!((&sets.sps[..], &sets.pps[..]), (SPS_NAL, PPS_NAL));
+                }
+            }
+            check(H264, &[SPS_NAL, PPS_NAL, INTER_NAL].join(code), PacketFlags::PARAMETER_SETS);
+            check(H264, &[code, INTER_NAL].concat(), PacketFlags::EMPTY);
+            check(H264, &[code, IDR_NAL].concat(), PacketFlags::KEY);
+            check(H264, &[b"\x06\x06\x01\xc4\x80", INTER_NAL].join(code), PacketFlags::KEY);
+        }
+    }
+
+    #[test]
+    fn a_picture_that_begins_in_a_later_fragment_is_found_wherever_the_border_is() {
+        for code in START_CODES {
+            for (last, expected) in [(IDR_NAL, true), (INTER_NAL, false)] {
+                let stream = [SPS_NAL, PPS_NAL, last].join(code);
+                for border in 1..stream.len() - 1 {
+                    let mut scanner = KeyFrameScanner::new(H264);
+                    let parts = fragments(&stream, &[border, stream.len() - 1 - border]);
+                    let flags = parts.iter().map(|part| scanner.scan(part));
+                    let all = flags.fold(PacketFlags::EMPTY, PacketFlags::union);
+                    assert_eq!(all.contains(PacketFlags::KEY), expected, "border at {border}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_start_code_by_chance_behind_a_slice_is_nothing() {
+        let mut scanner = KeyFrameScanner::new(H264);
+        for part in fragments(b"\x41\x9a\0\0\x01\x65aaaa\0\0\x01\x65b", &[4, 5, 5]) {
+            assert_eq!(scanner.scan(&part), PacketFlags::EMPTY);
+        }
     }
 
     #[test]

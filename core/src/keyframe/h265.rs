@@ -2,52 +2,54 @@
 //!
 //! Taken as absent: DONL fields, which need `sprop-max-don-diff` above 0. PACI packets are passed over.
 
-use super::{SetKind, SetStore, aggregated, key_if};
+use super::{NalFormat, NalKind, NalState, SetKind, aggregated};
 use crate::chunk::PacketFlags;
 
-/// Intra random access points: BLA, IDR and CRA pictures (H.265 table 7-1).
+/// Slices of pictures (H.265 table 7-1).
+const SLICES: std::ops::RangeInclusive<u8> = 0..=31;
+/// Intra random access points: BLA, IDR and CRA pictures.
 const IRAP: std::ops::RangeInclusive<u8> = 16..=21;
 const VPS: u8 = 32;
 const SPS: u8 = 33;
 const PPS: u8 = 34;
+/// SEI ahead of a picture; a recovery point stands in no other.
+const PREFIX_SEI: u8 = 39;
 const AP: u8 = 48;
 const FU: u8 = 49;
 
-pub(super) fn scan(payload: &[u8], sets: &mut SetStore) -> PacketFlags {
+struct H265;
+
+impl NalFormat for H265 {
+    const HEADER_BYTES: usize = 2;
+
+    /// NAL units of other layers than the base are not for the players that come here.
+    fn kind(header: &[u8]) -> NalKind {
+        let [high, low] = *header else { return NalKind::Other };
+        let (nal_type, is_base) = (nal_type(high), is_base_layer(high, low));
+        match nal_type {
+            // A temporal id below 0 is forbidden: these are the first zeros of a start code (H.265 §7.4.2.2).
+            _ if low & 7 == 0 => NalKind::Other,
+            slice if SLICES.contains(&slice) => NalKind::Picture { is_key: is_base && IRAP.contains(&slice) },
+            VPS if is_base => NalKind::Set(SetKind::Video),
+            SPS if is_base => NalKind::Set(SetKind::Sequence),
+            PPS if is_base => NalKind::Set(SetKind::Picture),
+            PREFIX_SEI if is_base => NalKind::Sei,
+            _ => NalKind::Other,
+        }
+    }
+}
+
+pub(super) fn scan(payload: &[u8], nals: &mut NalState) -> PacketFlags {
     match payload {
         [high, _, rest @ ..] if nal_type(*high) == AP => {
-            aggregated(rest).fold(PacketFlags::EMPTY, |flags, nal| flags.union(scan_nal(nal, sets)))
+            aggregated(rest).fold(PacketFlags::EMPTY, |flags, nal| flags.union(nals.scan_whole::<H265>(nal)))
         }
-        // Only the first fragment: the start bit is set and the NAL unit's type is in the FU header.
-        [high, low, header, ..] if nal_type(*high) == FU => {
-            match header & 0x80 != 0 && is_base_layer(*high, *low) {
-                true => flags_of(header & 0x3f),
-                false => PacketFlags::EMPTY,
-            }
+        // The NAL unit's type stands in the fragment's own header.
+        [high, low, fu, rest @ ..] if nal_type(*high) == FU => {
+            let header = [high & 0x81 | (fu & 0x3f) << 1, *low];
+            nals.scan_fragment::<H265>(&header, rest, fu & 0x80 != 0, fu & 0x40 != 0)
         }
-        nal => scan_nal(nal, sets),
-    }
-}
-
-/// One whole NAL unit. Those of other layers than the base are not for the players that come here.
-fn scan_nal(nal: &[u8], sets: &mut SetStore) -> PacketFlags {
-    let [high, low, ..] = nal else { return PacketFlags::EMPTY };
-    if !is_base_layer(*high, *low) {
-        return PacketFlags::EMPTY;
-    }
-    match nal_type(*high) {
-        VPS => sets.keep(SetKind::Video, nal),
-        SPS => sets.keep(SetKind::Sequence, nal),
-        PPS => sets.keep(SetKind::Picture, nal),
-        _ => {}
-    }
-    flags_of(nal_type(*high))
-}
-
-fn flags_of(nal_type: u8) -> PacketFlags {
-    match nal_type {
-        VPS | SPS | PPS => PacketFlags::PARAMETER_SETS,
-        _ => key_if(IRAP.contains(&nal_type)),
+        nal => nals.scan_whole::<H265>(nal),
     }
 }
 
@@ -114,6 +116,56 @@ mod tests {
         check(H265, b"\x62\x01\x53\xaf", PacketFlags::EMPTY);
         check(H265, b"\x62\x01\x81\xaf", PacketFlags::EMPTY);
         check(H265, b"\x62\x01", PacketFlags::EMPTY);
+    }
+
+    const START_CODES: [&[u8]; 2] = [b"\0\0\x01", b"\0\0\0\x01"];
+
+    /// The two H.265 fragments of `nal`, the first with so many bytes behind the header.
+    fn fragments(nal: &[u8], border: usize) -> [Vec<u8>; 2] {
+        let nal_type = nal[0] >> 1 & 0x3f;
+        let fragment =
+            |bits: u8, part: &[u8]| [&[nal[0] & 0x81 | FU << 1, nal[1], nal_type | bits][..], part].concat();
+        let (first, second) = nal[2..].split_at(border);
+        [fragment(0x80, first), fragment(0x40, second)]
+    }
+
+    #[test]
+    fn an_annex_b_stream_in_place_of_a_nal_unit_is_looked_through() {
+        for code in START_CODES {
+            let stream = [VPS_NAL, SPS_NAL, PPS_NAL, &nal(19)].join(code);
+            for bytes in [stream.clone(), [code, &stream].concat(), [&nal(35), &*stream].join(code)] {
+                check(H265, &bytes, BOTH);
+                check(H265, &aggregate(b"\x60\x01", &[&bytes]), BOTH);
+                let [whole, _] = fragments(&bytes, bytes.len() - 2);
+                let mut scanner = KeyFrameScanner::new(H265);
+                assert_eq!(scanner.scan(&whole), BOTH);
+                let sets = scanner.parameter_sets().expect("all three parameter sets");
+                let read = (sets.vps.as_deref(), &sets.sps[..], &sets.pps[..]);
+                assert_eq!(read, (Some(VPS_NAL), SPS_NAL, PPS_NAL));
+                for border in 1..bytes.len() - 2 {
+                    let mut scanner = KeyFrameScanner::new(H265);
+                    let [first, second] = fragments(&bytes, border).map(|part| scanner.scan(&part));
+                    assert!(
+                        first.union(second).contains(PacketFlags::KEY),
+                        "border at {border}: {bytes:02x?}"
+                    );
+                }
+            }
+            check(H265, &[VPS_NAL, SPS_NAL, PPS_NAL, &nal(1)].join(code), PacketFlags::PARAMETER_SETS);
+            check(H265, &[code, &nal(1)].concat(), PacketFlags::EMPTY);
+            check(H265, &[code, &nal(19)].concat(), PacketFlags::KEY);
+        }
+    }
+
+    #[test]
+    fn a_recovery_point_is_a_place_to_start() {
+        check(H265, b"\x4e\x01\x06\x01\xc4\x80", PacketFlags::KEY);
+        check(H265, b"\x4e\x01\x01\x02ab\x06\x01\xc4\x80", PacketFlags::KEY);
+        check(H265, b"\x4e\x01\x05\x01a\x80", PacketFlags::EMPTY);
+        check(H265, b"\x50\x01\x06\x01\xc4\x80", PacketFlags::EMPTY);
+        check(H265, b"\x4e\x09\x06\x01\xc4\x80", PacketFlags::EMPTY);
+        check(H265, &aggregate(b"\x60\x01", &[b"\x4e\x01\x06\x01\xc4\x80", &nal(1)]), PacketFlags::KEY);
+        check(H265, b"\x62\x01\xa7\x06\x01\xc4\x80", PacketFlags::KEY);
     }
 
     #[test]
