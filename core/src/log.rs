@@ -3,7 +3,8 @@
 //! Owns: which chunks are kept (at least from the newest key frame on, within named bounds), the newest join
 //! point, and what each track sent last.
 //! Not here: who reads it; a viewer is a [`Position`] of its own.
-//! Holds: the chunks kept are consecutive; a join point lies on the first packet of its frame.
+//! Invariant: the chunks kept are consecutive; a join point lies on the first packet of its frame,
+//! or on the newest chunk of a stream that has shown no key frame for long.
 
 use std::{
     collections::VecDeque,
@@ -25,6 +26,11 @@ const PACKET_COST_BYTES: usize = 32;
 
 /// A packet may arrive that much later or sooner than its timestamp says, seen from the packets before it.
 const ARRIVAL_JITTER_MAX: Duration = Duration::from_millis(100);
+/// A stream that has shown no key frame for so long is joined without one: its next may be minutes away, and its sound
+/// must not wait for it.
+pub const KEY_FRAME_AWAITED_MAX: Duration = Duration::from_secs(4);
+/// The same where no picture has come at all.
+pub const PICTURE_AWAITED_MAX: Duration = Duration::from_secs(1);
 
 /// How much a log keeps.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +93,8 @@ pub struct ChannelLog {
     chunks: VecDeque<Arc<Chunk>>,
     bytes: usize,
     join: Option<Position>,
+    /// When the newest key frame arrived, or the first chunk where none has.
+    keyless_since: Option<Instant>,
     tails: [Option<Tail>; TRACKS_MAX],
     reports: [Option<SenderInfo>; TRACKS_MAX],
 }
@@ -99,6 +107,7 @@ impl ChannelLog {
             chunks: VecDeque::new(),
             bytes: 0,
             join: None,
+            keyless_since: None,
             tails: [None; TRACKS_MAX],
             reports: [None; TRACKS_MAX],
         }
@@ -129,12 +138,14 @@ impl ChannelLog {
         self.chunks.clear();
         self.bytes = 0;
         self.join = None;
+        self.keyless_since = None;
         self.tails = [None; TRACKS_MAX];
         self.reports = [None; TRACKS_MAX];
     }
 
     fn read(&mut self, chunk: &Chunk) {
         let key_track = key_track(chunk.stream());
+        self.keyless_since.get_or_insert_with(|| chunk.arrival());
         for (place, entry) in (0u16..).zip(chunk.packets()) {
             let track = usize::from(entry.track);
             match (chunk.sequence_number(entry), chunk.timestamp(entry)) {
@@ -144,6 +155,7 @@ impl ChannelLog {
                         && !self.is_of_join_frame(chunk, entry, timestamp);
                     self.tails[track] = Some(Tail { sequence_number, timestamp, arrival: chunk.arrival() });
                     if first_of_key {
+                        self.keyless_since = Some(chunk.arrival());
                         let position = Position { chunk: chunk.index(), packet: place };
                         self.join = Some(match key_track {
                             Some(_) => self.frame_start(position, entry, timestamp),
@@ -232,10 +244,16 @@ impl ChannelLog {
         Position::at_chunk(self.newest().map_or(0, |chunk| chunk.index() + 1))
     }
 
-    /// Where a new viewer starts: the newest key frame, or the newest chunk of a stream without key frames.
-    /// `None` when no key frame is at hand.
-    pub const fn join_point(&self) -> Option<Position> {
-        self.join
+    /// Where a new viewer starts: the newest key frame, or the newest chunk of a stream that has none, or none for long
+    /// ([`KEY_FRAME_AWAITED_MAX`]). `None` when a key frame is worth waiting for.
+    pub fn join_point(&self) -> Option<Position> {
+        self.join.or_else(|| {
+            let newest = self.newest()?;
+            let waited = newest.arrival().saturating_duration_since(self.keyless_since?);
+            let has_pictures = key_track(newest.stream()).is_some_and(|track| self.tails[track].is_some());
+            let patience = if has_pictures { KEY_FRAME_AWAITED_MAX } else { PICTURE_AWAITED_MAX };
+            (waited >= patience).then(|| Position::at_chunk(newest.index()))
+        })
     }
 
     /// What is kept costs in memory, tables included.
@@ -396,11 +414,45 @@ mod tests {
         assert_eq!(feeder.log.oldest().unwrap().index(), 0);
         feeder.push(100, &[(0, KEY, 100)]);
         assert_eq!(feeder.log.oldest().unwrap().index(), 80, "2 s stay");
+        feeder.joins_at(100, 0);
         for i in 101..400 {
             feeder.push(100, &[(0, NONE, i)]);
         }
-        assert_eq!(feeder.log.join_point(), None, "a key frame older than 20 s is let go");
+        feeder.joins_at(399, 0);
         assert!(feeder.log.chunks.len() <= 201);
+    }
+
+    #[test]
+    fn a_stream_without_a_key_frame_for_long_is_joined_where_it_is() {
+        let mut feeder = Feeder::new(LogLimits::default());
+        for i in 0..40 {
+            feeder.push(100, &[(0, NONE, i), (1, KEY, i)]);
+            assert_eq!(feeder.log.join_point(), None, "a key frame may come");
+        }
+        feeder.push(100, &[(0, NONE, 41)]);
+        feeder.joins_at(40, 0);
+        feeder.push(100, &[(0, KEY, 42)]);
+        feeder.push(100, &[(0, NONE, 43)]);
+        feeder.joins_at(41, 0);
+        for i in 0..210 {
+            feeder.push(100, &[(0, NONE, 44 + i)]);
+            assert!(
+                feeder.log.join_point().is_some(),
+                "the key frame is let go, and nobody waits for the next"
+            );
+        }
+        feeder.joins_at(252, 0);
+    }
+
+    #[test]
+    fn sound_does_not_wait_for_a_picture_that_does_not_come() {
+        let mut feeder = Feeder::new(LogLimits::default());
+        for i in 0..10 {
+            feeder.push(100, &[(1, KEY, i)]);
+            assert_eq!(feeder.log.join_point(), None);
+        }
+        feeder.push(100, &[(1, KEY, 10)]);
+        feeder.joins_at(10, 0);
     }
 
     #[test]
