@@ -30,6 +30,9 @@ use crate::{
     udp::Route,
 };
 
+/// The header that tells a broadcaster which of its tracks is not taken, and why.
+const LEFT_OUT_HEADER: &str = "Slotcast-Left-Out";
+
 impl Thread {
     /// Answers a question of `link`'s RTSP connection; `None`: the answer waits in the link until its time.
     pub(crate) fn answer(&mut self, id: LinkId, link: &mut Link, ask: Ask, now: Now) -> Option<Answer> {
@@ -37,7 +40,7 @@ impl Thread {
             Ask::Announce { target, credentials, announced } => {
                 self.on_announce(id, link, &target, &credentials, announced, now)
             }
-            Ask::Setup { .. } => Some(self.on_setup(link)),
+            Ask::Setup { .. } => Some(Self::on_setup(link)),
             Ask::Record => Some(self.on_record(id, link, now)),
             // A connection in the role of a broadcaster does not ask these.
             Ask::Describe { .. } | Ask::Play => Some(refused_state()),
@@ -102,11 +105,17 @@ impl Thread {
         self.holders.insert(program.id, id);
         self.stats.decided("admitted");
         self.show_counts();
-        let headers = grant.headers();
+        let mut headers = grant.headers();
+        for section in &announced.left_out {
+            let reason = section.reason.to_string();
+            tracing::warn!(channel = %program.channel.name, peer = %link.peer.ip(), %reason, "track left out");
+            headers.push((LEFT_OUT_HEADER.to_owned(), reason));
+        }
         let admitted = Admitted {
             program: program.id,
             channel: program.channel.name.clone(),
             line,
+            sections: u8::try_from(announced.controls.len() + announced.left_out.len()).unwrap_or(u8::MAX),
             announced: Some(announced),
             headers: headers.clone(),
             recording: false,
@@ -144,13 +153,8 @@ impl Thread {
         }
     }
 
-    fn on_setup(&self, link: &Link) -> Answer {
-        let Some(admitted) = link.admitted() else { return refused_state() };
-        let known = self.sources.get(&admitted.program).map(Source::tracks);
-        match admitted.announced.as_ref().map(|announced| announced.tracks.len()).or(known) {
-            Some(tracks) => Answer::Setup { tracks: u8::try_from(tracks).unwrap_or(u8::MAX) },
-            None => refused_state(),
-        }
+    fn on_setup(link: &Link) -> Answer {
+        link.admitted().map_or_else(refused_state, |admitted| Answer::Setup { tracks: admitted.sections })
     }
 
     fn on_record(&mut self, id: LinkId, link: &mut Link, now: Now) -> Answer {

@@ -28,6 +28,8 @@ pub(crate) struct Admitted {
     pub(crate) channel: ChannelName,
     /// Given back on drop.
     pub(crate) line: Line,
+    /// Media sections that may be set up, those included that are left out.
+    pub(crate) sections: u8,
     /// What it is going to send; moves into the source at RECORD.
     pub(crate) announced: Option<Announced>,
     /// For the answer to RECORD: when it goes on air.

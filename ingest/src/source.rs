@@ -177,11 +177,6 @@ impl Source {
         self.link
     }
 
-    /// How many tracks it has.
-    pub(crate) fn tracks(&self) -> usize {
-        self.stream.tracks.len()
-    }
-
     /// The program as of the last look at the timetable.
     pub(crate) const fn program(&self) -> &Arc<Program> {
         &self.program

@@ -59,6 +59,9 @@ pub const SDP_LINES_MAX: usize = 512;
 /// Bytes of one SDP line; parameter sets in an `fmtp` are the longest.
 pub const SDP_LINE_BYTES_MAX: usize = 8 * 1024;
 
+/// Media sections of one SDP, those that are left out included.
+pub const SDP_SECTIONS_MAX: usize = 16;
+
 /// Lines that one track contributes to the description for viewers.
 pub const SDP_TRACK_LINES_MAX: usize = 64;
 

@@ -77,9 +77,14 @@ pub struct TrackName {
 }
 
 impl TrackName {
-    /// The last segment as it came, e.g. `trackID=0`: to be compared with the SDP's control lines.
+    /// What follows the channel as it came, e.g. `trackID=0` or `media/video1`: to be compared with the SDP's control lines.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// Whether it is of several segments: only a broadcaster's own control names a track so.
+    pub fn is_deep(&self) -> bool {
+        self.text.contains('/')
     }
 
     /// The number in `trackID=`, `streamid=`, `stream=` or `track=`; `None` in any other text.
@@ -143,8 +148,6 @@ impl Target {
         let name = segments.next().unwrap_or_default();
         let track = segments.next().map(|track| track.trim_matches('/')).filter(|track| !track.is_empty());
         let decoded = decode(name).filter(|name| ChannelName::is_valid(name));
-        // What is deeper than a track names nothing.
-        let is_named = track.is_none_or(|track| !track.contains('/'));
         let track = track.or(track_of_query).map(TrackName::read);
         let mut base = format!("{prefix}/{name}");
         if let Some(query) = query {
@@ -152,7 +155,7 @@ impl Target {
             base.push_str(query);
         }
         Ok(Self {
-            path: decoded.filter(|_| is_named).unwrap_or_default(),
+            path: decoded.unwrap_or_default(),
             token: query.and_then(token),
             query: query.map(str::to_owned),
             track,
@@ -276,7 +279,7 @@ fn token(query: &str) -> Option<String> {
 }
 
 /// `%XX` once; `None` where it is broken or the bytes are not UTF-8.
-fn decode(text: &str) -> Option<String> {
+pub(crate) fn decode(text: &str) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
@@ -333,6 +336,7 @@ mod tests {
         check("rtsp://h/%63h", "ch", None, "rtsp://h/%63h");
         check("rtsp://h/ch#part", "ch", None, "rtsp://h/ch");
         check("rtsp://h/ch?token=a/b", "ch", None, "rtsp://h/ch?token=a/b");
+        check("/ch/media/video1/", "ch", Some(("media/video1", None)), "/ch");
         check("/ch/trackID=256", "ch", Some(("trackID=256", None)), "/ch");
     }
 
@@ -347,7 +351,6 @@ mod tests {
             "/../etc/passwd",
             "/%2e%2e",
             "/a%2fb",
-            "/a/b/c",
             "/%00",
             "/%",
             "/%zz",

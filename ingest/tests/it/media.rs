@@ -147,6 +147,29 @@ fn other_tracks_on_return_are_another_stream() {
 }
 
 #[test]
+fn a_track_that_cannot_be_taken_is_named_and_dropped_and_the_rest_goes_on() {
+    let house = House::new();
+    let mut link = house.connect();
+    let sdp = crate::client::SDP
+        .replace("m=video", "m=application/X 0 RTP/AVP smart/1/90000\r\na=control:smart\r\nm=video");
+    let announced = link.announce("channel4", ID, &sdp);
+    assert_eq!(
+        (announced.status, announced.header("Slotcast-Left-Out")),
+        (200, Some("track 0 has no payload type of 0 to 127"))
+    );
+    link.setup("channel4", ID, "RTP/AVP/TCP;interleaved=2-3;mode=record");
+    let url = format!("{}/smart", link.url("channel4", ID));
+    let smart = link.request("SETUP", &url, &[("Transport", "RTP/AVP/TCP;interleaved=0-1;mode=record")], "");
+    assert_eq!(smart.status, 200);
+    assert_eq!(link.record("channel4", ID).status, 200);
+    link.send_frame(0, &rtp(9, 1, 9000, true, 100));
+    link.send_frame(2, &rtp(SSRC, 2, 9000, true, 100));
+    let packets = house.packets(1);
+    assert_eq!((packets[0].track, packets[0].ssrc()), (0, SSRC));
+    assert_eq!(house.traffic(|t| t.unusable.value()), 1);
+}
+
+#[test]
 fn the_newer_link_of_one_reservation_takes_over() {
     let house = House::new();
     let mut older = house.tcp_link();

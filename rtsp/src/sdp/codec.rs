@@ -2,32 +2,37 @@
 
 use std::num::NonZeroU32;
 
-use sdp_types::Media;
 use slotcast_core::media::{Codec, MediaKind};
 
-/// One `a=rtpmap:` line.
-pub(super) struct Rtpmap {
-    pub(super) encoding: String,
-    /// `None` where it is no number.
-    pub(super) clock_rate: Option<u32>,
+use super::{CLOCK_RATE_UNSAID, lines::Section};
+
+/// Encoding and clock rate of `payload_type`; `None` where neither an `rtpmap` nor the static table has it.
+pub(super) fn format(media: &Section<'_>, payload_type: u8) -> Option<(String, NonZeroU32)> {
+    let mapped = media.values("rtpmap").find_map(|line| {
+        let (number, encoding, clock_rate) = rtpmap(line)?;
+        (number == payload_type).then(|| (encoding, clock_rate.unwrap_or_else(|| assumed_clock(number))))
+    });
+    mapped.or_else(|| of_static(payload_type))
 }
 
-/// The line for `payload_type`; `None` without one.
-pub(super) fn rtpmap(media: &Media, payload_type: u8) -> Option<Rtpmap> {
-    let lines = media.attributes.iter().filter(|a| a.attribute.eq_ignore_ascii_case("rtpmap"));
-    lines.filter_map(|line| line.value.as_deref()?.trim().split_once(' ')).find_map(|(number, map)| {
-        if number.parse() != Ok(payload_type) {
-            return None;
-        }
-        let mut parts = map.trim().split('/');
-        // Without what is left out on writing, so that viewers are told the codec that is assumed here.
-        let encoding = parts.next().unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
-        Some(Rtpmap { encoding, clock_rate: parts.next().and_then(|rate| rate.trim().parse().ok()) })
-    })
+/// Payload type, encoding and clock rate of one `a=rtpmap:`'s value; `None` for the clock rate where it is no number
+/// above zero.
+pub(super) fn rtpmap(value: &str) -> Option<(u8, String, Option<NonZeroU32>)> {
+    let (number, map) = value.split_once(' ')?;
+    let mut parts = map.trim().split('/');
+    // Without what is left out on writing, so that viewers are told the codec that is assumed here.
+    let encoding: String = parts.next()?.trim().chars().filter(|c| !c.is_control()).collect();
+    let clock_rate = parts.next().and_then(|rate| rate.trim().parse().ok());
+    Some((number.parse().ok()?, encoding, clock_rate)).filter(|(_, encoding, _)| !encoding.is_empty())
+}
+
+/// The clock of a payload type that does not say it.
+pub(super) fn assumed_clock(payload_type: u8) -> NonZeroU32 {
+    of_static(payload_type).map_or(CLOCK_RATE_UNSAID, |(_, clock_rate)| clock_rate)
 }
 
 /// Encoding and clock rate of a static payload type.
-pub(super) fn of_static(payload_type: u8) -> Option<(String, NonZeroU32)> {
+fn of_static(payload_type: u8) -> Option<(String, NonZeroU32)> {
     let (encoding, clock_rate) = match payload_type {
         0 => ("PCMU", 8_000),
         3 => ("GSM", 8_000),

@@ -2,9 +2,12 @@
 
 use std::fmt::Write as _;
 
-use sdp_types::{Attribute, Media, Session};
 use slotcast_core::media::{Description, MediaKind, Track};
 
+use super::{
+    codec,
+    lines::{Attribute, Section},
+};
 use crate::{limits, url::ControlBase};
 
 /// What stands in `s=` until a title is known.
@@ -30,9 +33,9 @@ const ATTRIBUTES_ALLOWED: [&str; 13] = [
 /// Attributes that say which payload type they are for in their first word; others' are left out.
 const ATTRIBUTES_BY_PAYLOAD_TYPE: [&str; 3] = ["rtpmap", "fmtp", "framesize"];
 
-/// The description rebuilt from `session`, whose media sections `tracks` were read from.
-pub(super) fn for_viewers(session: &Session, tracks: &[Track]) -> Description {
-    let media = session.medias.iter().zip(tracks).map(|(media, track)| media_lines(media, track)).collect();
+/// The description rebuilt from the media sections that `tracks` were read from.
+pub(super) fn for_viewers(medias: &[&Section<'_>], tracks: &[Track]) -> Description {
+    let media = medias.iter().zip(tracks).map(|(media, track)| media_lines(media, track)).collect();
     Description { session: session_lines(TITLE_DEFAULT), media }
 }
 
@@ -77,7 +80,7 @@ fn session_lines(title: &str) -> String {
     )
 }
 
-fn media_lines(media: &Media, track: &Track) -> String {
+fn media_lines(media: &Section<'_>, track: &Track) -> String {
     let kind = match track.kind {
         MediaKind::Video => "video",
         MediaKind::Audio => "audio",
@@ -88,23 +91,30 @@ fn media_lines(media: &Media, track: &Track) -> String {
         write!(text, " {payload_type}").unwrap_or_default();
     }
     text.push_str("\r\n");
-    let bandwidths = media.bandwidths.iter().filter(|line| matches!(line.bwtype.as_str(), "AS" | "TIAS"));
-    for line in bandwidths.take(2) {
-        write!(text, "b={}:{}\r\n", line.bwtype, line.bandwidth).unwrap_or_default();
+    for line in media.bandwidths.iter().take(2) {
+        write!(text, "b={}:{}\r\n", line.kind, line.rate).unwrap_or_default();
     }
     let allowed = media.attributes.iter().filter(|attribute| is_allowed(attribute, track));
     for attribute in allowed.take(limits::SDP_TRACK_LINES_MAX) {
-        let name = attribute.attribute.to_ascii_lowercase();
-        let value = attribute.value.as_deref().unwrap_or_default();
+        let name = attribute.name.to_ascii_lowercase();
+        let value = attribute.value.unwrap_or_default();
+        let value = match (name.as_str(), codec::rtpmap(value)) {
+            ("rtpmap", None) => continue,
+            // Viewers are told the clock that is assumed here.
+            ("rtpmap", Some((payload_type, encoding, None))) => {
+                format!("{payload_type} {encoding}/{}", codec::assumed_clock(payload_type))
+            }
+            _ => value.to_owned(),
+        };
         let clean: String = value.chars().filter(|c| !c.is_control()).collect();
         write!(text, "a={name}:{}\r\n", clean.trim()).unwrap_or_default();
     }
     text
 }
 
-fn is_allowed(attribute: &Attribute, track: &Track) -> bool {
-    let is_one_of = |names: &[&str]| names.iter().any(|name| name.eq_ignore_ascii_case(&attribute.attribute));
-    let Some(value) = attribute.value.as_deref() else { return false };
+fn is_allowed(attribute: &Attribute<'_>, track: &Track) -> bool {
+    let is_one_of = |names: &[&str]| names.iter().any(|name| name.eq_ignore_ascii_case(attribute.name));
+    let Some(value) = attribute.value else { return false };
     let of_this_track = || {
         let first = value.split_ascii_whitespace().next().and_then(|word| word.parse::<u8>().ok());
         first.is_some_and(|payload_type| track.payload_types.contains(&payload_type))

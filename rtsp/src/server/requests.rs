@@ -4,7 +4,13 @@
 
 use std::time::Instant;
 
-use crate::{auth::Credentials, message::Request, sdp, status::Status, url::Target};
+use crate::{
+    auth::Credentials,
+    message::Request,
+    sdp,
+    status::Status,
+    url::{Target, TrackName},
+};
 
 use super::{
     answers::{Parked, Question},
@@ -101,7 +107,7 @@ impl ServerConnection {
     }
 
     fn on_describe(&mut self, now: Instant, request: &Request, cseq: &str) -> Outcome {
-        let target = match target(request) {
+        let target = match program(request) {
             Ok(target) => target,
             Err(reply) => return Some(reply),
         };
@@ -111,7 +117,7 @@ impl ServerConnection {
     }
 
     fn on_announce(&mut self, now: Instant, request: &Request, cseq: &str) -> Outcome {
-        let target = match target(request) {
+        let target = match program(request) {
             Ok(target) => target,
             Err(reply) => return Some(reply),
         };
@@ -124,7 +130,9 @@ impl ServerConnection {
             Err(error) => return Some(Reply::new(Status::BAD_REQUEST).reason(error.to_string())),
         };
         let credentials = self.credentials(now, request, &target);
-        let announcement = Announcement { path: target.path.clone(), controls: announced.controls.clone() };
+        let left_out = announced.left_out.iter().map(|section| &section.control);
+        let controls = announced.controls.iter().chain(left_out).cloned().collect();
+        let announcement = Announcement { path: target.path.clone(), controls };
         let proof = Proof::of(&credentials, &target);
         let ask = Ask::Announce { target, credentials, announced };
         self.park(cseq, proof, Question::Announce(announcement), ask)
@@ -204,6 +212,15 @@ fn aggregate(session: &Session, request: &Request) -> Result<(), Reply> {
 /// What the request is about.
 pub(super) fn target(request: &Request) -> Result<Target, Reply> {
     Target::parse(&request.url).map_err(|error| Reply::new(error.status()).reason(error.to_string()))
+}
+
+/// The same for what is not about a track: what is deeper than one names nothing.
+fn program(request: &Request) -> Result<Target, Reply> {
+    let mut target = target(request)?;
+    if target.track.as_ref().is_some_and(TrackName::is_deep) {
+        target.path.clear();
+    }
+    Ok(target)
 }
 
 /// 404 for addresses that name nothing here.

@@ -11,7 +11,7 @@ use crate::{
     headers::transport::{self, ChannelPair, LowerTransport, Offer, PortPair},
     message::Request,
     status::Status,
-    url::Target,
+    url::{Target, TrackName, decode},
 };
 
 use super::{
@@ -29,7 +29,7 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Announcement {
     pub(super) path: String,
-    /// `a=control:` of each track.
+    /// `a=control:` of each track, and behind these of each section that was left out.
     pub(super) controls: Vec<String>,
 }
 
@@ -70,7 +70,7 @@ impl ServerConnection {
             if announcement.path != target.path {
                 return Err(not_found());
             }
-            resolve(&target, Some(announcement), announcement.controls.len())?;
+            resolve(&target, &request.url, Some(announcement), announcement.controls.len(), &[])?;
         }
         Ok(Plan { target, url: request.url.clone(), offer })
     }
@@ -86,7 +86,7 @@ impl ServerConnection {
 
     /// The seat is taken: the session begins, or the seat goes back at once.
     pub(super) fn on_seated(&mut self, now: Instant, reply: Reply, plan: Plan, stream_tracks: u8) {
-        let track = resolve(&plan.target, self.announcement.as_ref(), stream_tracks.into());
+        let track = resolve(&plan.target, &plan.url, self.announcement.as_ref(), stream_tracks.into(), &[]);
         let set_up = track.and_then(|track| Ok((track, allocate(&[], track, plan.offer)?)));
         let (track, transport) = match set_up {
             Ok(set_up) => set_up,
@@ -119,7 +119,8 @@ impl ServerConnection {
         if target.path != session.path {
             return Err(Reply::new(Status::AGGREGATE_OPERATION_NOT_ALLOWED));
         }
-        let track = resolve(&target, self.announcement.as_ref(), session.stream_tracks.into())?;
+        let announced = self.announcement.as_ref();
+        let track = resolve(&target, &request.url, announced, session.stream_tracks.into(), &session.tracks)?;
         let transport = allocate(&session.tracks, track, offer)?;
         let setup = TrackSetup { track, transport, url: request.url.clone() };
         match session.tracks.iter_mut().find(|before| before.track == track) {
@@ -143,20 +144,50 @@ fn choose(request: &Request, config: &ServerConfig, fixed: Option<LowerTransport
 }
 
 /// Which of the stream's tracks is meant: by an announced control, else by number; none where there is but one.
-fn resolve(target: &Target, announced: Option<&Announcement>, tracks: usize) -> Result<u8, Reply> {
-    let Some(name) = &target.track else {
-        return if tracks == 1 { Ok(0) } else { Err(Reply::new(Status::AGGREGATE_OPERATION_NOT_ALLOWED)) };
+///
+/// - `url`: the request's. Clients put a control behind the path or behind the query, and escape it or do not.
+/// - `set_up`: of tracks with the same control, or with none, the first that is not among these is meant.
+fn resolve(
+    target: &Target,
+    url: &str,
+    announced: Option<&Announcement>,
+    tracks: usize,
+    set_up: &[TrackSetup],
+) -> Result<u8, Reply> {
+    let text = target.track.as_ref().map(TrackName::as_str);
+    let is_set_up = |at: usize| set_up.iter().any(|setup| usize::from(setup.track) == at);
+    let controls = announced.map_or(&[][..], |announced| &announced.controls[..]);
+    let named = controls.iter().enumerate().filter(|(_, control)| names(control, text, url));
+    let by_control = named.map(|(at, control)| (text != Some(control.as_str()), is_set_up(at), at)).min();
+    let by_number = || match &target.track {
+        Some(name) => name.index().map(usize::from),
+        None => (tracks == 1).then_some(0),
     };
-    let text = name.as_str();
-    let is_control = |control: &String| {
-        control == text || control.strip_suffix(text).is_some_and(|base| base.ends_with('/'))
+    let track = by_control.map(|(.., at)| at).or_else(by_number).filter(|track| *track < tracks);
+    track.and_then(|track| u8::try_from(track).ok()).ok_or_else(|| match text {
+        Some(_) => not_found(),
+        None => Reply::new(Status::AGGREGATE_OPERATION_NOT_ALLOWED),
+    })
+}
+
+/// Whether a SETUP of `url`, whose track reads `text`, means the track that was announced with `control`.
+fn names(control: &str, text: Option<&str>, url: &str) -> bool {
+    let control = control.trim_matches('/');
+    if control.is_empty() || control == "*" {
+        return text.is_none();
+    }
+    let is_end_of_control =
+        |text: &str| control.strip_suffix(text).is_some_and(|base| base.is_empty() || base.ends_with('/'));
+    let ends_with = |url: &str, control: &str| {
+        let before = url.trim_end_matches('/').strip_suffix(control);
+        before.is_some_and(|before| {
+            before.is_empty() || before.ends_with(['/', '?', '&']) || control.starts_with(['?', '#'])
+        })
     };
-    let by_control = announced.and_then(|announced| announced.controls.iter().position(is_control));
-    by_control
-        .or_else(|| name.index().map(usize::from))
-        .filter(|track| *track < tracks)
-        .and_then(|track| u8::try_from(track).ok())
-        .ok_or_else(not_found)
+    let decoded = || decode(url).zip(decode(control));
+    text.is_some_and(is_end_of_control)
+        || ends_with(url, control)
+        || decoded().is_some_and(|(url, control)| ends_with(&url, &control))
 }
 
 /// What the track gets, beside what the session's other tracks have. 400 when it asks for one of theirs.

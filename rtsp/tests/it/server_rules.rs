@@ -671,6 +671,70 @@ fn r16_tracks_are_found_by_announced_control_and_then_by_number() {
 }
 
 #[test]
+fn r16_whatever_control_announce_takes_setup_takes() {
+    let of = |controls: [&str; 2]| {
+        let attribute = |control: &str| match control {
+            "" => String::new(),
+            control => format!("a=control:{control}\r\n"),
+        };
+        let [video, audio] = controls.map(attribute);
+        SDP.replace("a=control:streamid=0\r\n", &video).replace("a=control:streamid=1\r\n", &audio)
+    };
+    let slashes = ["media/video1/track0", "media/video1/track1"];
+    let queries = ["?track=video", "?track=audio"];
+    for (controls, urls) in [
+        (slashes, ["/media/video1/track0", "/media/video1/track1"]),
+        (slashes, ["?token=a/media/video1/track0", "?token=a/media/video1/track1"]),
+        (slashes, ["/media/video1/track0?token=a", "/media/video1/track1?token=a"]),
+        (["a/track", "track"], ["/a/track", "/track"]),
+        (["track", "a/track"], ["/track", "/a/track"]),
+        (["/ch/x/0", "rtsp://127.0.0.1:8554/ch/x/1"], ["/x/0", "/x/1"]),
+        (["0/", "1/"], ["/0/", "/1/"]),
+        (queries, queries),
+        (queries, ["/?track=video", "/?track=audio"]),
+        (["the video", "the%20sound"], ["/the%20video", "/the%20sound"]),
+        (["same", "same"], ["/same", "/same"]),
+        (["", ""], ["", ""]),
+        (["*", "*"], ["", "/"]),
+    ] {
+        let mut server = Server::broadcaster();
+        assert_eq!(server.request("ANNOUNCE", URL, &[], &of(controls)).status, Status::OK);
+        let id = server.set_up(&format!("{URL}{}", urls[0]), "RTP/AVP/TCP;interleaved=0-1;mode=record");
+        let headers = [("Session", id.as_str()), ("Transport", "RTP/AVP/TCP;interleaved=2-3;mode=record")];
+        let second = server.request("SETUP", &format!("{URL}{}", urls[1]), &headers, "");
+        assert_eq!(second.status, Status::OK, "{controls:?} {urls:?}");
+        let tracks: Vec<_> = server.transports().iter().map(|(track, _)| *track).collect();
+        assert_eq!(tracks, [0, 1], "{controls:?} {urls:?}");
+        assert_eq!(server.of_session("RECORD", &id).status, Status::OK);
+    }
+}
+
+#[test]
+fn r16_a_section_that_is_left_out_can_be_set_up_behind_the_tracks() {
+    let mut server = Server::broadcaster();
+    server.policy.tracks = 3;
+    let sdp = SDP.replace("m=video", "m=application 0 RTP/AVP smart/1/90000\r\na=control:smart\r\nm=video");
+    assert_eq!(server.request("ANNOUNCE", URL, &[], &sdp).status, Status::OK);
+    let id = server.set_up(&format!("{URL}/smart"), "RTP/AVP/TCP;interleaved=0-1;mode=record");
+    for (name, channels) in [("streamid=0", "2-3"), ("streamid=1", "4-5")] {
+        let transport = format!("RTP/AVP/TCP;interleaved={channels};mode=record");
+        let headers = [("Session", id.as_str()), ("Transport", transport.as_str())];
+        assert_eq!(server.request("SETUP", &format!("{URL}/{name}"), &headers, "").status, Status::OK);
+    }
+    let tracks: Vec<_> = server.transports().iter().map(|(track, _)| *track).collect();
+    assert_eq!(tracks, [2, 0, 1]);
+}
+
+#[test]
+fn r16_what_is_deeper_than_a_track_names_no_program() {
+    let mut server = Server::broadcaster();
+    let response = server.request("ANNOUNCE", &format!("{URL}/a/b"), &[], SDP);
+    assert_eq!(response.status, Status::NOT_FOUND);
+    let mut server = Server::viewer();
+    assert_eq!(server.request("DESCRIBE", &format!("{URL}/a/b"), &[], "").status, Status::NOT_FOUND);
+}
+
+#[test]
 fn r16_mode_record_in_any_writing_and_the_servers_ports() {
     for mode in ["mode=record", "mode=RECORD", "mode=\"record\"", "Mode=\"RECORD\"", "mode=receive", ""] {
         let mut server = Server::broadcaster();
@@ -702,7 +766,7 @@ fn r16_frames_come_out_under_canonical_numbers() {
 #[test]
 fn r16_an_unusable_sdp_is_400_and_another_type_415() {
     let mut server = Server::broadcaster();
-    for body in ["v=0\r\n", "nonsense", "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/0\r\n"] {
+    for body in ["v=0\r\n", "nonsense", "v=0\r\nm=video 0 RTP/SAVP 96\r\n"] {
         assert_eq!(server.request("ANNOUNCE", URL, &[], body).status, Status::BAD_REQUEST, "{body}");
     }
     let response = server.request("ANNOUNCE", URL, &[("Content-Type", "text/plain")], SDP);
