@@ -367,7 +367,8 @@ impl Worker {
             return;
         }
         let rtsp =
-            slotcast_rtsp::server::ServerConnection::new(Arc::clone(&self.shared.rtsp), seed, now.mono);
+            slotcast_rtsp::server::ServerConnection::new(Arc::clone(&self.shared.rtsp), seed, now.mono)
+                .for_peer(from.ip());
         self.streams.insert(entry.key(), stream);
         entry.insert(Connection {
             peer: from,

@@ -13,6 +13,11 @@ use crate::{limits, url::ControlBase};
 /// What stands in `s=` until a title is known.
 const TITLE_DEFAULT: &str = "slotcast";
 
+const ORIGIN_IPV4: &str = "\r\no=- 0 0 IN IP4 127.0.0.1\r\n";
+const ORIGIN_IPV6: &str = "\r\no=- 0 0 IN IP6 ::1\r\n";
+const CONNECTION_IPV4: &str = "\r\nc=IN IP4 0.0.0.0\r\n";
+const CONNECTION_IPV6: &str = "\r\nc=IN IP6 ::\r\n";
+
 /// Attributes of a track that say how to decode or show it.
 const ATTRIBUTES_ALLOWED: [&str; 13] = [
     "rtpmap",
@@ -68,6 +73,13 @@ pub fn render(description: &Description, control_base: ControlBase<'_>) -> Strin
     text
 }
 
+/// What [`render`] made, for a viewer over IPv6: players open sockets of the family that the SDP names, though its
+/// addresses say nothing.
+pub fn over_ipv6(sdp: &str) -> String {
+    // No value holds a line end, so these are lines of ours.
+    sdp.replacen(ORIGIN_IPV4, ORIGIN_IPV6, 1).replacen(CONNECTION_IPV4, CONNECTION_IPV6, 1)
+}
+
 fn session_lines(title: &str) -> String {
     let spaced = title.chars().map(|c| if c.is_control() { ' ' } else { c });
     let title: String = spaced.take(limits::SDP_TITLE_CHARS_MAX).collect();
@@ -75,9 +87,7 @@ fn session_lines(title: &str) -> String {
         "" => TITLE_DEFAULT,
         title => title,
     };
-    format!(
-        "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns={title}\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\na=range:npt=now-\r\n"
-    )
+    format!("v=0{ORIGIN_IPV4}s={title}{CONNECTION_IPV4}t=0 0\r\na=range:npt=now-\r\n")
 }
 
 fn media_lines(media: &Section<'_>, track: &Track) -> String {

@@ -124,7 +124,10 @@ impl ServerConnection {
     /// With the address as the base, and in its own words where a query would get lost on the way.
     fn on_described(&mut self, reply: Reply, target: &Target, stream: &Stream) {
         let content_base = target.content_base();
-        let description = sdp::render(&stream.description, target.control_base());
+        let mut description = sdp::render(&stream.description, target.control_base());
+        if self.peer_is_ipv6 {
+            description = sdp::over_ipv6(&description);
+        }
         self.send(reply.header("Content-Base", &content_base).body("application/sdp", description));
     }
 

@@ -4,7 +4,7 @@
 //! what an answer brings (`answers`).
 //! Holds: while a question is open no further request is taken, and what piles up meanwhile is bounded.
 
-use std::{collections::VecDeque, fmt, mem, sync::Arc, time::Instant};
+use std::{collections::VecDeque, fmt, mem, net::IpAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use slotcast_core::timers::{TimerName, Timers};
@@ -71,6 +71,7 @@ pub struct ServerConnection {
     frames_ignored: u64,
     /// Whether the peer has ended its side: nothing more comes.
     peer_is_done: bool,
+    pub(super) peer_is_ipv6: bool,
     closed: bool,
 }
 
@@ -96,8 +97,16 @@ impl ServerConnection {
             outputs: VecDeque::new(),
             frames_ignored: 0,
             peer_is_done: false,
+            peer_is_ipv6: false,
             closed: false,
         }
+    }
+
+    /// The same for a peer at `address`: the descriptions that it gets name addresses of that family.
+    #[must_use]
+    pub const fn for_peer(mut self, address: IpAddr) -> Self {
+        self.peer_is_ipv6 = address.to_canonical().is_ipv6();
+        self
     }
 
     /// Takes bytes from the peer, however they were cut.

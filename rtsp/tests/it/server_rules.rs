@@ -531,6 +531,21 @@ fn r10_the_base_ends_in_a_slash_and_controls_are_relative() {
 }
 
 #[test]
+fn r10_the_description_names_addresses_of_the_viewers_family() {
+    for (peer, origin, connection) in [
+        ("192.0.2.7", "o=- 0 0 IN IP4 127.0.0.1\r\n", "c=IN IP4 0.0.0.0\r\n"),
+        ("::ffff:192.0.2.7", "o=- 0 0 IN IP4 127.0.0.1\r\n", "c=IN IP4 0.0.0.0\r\n"),
+        ("2001:db8::7", "o=- 0 0 IN IP6 ::1\r\n", "c=IN IP6 ::\r\n"),
+    ] {
+        let mut server = Server::viewer();
+        server.connection = server.connection.for_peer(peer.parse().unwrap());
+        let response = server.request("DESCRIBE", URL, &[], "");
+        let sdp = String::from_utf8_lossy(&response.body);
+        assert!(sdp.contains(origin) && sdp.contains(connection), "{peer}: {sdp}");
+    }
+}
+
+#[test]
 fn r10_with_a_query_controls_are_absolute_and_keep_it() {
     let response = Server::viewer().request("DESCRIBE", "rtsp://h/ch?token=x", &[], "");
     let sdp = String::from_utf8_lossy(&response.body).into_owned();
