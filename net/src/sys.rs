@@ -386,6 +386,28 @@ pub fn join_datagrams(socket: BorrowedFd<'_>) -> io::Result<()> {
     set_option(socket, libc::SOL_UDP, libc::UDP_GRO, 1)
 }
 
+/// Datagrams that the kernel dropped because the socket was full (`SO_MEMINFO`, Linux 4.12 and later).
+///
+/// # Errors
+/// Of the kernel.
+pub fn receive_drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    // Nine numbers of the socket's memory; the last is the drops (linux/sock_diag.h).
+    let mut numbers = [0u32; 9];
+    let mut bytes = size_of_val(&numbers) as libc::socklen_t;
+    // SAFETY: the kernel writes `bytes` bytes at most into `numbers`, and what it wrote into `bytes`; both outlive the
+    // call.
+    let got = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            numbers.as_mut_ptr().cast(),
+            &raw mut bytes,
+        )
+    };
+    if got < 0 { Err(io::Error::last_os_error()) } else { Ok(numbers[8]) }
+}
+
 fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
     let bytes = size_of_val(&value) as libc::socklen_t;
     // SAFETY: the pointer and the length are those of `value`, which outlives the call.

@@ -1,10 +1,12 @@
 //! Many viewers in a few threads: they play, count, and report.
 //!
-//! Owns: who comes when and over what; what each viewer saw: packets, losses, refusals, BYE, the close.
-//! Not here: decoding. Bounded: in viewers, in threads, and by the time of [`CrowdConfig::patience`].
+//! Owns: who comes when and over what, how much each reads and how it leaves, the orders that all follow.
+//! Not here: decoding; what is concluded from the counts.
+//! Invariant: bounded in viewers, in threads, and by the time of [`CrowdConfig::patience`].
 
 mod crowd;
 mod frames;
+mod seen;
 mod sequence;
 mod viewer;
 
@@ -13,7 +15,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -21,7 +23,8 @@ use std::{
 
 use slotcast_rtsp::client::ClientCredentials;
 
-use self::crowd::{Crowd, CrowdReport, Plan};
+use self::crowd::{Crowd, CrowdReport};
+pub use self::seen::{Outcome, PHASES, Phase, Recorder, Seen, ViewerReport, most_at_once};
 pub use self::sequence::Sequence;
 use crate::{histogram::Histogram, target::Target};
 
@@ -33,6 +36,10 @@ pub const THREADS_MAX: usize = 64;
 pub const THREAD: &str = "watch-";
 /// The user name that goes with a password: servers that ask for one take any.
 const USER: &str = "viewer";
+/// A viewer's patience with one response, unless it is told otherwise.
+const RESPONSE_MAX: Duration = Duration::from_secs(20);
+/// Tracks that UDP viewers hold ports ready for, unless they are told otherwise.
+const UDP_TRACKS: usize = 2;
 
 /// What viewers of one channel do.
 #[derive(Clone, Debug)]
@@ -55,21 +62,98 @@ pub struct WatchConfig {
     pub patience: Duration,
 }
 
+/// How much a viewer reads once it plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// Whatever comes.
+    All,
+    /// Nothing; over TCP only.
+    Nothing,
+    /// So many bytes per second; over TCP only.
+    Trickle(u32),
+}
+
+/// How a viewer leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// It sends TEARDOWN.
+    Teardown,
+    /// It closes its connection and says nothing.
+    Abrupt,
+}
+
+/// What a viewer is to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// When it connects, from the start of its crowd.
+    pub at: Duration,
+    /// Index of what it watches.
+    pub target: usize,
+    /// Over UDP, or TCP.
+    pub udp: bool,
+    /// How much it reads.
+    pub reading: Reading,
+    /// From PLAY's answer to its leaving; `None`: until all are told to.
+    pub stay: Option<Duration>,
+    /// How it leaves.
+    pub leave: Leave,
+    /// Whether it measures by phase; see [`Watch::enter_phase`].
+    pub control: bool,
+}
+
+impl Plan {
+    /// Connects at once to the first target, reads all, and stays.
+    pub const fn new(udp: bool) -> Self {
+        Self {
+            at: Duration::ZERO,
+            target: 0,
+            udp,
+            reading: Reading::All,
+            stay: None,
+            leave: Leave::Teardown,
+            control: false,
+        }
+    }
+
+    /// `viewers` who come `per_second`, take turns at `targets` targets, and stay.
+    ///
+    /// - `udp_viewers`: how many of them watch over UDP, of each target the same share; the others over TCP.
+    pub fn arriving(viewers: usize, udp_viewers: usize, per_second: u32, targets: usize) -> Vec<Self> {
+        let targets = targets.max(1);
+        let plan = |viewer| Self {
+            at: Duration::from_secs_f64(viewer as f64 / f64::from(per_second.max(1))),
+            target: viewer % targets,
+            ..Self::new(is_udp(viewer, viewers, udp_viewers, targets))
+        };
+        (0..viewers).map(plan).collect()
+    }
+}
+
 /// What viewers of any channels do.
 #[derive(Clone, Debug)]
 pub struct CrowdConfig {
-    /// What is watched; viewers take turns.
+    /// What is watched.
     pub targets: Vec<Target>,
-    /// How many in all, at most [`VIEWERS_MAX`].
-    pub viewers: usize,
-    /// How many of them over UDP, of each target the same share; the others over TCP.
-    pub udp_viewers: usize,
-    /// Viewers who connect per second.
-    pub per_second: u32,
+    /// Each viewer, in the order in which they come; the first [`VIEWERS_MAX`] count.
+    pub plans: Vec<Plan>,
     /// Over so many threads, at most [`THREADS_MAX`].
     pub threads: usize,
     /// After this time the viewers leave by themselves.
     pub patience: Duration,
+    /// Tracks that UDP viewers hold ports ready for.
+    pub udp_tracks: usize,
+    /// How long one response may take.
+    pub response: Duration,
+    /// Whether all wait after DESCRIBE for [`Watch::release_in`]. Those who are refused then listen on: nothing may come.
+    pub hold: bool,
+}
+
+impl CrowdConfig {
+    /// These viewers in one thread, who wait for nobody.
+    pub fn new(targets: Vec<Target>, plans: Vec<Plan>, patience: Duration) -> Self {
+        let (udp_tracks, response) = (UDP_TRACKS, RESPONSE_MAX);
+        Self { targets, plans, threads: 1, patience, udp_tracks, response, hold: false }
+    }
 }
 
 impl From<&WatchConfig> for CrowdConfig {
@@ -79,14 +163,8 @@ impl From<&WatchConfig> for CrowdConfig {
             url: format!("rtsp://{}/{}", config.server, config.channel),
             credentials: config.password.clone().map(viewer_credentials),
         };
-        Self {
-            targets: vec![target],
-            viewers: config.viewers,
-            udp_viewers: config.udp_viewers,
-            per_second: config.per_second,
-            threads: config.threads,
-            patience: config.patience,
-        }
+        let plans = Plan::arriving(config.viewers, config.udp_viewers, config.per_second, 1);
+        Self { threads: config.threads, ..Self::new(vec![target], plans, config.patience) }
     }
 }
 
@@ -95,108 +173,11 @@ pub fn viewer_credentials(password: String) -> ClientCredentials {
     ClientCredentials { user: USER.to_owned(), password }
 }
 
-/// How a viewer's session came out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It left by itself.
-    Left,
-    /// The server ended it while it played.
-    Ended,
-    /// The server said no.
-    Refused {
-        /// RTSP status.
-        status: u16,
-        /// In the server's words.
-        reason: String,
-    },
-    /// It did not work.
-    Failed(String),
-}
-
-/// What one viewer saw.
-#[derive(Clone, Debug)]
-pub struct ViewerReport {
-    /// Over UDP, or TCP.
-    pub udp: bool,
-    /// How it came out.
-    pub outcome: Outcome,
-    /// RTP packets.
-    pub packets: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Packets missing between the first, as RTP-Info named it, and the last.
-    pub lost: u64,
-    /// From PLAY's answer to the first packet.
-    pub joined_in: Option<Duration>,
-    /// When the last RTP packet was read.
-    pub last_media: Option<Instant>,
-    /// When a BYE was read on any track.
-    pub told: Option<Instant>,
-    /// When the server closed the connection.
-    pub closed: Option<Instant>,
-}
-
-impl ViewerReport {
-    const fn new(udp: bool, outcome: Outcome) -> Self {
-        Self {
-            udp,
-            outcome,
-            packets: 0,
-            bytes: 0,
-            lost: 0,
-            joined_in: None,
-            last_media: None,
-            told: None,
-            closed: None,
-        }
-    }
-}
-
-/// What one viewer saw, for measuring.
-#[derive(Clone, Debug)]
-pub struct Seen {
-    /// Index of what it watched.
-    pub target: usize,
-    /// The session in all.
-    pub report: ViewerReport,
-    /// Packets that came after a later one.
-    pub reordered: u64,
-    /// Packets that had come already.
-    pub duplicates: u64,
-    /// From sending PLAY to the first packet.
-    pub first_packet_in: Option<Duration>,
-    /// From sending PLAY to the first packet of a key frame of the video.
-    pub first_key_in: Option<Duration>,
-    /// Whether PLAY was answered with 200.
-    pub played: bool,
-    /// The server's reason in a BYE.
-    pub goodbye: Option<String>,
-    /// Packets that were sent in the window of [`Watch::measure_from`]; unstamped ones: that came in it.
-    pub measured_packets: u64,
-    /// Their bytes.
-    pub measured_bytes: u64,
-}
-
-impl Seen {
-    const fn new(target: usize, report: ViewerReport) -> Self {
-        Self {
-            target,
-            report,
-            reordered: 0,
-            duplicates: 0,
-            first_packet_in: None,
-            first_key_in: None,
-            played: false,
-            goodbye: None,
-            measured_packets: 0,
-            measured_bytes: 0,
-        }
-    }
-}
-
 /// What all viewers together have seen so far.
 #[derive(Debug)]
 pub struct WatchProgress {
+    /// Have a description.
+    pub described: AtomicU64,
     /// Playing now.
     pub playing: AtomicU64,
     /// Refused so far.
@@ -209,19 +190,35 @@ pub struct WatchProgress {
     from: AtomicU64,
     /// ... to here.
     to: AtomicU64,
+    /// In which phase control viewers count; at first in none.
+    phase: AtomicUsize,
+    /// The common moment, in nanoseconds after the start; 0: not known yet.
+    release: AtomicU64,
+    stop: AtomicBool,
+    started: Instant,
 }
 
-impl Default for WatchProgress {
-    fn default() -> Self {
+impl WatchProgress {
+    fn new() -> Self {
         let number = AtomicU64::new;
         Self {
+            described: number(0),
             playing: number(0),
             refused: number(0),
             gone: number(0),
             packets: number(0),
             from: number(u64::MAX),
             to: number(u64::MAX),
+            phase: AtomicUsize::new(PHASES),
+            release: number(0),
+            stop: AtomicBool::new(false),
+            started: Instant::now(),
         }
+    }
+
+    /// Viewers who play, or whose session is over.
+    pub fn answered(&self) -> u64 {
+        self.playing.load(Ordering::Relaxed) + self.gone.load(Ordering::Relaxed)
     }
 }
 
@@ -232,6 +229,8 @@ pub struct WatchReport {
     pub viewers: Vec<Seen>,
     /// From a packet's stamp to the moment at which its viewer had it in hand; TCP viewers, UDP viewers.
     pub latency: [Histogram; 2],
+    /// How late the threads came to look at their clocks.
+    pub late: Histogram,
     /// Datagrams that the kernel dropped because the viewers read too slowly: our loss, not the server's. `None`: the
     /// kernel does not tell.
     pub udp_drops: Option<u64>,
@@ -241,7 +240,6 @@ pub struct WatchReport {
 pub struct Watch {
     threads: Vec<JoinHandle<io::Result<CrowdReport>>>,
     progress: Arc<WatchProgress>,
-    stop: Arc<AtomicBool>,
 }
 
 impl Watch {
@@ -250,28 +248,22 @@ impl Watch {
     /// # Errors
     /// There is nothing to watch, or a thread or its poll cannot be made.
     pub fn start(config: impl Into<CrowdConfig>) -> io::Result<Self> {
-        let mut config = config.into();
+        let config = config.into();
         if config.targets.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "there is nothing to watch"));
         }
-        config.viewers = config.viewers.min(VIEWERS_MAX);
-        let (progress, stop) = (Arc::<WatchProgress>::default(), Arc::<AtomicBool>::default());
+        let progress = Arc::new(WatchProgress::new());
         let threads = config.threads.clamp(1, THREADS_MAX);
         let mut plans: Vec<Vec<Plan>> = (0..threads).map(|_| Vec::new()).collect();
-        let started = Instant::now();
-        for viewer in 0..config.viewers {
-            let after = viewer as f64 / f64::from(config.per_second.max(1));
-            plans[viewer / 2 % threads].push(Plan {
-                udp: is_udp(viewer, config.viewers, config.udp_viewers, config.targets.len()),
-                target: viewer % config.targets.len(),
-                at: started + Duration::from_secs_f64(after),
-            });
+        for (viewer, plan) in config.plans.iter().take(VIEWERS_MAX).enumerate() {
+            // Two by two, so that each thread has viewers of both transports.
+            plans[viewer / 2 % threads].push(*plan);
         }
         let threads = plans.into_iter().enumerate().map(|(number, plans)| {
-            let crowd = Crowd::new(&config, plans, Arc::clone(&progress), Arc::clone(&stop))?;
+            let crowd = Crowd::new(&config, plans, Arc::clone(&progress))?;
             std::thread::Builder::new().name(format!("{THREAD}{number}")).spawn(move || crowd.run())
         });
-        Ok(Self { threads: threads.collect::<io::Result<_>>()?, progress, stop })
+        Ok(Self { threads: threads.collect::<io::Result<_>>()?, progress })
     }
 
     /// What they have seen so far.
@@ -279,7 +271,7 @@ impl Watch {
         &self.progress
     }
 
-    /// Measures packets stamped from `nanos` on (`load::shape::monotonic_nanos`).
+    /// Measures packets stamped from `nanos` on (`slotcast_net::clock::monotonic_nanos`).
     pub fn measure_from(&self, nanos: u64) {
         self.progress.from.store(nanos, Ordering::Release);
     }
@@ -289,6 +281,17 @@ impl Watch {
         self.progress.to.store(nanos, Ordering::Release);
     }
 
+    /// Control viewers count in this phase from now on.
+    pub fn enter_phase(&self, phase: usize) {
+        self.progress.phase.store(phase, Ordering::Relaxed);
+    }
+
+    /// All who wait since their DESCRIBE go on, in this time from now.
+    pub fn release_in(&self, wait: Duration) {
+        let at = (self.progress.started.elapsed() + wait).as_nanos();
+        self.progress.release.store(u64::try_from(at).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
+    }
+
     /// Whether all have left.
     pub fn is_over(&self) -> bool {
         self.threads.iter().all(JoinHandle::is_finished)
@@ -296,21 +299,28 @@ impl Watch {
 
     /// Lets those who still watch leave.
     pub fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.progress.stop.store(true, Ordering::Relaxed);
     }
 
     /// Waits until all have left, and tells what each saw.
+    ///
+    /// # Errors
+    /// A thread's poll failed.
     pub fn join(self) -> io::Result<Vec<ViewerReport>> {
         Ok(self.finish()?.viewers.into_iter().map(|seen| seen.report).collect())
     }
 
     /// Waits until all have left, and tells what was measured.
+    ///
+    /// # Errors
+    /// A thread's poll failed.
     pub fn finish(self) -> io::Result<WatchReport> {
         let mut report = WatchReport { udp_drops: Some(0), ..WatchReport::default() };
         for thread in self.threads {
             let own = thread.join().map_err(|_| io::Error::other("a watching thread panicked"))??;
             report.viewers.extend(own.viewers);
             report.latency.iter_mut().zip(&own.latency).for_each(|(all, own)| all.merge(own));
+            report.late.merge(&own.late);
             report.udp_drops = report.udp_drops.zip(own.udp_drops).map(|(all, own)| all + own);
         }
         Ok(report)

@@ -1,30 +1,21 @@
 //! `slotcast load storm`: crowds that press on a server's admission, and what a viewer beside them notices.
 //!
 //! Owns: what can be asked for, the order of storms, the exit code.
-//! Not here: viewers that measure throughput (`load view`).
-//! Holds: bounded in time and count; on loopback unless told otherwise. What is reported of the server is seen by its
+//! Not here: the clients (`slotcast_tools::watch`), viewers that measure throughput (`load view`).
+//! Invariant: bounded in time and count; on loopback unless told otherwise. What is reported of the server is seen by its
 //! clients; they share the machine with it, and say how late they were themselves.
 
-mod crowd;
 mod idle;
 mod report;
 mod scenarios;
-mod seen;
-mod viewer;
 
-use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, io, path::PathBuf, time::Duration};
 
+pub use report::{Control, ControlPhase, Ending, Kind, StormReport};
 use slotcast_core::time::WallTime;
 use slotcast_net::process::raise_open_files;
-use slotcast_rtsp::client::{ClientConfig, ClientRole, TransportPolicy};
-
-use crowd::Setup;
-pub use report::{Control, ControlPhase, Ending, Kind, StormReport};
 
 use slotcast_tools::target::{ReachPolicy, Target};
-
-/// A client's patience with one response: longer than a server lets PLAY wait.
-const RESPONSE_MAX: Duration = Duration::from_secs(60);
 
 /// Which storm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -55,8 +46,8 @@ pub struct Args {
     /// Seats of the channel, of which two go to the control viewers
     #[arg(long, value_parser = clap::value_parser!(u32).range(3..=100_000))]
     seats: u32,
-    /// plays: clients who ask at the same moment
-    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    /// Clients who ask at the same moment
+    #[arg(help_heading = "plays: everybody asks at once", long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     clients: u32,
     /// Of each hundred viewers so many watch over UDP
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=100))]
@@ -70,39 +61,43 @@ pub struct Args {
     /// Connections per second while a crowd gathers
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     connect_rate: u32,
-    /// churn: joins per second
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    /// Joins per second
+    #[arg(help_heading = "churn: viewers come and go", long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     joins: u32,
-    /// churn: for so many seconds
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    /// For so many seconds
+    #[arg(help_heading = "churn: viewers come and go", long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
-    /// churn: each stays so many milliseconds
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    /// Each stays so many milliseconds
+    #[arg(help_heading = "churn: viewers come and go", long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     stay: u64,
-    /// stalled: viewers who read nothing
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    /// Viewers who read nothing
+    #[arg(help_heading = "stalled: viewers who do not read", long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     stalled: u32,
-    /// stalled: viewers who read a trickle
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    /// Viewers who read a trickle
+    #[arg(help_heading = "stalled: viewers who do not read", long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     slow: u32,
-    /// stalled: bytes per second of that trickle
-    #[arg(long, default_value_t = 4000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    /// Bytes per second of that trickle
+    #[arg(help_heading = "stalled: viewers who do not read", long, default_value_t = 4000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     trickle: u32,
-    /// idle: connections that say nothing
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    /// Connections that say nothing
+    #[arg(help_heading = "idle: connections that say nothing", long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     idle: u32,
-    /// idle: connections that say half a request
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    /// Connections that say half a request
+    #[arg(help_heading = "idle: connections that say nothing", long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     half: u32,
-    /// stalled, idle: seconds that they are held
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
+    /// Seconds that they are held, also those of idle
+    #[arg(help_heading = "stalled: viewers who do not read", long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
     hold: u64,
-    /// cutoff: when the window ends, e.g. 2026-11-22T10:30:00Z, by this machine's clock
-    #[arg(long, value_name = "TIME")]
+    /// When the window ends, e.g. 2026-11-22T10:30:00Z, by this machine's clock
+    #[arg(help_heading = "cutoff: the end of the window", long, value_name = "TIME")]
     end: Option<WallTime>,
-    /// cutoff: the window ends soon; its end is seen when it comes
-    #[arg(long, conflicts_with = "end")]
+    /// The window ends soon; its end is seen when it comes
+    #[arg(help_heading = "cutoff: the end of the window", long, conflicts_with = "end")]
     until_end: bool,
+    /// Let everything count that the product promises: all seats taken, at the end a BYE to everybody and every connection
+    /// closed within a second, no failed client, no stall
+    #[arg(long)]
+    strict: bool,
     /// Seconds after which a storm gives up
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(10..=3_600))]
     patience: u64,
@@ -122,32 +117,8 @@ impl Args {
         Duration::from_secs(self.patience)
     }
 
-    fn threads(&self) -> usize {
-        usize::from(self.threads)
-    }
-
     const fn has_end(&self) -> bool {
         self.end.is_some() || self.until_end
-    }
-
-    fn setup(&self) -> io::Result<Setup> {
-        let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, what.to_owned());
-        let reach = if self.allow_remote { ReachPolicy::Anywhere } else { ReachPolicy::Loopback };
-        let target = Target::parse(&self.url, reach).map_err(|error| wrong(&error.to_string()))?;
-        let client = |transport| {
-            let mut client = ClientConfig::new(ClientRole::Watch, target.url.clone());
-            client.transport = transport;
-            client.credentials.clone_from(&target.credentials);
-            client.response = RESPONSE_MAX;
-            Arc::new(client)
-        };
-        Ok(Setup {
-            server: target.server,
-            clients: [client(TransportPolicy::Tcp), client(TransportPolicy::Udp)],
-            udp_tracks: usize::from(self.tracks),
-            hold: false,
-            patience: self.patience(),
-        })
     }
 }
 
@@ -156,7 +127,8 @@ impl Args {
 /// # Errors
 /// The server cannot be used, something that must not be was seen, or the file cannot be written.
 pub fn run(args: &Args) -> io::Result<()> {
-    let setup = args.setup()?;
+    let reach = if args.allow_remote { ReachPolicy::Anywhere } else { ReachPolicy::Loopback };
+    let target = Target::parse(&args.url, reach)?;
     raise_open_files(None);
     let scenarios = match args.scenario {
         Scenario::All => {
@@ -173,11 +145,11 @@ pub fn run(args: &Args) -> io::Result<()> {
     for (number, scenario) in (1..).zip(&scenarios) {
         println!("{number} of {}", scenarios.len());
         let report = match scenario {
-            Scenario::Plays => scenarios::plays(args, &setup),
-            Scenario::Churn => scenarios::churn(args, &setup),
-            Scenario::Stalled => scenarios::stalled(args, &setup),
-            Scenario::Idle => scenarios::idle(args, &setup),
-            Scenario::Cutoff | Scenario::All => scenarios::cutoff(args, &setup, args.end),
+            Scenario::Plays => scenarios::plays(args, &target),
+            Scenario::Churn => scenarios::churn(args, &target),
+            Scenario::Stalled => scenarios::stalled(args, &target),
+            Scenario::Idle => scenarios::idle(args, &target),
+            Scenario::Cutoff | Scenario::All => scenarios::cutoff(args, &target),
         }?;
         println!("{report}");
         reports.push(report);

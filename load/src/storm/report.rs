@@ -8,8 +8,14 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::seen::{Seen, most_at_once};
-use slotcast_tools::{histogram::Percentiles, transport::Transport};
+use slotcast_tools::{
+    histogram::Percentiles,
+    transport::Transport,
+    watch::{Outcome, Seen, most_at_once},
+};
+
+/// A control viewer that gets nothing for so much longer than before the storm has seen a stall.
+const STALL_MS: f64 = 1000.0;
 
 /// What a control viewer saw, before the storm or during it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -82,6 +88,8 @@ pub struct StormReport {
     pub scenario: String,
     /// How long it took, the control viewers' time before it included.
     pub seconds: f64,
+    /// Whether all that the product promises counts as wrong where it is not kept.
+    pub strict: bool,
     /// Seats of the channel, as the command line says.
     pub seats: usize,
     /// Clients of the crowd; control viewers are not among them.
@@ -114,6 +122,10 @@ pub struct StormReport {
     pub play_to_key_ms: Option<Percentiles>,
     /// Packets that the clients who read everything missed.
     pub lost: u64,
+    /// Packets that came to clients twice.
+    pub duplicates: u64,
+    /// Datagrams that the kernel dropped at this tool's own sockets; `None`: the kernel does not tell.
+    pub udp_drops: Option<u64>,
     /// Connections that are no usual viewers.
     pub kinds: Vec<Kind>,
     /// How the window's end came out, where the storm saw it.
@@ -139,33 +151,66 @@ impl StormReport {
         self.most_receiving = most_at_once(all().filter_map(Seen::received));
         self.over_admitted = self.most_playing.max(self.most_receiving).saturating_sub(self.seats);
         self.packets_without_seat = crowd.iter().map(|seen| seen.without_seat).sum();
-        self.lost = crowd.iter().map(|seen| seen.lost).sum();
-        let has_ended = |seen: &&Seen| seen.playing.is_some() && seen.closed.is_some();
+        self.lost = crowd.iter().map(|seen| seen.report.lost).sum();
+        self.duplicates = crowd.iter().map(|seen| seen.duplicates).sum();
+        let has_ended = |seen: &&Seen| seen.playing.is_some() && seen.report.closed.is_some();
         self.ended_by_server = crowd.iter().filter(has_ended).count();
-        for refused in crowd.iter().filter_map(|seen| seen.refused.as_ref()) {
-            let what = format!("{} {} {}", refused.method, refused.status, refused.reason);
-            *self.refused.entry(what).or_default() += 1;
-        }
-        for failed in crowd.iter().filter_map(|seen| seen.failed.clone()) {
-            *self.failed.entry(failed).or_default() += 1;
+        for seen in crowd {
+            match (&seen.report.outcome, seen.refused) {
+                (Outcome::Refused { status, reason }, Some((method, _))) => {
+                    *self.refused.entry(format!("{method} {status} {reason}")).or_default() += 1;
+                }
+                (Outcome::Failed(why), _) => *self.failed.entry(why.clone()).or_default() += 1,
+                _ => {}
+            }
         }
         self.time(crowd);
-        self.controls.extend(controls.iter().filter_map(control));
         if self.over_admitted > 0 {
-            self.wrong.push(format!("{} viewers above the seats", self.over_admitted));
+            self.wrong.push(format!("over the seats: {} viewers too many", self.over_admitted));
         }
         if self.packets_without_seat > 0 {
             self.wrong.push(format!("{} packets to clients who were refused", self.packets_without_seat));
         }
-        for control in &self.controls {
-            let lost = control.before.lost + control.during.lost;
-            if lost > 0 {
-                self.wrong.push(format!("the {} control viewer lost {lost} packets", control.transport));
-            }
-            if control.during.packets == 0 {
-                self.wrong.push(format!("the {} control viewer got nothing", control.transport));
-            }
+        let failed: usize = self.failed.values().sum();
+        if failed > 0 {
+            self.promise(format!("{failed} clients failed"));
         }
+        for seen in controls {
+            self.judge_control(seen);
+        }
+    }
+
+    fn judge_control(&mut self, seen: &Seen) {
+        let Some(control) = control(seen) else { return };
+        let transport = control.transport;
+        let lost = control.before.lost + control.during.lost;
+        let own = transport == Transport::Udp && self.udp_drops != Some(0);
+        match lost {
+            0 => {}
+            _ if own => self.notes.push(format!(
+                "the {transport} control viewer lost {lost} packets, not judged: this tool's own sockets dropped some"
+            )),
+            _ => self.wrong.push(format!("lost: {lost} packets of the {transport} control viewer")),
+        }
+        if seen.duplicates > 0 {
+            let twice = seen.duplicates;
+            self.wrong
+                .push(format!("duplicates: {twice} packets came twice to the {transport} control viewer"));
+        }
+        if control.during.packets == 0 {
+            self.wrong.push(format!("the {transport} control viewer got nothing"));
+        }
+        let longest = |phase: &ControlPhase| phase.gap_ms.map_or(0.0, |gap| gap.max);
+        let (before, during) = (longest(&control.before), longest(&control.during));
+        if during > before + STALL_MS {
+            self.promise(format!("stalled: the {transport} control viewer got nothing for {during:.0} ms"));
+        }
+        self.controls.push(control);
+    }
+
+    /// Something is not as the product promises it: wrong only where the promises are asked for.
+    pub(super) fn promise(&mut self, broken: String) {
+        if self.strict { self.wrong.push(broken) } else { self.notes.push(broken) }
     }
 
     fn time(&mut self, crowd: &[Seen]) {
@@ -175,12 +220,12 @@ impl StormReport {
         let times =
             |of: &dyn Fn(&Seen) -> Option<Duration>| Percentiles::of_durations(crowd.iter().filter_map(of));
         self.refusal_ms = times(&|seen| {
-            let asked = if seen.refused.as_ref()?.method == "PLAY" { seen.play_asked } else { seen.asked };
-            spread(asked, seen.refused.as_ref().map(|refused| refused.at))
+            let (method, at) = seen.refused?;
+            spread(if method == "PLAY" { seen.play_asked } else { seen.asked }, Some(at))
         });
         self.play_answer_ms = times(&|seen| spread(seen.play_asked, seen.playing));
-        self.play_to_packet_ms = times(&|seen| spread(seen.play_asked, seen.first_packet));
-        self.play_to_key_ms = times(&|seen| spread(seen.play_asked, seen.first_key));
+        self.play_to_packet_ms = times(&Seen::first_packet_in);
+        self.play_to_key_ms = times(&Seen::first_key_in);
     }
 
     /// Whether nothing is wrong.
@@ -197,7 +242,7 @@ fn control(seen: &Seen) -> Option<Control> {
         latency_ms: Percentiles::of(&phase.latency),
         gap_ms: Percentiles::of(&phase.gaps),
     });
-    let transport = if seen.udp { Transport::Udp } else { Transport::Tcp };
+    let transport = if seen.report.udp { Transport::Udp } else { Transport::Tcp };
     Some(Control { transport, before, during })
 }
 
@@ -245,7 +290,12 @@ impl fmt::Display for StormReport {
                 writeln!(f, "  {what:<16}  {times}")?;
             }
         }
-        writeln!(f, "  lost by clients   {}", self.lost)?;
+        let drops = self.udp_drops.map_or_else(|| "?".to_owned(), |drops| drops.to_string());
+        writeln!(
+            f,
+            "  packets           {} lost by clients, {} came twice; {drops} datagrams dropped at this tool's sockets",
+            self.lost, self.duplicates
+        )?;
         for kind in &self.kinds {
             let Kind { what, count, closed_by_server, closed_after_ms } = kind;
             write!(f, "  {what:<16}  {count}, {closed_by_server} closed by the server")?;
@@ -300,13 +350,24 @@ mod tests {
     #[test]
     fn more_viewers_than_seats_are_wrong_and_media_without_one_too() {
         let now = Instant::now();
-        let viewer = Seen { playing: Some(now - Duration::from_secs(1)), ..Seen::default() };
+        let nobody = Seen::new(0, false, Outcome::Left);
+        let viewer = Seen { playing: Some(now - Duration::from_secs(1)), ..nobody.clone() };
         let mut report = StormReport { seats: 1, ..StormReport::default() };
         report.judge(std::slice::from_ref(&viewer), &[]);
         assert!(report.is_well() && report.most_playing == 1, "{report}");
-        let stray = Seen { without_seat: 3, ..Seen::default() };
+        let stray = Seen { without_seat: 3, ..nobody };
         let mut report = StormReport { seats: 1, ..StormReport::default() };
         report.judge(&[viewer.clone(), viewer, stray], &[]);
         assert_eq!((report.over_admitted, report.packets_without_seat, report.wrong.len()), (1, 3, 2));
+    }
+
+    #[test]
+    fn a_broken_promise_is_wrong_only_where_promises_are_asked_for() {
+        let failed = Seen::new(0, false, Outcome::Failed("no answer to SETUP".to_owned()));
+        for (strict, wrong, notes) in [(false, 0, 1), (true, 1, 0)] {
+            let mut report = StormReport { strict, seats: 1, ..StormReport::default() };
+            report.judge(std::slice::from_ref(&failed), &[]);
+            assert_eq!((report.wrong.len(), report.notes.len()), (wrong, notes), "{report}");
+        }
     }
 }

@@ -25,7 +25,7 @@ use slotcast_net::{clock::monotonic_nanos, process::pin};
 use slotcast_tools::{
     progress::Progress,
     target::{ReachPolicy, Target},
-    watch::{CrowdConfig, THREAD, THREADS_MAX, VIEWERS_MAX, Watch, viewer_credentials},
+    watch::{CrowdConfig, Plan, THREAD, THREADS_MAX, VIEWERS_MAX, Watch, viewer_credentials},
 };
 
 /// What `--help` teaches.
@@ -125,7 +125,8 @@ impl ViewConfig {
     pub fn new(targets: Vec<Target>, viewers: usize, udp_viewers: usize, window: Duration) -> Self {
         let (per_second, warm_up) = (100, Duration::from_secs(2));
         let patience = Self::patience(viewers, per_second, warm_up, window);
-        let crowd = CrowdConfig { targets, viewers, udp_viewers, per_second, threads: 1, patience };
+        let plans = Plan::arriving(viewers, udp_viewers, per_second, targets.len());
+        let crowd = CrowdConfig::new(targets, plans, patience);
         Self { crowd, warm_up, window, server: None }
     }
 }
@@ -144,9 +145,10 @@ impl Args {
         let (warm_up, window) = (Duration::from_secs(self.warm_up), Duration::from_secs(self.seconds));
         let mut config = ViewConfig::new(targets, self.viewers as usize, udp as usize, window);
         config.warm_up = warm_up;
-        config.crowd.per_second = self.ramp;
+        let viewers = self.viewers as usize;
+        config.crowd.plans = Plan::arriving(viewers, udp as usize, self.ramp, config.crowd.targets.len());
         config.crowd.threads = self.threads as usize;
-        config.crowd.patience = ViewConfig::patience(config.crowd.viewers, self.ramp, warm_up, window);
+        config.crowd.patience = ViewConfig::patience(viewers, self.ramp, warm_up, window);
         config.server = self.pid.map(|pid| (pid, self.worker_threads.clone()));
         Ok(config)
     }
@@ -228,10 +230,9 @@ fn spent(before: &Option<ProcessUse>, after: &Option<ProcessUse>, prefix: &str) 
 
 /// Waits until each viewer plays or is gone; returns how long that took.
 fn joined(watch: &Watch, config: &ViewConfig) -> Duration {
-    let (start, all) = (Instant::now(), config.crowd.viewers.min(VIEWERS_MAX) as u64);
-    let ramp = Duration::from_secs_f64(all as f64 / f64::from(config.crowd.per_second.max(1)));
-    let progress = watch.progress();
-    let settled = || progress.playing.load(Ordering::Relaxed) + progress.gone.load(Ordering::Relaxed) >= all;
+    let (start, all) = (Instant::now(), config.crowd.plans.len().min(VIEWERS_MAX) as u64);
+    let ramp = config.crowd.plans.last().map_or(Duration::ZERO, |plan| plan.at);
+    let settled = || watch.progress().answered() >= all;
     let screen = Progress::default();
     while !settled() && !watch.is_over() && start.elapsed() < ramp + JOIN_MAX {
         show(&screen, watch, "joining", (ramp + JOIN_MAX).saturating_sub(start.elapsed()));

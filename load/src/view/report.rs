@@ -77,7 +77,7 @@ pub struct Group {
 
 impl Group {
     fn new(viewers: &[&Seen], latency: &Histogram, window: Duration) -> Self {
-        let inside: Vec<&&Seen> = viewers.iter().filter(|seen| seen.played).collect();
+        let inside: Vec<&&Seen> = viewers.iter().filter(|seen| seen.playing.is_some()).collect();
         let sum = |of: fn(&Seen) -> u64| inside.iter().map(|seen| of(seen)).sum::<u64>();
         let (packets, bytes) = (sum(|seen| seen.measured_packets), sum(|seen| seen.measured_bytes));
         let measured = || inside.iter().map(|seen| seen.measured_packets);
@@ -93,8 +93,10 @@ impl Group {
             reordered: sum(|seen| seen.reordered),
             duplicates: sum(|seen| seen.duplicates),
             latency_ms: Percentiles::of(latency),
-            first_packet_ms: Percentiles::of_durations(inside.iter().filter_map(|seen| seen.first_packet_in)),
-            first_key_ms: Percentiles::of_durations(inside.iter().filter_map(|seen| seen.first_key_in)),
+            first_packet_ms: Percentiles::of_durations(
+                inside.iter().filter_map(|seen| seen.first_packet_in()),
+            ),
+            first_key_ms: Percentiles::of_durations(inside.iter().filter_map(|seen| seen.first_key_in())),
             least_packets: measured().min().unwrap_or(0),
             most_packets: measured().max().unwrap_or(0),
         }
@@ -103,7 +105,7 @@ impl Group {
 
 fn refused(viewers: &[&Seen]) -> Vec<Refused> {
     let mut by_status: BTreeMap<u16, Refused> = BTreeMap::new();
-    for seen in viewers.iter().filter(|seen| !seen.played) {
+    for seen in viewers.iter().filter(|seen| seen.playing.is_none()) {
         if let Outcome::Refused { status, reason } = &seen.report.outcome {
             let first = || Refused { status: *status, count: 0, reason: plain(reason) };
             by_status.entry(*status).or_insert_with(first).count += 1;
@@ -116,9 +118,9 @@ fn dropped(viewers: &[&Seen]) -> Vec<Count> {
     let mut by_why: BTreeMap<String, u64> = BTreeMap::new();
     for seen in viewers {
         let why = match &seen.report.outcome {
-            Outcome::Left if seen.played => continue,
+            Outcome::Left if seen.playing.is_some() => continue,
             Outcome::Left => "did not get to play before the end".to_owned(),
-            Outcome::Refused { .. } if !seen.played => continue,
+            Outcome::Refused { .. } if seen.playing.is_none() => continue,
             Outcome::Refused { status, reason } => format!("{status} while watching: {}", plain(reason)),
             Outcome::Ended => match &seen.goodbye {
                 Some(reason) => format!("ended by the server: {}", plain(reason)),

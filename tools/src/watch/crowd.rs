@@ -1,59 +1,39 @@
 //! The viewers of one thread: their sockets, and when each is asked to do something.
 //!
-//! Holds: no call waits; every viewer is done within the patience and [`LEAVE_MAX`].
+//! Invariant: no call waits; every viewer is done within the patience and [`LEAVE_MAX`].
 
 use std::{
     io::{self, Read},
-    net::{IpAddr, SocketAddr, UdpSocket as StdUdpSocket},
+    net::Shutdown,
     os::fd::AsFd,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use mio::{
-    Events, Interest, Poll, Token,
-    event::Event,
-    net::{TcpStream, UdpSocket},
-};
+use mio::{Events, Interest, Poll, Token, event::Event};
+use slotcast_core::media::TRACKS_MAX;
 use slotcast_net::{
     clock::monotonic_nanos,
-    sys::{ReceiveBuffers, join_datagrams, receive_datagrams},
+    sys::{ReceiveBuffers, receive_datagrams},
 };
-use slotcast_rtsp::{
-    client::{ClientConfig, ClientRole, ClientSession, TransportPolicy},
-    server::UdpPorts,
-};
+use slotcast_rtsp::client::{ClientConfig, ClientRole, TransportPolicy};
 
 use super::{
-    CrowdConfig, Outcome, Seen, ViewerReport, WatchProgress,
-    viewer::{Batch, Viewer},
+    CrowdConfig, Outcome, Plan, Seen, WatchProgress,
+    viewer::{Batch, Setup, Viewer},
 };
 use crate::{drops::udp_drops, histogram::Histogram};
 
-/// Tracks that UDP viewers hold ports ready for.
-const UDP_TRACKS: usize = 2;
 /// Tokens per viewer: one for RTSP, two per track.
-const TOKENS: usize = 1 + 2 * UDP_TRACKS;
+const TOKENS: usize = 1 + 2 * TRACKS_MAX;
 /// How often deadlines and orders are looked at.
-const TURN: Duration = Duration::from_millis(50);
+const TURN: Duration = Duration::from_millis(20);
 /// How long a viewer may take to leave.
 const LEAVE_MAX: Duration = Duration::from_secs(2);
-/// Many frames: what is lost is lost before.
-const UDP_RECEIVE_BUFFER_BYTES: usize = 1 << 20;
 /// Messages taken from a UDP socket with one call.
 const MESSAGES: usize = 8;
 /// Bytes taken from a connection with one call.
 const READ_BYTES: usize = 256 * 1024;
-
-/// Who comes when, and how.
-pub(super) struct Plan {
-    pub(super) udp: bool,
-    pub(super) target: usize,
-    pub(super) at: Instant,
-}
 
 /// What all viewers of a thread saw.
 #[derive(Default)]
@@ -61,20 +41,22 @@ pub(super) struct CrowdReport {
     pub(super) viewers: Vec<Seen>,
     /// TCP, UDP.
     pub(super) latency: [Histogram; 2],
+    pub(super) late: Histogram,
     pub(super) udp_drops: Option<u64>,
 }
 
 pub(super) struct Crowd {
     poll: Poll,
-    /// Of each target: TCP, UDP.
-    configs: Vec<(SocketAddr, [Arc<ClientConfig>; 2])>,
+    /// Of each target.
+    setups: Vec<Setup>,
     plans: std::vec::IntoIter<Plan>,
     next: Option<Plan>,
-    viewers: Vec<Viewer>,
+    /// `None`: gone, and in the report.
+    viewers: Vec<Option<Box<Viewer>>>,
     report: CrowdReport,
     open: usize,
     progress: Arc<WatchProgress>,
-    stop: Arc<AtomicBool>,
+    released: bool,
     until: Instant,
     bytes: Vec<u8>,
     datagrams: ReceiveBuffers,
@@ -85,29 +67,34 @@ impl Crowd {
         config: &CrowdConfig,
         plans: Vec<Plan>,
         progress: Arc<WatchProgress>,
-        stop: Arc<AtomicBool>,
     ) -> io::Result<Self> {
-        let configs = config.targets.iter().map(|target| {
-            let of = |transport| {
+        let setups = config.targets.iter().map(|target| {
+            let client = |transport| {
                 let mut client = ClientConfig::new(ClientRole::Watch, target.url.clone());
                 client.transport = transport;
                 client.credentials.clone_from(&target.credentials);
+                client.response = config.response;
                 Arc::new(client)
             };
-            (target.server, [of(TransportPolicy::Tcp), of(TransportPolicy::Udp)])
+            Setup {
+                server: target.server,
+                clients: [client(TransportPolicy::Tcp), client(TransportPolicy::Udp)],
+                udp_tracks: config.udp_tracks.min(TRACKS_MAX),
+                hold: config.hold,
+            }
         });
         let mut plans = plans.into_iter();
         Ok(Self {
             poll: Poll::new()?,
-            configs: configs.collect(),
+            setups: setups.collect(),
             next: plans.next(),
             plans,
             viewers: Vec::new(),
-            report: CrowdReport::default(),
+            report: CrowdReport { udp_drops: Some(0), ..CrowdReport::default() },
             open: 0,
+            until: progress.started + config.patience,
             progress,
-            stop,
-            until: Instant::now() + config.patience,
+            released: false,
             bytes: vec![0; READ_BYTES],
             datagrams: ReceiveBuffers::new(MESSAGES),
         })
@@ -118,127 +105,163 @@ impl Crowd {
         let mut look_at = Instant::now();
         while self.next.is_some() || self.open > 0 {
             let now = Instant::now();
-            self.connect_due(now);
+            self.connect_due(now)?;
+            self.release_due(now);
             if now >= look_at {
+                self.report.late.record_duration(now - look_at);
                 self.look_around(now);
-                look_at = now + TURN;
+                look_at = Instant::now() + TURN;
             }
-            let wake = self.next.as_ref().map_or(look_at, |plan| plan.at.min(look_at));
-            match self.poll.poll(&mut events, Some(wake.saturating_duration_since(now))) {
+            let wake = self.next_wake(look_at).saturating_duration_since(Instant::now());
+            match self.poll.poll(&mut events, Some(wake)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
             for event in &events {
                 let (viewer, socket) = (event.token().0 / TOKENS, event.token().0 % TOKENS);
-                match socket {
-                    0 => self.on_rtsp(viewer, event),
-                    _ => self.on_datagrams(viewer, socket - 1),
+                match socket.checked_sub(1) {
+                    None => self.on_rtsp(viewer, event),
+                    Some(socket) => self.on_datagrams(viewer, socket),
                 }
             }
         }
-        self.report.udp_drops = self.udp_drops();
-        self.report.viewers.extend(self.viewers.into_iter().map(Viewer::into_seen));
+        // Those who were refused and listened on.
+        let rest = self.viewers.into_iter().flatten();
+        self.report.viewers.extend(rest.map(|viewer| viewer.into_seen()));
         Ok(self.report)
     }
 
-    fn connect_due(&mut self, now: Instant) {
-        while let Some(plan) = self.next.take_if(|plan| plan.at <= now) {
-            self.next = self.plans.next();
-            if self.stop.load(Ordering::Relaxed) || now >= self.until {
-                continue;
-            }
-            if let Err(error) = self.connect(&plan, now) {
-                let report = ViewerReport::new(plan.udp, Outcome::Failed(error.to_string()));
-                self.report.viewers.push(Seen::new(plan.target, report));
-                self.progress.gone.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+    fn next_wake(&self, look_at: Instant) -> Instant {
+        let connect = self.next.map(|plan| self.progress.started + plan.at);
+        [connect, self.release_at()].into_iter().flatten().fold(look_at, Instant::min)
     }
 
-    fn connect(&mut self, plan: &Plan, now: Instant) -> io::Result<()> {
-        let Some((server, configs)) = self.configs.get(plan.target) else { return Ok(()) };
-        let key = self.viewers.len() * TOKENS;
-        let mut stream = TcpStream::connect(*server)?;
-        let ip = stream.local_addr()?.ip();
-        let registry = self.poll.registry();
-        registry.register(&mut stream, Token(key), Interest::READABLE | Interest::WRITABLE)?;
-        let (mut sockets, mut ports) = (Vec::new(), Vec::new());
-        for _ in 0..if plan.udp { UDP_TRACKS } else { 0 } {
-            let [rtp, rtcp] = [bind(ip)?, bind(ip)?];
-            ports.push(UdpPorts { rtp: rtp.local_addr()?.port(), rtcp: rtcp.local_addr()?.port() });
-            sockets.extend([rtp, rtcp]);
+    /// The common moment, while it lies ahead.
+    fn release_at(&self) -> Option<Instant> {
+        let at = self.progress.release.load(Ordering::Relaxed);
+        (at > 0 && !self.released).then(|| self.progress.started + Duration::from_nanos(at))
+    }
+
+    fn release_due(&mut self, now: Instant) {
+        if self.release_at().is_none_or(|at| at > now) {
+            return;
         }
-        for (place, socket) in sockets.iter_mut().enumerate() {
-            registry.register(socket, Token(key + 1 + place), Interest::READABLE)?;
+        self.released = true;
+        self.viewers.iter_mut().flatten().for_each(|viewer| viewer.release(&self.progress));
+    }
+
+    fn connect_due(&mut self, now: Instant) -> io::Result<()> {
+        while let Some(plan) = self.next.take_if(|plan| self.progress.started + plan.at <= now) {
+            self.next = self.plans.next();
+            if self.progress.stop.load(Ordering::Relaxed) || now >= self.until {
+                continue;
+            }
+            let Some(setup) = self.setups.get(plan.target) else { continue };
+            match Viewer::connect(plan, setup, now) {
+                Ok(mut viewer) => {
+                    if self.released {
+                        viewer.release(&self.progress);
+                    }
+                    self.welcome(viewer)?;
+                }
+                Err(error) => {
+                    let outcome = Outcome::Failed(format!("no connection: {error}"));
+                    self.report.viewers.push(Seen::new(plan.target, plan.udp, outcome));
+                    self.progress.gone.fetch_add(1, Ordering::Relaxed);
+                }
+            }
         }
-        let session = ClientSession::new(Arc::clone(&configs[usize::from(plan.udp)]), ports, now);
-        self.viewers.push(Viewer::new(stream, session, sockets, plan.target));
+        Ok(())
+    }
+
+    fn welcome(&mut self, mut viewer: Viewer) -> io::Result<()> {
+        let (first, registry) = (self.viewers.len() * TOKENS, self.poll.registry());
+        let both = Interest::READABLE | Interest::WRITABLE;
+        registry.register(&mut viewer.stream, Token(first), both)?;
+        for (place, socket) in viewer.sockets.iter_mut().enumerate() {
+            registry.register(socket, Token(first + 1 + place), Interest::READABLE)?;
+        }
+        self.viewers.push(Some(Box::new(viewer)));
         self.open += 1;
         Ok(())
     }
 
-    /// Deadlines, and the order to leave.
+    /// Deadlines, trickles, and the order to leave.
     fn look_around(&mut self, now: Instant) {
-        let leave = self.stop.load(Ordering::Relaxed) || now >= self.until;
+        let leave = self.progress.stop.load(Ordering::Relaxed) || now >= self.until;
         for key in 0..self.viewers.len() {
-            let viewer = &mut self.viewers[key];
+            let Some(Some(viewer)) = self.viewers.get_mut(key) else { continue };
             if viewer.done {
                 continue;
             }
-            if leave && viewer.leaving.is_none() {
-                viewer.leaving = Some(now);
-                viewer.session.teardown(now);
+            if let Some(count) = viewer.trickle(now, self.bytes.len()) {
+                self.read(key, count);
             }
-            if viewer.session.deadline().is_some_and(|at| at <= now) {
-                viewer.session.handle_timeout(now);
-            }
-            viewer.carry_out(now, &self.progress);
-            if viewer.closed || viewer.leaving.is_some_and(|at| now.saturating_duration_since(at) > LEAVE_MAX)
-            {
+            let Some(Some(viewer)) = self.viewers.get_mut(key) else { continue };
+            viewer.look_around(now, leave, &self.progress);
+            let left = viewer.seen.left.is_some_and(|at| now.saturating_duration_since(at) > LEAVE_MAX);
+            if viewer.closed || left {
                 self.finish(key);
             }
         }
     }
 
     fn on_rtsp(&mut self, key: usize, event: &Event) {
-        let Some(viewer) = self.viewers.get_mut(key).filter(|viewer| !viewer.done) else { return };
-        // After a short read there is nothing left, unless the end waits behind it.
-        let to_the_end = event.is_read_closed() || event.is_error();
-        let mut over = false;
-        while !viewer.closed {
-            match viewer.stream.read(&mut self.bytes) {
-                Ok(0) => over = true,
-                Ok(count) => {
-                    let udp = usize::from(viewer.seen.report.udp);
-                    let mut batch = batch(&self.progress, &mut self.report.latency[udp]);
-                    viewer.take_bytes(&self.bytes[..count], &mut batch);
-                    end_batch(&batch);
-                    if count == self.bytes.len() || to_the_end {
-                        continue;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // Not connected yet.
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
-                Err(_) => over = true,
+        let hung_up = event.is_read_closed() || event.is_error();
+        loop {
+            let Some(Some(viewer)) = self.viewers.get_mut(key) else { return };
+            if viewer.done {
+                return;
             }
-            break;
+            if !viewer.is_reading() {
+                if hung_up {
+                    viewer.on_end(Instant::now(), &self.progress);
+                }
+                break;
+            }
+            // After a short read there is nothing left, unless the end waits behind it.
+            if !self.read(key, self.bytes.len()).is_some_and(|all| all || hung_up) {
+                break;
+            }
         }
-        let now = Instant::now();
-        viewer.carry_out(now, &self.progress);
-        if over && !viewer.closed {
-            viewer.seen.report.closed.get_or_insert(now);
-            viewer.session.handle_eof();
-            viewer.carry_out(now, &self.progress);
-        }
-        if over || viewer.closed {
+        let Some(Some(viewer)) = self.viewers.get_mut(key) else { return };
+        viewer.carry_out(Instant::now(), &self.progress);
+        if viewer.closed {
             self.finish(key);
         }
     }
 
+    /// Reads at most `count` bytes of a viewer's connection; says whether there were so many, `None`: nothing was read.
+    fn read(&mut self, key: usize, count: usize) -> Option<bool> {
+        let Some(Some(viewer)) = self.viewers.get_mut(key) else { return None };
+        let buffer = &mut self.bytes[..count];
+        let got = loop {
+            match viewer.stream.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                got => break got,
+            }
+        };
+        match got {
+            // Nothing there, or not connected yet.
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => {
+                None
+            }
+            Ok(0) | Err(_) => {
+                viewer.on_end(Instant::now(), &self.progress);
+                None
+            }
+            Ok(got) => {
+                let udp = usize::from(viewer.seen.report.udp);
+                let mut batch = batch(&self.progress, &mut self.report.latency[udp]);
+                viewer.take_bytes(&self.bytes[..got], &mut batch);
+                end_batch(&batch);
+                Some(got == count)
+            }
+        }
+    }
+
     fn on_datagrams(&mut self, key: usize, socket: usize) {
-        let Some(viewer) = self.viewers.get_mut(key).filter(|viewer| !viewer.done) else { return };
+        let Some(Some(viewer)) = self.viewers.get_mut(key) else { return };
         while let Some(from) = viewer.sockets.get(socket) {
             let Ok(messages) = receive_datagrams(from.as_fd(), &mut self.datagrams) else { return };
             let mut batch = batch(&self.progress, &mut self.report.latency[1]);
@@ -253,28 +276,25 @@ impl Crowd {
     }
 
     fn finish(&mut self, key: usize) {
-        let viewer = &mut self.viewers[key];
-        if std::mem::replace(&mut viewer.done, true) {
-            return;
-        }
+        let Some(mut viewer) = self.viewers.get_mut(key).and_then(Option::take) else { return };
+        viewer.done = true;
         self.open -= 1;
         // In this order, so that nobody is missing in the sum of both.
         self.progress.gone.fetch_add(1, Ordering::Relaxed);
-        if viewer.played.is_some() {
+        if viewer.seen.playing.is_some() {
             self.progress.playing.fetch_sub(1, Ordering::Relaxed);
+            let drops = udp_drops(&viewer.sockets);
+            self.report.udp_drops = self.report.udp_drops.zip(drops).map(|(all, own)| all + own);
         }
-        let registry = self.poll.registry();
-        let _ = registry.deregister(&mut viewer.stream);
-        let _ = viewer.stream.shutdown(std::net::Shutdown::Both);
-        viewer.sockets.iter_mut().for_each(|socket| _ = registry.deregister(socket));
-        if viewer.played.is_none() {
-            // The others keep theirs until their drops are read.
-            viewer.sockets.clear();
+        if let Some(control) = &mut viewer.seen.control {
+            control.finish(self.progress.phase.load(Ordering::Relaxed), Instant::now());
         }
-    }
-
-    fn udp_drops(&self) -> Option<u64> {
-        udp_drops(self.viewers.iter().flat_map(|viewer| &viewer.sockets))
+        // Closed already or not: it is given up here.
+        let _ = viewer.stream.shutdown(Shutdown::Both);
+        match viewer.listens_on() {
+            true => self.viewers[key] = Some(viewer),
+            false => self.report.viewers.push(viewer.into_seen()),
+        }
     }
 }
 
@@ -285,14 +305,4 @@ fn batch<'a>(progress: &'a WatchProgress, latency: &'a mut Histogram) -> Batch<'
 
 fn end_batch(batch: &Batch<'_>) {
     batch.progress.packets.fetch_add(batch.packets, Ordering::Relaxed);
-}
-
-/// A socket at the address from which the viewer talks to the server: where the server sends to.
-fn bind(ip: IpAddr) -> io::Result<UdpSocket> {
-    let socket = StdUdpSocket::bind((ip, 0))?;
-    socket.set_nonblocking(true)?;
-    // The kernel gives what it allows, and joins what it can.
-    let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(UDP_RECEIVE_BUFFER_BYTES);
-    let _ = join_datagrams(socket.as_fd());
-    Ok(UdpSocket::from_std(socket))
 }

@@ -1,6 +1,6 @@
 //! Loss, reorder and duplicates of one track, by its RTP sequence numbers.
 //!
-//! Holds: a number counts once; what is older than [`RECENT`] packets is taken for late, not for a duplicate.
+//! Invariant: a number counts once; what is older than [`RECENT`] packets is taken for late, not for a duplicate.
 
 use slotcast_core::rtp::SequenceNumber;
 
@@ -22,10 +22,16 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    /// Says which number is the first, before any came.
+    /// Says which number is the first, also where packets were faster than the answer that says so: those from before
+    /// it count no more.
     pub fn begin(&mut self, first: SequenceNumber) {
-        if self.came == 0 {
+        let span = self.highest.map_or(0, |highest| highest.packets_since(first).saturating_add(1));
+        if self.came == 0 || span <= 0 {
             *self = Self { highest: Some(first.wrapping_add(u16::MAX)), ..Self::default() };
+        } else if span.unsigned_abs() <= RECENT {
+            let numbers = (0..span.unsigned_abs()).map(|ahead| first.wrapping_add(ahead));
+            self.came = numbers.filter(|number| self.is_marked(*number)).count() as u64;
+            self.span = span.unsigned_abs().into();
         }
     }
 
@@ -121,6 +127,26 @@ mod tests {
         check(None, &[9, 8], (0, 1, 0));
         check(None, &[1, 4, 2], (1, 1, 0));
         check(Some(65_535), &[0, 65_535, 65_535], (0, 1, 1));
+    }
+
+    #[test]
+    fn neither_duplicates_nor_packets_from_before_the_first_hide_a_loss() {
+        let late_begin = |before: &[u16], first, after: &[u16]| {
+            let mut sequence = Sequence::default();
+            before.iter().for_each(|&number| sequence.take(SequenceNumber(number)));
+            sequence.begin(SequenceNumber(first));
+            after.iter().for_each(|&number| sequence.take(SequenceNumber(number)));
+            (sequence.lost(), sequence.reordered(), sequence.duplicates())
+        };
+        // As many duplicates as losses.
+        check(None, &[1, 2, 2, 2, 5], (2, 0, 2));
+        // From before RTP-Info's number, where it was known first and where it was known late.
+        check(Some(10), &[8, 9, 10, 13], (2, 2, 0));
+        assert_eq!(late_begin(&[8, 9], 10, &[10, 13]), (2, 0, 0));
+        assert_eq!(late_begin(&[8, 10, 11], 10, &[12, 14]), (1, 0, 0));
+        assert_eq!(late_begin(&[3], 65_530, &[5]), (10, 0, 0));
+        // Packets that were faster than the answer are counted from the number that it names.
+        assert_eq!(late_begin(&[12], 10, &[13]), (2, 0, 0));
     }
 
     #[test]
