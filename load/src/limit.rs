@@ -246,7 +246,7 @@ fn measure(args: &Args, shape: Shape, server: Option<&Server>, report: &mut Repo
 
 fn rounds(args: &Args, load: &Load, server: Option<&Server>, report: &mut Report) -> Result<(), PeerError> {
     let (channels, receivers, transport) = (args.channels, load.receivers as u32, load.transport);
-    let mut pairs = Vec::new();
+    let (mut all_raw, mut all_served) = (Vec::new(), Vec::new());
     for round in 1..=args.rounds {
         let mut row = |side, measured: &Measured| {
             let measured = measured.clone();
@@ -258,16 +258,29 @@ fn rounds(args: &Args, load: &Load, server: Option<&Server>, report: &mut Report
             row(Side::Server, &served);
             let named = |wrong| format!("{transport}, {channels} x {receivers}, round {round}: {wrong}");
             report.wrong.extend(wrong(&raw, &served).into_iter().map(named));
-            pairs.push((raw, served));
+            all_raw.push(raw);
+            all_served.push(served);
         }
     }
-    if pairs.is_empty() {
-        return Ok(());
+    if !all_served.is_empty() {
+        let comparison = compare(transport, (channels, receivers), &all_raw, &all_served);
+        print_comparison(&comparison);
+        report.comparisons.push(comparison);
     }
+    Ok(())
+}
+
+/// - `raw`, `served`: round by round.
+pub(super) fn compare(
+    transport: Transport,
+    (channels, receivers): (u32, u32),
+    raw: &[Measured],
+    served: &[Measured],
+) -> Comparison {
     let ratio = |of: fn(&Measured) -> f64| {
-        Spread::of(pairs.iter().map(|(raw, served)| of(served) / of(raw)).collect())
+        Spread::of(raw.iter().zip(served).map(|(raw, served)| of(served) / of(raw)).collect())
     };
-    let comparison = Comparison {
+    Comparison {
         transport,
         channels,
         receivers,
@@ -275,14 +288,11 @@ fn rounds(args: &Args, load: &Load, server: Option<&Server>, report: &mut Report
         process: ratio(|m| m.process_cpu_us_per_packet),
         latency_p50: ratio(|m| m.latency(|ms| ms.p50)),
         latency_p99: ratio(|m| m.latency(|ms| ms.p99)),
-    };
-    print_comparison(&comparison);
-    report.comparisons.push(comparison);
-    Ok(())
+    }
 }
 
 /// What must not be, of one round.
-fn wrong(raw: &Measured, served: &Measured) -> Vec<String> {
+pub(super) fn wrong(raw: &Measured, served: &Measured) -> Vec<String> {
     let mut wrong = Vec::new();
     let lost = served.lost.saturating_sub(served.udp_drops.unwrap_or(0));
     if lost > 0 {

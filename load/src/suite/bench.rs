@@ -4,7 +4,7 @@
 //! Invariant: what `load limit` calls wrong is in each of these rows.
 
 use std::{
-    io::{self, Write},
+    io,
     time::{Duration, Instant},
 };
 
@@ -224,9 +224,7 @@ pub(super) struct Bench {
 impl Bench {
     /// Shows a row, and keeps it.
     pub(super) fn add(&mut self, row: Row) {
-        self.progress.clear();
-        // A closed standard output is no reason to end.
-        drop(writeln!(io::stdout().lock(), "{row}"));
+        self.progress.print(&row.to_string());
         self.rows.push(row);
     }
 
@@ -437,9 +435,54 @@ impl Bench {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::limit::Row as Line;
+
+    /// With the counts of a quick run and a server of its own.
+    pub(in crate::suite) fn bench() -> Bench {
+        Bench {
+            tools: Tools::new(Arc::default(), false).unwrap(),
+            progress: Progress::new(0.0),
+            counts: Counts::QUICK,
+            rounds: 2,
+            seconds: 1,
+            server_core: 0,
+            tool_core: 0,
+            other: None,
+            rows: Vec::new(),
+            paced: Vec::new(),
+        }
+    }
+
+    /// What two rounds of `key` would be, the second with what `fault` does to the server's.
+    pub(in crate::suite) fn paced(key: Key, fault: &dyn Fn(&mut Measured)) -> Paced {
+        let raw = Measured {
+            packets: 1000,
+            packets_per_second: 1000.0,
+            cpu_us_per_packet: 1.0,
+            process_cpu_us_per_packet: 1.0,
+            calls_per_frame: Some(1.0),
+            latency_ms: ms(0.1),
+            ..Measured::default()
+        };
+        let mut served = raw.clone();
+        fault(&mut served);
+        let (raw, served) = ([raw.clone(), raw.clone()], [raw, served]);
+        let comparison = limit::compare(key.transport, (key.channels, key.viewers), &raw, &served);
+        let wrong = raw.iter().zip(&served).flat_map(|(raw, served)| limit::wrong(raw, served)).collect();
+        let lines = [(Side::Raw, raw), (Side::Server, served)];
+        let rows = lines.map(|(side, turns)| turns.map(|measured| line(side, measured)));
+        let report = limit::Report {
+            rows: rows.into_iter().flatten().collect(),
+            comparisons: vec![comparison],
+            wrong,
+            ..limit::Report::default()
+        };
+        Paced { calls_per_frame: Some(1.0), ..Paced::new(key, report) }
+    }
 
     fn line(side: Side, measured: Measured) -> Line {
         Line { transport: Transport::Udp, side, round: 1, channels: 1, receivers: 200, measured }
@@ -451,29 +494,14 @@ mod tests {
 
     #[test]
     fn a_report_of_the_limit_tool_is_parted_into_raw_loop_and_server() {
-        let raw = Measured { packets: 10, latency_ms: ms(1.0), ..Measured::default() };
-        let served = Measured { udp_drops: Some(2), receiver_share: 0.9, ..raw.clone() };
-        let cpu = Spread { median: 0.9, least: 0.8, most: 0.95 };
-        let comparison = Comparison {
-            transport: Transport::Udp,
-            channels: 1,
-            receivers: 200,
-            workers: cpu,
-            process: cpu,
-            latency_p50: cpu,
-            latency_p99: cpu,
-        };
-        let report = limit::Report {
-            rows: vec![line(Side::Raw, raw), line(Side::Server, served)],
-            comparisons: vec![comparison],
-            ..limit::Report::default()
-        };
-        let paced = Paced::new(Key::one(Transport::Udp, 200), report);
-        assert_eq!((paced.raw.len(), paced.served.len()), (1, 1));
-        assert!((median(&paced.raw, |turn| turn.latency(|ms| ms.p50)) - 1.0).abs() < f64::EPSILON);
+        let busy = |turn: &mut Measured| (turn.udp_drops, turn.receiver_share) = (Some(2), 1.8);
+        let paced = paced(Key::one(Transport::Udp, 200), &busy);
+        assert_eq!((paced.raw.len(), paced.served.len()), (2, 2));
+        assert!((median(&paced.raw, |turn| turn.latency(|ms| ms.p50)) - 0.1).abs() < f64::EPSILON);
         assert!(median(&[], |turn| turn.core_share).is_nan());
         let notes = paced.notes();
         assert!(notes[0].contains("2 of the server at the tool's") && notes[1].contains("90 %"), "{notes:?}");
+        let cpu = Spread { median: 0.9, least: 0.8, most: 0.95 };
         assert!(paced.beaten(Some(cpu)).is_some());
         assert_eq!(paced.beaten(Some(Spread { most: 1.1, ..cpu })), None, "not in each round");
     }

@@ -203,3 +203,64 @@ pub(super) fn size_streams() -> impl Iterator<Item = (u64, u32)> {
     let silent = [500, 2_000, 8_000].map(|kilobits| (kilobits, 0));
     silent.into_iter().chain([(2_000, SOUND_PER_SECOND)])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::suite::{
+        bench::tests::{bench, paced},
+        report::Standing,
+    };
+
+    /// All figures of paced runs, of runs in whose second round the server had `fault`.
+    fn all(fault: &dyn Fn(&mut Measured)) -> Vec<Row> {
+        let mut bench = bench();
+        let counts = bench.counts.clone();
+        for transport in Transport::ALL {
+            let one = |viewers| Key::one(transport, viewers);
+            let viewers = counts.ratio.iter().chain(counts.scale).chain([&counts.latency, &1]);
+            let plain = viewers.map(|&viewers| one(viewers));
+            let channels = Key { channels: counts.channels.0, ..one(counts.channels.1) };
+            let sizes = size_streams().map(|(kilobits, audio)| Key { kilobits, audio, ..one(counts.audio) });
+            let keys = plain.chain([channels]).chain(sizes);
+            bench.paced.extend(keys.map(|key| paced(key, fault)));
+        }
+        for measure in [ratio, latency, idle, calls, scale, channels, audio, size] {
+            measure(&mut bench).unwrap();
+        }
+        bench.rows
+    }
+
+    #[track_caller]
+    fn check_named(fault: &dyn Fn(&mut Measured), named: &str) {
+        let rows = all(fault);
+        assert_eq!(rows.len(), 34, "of eight figures");
+        for row in rows {
+            assert_eq!(row.standing, Standing::Missed, "{row}");
+            assert!(row.wrong.iter().any(|wrong| wrong.contains(named)), "{row}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_loses_repeats_or_stands_still_in_one_round_holds_no_figure() {
+        check_named(&|turn| (turn.packets, turn.lost) = (999, 1), "the server lost 1 of 1000 packets");
+        check_named(&|turn| turn.duplicates = 7, "the server sent 7 packets twice");
+        let stall = |turn: &mut Measured| {
+            turn.latency_ms = turn.latency_ms.map(|ms| Percentiles { max: 1500.0, ..ms });
+        };
+        check_named(&stall, "the server stood still: a packet came 1500 ms after it was due");
+    }
+
+    #[test]
+    fn a_server_that_does_well_holds_all_of_them_and_what_is_the_tools_is_noted_at_each() {
+        let well = all(&|_| {});
+        assert!(well.iter().all(|row| [Standing::Held, Standing::Reported].contains(&row.standing)));
+        assert!(well.iter().all(|row| row.wrong.is_empty() && row.value.is_some()));
+        for row in all(&|turn| (turn.lost, turn.udp_drops, turn.receiver_share) = (3, Some(3), 2.0)) {
+            assert!([Standing::Held, Standing::Reported].contains(&row.standing), "{row}");
+            let notes = row.notes.join("; ");
+            assert!(notes.contains("3 of the server at the tool's sockets"), "{row}");
+            assert!(notes.contains("it limits too"), "{row}");
+        }
+    }
+}

@@ -2,33 +2,32 @@
 
 use std::{
     cell::{Cell, RefCell},
-    io::{self, IsTerminal, Write},
-    time::{Duration, Instant},
+    io::{self, Write},
+    time::Instant,
 };
 
-const SHOW_EVERY: Duration = Duration::from_millis(250);
+use slotcast_tools::progress::Progress as Line;
 
 /// Of steps whose lengths were guessed beforehand.
+#[derive(Default)]
 pub(super) struct Progress {
-    terminal: bool,
+    line: Line,
     /// All seconds, and those of the steps that are over.
     total: f64,
     done: Cell<f64>,
     /// The step at work: what, since when, guessed seconds.
     step: RefCell<Option<(String, Instant, f64)>>,
-    shown: Cell<Option<Instant>>,
 }
 
 impl Progress {
     pub(super) fn new(total: f64) -> Self {
-        let terminal = io::stderr().is_terminal();
-        Self { terminal, total, done: Cell::new(0.0), step: RefCell::default(), shown: Cell::new(None) }
+        Self { total, ..Self::default() }
     }
 
     /// The next step begins.
     pub(super) fn begin(&self, what: &str, seconds: f64) {
         self.end();
-        if !self.terminal {
+        if !self.line.is_shown() {
             // A closed standard error is no reason to end.
             drop(writeln!(io::stderr().lock(), "{what} ... {}", left(self.total - self.done.get())));
         }
@@ -41,27 +40,22 @@ impl Progress {
         if let Some((_, _, seconds)) = self.step.borrow_mut().take() {
             self.done.set(self.done.get() + seconds);
         }
-        self.clear();
+        self.line.set("");
     }
 
-    /// Makes room for a line of the table.
-    pub(super) fn clear(&self) {
-        if self.terminal && self.shown.take().is_some() {
-            drop(write!(io::stderr().lock(), "\r\x1b[K"));
-        }
-    }
-
-    /// Shows where it stands, now and then.
+    /// Shows where it stands.
     pub(super) fn show(&self) {
-        if !self.terminal || self.shown.get().is_some_and(|at| at.elapsed() < SHOW_EVERY) {
-            return;
-        }
         if let Some((what, since, seconds)) = &*self.step.borrow() {
             let passed = since.elapsed().as_secs_f64();
             let left = left(self.total - self.done.get() - passed.min(*seconds));
-            drop(write!(io::stderr().lock(), "\r\x1b[K{what}: {passed:.0} of about {seconds:.0} s; {left}"));
+            self.line.set(format!("{what}: {passed:.0} of about {seconds:.0} s; {left}"));
         }
-        self.shown.set(Some(Instant::now()));
+    }
+
+    /// Prints lines of the table above the line.
+    pub(super) fn print(&self, lines: &str) {
+        // A closed standard output is no reason to end.
+        self.line.beside(|| drop(writeln!(io::stdout().lock(), "{lines}")));
     }
 }
 
