@@ -12,7 +12,10 @@ use plotters::{
 };
 
 /// Units of the drawing; small, so that it can still be read on a phone.
-const SIZE: (u32, u32) = (560, 360);
+const SIZE: (u32, u32) = (660, 330);
+/// Beside the lines, for their names.
+const LEGEND: u32 = 160;
+const MARGIN: u32 = 12;
 const TEXT: (&str, u32) = ("sans-serif", 13);
 /// Two of UDP, two of TCP.
 const COLOURS: [RGBColor; 4] =
@@ -80,13 +83,17 @@ impl Plot {
         }
         match self.across {
             Across::Counts(label) => {
-                let across = (left / ROOM..right * ROOM).log_scale();
+                let mut counts: Vec<f64> = points().map(|(x, _)| x).collect();
+                counts.sort_by(f64::total_cmp);
+                counts.dedup();
+                let across = (left / ROOM..right * ROOM).log_scale().with_key_points(counts);
                 self.lines(area, across, 0.0..most * ROOM, label, &|x| format!("{x}"))
             }
             Across::Names(label, names) => {
                 let name = |x: &f64| names.get(x.round() as usize).copied().unwrap_or_default().to_owned();
                 let across = -0.2..names.len() as f64 - 0.8;
-                self.lines(area, across, (least / ROOM..most * ROOM).log_scale(), label, &name)
+                let up = (least / ROOM..most * ROOM).log_scale().with_key_points(steps(least, most));
+                self.lines(area, across, up, label, &name)
             }
         }
     }
@@ -103,35 +110,47 @@ impl Plot {
         X: AsRangedCoord<Value = f64, CoordDescType: ValueFormatter<f64>>,
         Y: AsRangedCoord<Value = f64, CoordDescType: ValueFormatter<f64>>,
     {
-        let mut builder = ChartBuilder::on(area);
-        builder.margin(12).x_label_area_size(42).y_label_area_size(56);
+        let (area, legend) = area.split_horizontally(SIZE.0 - LEGEND);
+        let mut builder = ChartBuilder::on(&area);
+        builder.margin(MARGIN).x_label_area_size(42).y_label_area_size(56);
         let mut chart = builder.build_cartesian_2d(across, up)?;
         let mut mesh = chart.configure_mesh();
         mesh.label_style(TEXT).axis_desc_style(TEXT).x_desc(label).y_desc(self.up).x_labels(6).y_labels(6);
-        mesh.x_label_formatter(&name).light_line_style(TRANSPARENT).draw()?;
+        mesh.x_label_formatter(&name).y_label_formatter(&|y| format!("{y}"));
+        mesh.light_line_style(TRANSPARENT).draw()?;
+        let mut names = Vec::new();
         for series in &self.series {
             let colour = COLOURS[series.style % COLOURS.len()];
             let style = colour.stroke_width(2);
             let points = || series.points.iter().copied();
-            let line = match series.style % 2 {
-                0 => chart.draw_series(DashedLineSeries::new(points(), 6, 4, style))?,
-                _ => chart.draw_series(LineSeries::new(points(), style))?,
-            };
-            line.label(&series.name).legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+            match series.style % 2 {
+                0 => drop(chart.draw_series(DashedLineSeries::new(points(), 6, 4, style))?),
+                _ => drop(chart.draw_series(LineSeries::new(points(), style))?),
+            }
             chart.draw_series(points().map(|point| Circle::new(point, 3, colour.filled())))?;
+            names.push((&series.name, style));
         }
         if let Some((level, name)) = &self.level {
-            let ends = chart.x_range();
-            let style = LEVEL.stroke_width(1);
+            let (ends, style) = (chart.x_range(), LEVEL.stroke_width(1));
             let ends = [(ends.start, *level), (ends.end, *level)];
-            let line = chart.draw_series(DashedLineSeries::new(ends, 2, 4, style))?;
-            line.label(name).legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+            chart.draw_series(DashedLineSeries::new(ends, 2, 4, style))?;
+            names.push((name, style));
         }
-        let mut legend = chart.configure_series_labels();
-        legend.label_font(TEXT).background_style(WHITE.mix(0.8)).border_style(TRANSPARENT);
-        legend.position(SeriesLabelPosition::UpperLeft).draw()?;
+        for ((name, style), place) in names.into_iter().zip(1..) {
+            let y = 18 * place;
+            legend.draw(&PathElement::new([(0, y), (22, y)], style))?;
+            legend.draw(&Text::new(name.as_str(), (30, y - 6), TEXT))?;
+        }
         Ok(())
     }
+}
+
+/// 1, 2 and 5 times the powers of ten from `least` to `most`; of many only the powers.
+fn steps(least: f64, most: f64) -> Vec<f64> {
+    let factors: &[f64] = if most / least > 1000.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+    let powers = least.log10().floor() as i32..=most.log10().ceil() as i32;
+    let all = powers.flat_map(|power| factors.iter().map(move |factor| factor * 10f64.powi(power)));
+    all.filter(|step| (least / ROOM..=most * ROOM).contains(step)).collect()
 }
 
 #[cfg(test)]
@@ -154,10 +173,19 @@ mod tests {
         for across in [Across::Counts("viewers"), Across::Names("share", &["p50", "p99", "max"])] {
             let svg = plot(across, vec![(1.0, 1.0), (2.0, 2.0)]).svg().unwrap();
             assert_eq!(svg.matches("<circle").count(), 2, "{svg}");
+            let label = if across == Across::Counts("viewers") { "\n2\n" } else { "p99" };
+            assert!(svg.contains(label), "{svg}");
             assert!(svg.contains("&lt;raw&gt;") && svg.contains("a &lt; b") && svg.contains("goal"), "{svg}");
             assert!(!svg.contains("NaN") && !svg.contains("inf") && !svg.contains("http"), "{svg}");
             assert_eq!((svg.matches("<svg").count(), svg.matches("</svg>").count()), (1, 1));
         }
+    }
+
+    #[test]
+    fn steps_are_round_and_within_the_scale() {
+        assert_eq!(steps(0.3, 12.0), [0.5, 1.0, 2.0, 5.0, 10.0]);
+        assert_eq!(steps(3.0, 3000.0), [5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0]);
+        assert_eq!(steps(0.01, 900.0), [0.01, 0.1, 1.0, 10.0, 100.0, 1000.0]);
     }
 
     #[test]
