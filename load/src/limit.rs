@@ -296,16 +296,16 @@ pub(super) fn wrong(raw: &Measured, served: &Measured) -> Vec<String> {
     let mut wrong = Vec::new();
     let lost = served.lost.saturating_sub(served.udp_drops.unwrap_or(0));
     if lost > 0 {
-        wrong.push(format!("the server lost {lost} of {} packets", served.packets + served.lost));
+        wrong.push(format!("lost: {lost} of {} packets", served.packets + served.lost));
     }
     if served.duplicates > 0 {
-        wrong.push(format!("the server sent {} packets twice", served.duplicates));
+        wrong.push(format!("duplicates: {} packets came twice", served.duplicates));
     }
     let [late, raw_late] = [served, raw].map(|side| side.latency(|ms| ms.max));
     let machine_stood_still = raw_late >= STALL_SHARE * late;
     if late >= STALL_MS && !machine_stood_still {
         wrong.push(format!(
-            "the server stood still: a packet came {late:.0} ms after it was due, the raw loop's within {raw_late:.0} ms"
+            "stalled: a packet came {late:.0} ms after it was due, the raw loop's within {raw_late:.0} ms"
         ));
     }
     wrong
@@ -383,11 +383,11 @@ mod tests {
             assert!(got.iter().zip(expected).all(|(got, part)| got.contains(part)), "{got:?}");
         };
         check(&well, well.clone(), &[]);
-        check(&well, Measured { lost: 1, ..well.clone() }, &["lost 1 of 1000 packets"]);
+        check(&well, Measured { lost: 1, ..well.clone() }, &["lost: 1 of 1000 packets"]);
         check(&well, Measured { lost: 1, udp_drops: Some(1), ..well.clone() }, &[]);
-        check(&well, Measured { duplicates: 7, ..well.clone() }, &["7 packets twice"]);
+        check(&well, Measured { duplicates: 7, ..well.clone() }, &["duplicates: 7 packets came twice"]);
         let stalled = Measured { latency_ms: ms(1500.0), ..well.clone() };
-        check(&well, stalled.clone(), &["stood still: a packet came 1500 ms"]);
+        check(&well, stalled.clone(), &["stalled: a packet came 1500 ms"]);
         check(&Measured { latency_ms: ms(900.0), ..well }, stalled, &[]);
     }
 

@@ -109,11 +109,8 @@ fn a_quick_run_fills_the_table_the_json_and_the_page() {
     }
     let page = fs::read_to_string(&files.html).unwrap();
     assert_eq!((page.matches("<svg").count(), page.matches("</svg>").count()), (3, 3));
-    assert_eq!(
-        page.matches("<polyline").count(),
-        4 + 4 + 2,
-        "latency, CPU time and ratio have a line per side"
-    );
+    // Latency at five percentiles, CPU time at one count, and its ratio, which the raw loop has not.
+    assert_eq!(page.matches("<circle").count(), 4 * 5 + 4 + 2);
     for outside in ["http://", "https://", "<script", "<link", "src="] {
         assert!(!page.contains(outside), "{outside}");
     }
@@ -127,7 +124,10 @@ fn storms_of_a_quick_run_admit_nobody_above_the_seats() {
     assert!(done.status.success(), "{}", done.text());
     let report = files.report();
     let over = row(&report, "seats-over");
-    assert_eq!((&over["value"]["median"], &over["standing"]), (&0.0.into(), &"held".into()), "{report}");
+    assert_eq!(over["value"]["most"], 0.0, "{report}");
+    // On a busy machine a control viewer may stall, which is wrong, too.
+    let wrong = over["wrong"].as_array().unwrap();
+    assert!(wrong.iter().all(|wrong| wrong.as_str().unwrap().contains("stalled")), "{report}");
     assert!(row(&report, "seats-refusal")["value"]["median"].as_f64().unwrap() > 0.0);
     files.check_nothing_is_left();
 }

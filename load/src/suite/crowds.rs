@@ -29,6 +29,8 @@ const STORM_ROUNDS_MAX: u32 = 3;
 /// From the start of a server to the end of its program, where the end is looked at.
 const WINDOW: Duration = Duration::from_secs(20);
 const QUICK_WINDOW: Duration = Duration::from_secs(9);
+/// What the product promises is asked of our own server.
+const STRICT: &str = "--strict";
 const VIEWERS: &str = "viewers were there";
 /// Seats of the two viewers that each storm brings along.
 const CONTROLS: u32 = 2;
@@ -176,7 +178,7 @@ pub(super) fn cutoff(bench: &mut Bench) -> io::Result<()> {
         bench.progress.begin(&what, window(bench).as_secs_f64() + 5.0);
         let stage = bench.stage(&Setup { seats, window: window(bench), ..bench.setup(1) })?;
         let push = bench.broadcaster(&stage, 60)?;
-        let mut storm = vec!["cutoff".to_owned()];
+        let mut storm = vec!["cutoff".to_owned(), STRICT.to_owned()];
         storm.extend(arguments(&[
             ("--url", stage.first()),
             ("--seats", seats.to_string()),
@@ -241,7 +243,7 @@ pub(super) fn seats(bench: &mut Bench) -> io::Result<()> {
         bench.progress.begin(&what, seats_seconds(bench) / f64::from(storm_rounds(bench)));
         let stage = bench.stage(&Setup { seats, ..bench.setup(1) })?;
         let push = bench.broadcaster(&stage, 180)?;
-        let mut storm = vec!["plays".to_owned()];
+        let mut storm = vec!["plays".to_owned(), STRICT.to_owned()];
         storm.extend(arguments(&[
             ("--url", stage.first()),
             ("--seats", seats.to_string()),
@@ -347,10 +349,10 @@ mod tests {
         check_named(rows(shut_out), "only 90 of 100 who joined played");
         let mut lost = joins();
         lost.busy.all.lost = 7;
-        check_named(rows(lost), "round 2: the server lost 7 packets");
+        check_named(rows(lost), "round 2: lost: 7 packets");
         let mut twice = joins();
         twice.quiet.all.duplicates = 3;
-        check_named(rows(twice), "round 2: the server sent 3 packets twice");
+        check_named(rows(twice), "round 2: duplicates: 3 packets came twice");
         let mut storm = joins();
         storm.storm.wrong = wrong("the UDP control viewer lost 7 packets");
         check_named(rows(storm), "round 2: the UDP control viewer lost 7 packets");

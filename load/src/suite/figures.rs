@@ -243,12 +243,12 @@ mod tests {
 
     #[test]
     fn a_server_that_loses_repeats_or_stands_still_in_one_round_holds_no_figure() {
-        check_named(&|turn| (turn.packets, turn.lost) = (999, 1), "the server lost 1 of 1000 packets");
-        check_named(&|turn| turn.duplicates = 7, "the server sent 7 packets twice");
+        check_named(&|turn| (turn.packets, turn.lost) = (999, 1), "lost: 1 of 1000 packets");
+        check_named(&|turn| turn.duplicates = 7, "duplicates: 7 packets came twice");
         let stall = |turn: &mut Measured| {
             turn.latency_ms = turn.latency_ms.map(|ms| Percentiles { max: 1500.0, ..ms });
         };
-        check_named(&stall, "the server stood still: a packet came 1500 ms after it was due");
+        check_named(&stall, "stalled: a packet came 1500 ms after it was due");
     }
 
     #[test]
