@@ -104,7 +104,7 @@ pub enum RtpError {
         /// The version that it says, 0 to 3.
         got: u8,
     },
-    /// The padding count in the last byte is zero or more than the payload holds.
+    /// The padding count in the last byte is more than the payload holds.
     Padding {
         /// Offset of the count: the packet's last byte.
         at_byte: usize,
@@ -159,9 +159,10 @@ impl<'a> RtpPacket<'a> {
         let mut payload = bytes.get(start..).ok_or_else(|| truncated(start))?;
         if header[0] & 0x20 != 0 {
             let count = payload.last().copied().unwrap_or(0);
+            // A count of 0 is forbidden, and many devices send it: there is no padding then.
             payload = match payload.len().checked_sub(usize::from(count)) {
-                Some(kept) if count > 0 => &payload[..kept],
-                _ => return Err(RtpError::Padding { at_byte: bytes.len() - 1, got_bytes: count }),
+                Some(kept) => &payload[..kept],
+                None => return Err(RtpError::Padding { at_byte: bytes.len() - 1, got_bytes: count }),
             };
         }
         Ok(Self { header, payload })
@@ -269,6 +270,8 @@ mod tests {
         payload(0x11, b"....\xbe\xde\0\x01....abc", Ok(b"abc"));
         payload(0x20, b"abc\0\0\x03", Ok(b"abc"));
         payload(0x20, b"\x01", Ok(b""));
+        payload(0x20, b"abc\0", Ok(b"abc\0"));
+        payload(0x20, b"", Ok(b""));
     }
 
     #[test]
@@ -277,9 +280,7 @@ mod tests {
         payload(2, b"....", Err(truncated(20, 16)));
         payload(0x10, b"\xbe\xde\0", Err(truncated(16, 15)));
         payload(0x10, b"\xbe\xde\xff\xff1234", Err(truncated(16 + 4 * 65_535, 20)));
-        payload(0x20, b"abc\0", Err(RtpError::Padding { at_byte: 15, got_bytes: 0 }));
         payload(0x20, b"abc\x05", Err(RtpError::Padding { at_byte: 15, got_bytes: 5 }));
-        payload(0x20, b"", Err(RtpError::Padding { at_byte: 11, got_bytes: 0 }));
         assert_eq!(RtpPacket::parse(&FIXED[..11]), Err(truncated(12, 11)));
         assert_eq!(RtpPacket::parse(&[0x40; 12]), Err(RtpError::Version { got: 1 }));
     }
