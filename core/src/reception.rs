@@ -81,6 +81,11 @@ impl Reception {
         }
     }
 
+    /// Whose packets are counted.
+    pub const fn ssrc(&self) -> Ssrc {
+        self.ssrc
+    }
+
     /// Counts one packet of the source.
     ///
     /// - `now`: when it arrived.

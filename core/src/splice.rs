@@ -11,9 +11,8 @@
 //! [`Splice::map_sender_report`], tell players the rest.
 //!
 //! Owns: the offsets of each track's running source.
-//! Refuses: stragglers of a source that another has replaced.
-//! Not here: writing the fields into the packet (`rtp::rewrite`).
-//! Holds: packets of one source keep their distances, reordered or not; a track's SSRC never changes.
+//! Not here: which source counts (the link side chooses), writing the fields into the packet (`rtp::rewrite`).
+//! Invariant: packets of one source keep their distances, reordered or not; a track's SSRC never changes.
 
 use std::{
     num::NonZeroU32,
@@ -25,9 +24,6 @@ use crate::{
     rtp::{self, RtpTimestamp, SequenceNumber, Ssrc},
 };
 
-/// For so long after its replacement, packets of the source before are stragglers. After that they are a source that
-/// takes over again.
-const STRAGGLERS_MAX: Duration = Duration::from_secs(2);
 /// A step back of more packets than this is a source that restarted its numbers, not a reordering.
 const MISORDER_PACKETS_MAX: i16 = 1000;
 /// A step back of more media time than this is a source that restarted its clock, not a picture out of order.
@@ -60,7 +56,6 @@ impl Splice {
     pub fn restart(&mut self) {
         for track in self.tracks.iter_mut().flatten() {
             track.source = None;
-            track.replaced = None;
         }
     }
 
@@ -69,7 +64,7 @@ impl Splice {
     /// - `now`: when it arrived.
     /// - `track`: below [`TRACKS_MAX`].
     /// - `clock_rate`: the track's ticks per second (Hz).
-    /// - Returns `None` for a straggler and for a track out of range: count and drop the packet.
+    /// - Returns `None` for a track out of range: drop the packet.
     ///
     /// Cost: some comparisons; a division when a source begins.
     pub fn map(
@@ -84,9 +79,6 @@ impl Splice {
         let incoming = Mapped { ssrc, sequence_number, timestamp };
         let track = self.tracks.get_mut(track)?.get_or_insert_with(|| TrackSplice::new(now, incoming));
         if track.source.is_none_or(|source| source.ssrc != ssrc) {
-            if track.is_straggler(now, ssrc) {
-                return None;
-            }
             track.begin_source(now, clock_rate, incoming);
         }
         track.advance(now, clock_rate, incoming)
@@ -126,8 +118,6 @@ struct Source {
 struct TrackSplice {
     /// `None` from a restart to the first packet after it.
     source: Option<Source>,
-    /// The source before, and when it was replaced.
-    replaced: Option<(Ssrc, Instant)>,
     /// What went out last, in the order of sequence numbers and of timestamps each for itself.
     latest: Mapped,
     /// When the first packet with the latest timestamp arrived.
@@ -138,12 +128,7 @@ impl TrackSplice {
     /// With the program's first source, which passes untouched.
     const fn new(now: Instant, first: Mapped) -> Self {
         let source = Source { ssrc: first.ssrc, sequence_offset: 0, timestamp_offset: 0 };
-        Self { source: Some(source), replaced: None, latest: first, latest_at: now }
-    }
-
-    fn is_straggler(&self, now: Instant, ssrc: Ssrc) -> bool {
-        self.replaced
-            .is_some_and(|(before, at)| before == ssrc && now.saturating_duration_since(at) < STRAGGLERS_MAX)
+        Self { source: Some(source), latest: first, latest_at: now }
     }
 
     /// Lets `first` be the packet that follows all that went out.
@@ -151,7 +136,6 @@ impl TrackSplice {
         let elapsed = now.saturating_duration_since(self.latest_at);
         // A new source begins a new access unit: one tick on at least.
         let ticks = rtp::ticks_in(elapsed, clock_rate).max(1) as u32;
-        self.replaced = self.source.map(|source| (source.ssrc, now));
         self.source = Some(Source {
             ssrc: first.ssrc,
             sequence_offset: self.latest.sequence_number.next().0.wrapping_sub(first.sequence_number.0),
@@ -288,17 +272,12 @@ mod tests {
     }
 
     #[test]
-    fn stragglers_of_the_source_before_are_refused_for_a_while() {
+    fn a_source_that_takes_turns_with_another_goes_on() {
         let mut program = Program::new();
         program.check(0, AUDIO, (7, 1, 0), (7, 1, 0));
         program.check(1000, AUDIO, (8, 1, 0), (7, 2, 48_000));
-        assert_eq!(program.map(1001, AUDIO, (7, 2, 960)), None);
-        program.check(1020, AUDIO, (8, 2, 960), (7, 3, 48_960));
-        program.check(3020, AUDIO, (7, 50, 0), (7, 4, 144_960));
-        program.check(3030, AUDIO, (6, 50, 0), (7, 5, 145_440));
-        assert_eq!(program.map(3031, AUDIO, (7, 51, 960)), None);
-        program.splice.restart();
-        program.check(3040, AUDIO, (7, 51, 960), (7, 6, 145_920));
+        program.check(1020, AUDIO, (7, 2, 960), (7, 3, 48_960));
+        program.check(1040, AUDIO, (8, 2, 960), (7, 4, 49_920));
     }
 
     #[test]

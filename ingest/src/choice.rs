@@ -1,12 +1,16 @@
-//! Which SSRC of a track is the one that counts.
+//! Which SSRC of a track is the one that counts (RFC 3550 §8.2, A.1).
 //!
-//! Holds: one SSRC at a time. Another one takes over when the old one has been silent or said BYE, when a new link
-//! begins, or when two of its packets follow each other: a stray packet, an injected one, or a receiver's own SSRC
-//! changes nothing (RFC 3550 §8.2, A.1).
+//! Owns: the choice, and the packets of other SSRCs until it is made about them.
+//! Invariant: one SSRC counts at a time. As long as it sends, in its own rhythm, no other takes its place: a stray, a
+//! retransmission or an injected packet changes nothing. One that follows it loses no packet by being new: its packets
+//! wait here, and go on in their order when the one before has said BYE or is silent. What is held is bounded.
 
-use std::time::Instant;
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
-use slotcast_core::rtp::{SequenceNumber, Ssrc};
+use slotcast_core::{rtp::Ssrc, time::Now};
 
 use crate::limits;
 
@@ -17,12 +21,33 @@ struct Current {
     goodbye: bool,
 }
 
+/// A packet of an SSRC that does not count, or not yet.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// When it arrived.
+    pub(crate) at: Now,
+    /// The whole RTP packet.
+    pub(crate) packet: Vec<u8>,
+    /// What tells the last of its source's packets that were let go together.
+    ssrc: Ssrc,
+    /// Packets of the present SSRC before it.
+    current_before: u64,
+}
+
 /// The choice for one track.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct SourceChoice {
     current: Option<Current>,
-    /// The last packet of another SSRC.
-    candidate: Option<(Ssrc, SequenceNumber)>,
+    /// Packets of the present SSRC.
+    current_packets: u64,
+    /// The longest pause of late between two packets of the present SSRC; it fades.
+    pause: Duration,
+    held: VecDeque<Held>,
+    held_bytes: usize,
+    /// Chosen, to be taken by the caller.
+    released: VecDeque<Held>,
+    /// Held packets that nobody wanted, since the last look.
+    dropped: u64,
 }
 
 /// What a packet's SSRC is.
@@ -30,30 +55,67 @@ pub(crate) struct SourceChoice {
 pub(crate) enum Chosen {
     /// The one that counts.
     Current,
-    /// From now on the one that counts.
-    New,
-    /// Not the one that counts.
-    Strange,
+    /// Not the one that counts, or not yet: hold the packet, then take what is released.
+    Other,
 }
 
 impl SourceChoice {
     /// Judges a packet. Constant time; on the packet path.
-    pub(crate) fn judge(&mut self, now: Instant, ssrc: Ssrc, sequence_number: SequenceNumber) -> Chosen {
-        if let Some(current) = &mut self.current {
-            if current.ssrc == ssrc {
-                current.last_arrival = now;
-                return Chosen::Current;
-            }
-            let silent = now.saturating_duration_since(current.last_arrival) >= limits::SSRC_SILENCE;
-            let follows = self.candidate == Some((ssrc, sequence_number.wrapping_add(u16::MAX)));
-            if !(silent || current.goodbye || follows) {
-                self.candidate = Some((ssrc, sequence_number));
-                return Chosen::Strange;
-            }
+    pub(crate) fn judge(&mut self, now: Instant, ssrc: Ssrc) -> Chosen {
+        let Some(current) = &mut self.current else {
+            self.current = Some(Current { ssrc, last_arrival: now, goodbye: false });
+            return Chosen::Current;
+        };
+        if current.ssrc != ssrc {
+            return Chosen::Other;
         }
-        self.candidate = None;
-        self.current = Some(Current { ssrc, last_arrival: now, goodbye: false });
-        Chosen::New
+        let pause = now.saturating_duration_since(current.last_arrival);
+        self.pause = pause.max(self.pause - self.pause / 64);
+        current.last_arrival = now;
+        self.current_packets += 1;
+        Chosen::Current
+    }
+
+    /// Keeps a packet of another SSRC.
+    pub(crate) fn hold(&mut self, at: Now, ssrc: Ssrc, packet: &[u8]) {
+        self.held_bytes += packet.len();
+        let current_before = self.current_packets;
+        self.held.push_back(Held { at, packet: packet.to_vec(), ssrc, current_before });
+        if self.outweighs(at.mono, ssrc) {
+            self.take_over(ssrc, |_| true);
+        }
+        while self.held.len() > limits::HELD_PACKETS_MAX || self.held_bytes > limits::HELD_BYTES_MAX {
+            self.drop_oldest();
+        }
+    }
+
+    /// The next packet that has come to count, in the order of arrival; `None` while the present SSRC sends.
+    pub(crate) fn release(&mut self, now: Instant) -> Option<Held> {
+        if self.released.is_empty() && self.deadline().is_some_and(|at| at <= now) {
+            let current = self.current?;
+            let since =
+                current.last_arrival.checked_sub(limits::REORDERED_MAX).unwrap_or(current.last_arrival);
+            let next = self.first_since_current()?.ssrc;
+            self.take_over(next, |held| held.at.mono >= since);
+        }
+        self.released.pop_front()
+    }
+
+    /// When packets that are held come to count, if the present SSRC stays silent.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let current = self.current.filter(|_| !self.held.is_empty())?;
+        self.first_since_current()?;
+        let silence = (2 * self.pause).clamp(limits::SSRC_SILENCE, limits::SSRC_SILENCE_MAX);
+        Some(if current.goodbye { current.last_arrival } else { current.last_arrival + silence })
+    }
+
+    /// Forgets packets that have waited too long. Returns how many were dropped since the last call.
+    pub(crate) fn take_dropped(&mut self, now: Instant) -> u64 {
+        let is_old = |held: &Held| now.saturating_duration_since(held.at.mono) > limits::HELD_TIME_MAX;
+        while self.held.front().is_some_and(is_old) {
+            self.drop_oldest();
+        }
+        std::mem::take(&mut self.dropped)
     }
 
     /// The one that counts.
@@ -70,57 +132,229 @@ impl SourceChoice {
 
     /// A new link begins: whatever comes first counts.
     pub(crate) fn clear(&mut self) {
-        *self = Self::default();
+        let dropped = self.dropped + (self.held.len() + self.released.len()) as u64;
+        *self = Self { dropped, ..Self::default() };
+    }
+
+    /// The first packet behind the present SSRC's last: what came before that is beside it, and follows nothing.
+    fn first_since_current(&self) -> Option<&Held> {
+        self.held.iter().find(|held| held.current_before == self.current_packets)
+    }
+
+    /// Whether `ssrc`, which has just sent, sends so much more than the present one that the present one is the stray.
+    fn outweighs(&self, now: Instant, ssrc: Ssrc) -> bool {
+        let mut own = self.held.iter().filter(|held| held.ssrc == ssrc);
+        let Some(first) = own.next() else { return false };
+        let (own, current) = (own.count() as u64 + 1, self.current_packets - first.current_before);
+        let waited = now.saturating_duration_since(first.at.mono) >= limits::SSRC_SILENCE;
+        waited && current > 0 && own >= limits::OUTWEIGHS_PACKETS && own >= limits::OUTWEIGHS * current
+    }
+
+    /// Lets `ssrc` count from its held packets on that `is_taken` says yes to; its others were beside the one before.
+    fn take_over(&mut self, ssrc: Ssrc, is_taken: impl Fn(&Held) -> bool) {
+        let mut last_arrival = None;
+        for mut held in std::mem::take(&mut self.held) {
+            if held.ssrc != ssrc {
+                let is_beside = held.current_before != self.current_packets;
+                // Counted anew: packets of the new one that came before it.
+                held.current_before = if is_beside { 0 } else { self.released.len() as u64 };
+                self.held.push_back(held);
+                continue;
+            }
+            self.held_bytes -= held.packet.len();
+            if is_taken(&held) {
+                last_arrival = Some(held.at.mono);
+                self.released.push_back(held);
+            } else {
+                self.dropped += 1;
+            }
+        }
+        self.current_packets = self.released.len() as u64;
+        let Some(last_arrival) = last_arrival else { return };
+        self.current = Some(Current { ssrc, last_arrival, goodbye: false });
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(held) = self.held.pop_front() {
+            self.held_bytes -= held.packet.len();
+            self.dropped += 1;
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use slotcast_core::time::WallTime;
 
     use super::*;
 
     const OLD: Ssrc = Ssrc(1);
     const NEW: Ssrc = Ssrc(2);
+    const THIRD: Ssrc = Ssrc(3);
 
-    #[track_caller]
-    fn check(prepare: impl FnOnce(&mut SourceChoice), packets: &[(u64, Ssrc, u16)], expected: &[Chosen]) {
-        let start = Instant::now();
-        let mut choice = SourceChoice::default();
-        assert_eq!(choice.judge(start, OLD, SequenceNumber(1)), Chosen::New);
-        prepare(&mut choice);
-        let judged: Vec<_> = packets
-            .iter()
-            .map(|(ms, ssrc, number)| {
-                choice.judge(start + Duration::from_millis(*ms), *ssrc, SequenceNumber(*number))
-            })
-            .collect();
-        assert_eq!(judged, expected);
+    /// A choice, milliseconds in place of instants, and what has come to count.
+    struct Track {
+        choice: SourceChoice,
+        start: Instant,
+        counted: Vec<(Ssrc, u64)>,
+    }
+
+    impl Track {
+        fn new() -> Self {
+            Self { choice: SourceChoice::default(), start: Instant::now(), counted: Vec::new() }
+        }
+
+        fn at(&self, ms: u64) -> Now {
+            Now { mono: self.start + Duration::from_millis(ms), wall: WallTime::from_micros(0) }
+        }
+
+        fn send(&mut self, ms: u64, ssrc: Ssrc) {
+            let at = self.at(ms);
+            match self.choice.judge(at.mono, ssrc) {
+                Chosen::Current => self.counted.push((ssrc, ms)),
+                Chosen::Other => self.choice.hold(at, ssrc, &[0; 20]),
+            }
+            self.wait_until(ms);
+        }
+
+        fn wait_until(&mut self, ms: u64) {
+            while let Some(held) = self.choice.release(self.at(ms).mono) {
+                self.counted.push((held.ssrc, (held.at.mono - self.start).as_millis() as u64));
+            }
+        }
+
+        fn counted(&self, ssrc: Ssrc) -> usize {
+            self.counted.iter().filter(|(of, _)| *of == ssrc).count()
+        }
+    }
+
+    /// Pictures of three packets 40 ms apart from `from` on, with strays of `NEW` from `stray`, which gets the picture's
+    /// number and time.
+    fn pictures(track: &mut Track, ssrc: Ssrc, from: u64, count: u64, stray: impl Fn(&mut Track, u64, u64)) {
+        for picture in 0..count {
+            let at = from + 40 * picture;
+            (0..3).for_each(|packet| track.send(at + packet, ssrc));
+            stray(track, picture, at);
+        }
     }
 
     #[test]
-    fn a_stray_packet_changes_nothing() {
-        check(
-            |_| (),
-            &[(1, NEW, 7), (2, OLD, 2), (3, NEW, 9)],
-            &[Chosen::Strange, Chosen::Current, Chosen::Strange],
-        );
+    fn a_source_that_sends_is_not_replaced_by_strays() {
+        let rare = |track: &mut Track, picture, at| {
+            if picture % 5 == 0 {
+                track.send(at + 20, NEW)
+            }
+        };
+        let often = |track: &mut Track, _, at| (0..2).for_each(|packet| track.send(at + 10 + packet, NEW));
+        let bursts = |track: &mut Track, picture, at| {
+            if picture % 8 == 0 {
+                (0..20).for_each(|packet| track.send(at + 10 + packet, NEW));
+            }
+        };
+        let strays: [&dyn Fn(&mut Track, u64, u64); 3] = [&rare, &often, &bursts];
+        for stray in strays {
+            let mut track = Track::new();
+            pictures(&mut track, OLD, 0, 100, stray);
+            assert_eq!((track.counted(OLD), track.counted(NEW)), (300, 0));
+            let left = track.choice.held.len() as u64;
+            assert!(track.choice.take_dropped(track.at(60_000).mono) >= left.max(20));
+            assert_eq!((track.choice.held.len(), track.choice.held_bytes), (0, 0));
+        }
     }
 
     #[test]
-    fn two_that_follow_each_other_take_over() {
-        check(
-            |_| (),
-            &[(1, NEW, 65_535), (2, OLD, 2), (3, NEW, 0)],
-            &[Chosen::Strange, Chosen::Current, Chosen::New],
-        );
+    fn a_slow_source_is_not_replaced_in_its_pauses() {
+        let mut track = Track::new();
+        (0..10).for_each(|second| track.send(1000 * second, OLD));
+        for second in 10..20 {
+            track.send(1000 * second, OLD);
+            track.send(1000 * second + 300, NEW);
+            track.send(1000 * second + 900, NEW);
+        }
+        assert_eq!((track.counted(OLD), track.counted(NEW)), (20, 0));
     }
 
     #[test]
-    fn silence_goodbye_and_a_new_link_let_the_next_in() {
-        check(|_| (), &[(200, NEW, 7), (201, NEW, 8)], &[Chosen::New, Chosen::Current]);
-        check(|choice| choice.on_goodbye(OLD), &[(1, NEW, 7)], &[Chosen::New]);
-        check(|choice| choice.on_goodbye(NEW), &[(1, NEW, 7)], &[Chosen::Strange]);
-        check(SourceChoice::clear, &[(1, NEW, 7)], &[Chosen::New]);
+    fn one_that_follows_loses_no_packet() {
+        let mut track = Track::new();
+        pictures(&mut track, OLD, 0, 10, |_, _, _| ());
+        pictures(&mut track, NEW, 400, 10, |_, _, _| ());
+        assert_eq!((track.counted(OLD), track.counted(NEW)), (30, 30));
+        assert!(track.counted.is_sorted_by_key(|(_, ms)| *ms));
+    }
+
+    #[test]
+    fn a_single_packet_counts_when_the_silence_is_over() {
+        let mut track = Track::new();
+        track.send(0, OLD);
+        track.send(50, NEW);
+        assert_eq!(track.choice.deadline(), Some(track.at(200).mono));
+        track.wait_until(199);
+        assert_eq!(track.counted(NEW), 0);
+        track.wait_until(200);
+        assert_eq!(track.counted(NEW), 1);
+    }
+
+    #[test]
+    fn sources_that_change_often_and_back_lose_nothing() {
+        // Each time a new one, every 100 ms; then back and forth, every 400 ms.
+        let new_ones = (0..20).map(|ssrc| (Ssrc(10 + ssrc), 100));
+        let back = [OLD, NEW, OLD, THIRD, NEW, OLD].into_iter().cycle().take(20).map(|ssrc| (ssrc, 400));
+        for changes in [new_ones.collect::<Vec<_>>(), back.collect()] {
+            let mut track = Track::new();
+            let mut at = 0;
+            for (ssrc, every) in &changes {
+                (0..*every / 20).for_each(|packet| track.send(at + 20 * packet, *ssrc));
+                at += every;
+            }
+            track.wait_until(at + 1000);
+            assert_eq!(track.counted.len() as u64, at / 20);
+            assert!(track.counted.is_sorted_by_key(|(_, ms)| *ms));
+        }
+    }
+
+    #[test]
+    fn a_stray_that_took_the_place_in_a_pause_gives_it_back() {
+        let mut track = Track::new();
+        pictures(&mut track, OLD, 0, 10, |_, _, _| ());
+        track.send(700, NEW);
+        pictures(&mut track, OLD, 800, 50, |track, picture, at| {
+            if picture % 4 == 3 {
+                track.send(at + 20, NEW);
+            }
+        });
+        assert_eq!(track.counted(OLD), 180, "nothing is lost");
+        assert!(track.counted(NEW) <= 4, "{} strays", track.counted(NEW));
+    }
+
+    #[test]
+    fn goodbye_and_a_new_link_let_the_next_in_at_once() {
+        let mut track = Track::new();
+        track.send(0, OLD);
+        track.choice.on_goodbye(NEW);
+        track.send(1, NEW);
+        assert_eq!(track.counted(NEW), 0);
+        track.choice.on_goodbye(OLD);
+        track.wait_until(2);
+        assert_eq!(track.counted(NEW), 1);
+        track.choice.clear();
+        track.send(3, THIRD);
+        assert_eq!(track.counted(THIRD), 1);
+    }
+
+    #[test]
+    fn what_is_held_is_bounded() {
+        let mut track = Track::new();
+        for ms in 0..2000u64 {
+            track.send(ms, OLD);
+            track.send(ms, Ssrc(100 + ms as u32));
+        }
+        assert!(track.choice.held.len() <= limits::HELD_PACKETS_MAX);
+        assert_eq!(track.counted.len(), 2000);
+        let at = track.at(2000);
+        for _ in 0..40 {
+            track.choice.hold(at, NEW, &[0; 60_000]);
+        }
+        assert!(track.choice.held_bytes <= limits::HELD_BYTES_MAX);
     }
 }

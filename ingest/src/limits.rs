@@ -58,8 +58,22 @@ pub(crate) const TICK: Duration = Duration::from_millis(100);
 pub(crate) const RECEIVER_REPORT_EVERY: Duration = Duration::from_secs(5);
 /// Sender reports to the viewers.
 pub(crate) const SENDER_REPORT_EVERY: Duration = Duration::from_secs(4);
-/// A source that was silent this long gives way to a new SSRC at once; else the new one must send twice in order.
+/// A source that was silent this long gives way to another SSRC, unless its own pauses are longer than half of it.
 pub(crate) const SSRC_SILENCE: Duration = Duration::from_millis(200);
+/// A source that was silent this long gives way, whatever its pauses.
+pub(crate) const SSRC_SILENCE_MAX: Duration = Duration::from_secs(4);
+/// An SSRC that sends this many times as many packets as the one that counts is the source after all.
+pub(crate) const OUTWEIGHS: u64 = 4;
+/// And this many at least.
+pub(crate) const OUTWEIGHS_PACKETS: u64 = 16;
+/// Packets of another SSRC that came so long before the last of the one that counts may still follow it.
+pub(crate) const REORDERED_MAX: Duration = Duration::from_millis(20);
+/// Packets of other SSRCs are held so long,
+pub(crate) const HELD_TIME_MAX: Duration = Duration::from_secs(5);
+/// at most so many for each track,
+pub(crate) const HELD_PACKETS_MAX: usize = 1024;
+/// of so many bytes together.
+pub(crate) const HELD_BYTES_MAX: usize = 1 << 20;
 /// A link over UDP that has brought nothing for so long, while something came from its address by other ports, is told of.
 pub(crate) const WRONG_PORT_PATIENCE: Duration = Duration::from_secs(1);
 /// Over what time a link's bit rate is measured.

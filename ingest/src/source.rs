@@ -2,7 +2,7 @@
 //!
 //! Owns: the stream, its continuity (`splice`), its clock, key frames, reception, class and the chunk in the making.
 //! Not here: sockets, who may send (`decide`), when the links are closed (`clockwork`).
-//! Holds: outside the window nothing is published; viewers see one SSRC per track, whose sequence numbers and
+//! Invariant: outside the window nothing is published; viewers see one SSRC per track, whose sequence numbers and
 //! timestamps go on when the broadcaster returns; chunk indices have no gaps.
 
 use std::{
@@ -250,20 +250,33 @@ impl Source {
             return Fate::Fine;
         };
         self.last_arrival = Some(now.mono);
-        let (chosen, flags) = self.tracks.on_arrival(now.mono, track, &rtp);
-        if chosen == Chosen::Strange {
-            self.counts.add(|traffic| &traffic.strange_ssrc, 1);
-            return Fate::Fine;
+        match self.tracks.judge(now, track, &rtp, packet) {
+            Chosen::Current => self.take(now, now, track, &rtp, packet, feeds),
+            Chosen::Other => self.release(now, track, feeds),
         }
+        Fate::Fine
+    }
+
+    /// Takes the packets that were held until it was clear whose they are.
+    fn release(&mut self, now: Now, track: u8, feeds: &Feeds) {
+        while let Some(held) = self.tracks.release(now, track) {
+            if let Ok(rtp) = RtpPacket::parse(&held.packet) {
+                self.take(now, held.at, track, &rtp, &held.packet, feeds);
+            }
+        }
+    }
+
+    /// Takes one packet of the SSRC that counts, which arrived at `at`.
+    fn take(&mut self, now: Now, at: Now, track: u8, rtp: &RtpPacket<'_>, packet: &[u8], feeds: &Feeds) {
+        let flags = self.tracks.on_arrival(at.mono, track, rtp);
         if flags.contains(PacketFlags::PARAMETER_SETS) {
             self.complete_description(track);
         }
         if self.program.is_on_air(now.wall) {
-            self.publish(now, track, &rtp, flags, packet, feeds);
+            self.publish(now, at, track, rtp, flags, packet, feeds);
         } else {
             self.counts.add(|traffic| &traffic.held, 1);
         }
-        Fate::Fine
     }
 
     /// Takes one RTCP datagram or frame of `track`: sender reports and goodbyes count, the rest is for nobody here.
@@ -273,9 +286,11 @@ impl Source {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "all of one packet, on its only way")]
     fn publish(
         &mut self,
         now: Now,
+        at: Now,
         track: u8,
         rtp: &RtpPacket<'_>,
         flags: PacketFlags,
@@ -285,10 +300,7 @@ impl Source {
         if !self.builder.fits(packet.len()) {
             self.flush(feeds);
         }
-        let Some((mapped, report_due)) = self.tracks.map(now, track, rtp) else {
-            self.counts.add(|traffic| &traffic.strange_ssrc, 1);
-            return;
-        };
+        let Some((mapped, report_due)) = self.tracks.map(at, track, rtp) else { return };
         let Some(copy) = self.builder.push(now.mono, track, flags, packet) else {
             self.on_unusable();
             return;
@@ -342,13 +354,14 @@ impl Source {
 
     /// What has to be done next by itself; `None` while nothing comes.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let reports = [self.receiver_reports_at, self.sender_reports_at];
+        let reports = [self.receiver_reports_at, self.sender_reports_at, self.tracks.deadline()];
         let flush_at = self.builder.deadline().filter(|_| !self.waits_for_marker);
         reports.into_iter().chain([flush_at]).flatten().min()
     }
 
     /// Does what is due: flushes a chunk that has waited, and the viewers' sender reports.
     pub(crate) fn on_time(&mut self, now: Now, feeds: &Feeds) {
+        (0..self.tracks.count()).for_each(|track| self.release(now, track, feeds));
         if self.sender_reports_at.is_some_and(|at| at <= now.mono) {
             self.sender_reports_at = None;
             // No link, or nothing since the last report: viewers wait for the broadcaster, and so do the reports.
@@ -389,6 +402,8 @@ impl Source {
     pub(crate) fn measure(&mut self, now: Now) {
         let lost = self.tracks.take_lost();
         self.counts.add(|traffic| &traffic.lost, lost);
+        let strange = self.tracks.take_dropped(now.mono);
+        self.counts.add(|traffic| &traffic.strange_ssrc, strange);
         let time = now.mono.saturating_duration_since(self.measured_at);
         if time >= limits::RATE_WINDOW {
             let bytes = self.counts.program.traffic.bytes.value();

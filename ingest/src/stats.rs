@@ -55,7 +55,7 @@ pub struct Traffic {
     pub over_class: Counter,
     /// Packets that are not RTP or RTCP as announced: malformed, of an unknown payload type or channel.
     pub unusable: Counter,
-    /// Packets of an SSRC that has not shown itself to be the new source yet.
+    /// Packets of another SSRC than that of the track's source, which came to nothing.
     pub strange_ssrc: Counter,
     /// Datagrams from the address of a link that has brought nothing yet, but not from a port that it announced.
     pub wrong_port: Counter,

@@ -2,7 +2,7 @@
 //!
 //! Owns: reception, continuity and sender clocks of all tracks, and the reports made of them.
 //! Not here: when reports are due and where packets go (`source`).
-//! Holds: viewers see one SSRC per track as long as the stream lives, whatever the broadcaster restarts.
+//! Invariant: viewers see one SSRC per track as long as the stream lives, whatever the broadcaster restarts.
 
 use std::{num::NonZeroU32, time::Instant};
 
@@ -18,7 +18,7 @@ use slotcast_core::{
     time::Now,
 };
 
-use crate::choice::{Chosen, SourceChoice};
+use crate::choice::{Chosen, Held, SourceChoice};
 
 /// The state of one track; lives as long as the stream does.
 struct TrackState {
@@ -77,32 +77,52 @@ impl Tracks {
         }
     }
 
-    /// Looks at a packet as it came; on the packet path.
-    pub(crate) fn on_arrival(
-        &mut self,
-        now: Instant,
-        track: u8,
-        rtp: &RtpPacket<'_>,
-    ) -> (Chosen, PacketFlags) {
-        let Some(track) = self.tracks.get_mut(usize::from(track)) else {
-            return (Chosen::Strange, PacketFlags::EMPTY);
-        };
-        let chosen = track.choice.judge(now, rtp.ssrc(), rtp.sequence_number());
-        if chosen == Chosen::Strange {
-            return (chosen, PacketFlags::EMPTY);
+    /// Whether a packet's SSRC is the one that counts; if not, the packet is held until it does. On the packet path.
+    ///
+    /// - `packet`: the same as bytes.
+    pub(crate) fn judge(&mut self, now: Now, track: u8, rtp: &RtpPacket<'_>, packet: &[u8]) -> Chosen {
+        let Some(track) = self.tracks.get_mut(usize::from(track)) else { return Chosen::Other };
+        let chosen = track.choice.judge(now.mono, rtp.ssrc());
+        if chosen == Chosen::Other {
+            track.choice.hold(now, rtp.ssrc(), packet);
         }
-        let known = track.reception.take().filter(|_| chosen == Chosen::Current);
+        chosen
+    }
+
+    /// The next packet of `track` that was held and has come to count.
+    pub(crate) fn release(&mut self, now: Now, track: u8) -> Option<Held> {
+        self.tracks.get_mut(usize::from(track))?.choice.release(now.mono)
+    }
+
+    /// When packets that are held may come to count.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.tracks.iter().filter_map(|track| track.choice.deadline()).min()
+    }
+
+    /// Packets of other SSRCs that were dropped since the last call.
+    pub(crate) fn take_dropped(&mut self, now: Instant) -> u64 {
+        self.tracks.iter_mut().map(|track| track.choice.take_dropped(now)).sum()
+    }
+
+    /// Looks at a packet of the SSRC that counts; on the packet path.
+    ///
+    /// - `at`: when it arrived.
+    pub(crate) fn on_arrival(&mut self, at: Instant, track: u8, rtp: &RtpPacket<'_>) -> PacketFlags {
+        let Some(track) = self.tracks.get_mut(usize::from(track)) else { return PacketFlags::EMPTY };
+        let known = track.reception.take().filter(|reception| reception.ssrc() == rtp.ssrc());
         let reception = track.reception.insert(known.unwrap_or_else(|| {
             track.lost_counted = 0;
             Reception::new(rtp.ssrc(), track.clock_rate)
         }));
-        reception.on_packet(now, rtp.sequence_number(), rtp.timestamp());
+        reception.on_packet(at, rtp.sequence_number(), rtp.timestamp());
         let flags = track.scanner.scan(rtp.payload());
-        (chosen, if rtp.marker() { flags.union(PacketFlags::MARKER) } else { flags })
+        if rtp.marker() { flags.union(PacketFlags::MARKER) } else { flags }
     }
 
     /// Where a packet that is published stands for the viewers, and whether it brings a sender report.
-    /// `None`: a straggler of a source that was replaced.
+    /// `None`: there is no such track.
+    ///
+    /// - `now`: when it arrived.
     pub(crate) fn map(&mut self, now: Now, track: u8, rtp: &RtpPacket<'_>) -> Option<(Mapped, bool)> {
         let at = usize::from(track);
         let state = self.tracks.get_mut(at)?;

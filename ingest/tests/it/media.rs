@@ -10,7 +10,7 @@ use slotcast_ingest::IngestConfig;
 
 use crate::{
     client::{Came, Client},
-    house::{House, ID, PATIENCE, program, rtp, udp_pair, wait_for},
+    house::{House, ID, PATIENCE, Packet, program, rtp, udp_pair, wait_for},
 };
 
 const SSRC: u32 = 0x0bad_cafe;
@@ -361,12 +361,37 @@ fn a_restart_of_the_encoder_within_a_link_goes_on() {
     let mut link = house.tcp_link();
     link.send_frame(0, &rtp(SSRC, 10, 9000, true, 100));
     house.packets(1);
-    // The first packet of the new SSRC is strange, the second shows that it is a source.
     link.send_frame(0, &rtp(77, 500, 1_000, true, 100));
     link.send_frame(0, &rtp(77, 501, 4_000, true, 100));
-    let packets = house.packets(1);
-    assert_eq!((packets[0].ssrc(), packets[0].number()), (SSRC, 11));
-    assert_eq!(house.traffic(|t| t.strange_ssrc.value()), 1);
+    wait_for("both", || (house.traffic(|t| t.packets.value()) == 3).then_some(()));
+    house.step(Duration::from_millis(200));
+    let packets = house.packets(2);
+    assert_eq!((packets[0].ssrc(), packets[0].number(), packets[1].number()), (SSRC, 11, 12));
+    assert_eq!(house.traffic(|t| t.strange_ssrc.value()), 0);
+}
+
+#[test]
+fn a_source_that_sends_is_not_replaced_by_another_ssrc_beside_it() {
+    let house = House::new();
+    let mut link = house.tcp_link();
+    for picture in 0..30u16 {
+        for packet in 0..3 {
+            link.send_frame(0, &rtp(SSRC, 3 * picture + packet, 3600 * u32::from(picture), packet == 2, 100));
+        }
+        for packet in 0..2 {
+            link.send_frame(0, &rtp(77, 2 * picture + packet, 0, true, 100));
+        }
+        let published = house.packets(3);
+        assert!(published.iter().map(Packet::number).eq(3 * picture..3 * picture + 3));
+        wait_for("the strays", || {
+            (house.traffic(|t| t.packets.value()) == 5 * u64::from(picture + 1)).then_some(())
+        });
+        house.step(Duration::from_millis(40));
+    }
+    house.step(Duration::from_secs(6));
+    // The last two follow the source, which has ended; the others came to nothing.
+    house.packets(2);
+    wait_for("the strays' end", || (house.traffic(|t| t.strange_ssrc.value()) == 58).then_some(()));
 }
 
 #[test]
