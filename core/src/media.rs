@@ -66,7 +66,7 @@ pub struct Track {
 pub struct Description {
     /// Session-level lines, each ending in CRLF, without `a=control:`.
     pub session: String,
-    /// One per track: its lines, each ending in CRLF, without `a=control:`.
+    /// One per track: its lines, each ending in CRLF, without `a=control:`; empty for one that viewers are not told of.
     pub media: Vec<String>,
 }
 
@@ -88,7 +88,8 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Whether viewers of `self` can go on with `tracks`: as many, of the same codecs, clocks and payload types.
+    /// Whether viewers of `self` can go on with `tracks` as far as those tell: as many, of the same codecs, clocks and
+    /// payload types.
     pub fn continues_with(&self, tracks: &[Track]) -> bool {
         self.tracks == tracks
     }

@@ -177,7 +177,10 @@ impl Thread {
         let Some(admitted) = link.admitted_mut() else { return refused_state() };
         let headers = admitted.headers.clone();
         let announced = admitted.announced.take();
-        self.attach(id, program, announced, now);
+        let session = link.connection.session();
+        let set_up: Vec<u8> =
+            session.into_iter().flat_map(|session| session.tracks()).map(|setup| setup.track).collect();
+        self.attach(id, program, announced, &set_up, now);
         Answer::Record { headers }
     }
 
@@ -196,13 +199,20 @@ impl Thread {
         })
     }
 
-    fn attach(&mut self, id: LinkId, program: Arc<Program>, announced: Option<Announced>, now: Now) {
+    fn attach(
+        &mut self,
+        id: LinkId,
+        program: Arc<Program>,
+        announced: Option<Announced>,
+        set_up: &[u8],
+        now: Now,
+    ) {
         let stream = self.new_stream_id();
         self.touch(program.id);
         match self.sources.get_mut(&program.id) {
             Some(source) => {
                 source.set_program(now, program);
-                source.attach(now, id, announced, stream, &self.feeds);
+                source.attach(now, id, announced, set_up, stream, &self.feeds);
             }
             None => {
                 let Some(announced) = announced else { return };
@@ -210,7 +220,7 @@ impl Thread {
                     ClassRules { burst: self.config.burst, exceeded_max: self.config.class_exceeded_max };
                 let mut source =
                     Source::new(now, Arc::clone(&program), announced, stream, rules, &self.stats);
-                source.attach(now, id, None, stream, &self.feeds);
+                source.attach(now, id, None, set_up, stream, &self.feeds);
                 self.sources.insert(program.id, source);
             }
         }

@@ -15,7 +15,8 @@ use slotcast_admission::{ClassMeter, MeterVerdict, Program, Reason};
 use slotcast_core::{
     chunk::{ChunkBuilder, PacketFlags},
     feed::Feeds,
-    media::{MediaKind, Stream, StreamId},
+    keyframe::ParameterSets,
+    media::{Description, MediaKind, Stream, StreamId, TRACKS_MAX},
     rtp::{self, RtpPacket},
     time::Now,
 };
@@ -74,6 +75,14 @@ enum WrongPort {
 pub(crate) struct Source {
     program: Arc<Program>,
     stream: Arc<Stream>,
+    /// As the present link or the last one announced it.
+    announced: Description,
+    /// The same with the parameter sets that came in band. Viewers are told of it what they can get.
+    description: Description,
+    /// By track: whether viewers are told of it.
+    told: [bool; TRACKS_MAX],
+    /// By track: whether the present link has sent on it.
+    heard: [bool; TRACKS_MAX],
     tracks: Tracks,
     meter: ClassMeter,
     builder: ChunkBuilder,
@@ -112,6 +121,10 @@ impl Source {
             tracks: Tracks::new(&stream.tracks),
             meter,
             program,
+            announced: stream.description.clone(),
+            description: stream.description.clone(),
+            told: [true; TRACKS_MAX],
+            heard: [false; TRACKS_MAX],
             stream,
             builder: ChunkBuilder::new(),
             picture_is_open: false,
@@ -132,24 +145,23 @@ impl Source {
     /// A link begins to bring the source; what it announces may differ from before.
     ///
     /// - `id`: taken for the stream if viewers of the old one cannot go on with it.
+    /// - `set_up`: the tracks that it may send on.
     pub(crate) fn attach(
         &mut self,
         now: Now,
         link: LinkId,
         announced: Option<Announced>,
+        set_up: &[u8],
         id: StreamId,
         feeds: &Feeds,
     ) {
         self.flush(feeds);
         if let Some(announced) = announced {
-            let id = if self.stream.continues_with(&announced.tracks) { self.stream.id } else { id };
-            let changed = id != self.stream.id;
-            self.stream = stream_of(id, &self.program, announced);
-            self.counts.program.set_picture(sdp::described_picture(&self.stream));
-            if changed {
-                self.tracks = Tracks::new(&self.stream.tracks);
-            }
+            self.change_stream(announced, id);
         }
+        self.told = std::array::from_fn(|track| set_up.iter().any(|of| usize::from(*of) == track));
+        self.heard = [false; TRACKS_MAX];
+        self.show_description();
         self.tracks.begin_link();
         self.link = Some(link);
         self.last_arrival = None;
@@ -159,6 +171,27 @@ impl Source {
         self.counts.add(|traffic| &traffic.links, 1);
         self.counts.program.set_since(now.wall);
         self.show_state(now);
+    }
+
+    /// Viewers go on if the tracks are the same and what they decode with is: as announced before, or as it came in band.
+    fn change_stream(&mut self, announced: Announced, id: StreamId) {
+        let decodes_alike = |before| sdp::decodes_alike(before, &announced.description);
+        let goes_on = self.stream.continues_with(&announced.tracks)
+            && (decodes_alike(&self.announced) || decodes_alike(&self.description));
+        let id = if goes_on { self.stream.id } else { id };
+        self.stream = stream_of(id, &self.program, announced);
+        self.announced = self.stream.description.clone();
+        self.description = self.announced.clone();
+        if goes_on {
+            // What came in band comes again, perhaps much later than the next viewer.
+            for track in 0..self.tracks.count() {
+                if let Some(sets) = self.tracks.parameter_sets(track) {
+                    self.complete_description(track, &sets);
+                }
+            }
+        } else {
+            self.tracks = Tracks::new(&self.stream.tracks);
+        }
     }
 
     /// The link is gone; viewers wait for the next one.
@@ -268,9 +301,12 @@ impl Source {
 
     /// Takes one packet of the SSRC that counts, which arrived at `at`.
     fn take(&mut self, now: Now, at: Now, track: u8, rtp: &RtpPacket<'_>, packet: &[u8], feeds: &Feeds) {
+        if self.heard.get(usize::from(track)) == Some(&false) {
+            self.note_heard(track);
+        }
         let flags = self.tracks.on_arrival(at.mono, track, rtp);
         if flags.contains(PacketFlags::PARAMETER_SETS) {
-            self.complete_description(track);
+            self.on_parameter_sets(track);
         }
         if self.program.is_on_air(now.wall) {
             self.publish(now, at, track, rtp, flags, packet, feeds);
@@ -328,13 +364,50 @@ impl Source {
         self.is_video(track) || !self.stream.tracks.iter().any(|track| track.kind == MediaKind::Video)
     }
 
-    /// Puts parameter sets that came in band into the description that viewers get.
-    fn complete_description(&mut self, track: u8) {
-        let Some(sets) = self.tracks.newer_parameter_sets(track) else { return };
-        let completed = sdp::with_parameter_sets(&self.stream.description, usize::from(track), &sets);
-        if let Some(description) = completed.filter(|new| *new != self.stream.description) {
+    /// Puts parameter sets that came in band into the description that viewers get, if they are new.
+    fn on_parameter_sets(&mut self, track: u8) {
+        if let Some(sets) = self.tracks.newer_parameter_sets(track) {
+            self.complete_description(track, &sets);
+        }
+    }
+
+    fn complete_description(&mut self, track: u8, sets: &ParameterSets) {
+        if let Some(description) = sdp::with_parameter_sets(&self.description, usize::from(track), sets) {
+            self.description = description;
+            self.show_description();
+        }
+    }
+
+    /// Tells viewers who come from now on of the tracks that they can get; of all, if that is none.
+    fn show_description(&mut self) {
+        let mut description = self.description.clone();
+        if self.told.contains(&true) {
+            let untold = description.media.iter_mut().zip(self.told).filter(|(_, is_told)| !is_told);
+            untold.for_each(|(media, _)| media.clear());
+        }
+        if description != self.stream.description {
             self.stream = Arc::new(Stream { description, ..Stream::clone(&self.stream) });
-            self.counts.program.set_picture(sdp::described_picture(&self.stream));
+        }
+        self.counts.program.set_picture(sdp::described_picture(&self.stream));
+    }
+
+    /// A track is told of as soon as something comes on it,
+    fn note_heard(&mut self, track: u8) {
+        let at = usize::from(track);
+        if let (Some(heard), Some(told)) = (self.heard.get_mut(at), self.told.get_mut(at)) {
+            *heard = true;
+            if !std::mem::replace(told, true) {
+                self.show_description();
+            }
+        }
+    }
+
+    /// and no more when nothing has come for long, while something came on another.
+    fn forget_silent_tracks(&mut self, now: Now) {
+        let waited = now.mono.saturating_duration_since(self.attached_at) >= limits::SILENT_TRACK_TOLD_MAX;
+        if self.link.is_some() && waited && self.heard.contains(&true) && self.told != self.heard {
+            self.told = self.heard;
+            self.show_description();
         }
     }
 
@@ -413,6 +486,7 @@ impl Source {
             self.bytes_measured = bytes;
             self.measured_at = now.mono;
         }
+        self.forget_silent_tracks(now);
         self.tell_of_wrong_port(now);
         self.show_state(now);
     }

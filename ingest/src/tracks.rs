@@ -170,11 +170,16 @@ impl Tracks {
         }
     }
 
-    /// Parameter sets that came in band since the last call, if they are new.
+    /// The newest parameter sets that came in band.
+    pub(crate) fn parameter_sets(&self, track: u8) -> Option<ParameterSets> {
+        self.tracks.get(usize::from(track))?.scanner.parameter_sets()
+    }
+
+    /// The same, if they are new since the last call.
     pub(crate) fn newer_parameter_sets(&mut self, track: u8) -> Option<ParameterSets> {
-        let state = self.tracks.get_mut(usize::from(track))?;
-        let sets = state.scanner.parameter_sets()?;
-        (state.sets_revision.replace(sets.revision) != Some(sets.revision)).then_some(sets)
+        let sets = self.parameter_sets(track)?;
+        let known = &mut self.tracks.get_mut(usize::from(track))?.sets_revision;
+        (known.replace(sets.revision) != Some(sets.revision)).then_some(sets)
     }
 
     /// Whether anything was published since the last call.

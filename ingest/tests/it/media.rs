@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use slotcast_core::{chunk::PacketFlags, rtcp};
+use slotcast_core::{
+    chunk::{Chunk, PacketFlags},
+    rtcp,
+};
 use slotcast_ingest::IngestConfig;
 
 use crate::{
@@ -353,6 +356,97 @@ fn parameter_sets_that_come_in_band_reach_the_description() {
         last.description.media[0].contains("sprop-parameter-sets=Z0LADdoFB+w=,aM4PyA==").then_some(())
     });
     assert!(streams.iter().all(|stream| stream.id == streams[0].id), "viewers go on");
+}
+
+/// An H.264 packet of one NAL unit.
+fn single(number: u16, nal: &[u8]) -> Vec<u8> {
+    let mut packet = rtp(SSRC, number, 9000, false, 0);
+    packet.truncate(12);
+    packet.extend(nal);
+    packet
+}
+
+/// A link that announces `sdp` and sends a picture: the stream that it belongs to, and what viewers are told of it.
+fn stream_announced_as(house: &House, sdp: &str, packets: &[Vec<u8>]) -> (u64, Vec<String>) {
+    let links = house.decision("peer_closed");
+    let mut link = house.connect();
+    assert_eq!(link.announce("channel4", ID, sdp).status, 200);
+    link.setup("channel4", ID, "RTP/AVP/TCP;interleaved=0-1;mode=record");
+    assert_eq!(link.record("channel4", ID).status, 200);
+    for packet in packets {
+        link.send_frame(0, packet);
+    }
+    link.send_frame(0, &rtp(SSRC, 3, 9000, true, 100));
+    let stream = wait_for("a picture", || {
+        let chunks = house.chunks();
+        let has_marker =
+            |chunk: &Chunk| chunk.packets().iter().any(|packet| packet.flags.contains(PacketFlags::MARKER));
+        let chunk = chunks.iter().find(|chunk| has_marker(chunk));
+        chunk.map(|chunk| (chunk.stream().id.0, chunk.stream().description.media.clone()))
+    });
+    drop(link);
+    house.wait_for_decision("peer_closed", links + 1);
+    stream
+}
+
+#[test]
+fn a_return_keeps_the_parameter_sets_that_came_in_band() {
+    let house = House::new();
+    let sets =
+        [single(1, &[0x67, 0x42, 0xc0, 0x0d, 0xda, 0x05, 0x07, 0xec]), single(2, &[0x68, 0xce, 0x0f, 0xc8])];
+    let before = stream_announced_as(&house, crate::client::SDP, &sets);
+    assert!(before.1[0].contains("sprop-parameter-sets=Z0LADdoFB+w=,aM4PyA=="), "{before:?}");
+    assert_eq!(stream_announced_as(&house, crate::client::SDP, &[]), before);
+    assert_eq!(stream_announced_as(&house, crate::client::SDP, &sets), before);
+    let picture = house.ingest.stats().links()[0].picture.map(|size| (size.width, size.height));
+    assert!(picture.is_some(), "and the size of the picture");
+}
+
+#[test]
+fn a_return_with_another_decoder_configuration_is_another_stream() {
+    let house = House::new();
+    let with = |sets: &str| {
+        crate::client::SDP.replace("packetization-mode=1", &format!("packetization-mode=1;{sets}"))
+    };
+    let small = with("sprop-parameter-sets=Z0LAHtkA,aMuMsg==");
+    let large = with("sprop-parameter-sets=Z2QAH6w=,aO48gA==");
+    let first = stream_announced_as(&house, &small, &[]).0;
+    assert_eq!(stream_announced_as(&house, &small, &[]).0, first);
+    let second = stream_announced_as(&house, &large, &[]).0;
+    assert_ne!(second, first);
+    assert_eq!(stream_announced_as(&house, crate::client::SDP, &[]).0, second, "its sets come in band");
+    let sets = [single(1, &[0x67, 0x42, 0xc0, 0x1e, 0xd9, 0x00]), single(2, &[0x68, 0xcb, 0x8c, 0xb2])];
+    assert_eq!(stream_announced_as(&house, crate::client::SDP, &sets).0, second, "and change so");
+    assert_eq!(stream_announced_as(&house, &small, &[]).0, second, "as it came in band");
+}
+
+#[test]
+fn viewers_are_told_of_tracks_that_they_can_get() {
+    let audio =
+        |name: &str| format!("m=audio 0 RTP/AVP 97\r\na=rtpmap:97 opus/48000/2\r\na=control:{name}\r\n");
+    let sdp = format!("{}{}{}", crate::client::SDP, audio("one"), audio("two"));
+    let house = House::new();
+    let mut link = house.connect();
+    assert_eq!(link.announce("channel4", ID, &sdp).status, 200);
+    link.setup("channel4", ID, "RTP/AVP/TCP;interleaved=0-1;mode=record");
+    let url = format!("{}/two", link.url("channel4", ID));
+    let second = link.request("SETUP", &url, &[("Transport", "RTP/AVP/TCP;interleaved=4-5;mode=record")], "");
+    assert_eq!(second.status, 200);
+    assert_eq!(link.record("channel4", ID).status, 200);
+    let mut number = 0;
+    let mut told = |link: &mut Client| -> Vec<bool> {
+        number += 1;
+        link.send_frame(0, &rtp(SSRC, number, 9000, true, 100));
+        let chunk = wait_for("a chunk", || house.chunks().pop());
+        chunk.stream().description.media.iter().map(|media| !media.is_empty()).collect()
+    };
+    assert_eq!(told(&mut link), [true, false, true], "one was never set up");
+    house.step(Duration::from_secs(5));
+    wait_for("silence", || (told(&mut link) == [true, false, false]).then_some(()));
+    let mut sound = rtp(9, 1, 9000, true, 100);
+    sound[1] = 0x80 | 97;
+    link.send_frame(4, &sound);
+    wait_for("sound", || (told(&mut link) == [true, false, true]).then_some(()));
 }
 
 #[test]

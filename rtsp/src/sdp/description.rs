@@ -53,7 +53,7 @@ pub fn with_title(description: &Description, title: &str) -> Description {
 
 /// The SDP for one viewer, each media section followed by its control line: `trackID=0`, `trackID=1`, …
 ///
-/// Lines end in CRLF.
+/// Lines end in CRLF. A track without lines is left out; the others keep their numbers.
 pub fn render(description: &Description, control_base: ControlBase<'_>) -> String {
     let mut text = description.session.clone();
     let control = |text: &mut String, control: &str| {
@@ -66,7 +66,8 @@ pub fn render(description: &Description, control_base: ControlBase<'_>) -> Strin
         text.push_str("\r\n");
     };
     control(&mut text, "*");
-    for (track, media) in description.media.iter().enumerate() {
+    let told = description.media.iter().enumerate().filter(|(_, media)| !media.is_empty());
+    for (track, media) in told {
         text.push_str(media);
         control(&mut text, &format!("trackID={track}"));
     }

@@ -28,6 +28,67 @@ fn sets_of(fmtp: &str) -> impl Iterator<Item = Vec<u8>> {
         .filter_map(|set| STANDARD.decode(set.trim()).ok())
 }
 
+/// Whether who decodes `before` can decode `after`, track by track, without being told.
+///
+/// Compared is what decoders are set up with: the encoding and its parameters, and of `fmtp` all but what only tells how
+/// packets are made. Parameter sets that `after` leaves out come in band, and are no difference; those that only `after`
+/// has are one, since nobody who watches has seen them.
+pub fn decodes_alike(before: &Description, after: &Description) -> bool {
+    let pairs = || before.media.iter().zip(&after.media);
+    before.media.len() == after.media.len()
+        && pairs().all(|(b, a)| DecoderSetUp::of(b).goes_on_with(&DecoderSetUp::of(a)))
+}
+
+/// What one track's media lines say to a decoder.
+struct DecoderSetUp {
+    /// The values of `rtpmap`, in lower case.
+    formats: Vec<String>,
+    /// Parameter sets, in the order of their names.
+    sets: Vec<String>,
+    /// All other parameters, in the order of their names; the profile of a track with parameter sets stands in these.
+    parameters: Vec<String>,
+    profile: Option<String>,
+}
+
+impl DecoderSetUp {
+    fn of(media: &str) -> Self {
+        let values = |name| media.lines().filter_map(move |line| line.strip_prefix(name));
+        let formats = values("a=rtpmap:").map(str::to_ascii_lowercase).collect();
+        let (mut sets, mut parameters, mut profile) = (Vec::new(), Vec::new(), None);
+        for (payload_type, fmtp) in values("a=fmtp:").filter_map(|fmtp| fmtp.split_once(' ')) {
+            for part in fmtp.split(';').map(str::trim).filter(|part| !part.is_empty()) {
+                let (name, value) = part.split_once('=').unwrap_or((part, ""));
+                let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
+                match name.as_str() {
+                    "sprop-parameter-sets" | "sprop-vps" | "sprop-sps" | "sprop-pps" => {
+                        sets.push(format!("{payload_type} {name}={value}"));
+                    }
+                    "packetization-mode" => {}
+                    "profile-level-id" if is_h264(media) => profile = Some(value.to_ascii_lowercase()),
+                    _ => parameters.push(format!("{payload_type} {name}={}", value.to_ascii_lowercase())),
+                }
+            }
+        }
+        sets.sort_unstable();
+        parameters.sort_unstable();
+        Self { formats, sets, parameters, profile }
+    }
+
+    fn goes_on_with(&self, after: &Self) -> bool {
+        let sets = after.sets.is_empty() || self.sets == after.sets;
+        // Where parameter sets are compared, they tell the profile, too.
+        let profile = !after.sets.is_empty()
+            || self.profile.is_none()
+            || after.profile.is_none()
+            || self.profile == after.profile;
+        self.formats == after.formats && self.parameters == after.parameters && sets && profile
+    }
+}
+
+fn is_h264(media: &str) -> bool {
+    media.lines().any(|line| line.starts_with("a=rtpmap:") && line.to_ascii_uppercase().contains(" H264/"))
+}
+
 /// The description with the newest parameter sets of `track` in its `fmtp`, in place of those that stand there.
 ///
 /// H.264: `sprop-parameter-sets`, and `profile-level-id` where it is missing (RFC 6184 §8.1). H.265 (with a VPS):

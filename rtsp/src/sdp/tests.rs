@@ -233,3 +233,33 @@ fn parameter_sets_make_an_fmtp_where_there_is_none() {
         Some("a=fmtp:97 sprop-vps=QAE=; sprop-sps=Z2QAH6w=; sprop-pps=aO48gA==")
     );
 }
+
+#[test]
+fn what_a_decoder_is_set_up_with_is_compared_and_nothing_else() {
+    let video = |fmtp: &str| {
+        read(&media(&format!("m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n{fmtp}"))).description
+    };
+    let with = |sets: &str| video(&format!("a=fmtp:96 packetization-mode=1; {sets}\r\n"));
+    let small = with("sprop-parameter-sets=Z0LAHtkA,aMuMsg==; profile-level-id=42C01E");
+    let same = video(
+        "a=framerate:25\r\na=fmtp:96  profile-level-id=42c01e;sprop-parameter-sets=Z0LAHtkA,aMuMsg==\r\n",
+    );
+    let large = with("sprop-parameter-sets=Z2QAH6w=,aO48gA==");
+    assert!(decodes_alike(&small, &same) && decodes_alike(&same, &small));
+    assert!(!decodes_alike(&small, &large));
+    assert!(decodes_alike(&small, &with("")), "they come in band");
+    assert!(!decodes_alike(&with(""), &small), "nobody has seen them");
+    assert!(!decodes_alike(&with("profile-level-id=42C01E"), &with("profile-level-id=640028")));
+    assert!(decodes_alike(&video(""), &with("")));
+
+    let audio = |map: &str, config: &str| {
+        let lines =
+            format!("m=audio 0 RTP/AVP 97\r\na=rtpmap:97 {map}\r\na=fmtp:97 mode=AAC-hbr;{config}\r\n");
+        read(&media(&lines)).description
+    };
+    let stereo = audio("MPEG4-GENERIC/48000/2", "config=1190; sizelength=13");
+    assert!(decodes_alike(&stereo, &audio("mpeg4-generic/48000/2", "SizeLength=13;config=1190")));
+    assert!(!decodes_alike(&stereo, &audio("MPEG4-GENERIC/48000/2", "config=1188;sizelength=13")));
+    assert!(!decodes_alike(&stereo, &audio("MPEG4-GENERIC/48000/1", "config=1190;sizelength=13")));
+    assert!(!decodes_alike(&stereo, &audio("MPEG4-GENERIC/48000/2", "config=1190")));
+}
