@@ -3,7 +3,7 @@
 //! Owns: [`Lines`] and [`Line`], the place of one connection. Make two: a short-lived one for those who have shown
 //! nothing yet, and one for those who have, so that the first never fill the second.
 //! Refuses: one too many, at once, without waiting.
-//! Holds: a dropped [`Line`] is free again; the table never holds more addresses than there are lines.
+//! Invariant: a dropped [`Line`] is free again; the table never holds more addresses than there are lines.
 
 use std::{
     collections::HashMap,
@@ -80,18 +80,27 @@ impl Lines {
 
     /// Takes a line for a connection from `address`.
     pub fn open(self: &Arc<Self>, address: IpAddr) -> Result<Line, LineRefusal> {
+        self.open_in_place_of(address, None)
+    }
+
+    /// The same as if `older` were free already: the caller drops it right after, and keeps it where this is refused.
+    pub fn open_in_place_of(
+        self: &Arc<Self>,
+        address: IpAddr,
+        older: Option<&Line>,
+    ) -> Result<Line, LineRefusal> {
         let party = party(address);
         let mut open = self.open.lock();
-        if open.total >= open.lines_max {
+        if open.total - u32::from(older.is_some()).min(open.total) >= open.lines_max {
             return Err(LineRefusal::Full);
         }
-        let total = open.total + 1;
         let held = open.by_party.get(&party).copied().unwrap_or(0);
-        if held >= self.per_address_max {
+        let is_freed = older.is_some_and(|older| older.party == party);
+        if held - u32::from(is_freed).min(held) >= self.per_address_max {
             return Err(LineRefusal::PerAddress);
         }
         open.by_party.insert(party, held + 1);
-        open.total = total;
+        open.total += 1;
         Ok(Line { lines: Arc::clone(self), party })
     }
 

@@ -1,7 +1,8 @@
 //! What a broadcaster asks, and what it is answered: ANNOUNCE at the gate, SETUP, RECORD.
 //!
 //! Not here: whether a reservation ID is right (`slotcast-admission`), what RTSP makes of the answer (`slotcast-rtsp`).
-//! Holds: only an accepted ANNOUNCE gives a line; of a program one link at most has one.
+//! Invariant: only an accepted ANNOUNCE gives a line; of a program one link at most has one; a link is taken over only
+//! by one that has a line.
 
 use std::sync::Arc;
 
@@ -133,23 +134,28 @@ impl Thread {
         program: ProgramId,
         now: Now,
     ) -> Result<Line, LineRefusal> {
-        self.take_over(id, program, now);
+        let older = self.holders.get(&program).copied().filter(|older| *older != id);
+        let opened = match &link.stage {
+            Stage::Admitted { .. } => None,
+            _ => {
+                let of_older = older.and_then(|older| Some(&self.links.get(older)?.admitted()?.line));
+                Some(self.lines.open_in_place_of(link.peer.ip().to_canonical(), of_older)?)
+            }
+        };
+        // The newer link takes over: the older one of the same program is told, and gives its line back.
+        if let Some(older) = older {
+            self.holders.remove(&program);
+            self.end_link(older, Closing::Because(Reason::TakenOver), now);
+        }
         self.stop_recording(id, link);
-        match std::mem::replace(&mut link.stage, Stage::Unproven { deadline: now.mono }) {
-            Stage::Admitted { admitted, .. } => {
+        match (opened, std::mem::replace(&mut link.stage, Stage::Unproven { deadline: now.mono })) {
+            (Some(line), _) => Ok(line),
+            (None, Stage::Admitted { admitted, .. }) => {
                 // Announced before, perhaps for the next program of the two that one encoder feeds.
                 self.holders.retain(|_, holder| *holder != id);
                 Ok(admitted.line)
             }
-            _ => self.lines.open(link.peer.ip().to_canonical()),
-        }
-    }
-
-    /// The newer link takes over: the older one of the same program is told, and gives its line back.
-    fn take_over(&mut self, id: LinkId, program: ProgramId, now: Now) {
-        if let Some(older) = self.holders.get(&program).copied().filter(|older| *older != id) {
-            self.holders.remove(&program);
-            self.end_link(older, Closing::Because(Reason::TakenOver), now);
+            (None, _) => Err(LineRefusal::Full),
         }
     }
 

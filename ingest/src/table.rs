@@ -73,6 +73,14 @@ impl<T> Table<T> {
         }
     }
 
+    /// What has `id`; `None` while it is in hand.
+    pub(crate) fn get(&self, id: LinkId) -> Option<&T> {
+        match self.places.get(id.place)? {
+            Place::Held(held, link) if *held == id => Some(link),
+            _ => None,
+        }
+    }
+
     /// Brings back what was in hand.
     pub(crate) fn put(&mut self, id: LinkId, link: Box<T>) {
         self.places[id.place] = Place::Held(id, link);
