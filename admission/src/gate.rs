@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Gate`], shared by every worker and kept over reloads, and [`Seat`], the place of one viewer session.
 //! Not here: which program is on air (`timetable`), whether a password is right (`viewer`).
-//! Holds: a dropped [`Seat`] is given back exactly once; a closed gate seats nobody; a moved end and a cut-off at the
+//! Invariant: a dropped [`Seat`] is given back exactly once; a closed gate seats nobody; a moved end and a cut-off at the
 //! old end cannot cross, whichever comes first.
 
 use std::{
@@ -16,6 +16,7 @@ use std::{
 use parking_lot::Mutex;
 use slotcast_core::{time::WallTime, words::Seats};
 
+use crate::limits::CLOCK_SET_BACK_MIN;
 use crate::seats::{Generation, SeatRefusal, SeatWord};
 
 /// Why a gate was closed. The first reason stands.
@@ -117,6 +118,24 @@ impl Gate {
             self.cut.store(Cut::NONE, Ordering::Release);
             self.word.reopen();
         }
+    }
+
+    /// Opens again if it was closed because its end had come, and the end lies ahead after all: the clock had been set
+    /// forward and was set back. Seats of before are worth nothing. Returns whether it opened.
+    ///
+    /// An end that lies ahead by less than a second ([`CLOCK_SET_BACK_MIN`]) is no such case: threads read the clock at
+    /// different moments of their turns.
+    pub fn reopen_if_early(&self, at: WallTime) -> bool {
+        if self.is_open() {
+            return false;
+        }
+        let _one_at_a_time = self.changing.lock();
+        let is_early = self.end().since(at) >= CLOCK_SET_BACK_MIN && self.cut() == Some(Cut::Ended);
+        if is_early {
+            self.cut.store(Cut::NONE, Ordering::Release);
+            self.word.reopen();
+        }
+        is_early
     }
 
     /// Changes the number of seats at once. Nobody is sent away when it shrinks.

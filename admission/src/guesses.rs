@@ -14,7 +14,7 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    limits::{GUESS_ADDRESS_SETS, GUESS_TARGET_SETS, GUESS_WAYS, Limits},
+    limits::{FAR_LOOKS_MAX, FAR_LOOKS_TIME, GUESS_ADDRESS_SETS, GUESS_TARGET_SETS, GUESS_WAYS, Limits},
     lines::party,
 };
 
@@ -92,6 +92,8 @@ struct Tables {
     addresses: Table,
     targets: Table,
     delays_drawn: u64,
+    /// When the present span of far looks began, and how many there were in it.
+    far_looks: Option<(Instant, u32)>,
 }
 
 impl Guesses {
@@ -101,6 +103,7 @@ impl Guesses {
             addresses: Table::new(GUESS_ADDRESS_SETS),
             targets: Table::new(GUESS_TARGET_SETS),
             delays_drawn: 0,
+            far_looks: None,
         };
         Self { limits, hasher: RandomState::new(), tables: Mutex::new(tables) }
     }
@@ -127,6 +130,15 @@ impl Guesses {
         tables.targets.add(target, now, self.limits.window);
         let count = tables.addresses.add(address, now, self.limits.window);
         WrongGuess { count, delay: self.draw_delay(&mut tables) }
+    }
+
+    /// Whether one more proof may be compared with the IDs of programs far and near, which costs the ingest side most.
+    pub fn may_look_far(&self, now: Instant) -> bool {
+        let far_looks = &mut self.tables.lock().far_looks;
+        let is_present = |began: &(Instant, u32)| now.saturating_duration_since(began.0) < FAR_LOOKS_TIME;
+        let (began, looks) = far_looks.filter(is_present).unwrap_or((now, 0));
+        *far_looks = Some((began, looks.saturating_add(1)));
+        looks < FAR_LOOKS_MAX
     }
 
     /// A random delay for an answer that tells of a guess.

@@ -28,6 +28,14 @@ pub const SECRET_BYTES_MAX: usize = 1_024;
 /// Programs before now, and as many after, against which a reservation ID is checked.
 pub const LINK_CANDIDATES_MAX: usize = 128;
 
+/// A program that has ended and whose end lies ahead by so much was ended by a clock that ran ahead.
+pub const CLOCK_SET_BACK_MIN: Duration = Duration::from_secs(1);
+
+/// Reservation IDs are checked against all of these so many times in [`FAR_LOOKS_TIME`] at most.
+pub const FAR_LOOKS_MAX: u32 = 5;
+/// See [`FAR_LOOKS_MAX`].
+pub const FAR_LOOKS_TIME: Duration = Duration::from_millis(100);
+
 /// Shortest reservation ID that cannot be guessed at the rate that connections can be made; `check-config` warns below.
 pub const ID_CHARS_MIN: usize = 16;
 

@@ -2,7 +2,7 @@
 //!
 //! Owns: the decision at ANNOUNCE, as a function of the programs, the request and now.
 //! Not here: lines and the gate's deadline (`lines`, the ingest side), taking over an older link of the same ID.
-//! Holds: whoever does not show a right ID learns nothing, neither which channels there are nor which are reserved:
+//! Invariant: whoever does not show a right ID learns nothing, neither which channels there are nor which are reserved:
 //! one answer, after the same work. Only who shows a right one is told more.
 //!
 //! | what | status | connection |
@@ -81,21 +81,18 @@ impl LinkGrant {
 
 /// Decides about ANNOUNCE.
 ///
-/// Checks what is shown against the programs that the channel may send now, and against those of all channels that
-/// start nearest to now, at most [`LINK_CANDIDATES_MAX`] before and as many after: the ID of one further away is
-/// answered as a wrong one. Cost: one digest for each of these, about 3 µs; for an address that is over its budget of
-/// wrong IDs only those that the channel may send now, so that it cannot keep the ingest side busy.
+/// Checks what is shown against the programs that the channel may send now. What is none of theirs is checked against
+/// the programs of all channels that start nearest to now, at most [`LINK_CANDIDATES_MAX`] before and as many after, for
+/// a refusal that says more: the ID of one further away is answered as a wrong one. Cost: two digests for each of these,
+/// about 3 µs together. The second part is left out for an address that is over its budget of wrong IDs, and for all
+/// once too many have asked for it ([`FAR_LOOKS_MAX`](crate::limits::FAR_LOOKS_MAX)), so that nobody can keep the ingest
+/// side busy.
 pub fn decide_announce(
     programs: &dyn Programs,
     guesses: &Guesses,
     request: &LinkRequest<'_>,
 ) -> LinkDecision {
     let target = GuessTarget::Sending(request.name);
-    let standing = guesses.standing(request.now.mono, request.address, target);
-    let nearest = match standing {
-        Standing::Free => programs.nearest(request.now.wall, LINK_CANDIDATES_MAX),
-        Standing::Spent => Vec::new(),
-    };
     let connectable = programs.connectable(request.name, request.now.wall);
     // A channel has two at most where two are back to back; a name with fewer, known or not, costs as much.
     let decoy_key = LinkKey::from_reservation_id("decoy-reservation-id");
@@ -103,31 +100,43 @@ pub fn decide_announce(
     for _ in connectable.len()..CONNECTABLE_USUAL {
         let _same_work = verdict(request, &decoy_key);
     }
-    let mut stale = false;
-    let mut right = Vec::new();
-    for program in connectable.iter().chain(&nearest) {
+    let (right, mut stale) = compare(request, &connectable);
+    if !right.is_empty() {
+        return decide_for_right_id(&right, request);
+    }
+    if decoy == Verdict::Missing {
+        return challenge(Reason::IdMissing);
+    }
+    let standing = guesses.standing(request.now.mono, request.address, target);
+    if standing == Standing::Free && guesses.may_look_far(request.now.mono) {
+        let nearest = programs.nearest(request.now.wall, LINK_CANDIDATES_MAX);
+        let (right, far_stale) = compare(request, &nearest);
+        if !right.is_empty() {
+            return decide_for_right_id(&right, request);
+        }
+        stale |= far_stale;
+    }
+    if stale {
+        return challenge(Reason::ProofStale);
+    }
+    let guess = guesses.wrong(request.now.mono, request.address, target);
+    Decision::Refuse(match standing {
+        Standing::Free => Refusal::close(Reason::IdWrong),
+        Standing::Spent => Refusal { reason: Reason::TooManyGuesses, delay: guess.delay, then: Then::Close },
+    })
+}
+
+/// Those of `programs` whose ID was shown, and whether that of another was shown with a proof that is too old.
+fn compare<'a>(request: &LinkRequest<'_>, programs: &'a [Arc<Program>]) -> (Vec<&'a Arc<Program>>, bool) {
+    let (mut right, mut stale) = (Vec::new(), false);
+    for program in programs {
         match verdict(request, &program.link_key) {
             Verdict::Granted => right.push(program),
             Verdict::Stale => stale = true,
             Verdict::Missing | Verdict::Wrong => {}
         }
     }
-    if !right.is_empty() {
-        return decide_for_right_id(&right, request);
-    }
-    match decoy {
-        Verdict::Missing => challenge(Reason::IdMissing),
-        _ if stale => challenge(Reason::ProofStale),
-        _ => {
-            let guess = guesses.wrong(request.now.mono, request.address, target);
-            Decision::Refuse(match standing {
-                Standing::Free => Refusal::close(Reason::IdWrong),
-                Standing::Spent => {
-                    Refusal { reason: Reason::TooManyGuesses, delay: guess.delay, then: Then::Close }
-                }
-            })
-        }
-    }
+    (right, stale)
 }
 
 fn decide_for_right_id(right: &[&Arc<Program>], request: &LinkRequest<'_>) -> LinkDecision {
@@ -139,6 +148,7 @@ fn decide_for_right_id(right: &[&Arc<Program>], request: &LinkRequest<'_>) -> Li
         return refuse(Reason::OtherChannel);
     }
     let Some(program) = connectable(&here, now) else { return refuse(outside(&here, now)) };
+    program.gate.reopen_if_early(now);
     if matches!(program.gate.cut(), Some(Cut::Stopped | Cut::Withdrawn)) {
         return refuse(Reason::LinkStopped);
     }
@@ -182,7 +192,13 @@ fn is_above(program: &Program, declared_kbps: u64) -> bool {
 
 fn verdict(request: &LinkRequest<'_>, key: &LinkKey) -> Verdict {
     let by_token = request.token.map(|token| key.matches_token(token));
-    let by_digest = request.credentials.verify(request.now.mono, &key.credential());
+    let [as_given, in_capitals] =
+        key.credentials().map(|credential| request.credentials.verify(request.now.mono, &credential));
+    let by_digest = match (as_given, in_capitals) {
+        (Verdict::Granted, _) | (_, Verdict::Granted) => Verdict::Granted,
+        (Verdict::Stale, _) | (_, Verdict::Stale) => Verdict::Stale,
+        (verdict, _) => verdict,
+    };
     match (by_token, by_digest) {
         (Some(true), _) => Verdict::Granted,
         (Some(false), Verdict::Missing) => Verdict::Wrong,

@@ -96,7 +96,17 @@ impl Thread {
             let program = self.programs.program(id);
             let Some(source) = self.sources.get_mut(&id) else { continue };
             match (program, why_over(self.programs.program(id).as_ref(), Some(source.program()), now)) {
-                (Some(program), None) => source.set_program(now, program),
+                (Some(program), None) => {
+                    if program.gate.reopen_if_early(now.wall) {
+                        tracing::warn!(
+                            channel = %program.channel.name,
+                            end = %program.gate.end(),
+                            fault = "operator",
+                            "the clock was set back before the program's end, which had come: it is on air again"
+                        );
+                    }
+                    source.set_program(now, program);
+                }
                 _ => {
                     self.sources.remove(&id);
                     self.stats.remove_program(id);

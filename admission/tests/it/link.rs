@@ -3,13 +3,13 @@
 use std::{cell::Cell, time::Instant};
 
 use slotcast_admission::{
-    Cut, Decision, GuessLimits, Guesses, LinkDecision, LinkRequest, Programs, Proof, Reason, Then, Timetable,
-    link::decide_announce,
+    Cut, Decision, GuessLimits, Guesses, LinkDecision, LinkKey, LinkRequest, Programs, Proof, Reason, Then,
+    Timetable, link::decide_announce,
 };
 use slotcast_core::words::{BitRate, ProgramId};
 use slotcast_rtsp::auth::{Credential, Verdict};
 
-use crate::common::{Shown, channel, ip, minute, now, published, spec};
+use crate::common::{Shown, channel, ip, later, minute, now, published, spec};
 
 /// Channel 1: programs 1 and 2 back to back in minutes 0 to 10 to 20; channel 2: program 3 in minutes 0 to 10.
 fn timetable() -> Timetable {
@@ -176,7 +176,7 @@ fn a_program_that_was_stopped_takes_no_link_and_one_that_ended_does() {
 #[test]
 fn one_id_for_several_programs_opens_the_one_of_the_moment() {
     let shared = |id, from, to| slotcast_admission::ProgramSpec {
-        link_key: slotcast_admission::LinkKey::from_reservation_id("weekly"),
+        link_key: LinkKey::from_reservation_id("weekly"),
         ..spec(id, 1, from, to)
     };
     let timetable = published(vec![shared(1, 0, 10), shared(2, 12, 20), shared(3, 40, 50)]);
@@ -217,7 +217,57 @@ fn a_guesser_costs_less_once_its_budget_is_spent() {
     let first = work();
     (0..GuessLimits::default().per_address).for_each(|_| assert!(work() > 0));
     let spent = work();
-    assert!(first > 100 && spent < 5, "{first} at first, {spent} when spent");
+    assert!(first > 100 && spent < 10, "{first} at first, {spent} when spent");
+}
+
+#[test]
+fn a_crowd_of_wrong_ids_costs_no_more_than_a_few() {
+    let timetable = published((0..200).map(|n| spec(n, 1, n as i64 * 60, n as i64 * 60 + 30)).collect());
+    let guesses = Guesses::default();
+    let at = now(5);
+    let decide = |address, shown: &dyn Proof, at| {
+        let request = LinkRequest {
+            address: ip(address),
+            credentials: shown,
+            now: at,
+            ..request("channel1", &Shown::Nothing, 5)
+        };
+        decide_announce(&timetable, &guesses, &request)
+    };
+    let counting = Counting(Cell::new(0));
+    for address in 0..200 {
+        refused(decide(address, &counting, at), Reason::IdWrong, 401);
+    }
+    assert!(counting.0.get() < 5_000, "{} comparisons", counting.0.get());
+    let far = Shown::Text("ID-2");
+    refused(decide(201, &far, at), Reason::IdWrong, 401);
+    assert!(matches!(decide(202, &far, later(at, 1)).reason(), Some(Reason::TooEarly { .. })));
+    assert_eq!(admitted(decide(203, &Shown::Text("ID-0"), at)).0, 0, "a right one is never kept out");
+}
+
+#[test]
+fn an_id_in_capital_letters_opens_the_link() {
+    let mut program = spec(1, 1, 0, 10);
+    program.link_key = LinkKey::from_reservation_id("7r9kq-2mxw8");
+    let timetable = published(vec![program]);
+    let by_digest = request("channel1", &Shown::Text("7R9KQ-2MXW8"), 5);
+    let by_token = LinkRequest { token: Some("7R9KQ-2MXW8"), ..request("channel1", &Shown::Nothing, 5) };
+    for request in [by_digest, by_token] {
+        assert_eq!(admitted(decide_announce(&timetable, &Guesses::default(), &request)).0, 1);
+    }
+}
+
+#[test]
+fn a_program_that_a_clock_ahead_of_time_has_ended_takes_its_link_again() {
+    let timetable = timetable();
+    let gate = timetable.program(ProgramId(1)).unwrap().gate.clone();
+    assert!(gate.close_if_over(minute(11)));
+    let decide =
+        |at| decide_announce(&timetable, &Guesses::default(), &request("channel1", &Shown::Text("ID-1"), at));
+    assert_eq!(admitted(decide(11)).0, 1);
+    assert!(!gate.is_open(), "its end has come");
+    assert_eq!(admitted(decide(5)).0, 1);
+    assert!(gate.lets_through(minute(5)), "and lies ahead again");
 }
 
 #[test]

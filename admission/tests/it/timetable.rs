@@ -6,7 +6,10 @@ use proptest::prelude::*;
 use slotcast_admission::{
     Channel, Cut, Program, ProgramSpec, Programs, Seat, Secret, Timetable, TimetableError,
 };
-use slotcast_core::words::{BitRate, ChannelNumber, OpenLevel, ProgramId, Window};
+use slotcast_core::{
+    time::WallTime,
+    words::{BitRate, ChannelNumber, OpenLevel, ProgramId, Window},
+};
 
 use crate::common::{channel, minute, published, republish, seats, spec};
 
@@ -161,6 +164,27 @@ fn an_ended_program_opens_again_only_for_a_later_end() {
     assert!(!program.gate.is_open());
     republish(&timetable, vec![spec(1, 1, 0, 20)]);
     assert!(program.gate.lets_through(minute(15)) && !old.holds() && program.gate.viewers() == 0);
+}
+
+#[test]
+fn an_ended_program_opens_again_when_its_end_lies_ahead_by_a_second() {
+    let timetable = published(vec![spec(1, 1, 0, 10)]);
+    let gate = on_air(&timetable, 5).gate.clone();
+    let seat = gate.enter().unwrap();
+    assert!(!gate.reopen_if_early(minute(5)), "it is open");
+    assert!(gate.close_if_over(minute(10)));
+    let before_end = |micros| WallTime::from_micros(minute(10).as_micros() - micros);
+    for early in [0, 1, 999_999] {
+        assert!(!gate.reopen_if_early(before_end(early)));
+    }
+    assert!(gate.reopen_if_early(before_end(1_000_000)));
+    assert!(gate.lets_through(before_end(1_000_000)) && !seat.holds() && gate.viewers() == 0);
+    for cut in [Cut::Stopped, Cut::Withdrawn] {
+        let timetable = published(vec![spec(1, 1, 0, 10)]);
+        let gate = on_air(&timetable, 5).gate.clone();
+        gate.close_as(cut);
+        assert!(!gate.reopen_if_early(minute(5)), "{cut:?} stays");
+    }
 }
 
 #[test]

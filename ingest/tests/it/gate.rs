@@ -11,6 +11,7 @@ use std::{
 
 use slotcast_admission::{Channel, Program, Programs, Timetable};
 use slotcast_core::{time::WallTime, words::ProgramId};
+use slotcast_ingest::IngestConfig;
 
 use crate::{
     client::{Came, Client, SDP},
@@ -233,7 +234,7 @@ fn a_defect_costs_the_connection_that_met_it_and_no_other() {
     let mut link = house.tcp_link();
     defective.broken.store(true, Ordering::SeqCst);
     let mut unlucky = house.connect();
-    let url = unlucky.url("channel5", OTHER_ID);
+    let url = unlucky.url("channel5", "an-id-that-is-looked-for-everywhere");
     assert!(unlucky.send_request("ANNOUNCE", &url, &[], SDP));
     assert!(unlucky.until_end().is_empty());
     wait_for("the count", || (house.decision("internal_error") == 1).then_some(()));
@@ -241,4 +242,28 @@ fn a_defect_costs_the_connection_that_met_it_and_no_other() {
     house.packets(1);
     house.connect().record_over_tcp("channel5", OTHER_ID);
     assert_eq!(house.ingest.stats().unproven.value(), 0);
+}
+
+#[test]
+fn who_gets_no_line_takes_over_nothing() {
+    let config = |config: &mut IngestConfig| {
+        config.listen = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
+        config.lines_per_address = 1;
+    };
+    let house = House::with(config, crate::house::on_air_now());
+    let addresses = house.ingest.local_addrs().to_vec();
+    let at = |which: usize| Client::connect(addresses[which]);
+    let mut older = at(1);
+    older.record_over_tcp("channel4", ID);
+    let mut other = at(0);
+    other.record_over_tcp("channel5", OTHER_ID);
+    let mut newer = at(0);
+    assert_eq!(newer.announce("channel4", ID, SDP).status, 503);
+    assert_eq!(house.decision("taken_over"), 0);
+    older.send_frame(0, &rtp(1, 1, 0, true, 100));
+    house.packets(1);
+    let mut newer = at(1);
+    newer.record_over_tcp("channel4", ID);
+    older.until_end();
+    assert_eq!((house.decision("taken_over"), house.ingest.stats().lines_in_use.value()), (1, 2));
 }
