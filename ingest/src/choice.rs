@@ -228,6 +228,8 @@ mod tests {
         }
     }
 
+    type Stray = dyn Fn(&mut Track, u64, u64);
+
     /// Pictures of three packets 40 ms apart from `from` on, with strays of `NEW` from `stray`, which gets the picture's
     /// number and time.
     fn pictures(track: &mut Track, ssrc: Ssrc, from: u64, count: u64, stray: impl Fn(&mut Track, u64, u64)) {
@@ -251,7 +253,7 @@ mod tests {
                 (0..20).for_each(|packet| track.send(at + 10 + packet, NEW));
             }
         };
-        let strays: [&dyn Fn(&mut Track, u64, u64); 3] = [&rare, &often, &bursts];
+        let strays: [&Stray; 3] = [&rare, &often, &bursts];
         for stray in strays {
             let mut track = Track::new();
             pictures(&mut track, OLD, 0, 100, stray);

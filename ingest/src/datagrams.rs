@@ -52,7 +52,10 @@ impl Thread {
     fn on_datagram(&mut self, route: Route, half: Half, datagram: &[u8], now: Now) {
         self.touch(route.program);
         let Some(source) = self.sources.get_mut(&route.program) else { return };
-        if half == Half::Rtcp || rtp::looks_like_rtcp(datagram) {
+        // RTCP has a port of its own; some send it to the other one. A marker and a payload type that was announced may
+        // look the same (RFC 5761 §4).
+        let is_rtcp = rtp::looks_like_rtcp(datagram) && !source.has_payload_type_of(route.track, datagram);
+        if half == Half::Rtcp || is_rtcp {
             source.on_rtcp(now, route.track, datagram);
         } else if let Fate::Close(reason) = source.on_rtp(now, route.track, datagram, &self.feeds) {
             self.ending.push((route.link, Closing::Because(reason)));

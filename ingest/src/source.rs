@@ -315,6 +315,13 @@ impl Source {
         }
     }
 
+    /// Whether `datagram`, read as RTP, has a payload type of `track`.
+    pub(crate) fn has_payload_type_of(&self, track: u8, datagram: &[u8]) -> bool {
+        let payload_type = datagram.get(1).map(|byte| byte & 0x7f);
+        let track = self.stream.tracks.get(usize::from(track));
+        track.zip(payload_type).is_some_and(|(track, of)| track.payload_types.contains(&of))
+    }
+
     /// Takes one RTCP datagram or frame of `track`: sender reports and goodbyes count, the rest is for nobody here.
     pub(crate) fn on_rtcp(&mut self, now: Now, track: u8, bytes: &[u8]) {
         if usize::from(track) >= self.stream.tracks.len() || !self.tracks.on_rtcp(now, track, bytes) {

@@ -84,6 +84,25 @@ fn foreign_datagrams_and_unknown_payloads_are_counted_and_ignored() {
 }
 
 #[test]
+fn an_announced_payload_type_with_a_marker_is_not_taken_for_rtcp() {
+    let house = House::new();
+    let (rtp_socket, rtcp_socket) = udp_pair();
+    let port = |socket: &UdpSocket| socket.local_addr().unwrap().port();
+    let mut link = house.connect();
+    let sdp = crate::client::SDP.replace("96", "72");
+    assert_eq!(link.announce("channel4", ID, &sdp).status, 200);
+    let transport =
+        format!("RTP/AVP/UDP;unicast;client_port={}-{};mode=record", port(&rtp_socket), port(&rtcp_socket));
+    assert_eq!(link.setup("channel4", ID, &transport).status, 200);
+    assert_eq!(link.record("channel4", ID).status, 200);
+    let to = house.ingest.udp_ports().unwrap()[0];
+    let mut packet = rtp(SSRC, 1, 9000, true, 100);
+    packet[1] = 0x80 | 72;
+    rtp_socket.send_to(&packet, ("127.0.0.1", to)).unwrap();
+    assert_eq!(house.packets(1)[0].number(), 1);
+}
+
+#[test]
 fn media_from_other_ports_of_a_silent_links_address_is_counted_for_it_and_not_taken() {
     let house = House::new();
     let (rtp_socket, rtcp_socket) = udp_pair();

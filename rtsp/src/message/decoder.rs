@@ -271,7 +271,7 @@ impl Decoder {
                 },
                 State::Body { head, length } => {
                     if self.buffer.len() < length {
-                        self.buffer.reserve(length - self.buffer.len());
+                        // Memory comes with the bytes: a length alone is no reason for it.
                         self.state = State::Body { head, length };
                         return Ok(None);
                     }
@@ -601,5 +601,17 @@ mod tests {
     fn positions_count_from_the_first_byte_of_the_connection() {
         let (_, error, _) = decode(b"$\0\0\x01a\r\nOPTIONS * RTSP/1.0\r\nbroken\r\n");
         assert_eq!(error.map(|error| error.position), Some(27));
+    }
+
+    #[test]
+    fn memory_for_a_body_comes_with_its_bytes() {
+        let mut decoder = Decoder::new();
+        decoder.feed(b"ANNOUNCE / RTSP/1.0\r\nCSeq: 1\r\nContent-Length: 60000\r\n\r\nabc");
+        assert_eq!((decoder.poll_item(), decoder.phase()), (Ok(None), Phase::Body));
+        assert!(decoder.buffer.capacity() < 1024, "{} bytes", decoder.buffer.capacity());
+        decoder.feed(&[b'x'; 59_997]);
+        assert!(
+            matches!(decoder.poll_item(), Ok(Some(Item::Request(request))) if request.body.len() == 60_000)
+        );
     }
 }
