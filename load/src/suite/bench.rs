@@ -24,7 +24,7 @@ use slotcast_tools::{histogram::Percentiles, target::Target};
 /// Seats of each channel of our own server.
 const SEATS: u32 = 12_000;
 /// Seconds of a paced round besides its turns and warm-ups: what is on its way.
-const AROUND_TURNS: f64 = 1.0;
+const AROUND_TURNS: f64 = 0.5;
 /// Seconds that each viewer takes to connect to the raw loop and to the server.
 const CONNECT: f64 = 0.001;
 /// The tools' receiving thread is busier than this share of its core: it may be what limits.

@@ -41,12 +41,12 @@ fn arguments(text: &[(&str, String)]) -> Vec<String> {
 
 /// Seconds that [`join`] takes, about.
 pub(super) fn join_seconds(bench: &Bench) -> f64 {
-    f64::from(bench.rounds) * join_round(bench) + 5.0
+    f64::from(bench.rounds) * join_round(bench) + 2.0
 }
 
 fn join_round(bench: &Bench) -> f64 {
     let gather = f64::from(bench.counts.join.0) / f64::from(RAMP);
-    2.0 * (gather + 2.0 + bench.seconds as f64 + 1.0) + 4.0
+    2.0 * (gather + 2.0 + bench.seconds as f64 + 1.0) + 1.0
 }
 
 /// What the tools saw in one round of joins.
@@ -162,7 +162,7 @@ fn storm_rounds(bench: &Bench) -> u32 {
 
 /// Seconds that [`cutoff`] takes, about.
 pub(super) fn cutoff_seconds(bench: &Bench) -> f64 {
-    f64::from(storm_rounds(bench)) * (window(bench).as_secs_f64() + 5.0)
+    f64::from(storm_rounds(bench)) * (window(bench).as_secs_f64() + 1.0)
 }
 
 fn window(bench: &Bench) -> Duration {
@@ -175,7 +175,7 @@ pub(super) fn cutoff(bench: &mut Bench) -> io::Result<()> {
     let mut rounds = Vec::new();
     for round in 1..=own_rounds(bench) {
         let what = format!("the cut-off of {seats} viewers, round {round} of {}", storm_rounds(bench));
-        bench.progress.begin(&what, window(bench).as_secs_f64() + 5.0);
+        bench.progress.begin(&what, window(bench).as_secs_f64() + 1.0);
         let stage = bench.stage(&Setup { seats, window: window(bench), ..bench.setup(1) })?;
         let push = bench.broadcaster(&stage, 60)?;
         let mut storm = vec!["cutoff".to_owned(), STRICT.to_owned()];

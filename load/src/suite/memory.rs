@@ -28,7 +28,7 @@ const HOLD_SECONDS: u64 = 6;
 const WATCH_SECONDS: u64 = 3;
 const RAMP: u32 = 500;
 /// Seconds of one count, about.
-const COUNT_SECONDS: f64 = 11.0;
+const COUNT_SECONDS: f64 = 7.5;
 
 /// Who watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -25,8 +25,8 @@ const RECEIVERS_MAX: u32 = 10_000;
 /// Open files of the tool for each, and besides.
 const FILES_EACH: u64 = 4;
 const SPARE_FILES: u64 = 256;
-/// Seconds of a look besides its turns, about.
-const AROUND_SECONDS: f64 = 4.0;
+/// Seconds that a viewer takes to connect to the server, about.
+const CONNECT_SECONDS: f64 = 0.0015;
 
 /// What a search found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,15 +101,27 @@ impl Looks {
 
 /// Seconds that [`most`] takes, about.
 pub(super) fn most_seconds(bench: &Bench) -> f64 {
-    2.0 * 2.0 * search_seconds(bench)
+    2.0 * (raw_seconds(bench) + served_seconds(bench))
 }
 
-/// ... one of its searches.
-fn search_seconds(bench: &Bench) -> f64 {
+/// How many counts are looked at, about, and the seconds of one side's turn in a look.
+fn looks(bench: &Bench) -> (f64, f64) {
     let (from, to) = bench.counts.most;
     let looks = 1.0 + (f64::from(to) / f64::from(from)).log2() + f64::from(PRECISION.min(from)).log2();
-    // About half of the later ones are looked at twice.
-    1.5 * looks * (bench.seconds.min(LOOK_SECONDS_MAX) as f64 + AROUND_SECONDS)
+    (looks, bench.counts.warm_up.as_secs_f64() + bench.seconds.min(LOOK_SECONDS_MAX) as f64)
+}
+
+/// ... of the raw loop's search; about half of the later counts are looked at twice.
+fn raw_seconds(bench: &Bench) -> f64 {
+    let (looks, turn) = looks(bench);
+    1.5 * looks * (turn + 1.0)
+}
+
+/// ... of the server's, which begins at what the raw loop carries; its viewers connect one after the other.
+fn served_seconds(bench: &Bench) -> f64 {
+    let (looks, turn) = looks(bench);
+    let connect = 0.5 * f64::from(bench.counts.most.1) * CONNECT_SECONDS;
+    looks * (2.0 * turn + 1.0 + connect)
 }
 
 /// The most viewers of the raw loop and of the server.
@@ -117,15 +129,13 @@ pub(super) fn most(bench: &mut Bench) -> io::Result<()> {
     for transport in Transport::ALL {
         let (from, asked) = bench.counts.most;
         let to = asked.min(receivers_max());
-        bench
-            .progress
-            .begin(&format!("{transport}: the most viewers of the raw loop"), search_seconds(bench));
+        bench.progress.begin(&format!("{transport}: the most viewers of the raw loop"), raw_seconds(bench));
         let (mut raw_looks, mut looks) = (Looks::default(), Looks::default());
         let raw = search(from, to, |count| {
             let paced = look_at(bench, transport, count, None)?;
             Ok(raw_looks.keep(count, &paced.raw, &paced.wrong))
         })?;
-        bench.progress.begin(&format!("{transport}: the most viewers of the server"), search_seconds(bench));
+        bench.progress.begin(&format!("{transport}: the most viewers of the server"), served_seconds(bench));
         let stage = bench.stage(&bench.setup(1))?;
         // What the tool itself cannot do is an error, and no answer.
         let served = search(raw.holds.max(1), raw.holds.max(1), |count| {
