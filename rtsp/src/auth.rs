@@ -189,7 +189,10 @@ struct Digest {
     user: String,
     realm: String,
     nonce: String,
-    uri: String,
+    /// Of method and address: the same for every credential that the proof is checked against.
+    ha2: String,
+    /// The channel that the address names; `None` where it is none.
+    path: Option<String>,
     response: String,
     /// `nc` and `cnonce`, where the client insists on `qop=auth`.
     auth: Option<(String, String)>,
@@ -212,7 +215,7 @@ impl Credentials {
         let usable =
             |authorization: &Authorization| basic || matches!(authorization, Authorization::Digest(_));
         Self {
-            authorization: all.filter_map(Authorization::parse).find(usable),
+            authorization: all.filter_map(|text| Authorization::parse(text, method)).find(usable),
             method: method.to_owned(),
             path: target.path.clone(),
             token: target.token().map(str::to_owned),
@@ -267,11 +270,11 @@ impl Credentials {
             (Credential::Ha1 { user, md5, .. }, Algorithm::Md5) => (hex(*md5), *user == digest.user),
             (Credential::Ha1 { user, sha256, .. }, Algorithm::Sha256) => (hex(*sha256), *user == digest.user),
         };
-        let expected = digest.response_with(&ha1, &self.method);
+        let expected = digest.response_with(&ha1);
         let is_right = expected.as_bytes().ct_eq(digest.response.to_ascii_lowercase().as_bytes());
         // VLC proves the stream's address where it asks for a track's, others one with or without a slash: the
         // channel is what counts.
-        let same_channel = Target::parse(&digest.uri).is_ok_and(|target| target.path == self.path);
+        let same_channel = digest.path.as_ref() == Some(&self.path);
         let claims = Choice::from(u8::from(user_is_right && same_channel && digest.realm == REALM));
         match (bool::from(is_right & claims), self.nonces.is_fresh(&digest.nonce, now)) {
             (true, true) => Verdict::Granted,
@@ -295,7 +298,7 @@ impl fmt::Debug for Credentials {
 
 impl Authorization {
     /// `None`: another scheme, or parts of it are missing.
-    fn parse(text: &str) -> Option<Self> {
+    fn parse(text: &str, method: &str) -> Option<Self> {
         let (scheme, rest) = text.trim().split_once([' ', '\t'])?;
         if scheme.eq_ignore_ascii_case("Basic") {
             let decoded = STANDARD.decode(rest.trim()).ok()?;
@@ -319,12 +322,14 @@ impl Authorization {
             None if response.len() == SHA256_HEX_DIGITS => Algorithm::Sha256,
             name => Algorithm::parse(name)?,
         };
+        let uri = parameters.get("uri")?;
         Some(Self::Digest(Digest {
+            ha2: algorithm.hash(&[method, uri]),
+            path: Target::parse(uri).ok().map(|target| target.path),
             algorithm,
             user: text("username")?,
             realm: text("realm")?,
             nonce: text("nonce")?,
-            uri: text("uri")?,
             response,
             auth,
         }))
@@ -333,11 +338,10 @@ impl Authorization {
 
 impl Digest {
     /// The response that is right for `ha1` (hexadecimal digits).
-    fn response_with(&self, ha1: &str, method: &str) -> String {
-        let ha2 = self.algorithm.hash(&[method, &self.uri]);
+    fn response_with(&self, ha1: &str) -> String {
         match &self.auth {
-            Some((nc, cnonce)) => self.algorithm.hash(&[ha1, &self.nonce, nc, cnonce, "auth", &ha2]),
-            None => self.algorithm.hash(&[ha1, &self.nonce, &ha2]),
+            Some((nc, cnonce)) => self.algorithm.hash(&[ha1, &self.nonce, nc, cnonce, "auth", &self.ha2]),
+            None => self.algorithm.hash(&[ha1, &self.nonce, &self.ha2]),
         }
     }
 }
