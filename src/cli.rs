@@ -29,15 +29,15 @@ const INPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 const EXAMPLES: &str = "\
 Examples:
-  slotcast demo                              see it all on this machine
+  slotcast demo                              run a complete broadcast on this machine
   slotcast print-config > slotcast.toml      start from the commented default
-  slotcast check-config slotcast.toml        see everything that is wrong with it, each with its line
+  slotcast check-config slotcast.toml        list every problem with its line number
   slotcast serve --config slotcast.toml      run it; SIGHUP reads the file again, SIGTERM drains
 
 Watch:      rtsp://HOST:8554/channel4
 Broadcast:  rtsp://live:RESERVATION-ID@HOST:8555/channel4";
 
-/// A live media server that is sold by time slot.
+/// A live streaming server whose channels are booked and billed by the time slot.
 #[derive(Debug, Parser)]
 #[command(name = "slotcast", version, about, after_help = EXAMPLES, arg_required_else_help = true)]
 pub struct Cli {
@@ -50,8 +50,8 @@ enum Command {
     /// Run the server until it is told to stop
     #[command(after_help = "\
 Signals:
-  SIGHUP            read the file again: channels and programs change, nobody is cut; a wrong file changes nothing
-  SIGTERM, SIGINT   drain: refuse whoever is new, let programs run until the drain deadline; a second one ends at once
+  SIGHUP            read the file again: channels and programs change, nobody is cut off; a wrong file changes nothing
+  SIGTERM, SIGINT   drain: refuse new clients, let programs run until the drain deadline; a second one stops at once
 
 Every key can be set from the environment too: SLOTCAST_VIEWERS__LISTEN=0.0.0.0:8554 slotcast serve --config FILE")]
     Serve {
@@ -59,13 +59,15 @@ Every key can be set from the environment too: SLOTCAST_VIEWERS__LISTEN=0.0.0.0:
         #[arg(long, short, value_name = "FILE")]
         config: PathBuf,
     },
-    /// Show all of it on this machine: a server, a broadcaster and, if you like, viewers
+    /// Run a complete demo on this machine: a server, a broadcaster and, if you like, viewers
     #[command(after_help = "\
 Examples:
   slotcast demo                            ten minutes on air; paste one of the printed commands to watch
-  slotcast demo --seconds 20 --viewers 60  bring viewers along, more than the seats, and check every promise")]
+  slotcast demo --seconds 20 --viewers 60  start more viewers than there are seats, and check every promise
+
+With --viewers the exit code is 0 if every promise held, 1 if one did not, and 130 if Ctrl-C came first.")]
     Demo(DemoArgs),
-    /// Check a configuration and report everything that is wrong with it
+    /// Check a configuration and list every problem with its line number
     CheckConfig {
         /// The file, or `-` for standard input
         #[arg(value_name = "FILE")]
@@ -73,14 +75,14 @@ Examples:
     },
     /// Print the commented default configuration
     PrintConfig,
-    /// Do what only the operator at the machine may: the first operator, channels, members, backups
+    /// Local administration: first operator, members, channels, backups
     #[command(after_help = "\
 Examples:
   slotcast admin -c slotcast.toml create-operator --user-id ops --name Operator --email ops@example.com
   slotcast admin -c slotcast.toml channel list
   slotcast admin -c slotcast.toml backup /var/backups/slotcast-2026-11-22
 
-All else an operator does over the API: see docs/operating.md.")]
+Operators do everything else over the API: see docs/operating.md.")]
     Admin(AdminArgs),
     /// Measure this machine, and servers on it
     #[command(subcommand)]
@@ -177,17 +179,17 @@ fn load(file: &Path) -> Result<Checked, Problems> {
 fn wrong_config(problems: &Problems) -> ExitCode {
     complain(problems);
     complain(
-        &"slotcast: the configuration is wrong: mend the lines above; `slotcast print-config` shows every key",
+        &"slotcast: the configuration is wrong: fix the lines above; `slotcast print-config` shows every key",
     );
     ExitCode::from(USAGE)
 }
 
-/// On standard error. One that is closed is no reason to fail.
+/// Writes to standard error. A closed standard error is no reason to fail.
 fn complain(what: &impl Display) {
     drop(writeln!(io::stderr().lock(), "{what}"));
 }
 
-/// On standard output. A reader that has seen enough is no failure.
+/// Writes to standard output. A reader that closes its end early is no failure.
 fn print(text: &str) -> ExitCode {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

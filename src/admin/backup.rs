@@ -1,6 +1,6 @@
 //! `slotcast admin backup` and `restore`: the database with the key that belongs to it.
 //!
-//! Holds: a backup has its name, and a restored file its place, only once all of it is on the disk.
+//! Invariant: a backup has its name, and a restored file its place, only once all of it is on the disk.
 
 use std::{
     fs::{self, DirBuilder, File, Permissions},

@@ -13,9 +13,9 @@ use crate::config::Config;
 pub(super) enum Command {
     /// Every channel with seats, rate and toll
     List,
-    /// Add the channels that are not sold yet; those that are stay as they are
+    /// Add the channels that are not sold yet; the others stay as they are
     #[command(after_help = "\
-The file has [[channels]] as the configuration does. Without a file those of the configuration itself are taken, as
+The file has [[channels]] tables like the configuration. Without FILE the configuration's own channels are imported, as
 `slotcast serve` does at each start. To change a channel that is sold, use the API: PUT /api/v1/operator/channels/N.")]
     Import {
         /// TOML with [[channels]]

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, BufRead, IsTerminal, Write},
+    io::{self, BufRead, IsTerminal},
     path::PathBuf,
 };
 
@@ -20,21 +20,22 @@ const PAGE: u32 = 500;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The password is the first line of --password-file, or of standard input: 10 to 128 characters.
+The password has 10 to 128 characters. It is read from the first line of --password-file, else it is asked for; where
+standard input is not a terminal, its first line is taken.
 
 Example:
   slotcast admin -c slotcast.toml create-operator --user-id ops --name Operator --email ops@example.com")]
 pub(super) struct NewOperatorArgs {
-    /// To log in with: 3 to 32 letters, digits, '.', '_' or '-'
+    /// The name to log in with: 3 to 32 letters, digits, '.', '_' or '-'
     #[arg(long)]
     user_id: String,
-    /// As people call you
+    /// The operator's name, for people
     #[arg(long)]
     name: String,
-    /// Where mails go
+    /// The address that mails go to
     #[arg(long)]
     email: String,
-    /// Holds the password in its first line
+    /// A file whose first line is the password
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
 }
@@ -45,15 +46,15 @@ pub(super) enum Command {
     List,
     /// Change what a member may do
     Edit {
-        /// What the member logs in with
+        /// The name that the member logs in with
         user_id: String,
-        /// What it may do: premium members may also reserve
+        /// General members may watch; premium members may also reserve
         #[arg(long, value_enum)]
         kind: Option<Kind>,
-        /// Whether it runs the server
+        /// Whether the member may run the server over the API
         #[arg(long, value_name = "true|false")]
         operator: Option<bool>,
-        /// Whether it is shut out
+        /// Whether the member is blocked
         #[arg(long, value_name = "true|false")]
         blocked: Option<bool>,
     },
@@ -142,14 +143,12 @@ fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
-/// From standard input; asked for where somebody sits there.
+/// From the terminal, which does not show what is typed; else the first line of standard input.
 fn ask_password() -> io::Result<String> {
-    let mut input = io::stdin().lock();
     if io::stdin().is_terminal() {
-        print!("Password (10 to 128 characters; it is shown as you type): ");
-        io::stdout().flush()?;
+        return rpassword::prompt_password("Password (10 to 128 characters, not shown as you type): ");
     }
     let mut line = String::new();
-    input.read_line(&mut line)?;
+    io::stdin().lock().read_line(&mut line)?;
     Ok(first_line(&line))
 }

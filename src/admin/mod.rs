@@ -2,7 +2,7 @@
 //!
 //! Owns: the first operator, channels, members, backups. Every command reads the configuration that `serve` runs with.
 //! Not here: the reservation side itself; what can be done over HTTP is in its operator's endpoints.
-//! Holds: passwords are asked for or read from a file, never taken from the command line.
+//! Invariant: passwords are asked for or read from a file, never taken from the command line.
 
 mod backup;
 mod channels;
@@ -34,23 +34,23 @@ pub(crate) struct AdminArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Register an operator: the first one has no other way in
+    /// Register an operator; this is the only way to make the first one
     CreateOperator(members::NewOperatorArgs),
     /// List members, or change what one may do
     #[command(subcommand)]
     Member(members::Command),
-    /// List channels, or take new ones over from the configuration or a file
+    /// List channels, or import new ones from the configuration or a file
     #[command(subcommand)]
     Channel(channels::Command),
     /// Copy database and key into a new directory, while the server runs or not (SQLite only)
     Backup {
-        /// Must not exist; keep it as safe as the server: the key in it opens every link
+        /// Must not exist yet. Keep it as safe as the server: the key in it opens every link
         #[arg(value_name = "DIRECTORY")]
         to: PathBuf,
     },
-    /// Put a backup in place, while the server does not run; what was there is kept beside it
+    /// Put a backup in place while the server does not run; the old files are kept beside it
     Restore {
-        /// As `backup` made it
+        /// A directory that `backup` made
         #[arg(value_name = "DIRECTORY")]
         from: PathBuf,
     },

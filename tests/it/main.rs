@@ -1,10 +1,13 @@
 //! Tests that need nothing but Rust and Linux. They share the machine, so none of them judges how fast something was.
 
+mod cli;
+mod config;
 mod cutoff;
 mod database;
 mod dependency_floors;
 mod full_disk;
 mod fuzz_replay;
+mod help;
 mod hostile;
 mod load_refusals;
 mod load_view;

@@ -1,16 +1,22 @@
 //! What the binary says, and with which exit code: 0 well, 1 failed while running, 2 wrong usage or configuration.
 
 use std::{
-    fs,
-    io::{BufRead, BufReader, Read, Write},
+    fs::{self, File},
+    io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    path::PathBuf,
-    process::{Child, ChildStderr, Command, Output, Stdio},
-    sync::mpsc::{self, Receiver},
-    time::{Duration, Instant},
+    os::unix::fs::OpenOptionsExt,
+    process::{Command, Output, Stdio},
+    time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    fs::OFlags,
+    process::Signal,
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{LocalModes, tcgetattr},
+};
+use slotcast_testing::{process::Process, program, wait_for};
+use tempfile::NamedTempFile;
 
 /// Nothing here takes longer, but on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -21,7 +27,7 @@ const CONFIG: &str = "[viewers]\nlisten = \"127.0.0.1:0\"\nrtp_ports = [0, 0]\nw
                       rate = \"2Mbit/s\"\n";
 
 fn slotcast(arguments: &[&str], input: &str) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_slotcast"))
+    let mut child = Command::new(program())
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -69,8 +75,8 @@ fn the_printed_config_passes_its_own_check() {
 
 #[test]
 fn a_wrong_config_ends_with_2_and_all_that_is_wrong_with_it() {
-    let file = temporary("wrong", "[viewers]\nlisen = 1\n[links]\nlines = \"many\"\n");
-    let name = file.display().to_string();
+    let file = written("[viewers]\nlisen = 1\n[links]\nlines = \"many\"\n");
+    let name = file.path().display().to_string();
     check(&["check-config", &name], "", 2, "", &format!("{name}:2: error: viewers: unknown key \"lisen\""));
     check(
         &["check-config", &name],
@@ -80,8 +86,7 @@ fn a_wrong_config_ends_with_2_and_all_that_is_wrong_with_it() {
         &format!("{name}:4: error: links.lines: expected a whole number"),
     );
     check(&["serve", "--config", &name], "", 2, "", "did you mean \"listen\"?");
-    check(&["serve", "--config", &name], "", 2, "", "mend the lines above");
-    fs::remove_file(file).unwrap();
+    check(&["serve", "--config", &name], "", 2, "", "fix the lines above");
     check(&["serve", "--config", "/nowhere/at/all"], "", 2, "", "/nowhere/at/all: error: cannot read it");
     check(&["check-config", "-"], "[viewers", 2, "", "standard input:1: error: not TOML");
 }
@@ -100,15 +105,14 @@ fn an_address_that_is_taken_ends_with_1_and_is_named() {
     {
         let config = CONFIG.replace(from, &from.replace("127.0.0.1:0", &address.to_string()));
         assert_ne!(config, CONFIG, "{table}");
-        let file = temporary(&format!("taken-{table}"), &config);
-        check(&["serve", "--config", &file.display().to_string()], "", 1, "", &address.to_string());
-        fs::remove_file(file).unwrap();
+        let file = written(&config);
+        check(&["serve", "--config", &file.path().display().to_string()], "", 1, "", &address.to_string());
     }
 }
 
 #[test]
 fn serve_answers_reloads_and_drains() {
-    let file = temporary("serve", CONFIG);
+    let file = written(CONFIG);
     let mut server = Serving::start(&file);
     let http = server.address("http");
     assert!(get(http, "/healthz").starts_with("HTTP/1.1 200"));
@@ -125,47 +129,74 @@ fn serve_answers_reloads_and_drains() {
     }
 
     fs::write(&file, CONFIG.replace("seats = 50", "seats = 0")).unwrap();
-    server.signal(Signal::HUP);
+    server.0.signal(Signal::HUP);
     server.wait_for_line("the old one stays");
-    assert!(
-        server.seen.contains(&format!("{}:16: error: channels[0].seats", file.display())),
-        "{}",
-        server.seen
-    );
+    let seen = server.seen();
+    assert!(seen.contains(&format!("{}:16: error: channels[0].seats", file.path().display())), "{seen}");
     assert!(get(http, "/metrics").contains("slotcast_reloads_total{result=\"refused\"} 1"));
 
     fs::write(&file, CONFIG.replace("seats = 50", "seats = 60")).unwrap();
-    server.signal(Signal::HUP);
+    server.0.signal(Signal::HUP);
     server.wait_for_line("was read again");
     assert!(get(http, "/metrics").contains("slotcast_seats{channel=\"channel4\"} 60"));
 
-    server.signal(Signal::TERM);
+    server.0.signal(Signal::TERM);
     server.wait_for_line("draining");
-    assert_eq!(server.end(), Some(0), "{}", server.seen);
-    fs::remove_file(file).unwrap();
+    server.end();
 }
 
 #[test]
 fn the_log_can_be_json_and_the_start_line_says_what_the_machine_can_do() {
-    let file = temporary("json", &format!("[log]\nformat = \"json\"\n{CONFIG}"));
+    let file = written(&format!("[log]\nformat = \"json\"\n{CONFIG}"));
     let mut server = Serving::start(&file);
+    let seen = server.seen();
     for key in
         ["\"kernel\":\"", "\"gso\":", "\"workers\":1", "\"pinned\":true", "\"send_buffer_bytes_max\":\""]
     {
-        assert!(server.seen.contains(key), "no {key} in {}", server.seen);
+        assert!(seen.contains(key), "no {key} in {seen}");
     }
-    assert!(server.seen.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{}", server.seen);
-    server.signal(Signal::INT);
-    assert_eq!(server.end(), Some(0), "{}", server.seen);
-    fs::remove_file(file).unwrap();
+    assert!(seen.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{seen}");
+    server.0.signal(Signal::INT);
+    server.end();
 }
 
-/// A file of this test and this process.
-fn temporary(name: &str, text: &str) -> PathBuf {
-    let path =
-        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("cli-{}-{name}.toml", std::process::id()));
-    fs::write(&path, text).unwrap();
-    path
+#[test]
+fn the_operators_password_is_not_shown_as_it_is_typed() {
+    let place = tempfile::tempdir().unwrap();
+    let config = place.path().join("slotcast.toml");
+    fs::write(&config, "[reservations]\nenabled = true\n").unwrap();
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
+    let side = || {
+        File::options().read(true).write(true).custom_flags(OFlags::NOCTTY.bits() as i32).open(&name).unwrap()
+    };
+    let echoes = || tcgetattr(&terminal).unwrap().local_modes.contains(LocalModes::ECHO);
+    assert!(echoes(), "a terminal shows what is typed");
+    // The program asks its controlling terminal.
+    let mut command = Command::new("setsid");
+    command.args(["--ctty", "--wait"]).arg(program()).arg("admin").arg("-c").arg(&config);
+    command.args(["create-operator", "--user-id", "ops", "--name", "O", "--email", "ops@example.com"]);
+    let mut child = command.stdin(side()).stdout(side()).stderr(side()).spawn().unwrap();
+    drop(command);
+    let hidden = wait_for(PATIENCE, || (!echoes()).then_some(()));
+    let mut terminal = File::from(terminal);
+    terminal.write_all(b"never to be seen\n").unwrap();
+    let mut shown = Vec::new();
+    // The terminal's end is an error: nobody is left on its other side.
+    drop(terminal.read_to_end(&mut shown));
+    let shown = String::from_utf8_lossy(&shown);
+    assert!(child.wait().unwrap().success() && hidden.is_some(), "{shown}");
+    assert!(shown.contains("Password (10 to 128") && shown.contains("runs this server"), "{shown}");
+    assert!(!shown.contains("never"), "{shown}");
+}
+
+/// A configuration of this test.
+fn written(text: &str) -> NamedTempFile {
+    let file = NamedTempFile::new().unwrap();
+    fs::write(&file, text).unwrap();
+    file
 }
 
 fn get(address: SocketAddr, path: &str) -> String {
@@ -177,85 +208,39 @@ fn get(address: SocketAddr, path: &str) -> String {
     answer
 }
 
-/// A running `slotcast serve`; killed when the test fails.
-struct Serving {
-    child: Child,
-    lines: Receiver<String>,
-    seen: String,
-}
+/// A running `slotcast serve`.
+struct Serving(Process);
 
 impl Serving {
     #[track_caller]
-    fn start(file: &std::path::Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_slotcast"))
-            .arg("serve")
-            .arg("--config")
-            .arg(file)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = lines_of(child.stderr.take().unwrap());
-        let mut server = Self { child, lines, seen: String::new() };
-        server.wait_for_line("slotcast runs");
-        server
+    fn start(file: &NamedTempFile) -> Self {
+        let mut command = Command::new(program());
+        let mut process = Process::spawn("slotcast", command.arg("serve").arg("--config").arg(file.path()));
+        process.wait_for_line(PATIENCE, |line| line.contains("slotcast runs"));
+        Self(process)
     }
 
-    /// Takes lines of the log until one holds `text`.
     #[track_caller]
     fn wait_for_line(&mut self, text: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        while let Ok(line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            let found = line.contains(text);
-            self.seen.push_str(&line);
-            self.seen.push('\n');
-            if found {
-                return;
-            }
-        }
-        panic!("no {text:?} in\n{}", self.seen);
+        self.0.wait_for_line(PATIENCE, |line| line.contains(text));
+    }
+
+    /// All of the log so far.
+    fn seen(&mut self) -> String {
+        self.0.lines().iter().map(|line| format!("{}\n", line.text)).collect()
     }
 
     /// The address that the start line names.
-    fn address(&self, name: &str) -> SocketAddr {
-        let (_, rest) = self.seen.split_once(&format!(" {name}=")).unwrap();
-        rest.split(' ').next().unwrap().parse().unwrap()
+    fn address(&mut self, name: &str) -> SocketAddr {
+        let seen = self.seen();
+        let (_, rest) = seen.split_once(&format!(" {name}=")).unwrap();
+        rest.split(' ').next().unwrap().trim().parse().unwrap()
     }
 
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).unwrap();
+    /// Waits for the end, which must be a good one.
+    #[track_caller]
+    fn end(self) {
+        let finished = self.0.wait(PATIENCE);
+        assert_eq!(finished.status.code(), Some(0), "{}", finished.text());
     }
-
-    /// The exit code; `None` when it does not end.
-    fn end(&mut self) -> Option<i32> {
-        // The log's end is the process's end.
-        let deadline = Instant::now() + PATIENCE;
-        while let Ok(line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            self.seen.push_str(&line);
-            self.seen.push('\n');
-        }
-        if Instant::now() >= deadline {
-            return None;
-        }
-        self.child.wait().unwrap().code()
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-fn lines_of(stderr: ChildStderr) -> Receiver<String> {
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
 }
