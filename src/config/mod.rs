@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Config`], what an operator can set, read and checked as a whole.
 //! Not here: what the settings do.
-//! Holds: the defaults stand in `default.toml` and nowhere else; everything that is wrong is reported at once, each
+//! Invariant: the defaults stand in `default.toml` and nowhere else; everything that is wrong is reported at once, each
 //! with its line; unknown keys are refused; no message and no `Debug` shows a secret.
 
 mod check;
@@ -205,6 +205,20 @@ impl Config {
     }
 
     /// Reads and checks `text` as a file of the working directory, without any environment.
+    ///
+    /// ```
+    /// use slotcast::config::Config;
+    ///
+    /// let channel = "[[channels]]\nnumber = 4\nname = \"channel4\"\nseats = 50\nrate = \"2Mbit/s\"\n";
+    /// let checked = Config::parse(channel)?;
+    /// assert_eq!(checked.config.egress(), 100_000_000);
+    ///
+    /// let wrong = Config::parse("[viewers]\nlisen = \"0.0.0.0:8554\"\n").unwrap_err();
+    /// assert!(wrong.to_string().starts_with("config:2: error: viewers: unknown key \"lisen\"; did you mean \"listen\"?"));
+    /// # Ok::<(), slotcast::config::Problems>(())
+    /// ```
+    ///
+    /// Errors: everything that was found, warnings too.
     pub fn parse(text: &str) -> Result<Checked, Problems> {
         Self::read("config", text, Path::new(""), &Environment::default())
     }

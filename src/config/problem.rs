@@ -1,7 +1,7 @@
 //! What is wrong with a configuration, and where.
 //!
 //! Owns: [`Problem`], [`Place`] and the list of them, [`Problems`].
-//! Holds: a problem never shows a secret; each says what was expected and what came, or what to do next.
+//! Invariant: a problem never shows a secret; each says what was expected and what came, or what to do next.
 
 use std::fmt;
 

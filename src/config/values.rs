@@ -1,7 +1,7 @@
 //! How one value is written in the file or in the environment.
 //!
 //! Owns: [`Raw`] and a reader per kind of value; each says what it expected and what came.
-//! Holds: readers of secrets never repeat what came.
+//! Invariant: readers of secrets never repeat what came.
 
 use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
 

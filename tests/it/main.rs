@@ -2,6 +2,7 @@
 
 mod cli;
 mod config;
+mod config_keys;
 mod cutoff;
 mod database;
 mod dependency_floors;
