@@ -2,7 +2,8 @@
 //!
 //! Owns: the order of the show: server, booking, broadcaster, viewers, end, charge, summary.
 //! Not here: how the server, the publisher and the viewers work; what the summary checks (`verdict`).
-//! Holds: it ends at the end of its window; with viewers of its own, the exit code is 0 only if every promise held.
+//! Invariant: it ends at the end of its window. With viewers of its own, the exit code is 0 only if every promise was
+//! checked and held, 1 if one did not hold, and 130 if Ctrl-C kept some from being checked.
 
 mod sale;
 mod stage;
@@ -10,7 +11,6 @@ mod verdict;
 
 use std::{
     error::Error,
-    io::{IsTerminal, Write},
     process::ExitCode,
     sync::{
         Arc,
@@ -25,12 +25,14 @@ use slotcast_fanout::Protocol;
 use slotcast_rtsp::client::TransportPolicy;
 
 use crate::demo::{
+    sale::Settled,
     stage::Stage,
-    verdict::{Seen, Verdict},
+    verdict::{Counted, End, Seen, Verdict},
 };
 use slotcast_media::clip::Clip;
 use slotcast_net::clock;
 use slotcast_tools::{
+    progress::Progress,
     publish::{PublishConfig, PublishError, PublishReport, publish},
     watch::{VIEWERS_MAX, Watch, WatchConfig},
 };
@@ -41,6 +43,10 @@ const ON_AIR_MAX: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(100);
 /// After the end, how long the viewers may take before the demo gives up on them.
 const AFTER_END: Duration = Duration::from_secs(3);
+/// How soon after the end the server's packets are counted: what was on its way at the end is out by then.
+const COUNT_AFTER: Duration = Duration::from_millis(10);
+/// The exit code after Ctrl-C, as shells have it.
+const INTERRUPTED: u8 = 130;
 /// Own viewers arrive at this pace.
 const VIEWERS_PER_SECOND: u32 = 200;
 
@@ -50,7 +56,7 @@ pub struct DemoArgs {
     /// How long the program lasts
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(3..=86_400))]
     pub seconds: u64,
-    /// Bring so many viewers along, half over UDP and half over TCP, and check every promise at the end
+    /// Start this many viewers, half over UDP and half over TCP, and check every promise at the end
     #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=VIEWERS_MAX as i64))]
     pub viewers: u32,
     /// The channel of the classic table that is on air: 3 to 7 (the clip needs 64 kbit/s)
@@ -69,8 +75,8 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode, Box<dyn Error>> {
     let interrupted = on_interrupt()?;
     let clip = Clip::bundled()?;
     let stage = Stage::open(args, Arc::clone(&clock))?;
-    let publisher = Publisher::start(clip, args, &stage);
-    wait_on_air(&stage, &publisher)?;
+    let publisher = Publisher::start(clip, args, &stage)?;
+    wait_on_air(&stage, &publisher, &interrupted)?;
     stage.introduce(args);
     let watch = match args.viewers {
         0 => None,
@@ -78,34 +84,37 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode, Box<dyn Error>> {
     };
     let seen = play(&stage, watch.as_ref(), &clock, &interrupted);
     publisher.stop();
-    let reports = match watch {
-        Some(watch) => {
-            watch.stop();
-            watch.join()?
-        }
-        None => Vec::new(),
-    };
+    let watched = watch.map(|watch| {
+        watch.stop();
+        watch.finish()
+    });
     let pushed = publisher.join();
-    let sent = stage.fanout_stats().sum(|worker| &worker.packets_sent);
-    let cutoffs = stage.fanout_stats().cutoffs();
-    let settled = if interrupted.load(Ordering::Relaxed) { None } else { Some(stage.settled()) };
+    let (sent, cutoffs) = (stage.packets_sent(), stage.fanout_stats().cutoffs());
+    let settled = seen.end.is_some().then(|| stage.settled()).transpose();
     stage.close();
-    if interrupted.load(Ordering::Relaxed) {
-        println!("\nInterrupted: everybody was told and closed.");
-        return Ok(ExitCode::SUCCESS);
-    }
-    if let Err(error) = &pushed {
-        return Err(format!("the broadcaster failed: {error}").into());
-    }
-    let settled = settled.ok_or("the demo was interrupted")??;
-    if args.viewers == 0 {
-        println!("\nThe window is over: viewers were told and closed; charged: {}.", settled.found);
-        println!("Bring viewers along with --viewers 60.");
-        return Ok(if settled.is_charged { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-    }
-    let verdict = Verdict::new(&reports, &seen, sent, cutoffs).with_charge(&settled);
+    pushed.map_err(|error| format!("the broadcaster failed: {error}"))?;
+    let settled = settled?;
+    let Some(watched) = watched.transpose()? else { return Ok(alone(settled.as_ref())) };
+    let reports = watched.viewers.into_iter().map(|viewer| viewer.report).collect();
+    let counted = Counted { reports, udp_drops: watched.udp_drops, sent, cutoffs };
+    let verdict = Verdict::new(&counted, &seen, settled.as_ref());
     print!("\n{verdict}");
-    Ok(if verdict.held() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(match (verdict.held(), seen.end) {
+        (false, _) => ExitCode::FAILURE,
+        (true, Some(_)) => ExitCode::SUCCESS,
+        (true, None) => ExitCode::from(INTERRUPTED),
+    })
+}
+
+/// The last words of a demo without viewers of its own. `None`: it was interrupted.
+fn alone(settled: Option<&Settled>) -> ExitCode {
+    let Some(settled) = settled else {
+        println!("\nInterrupted before the window's end: nothing was charged.");
+        return ExitCode::SUCCESS;
+    };
+    println!("\nThe window is over. Charged: {}.", settled.found);
+    println!("Add --viewers 60 to start viewers as well and to check every promise.");
+    if settled.is_charged { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// 128 random bits in hexadecimal.
@@ -124,7 +133,7 @@ fn on_interrupt() -> Result<Arc<AtomicBool>, Box<dyn Error>> {
         runtime.block_on(async {
             while tokio::signal::ctrl_c().await.is_ok() {
                 if flag.swap(true, Ordering::Relaxed) {
-                    std::process::exit(130);
+                    std::process::exit(INTERRUPTED.into());
                 }
             }
         });
@@ -139,10 +148,11 @@ struct Publisher {
 }
 
 impl Publisher {
-    fn start(clip: Clip, args: &DemoArgs, stage: &Stage) -> Self {
+    /// Errors: the settings file does not say where to connect.
+    fn start(clip: Clip, args: &DemoArgs, stage: &Stage) -> Result<Self, Box<dyn Error>> {
         let stop = Arc::new(AtomicBool::new(false));
         let config = PublishConfig {
-            server: stage.links(),
+            server: stage.links()?,
             channel: stage.channel().to_owned(),
             reservation_id: stage.reservation_id().to_owned(),
             transport: if args.udp { TransportPolicy::Udp } else { TransportPolicy::Tcp },
@@ -150,7 +160,7 @@ impl Publisher {
         };
         let flag = Arc::clone(&stop);
         let thread = std::thread::spawn(move || publish(&clip, &config, &flag));
-        Self { stop, thread }
+        Ok(Self { stop, thread })
     }
 
     fn stop(&self) {
@@ -165,9 +175,10 @@ impl Publisher {
     }
 }
 
-fn wait_on_air(stage: &Stage, publisher: &Publisher) -> Result<(), Box<dyn Error>> {
+/// Returns when media flows, or when Ctrl-C was pressed.
+fn wait_on_air(stage: &Stage, publisher: &Publisher, interrupted: &AtomicBool) -> Result<(), Box<dyn Error>> {
     let deadline = Instant::now() + ON_AIR_MAX;
-    while stage.fanout_stats().sum(|worker| &worker.chunks) == 0 {
+    while stage.fanout_stats().sum(|worker| &worker.chunks) == 0 && !interrupted.load(Ordering::Relaxed) {
         if publisher.thread.is_finished() || Instant::now() >= deadline {
             return Err("the broadcaster's media did not reach the viewers' side; see the log above".into());
         }
@@ -191,8 +202,8 @@ fn watch_config(args: &DemoArgs, stage: &Stage, viewers: usize) -> WatchConfig {
 
 /// Shows the moment until the window is over and the viewers are gone; returns what was seen from here.
 fn play(stage: &Stage, watch: Option<&Watch>, clock: &Clock, interrupted: &AtomicBool) -> Seen {
-    let mut seen = Seen::new(stage.seats());
-    let mut screen = Screen::new();
+    let mut seen = Seen { seats: stage.seats(), viewers_most: 0, end: None };
+    let mut screen = Screen::default();
     let mut shown_bytes = (clock().mono, stage.bytes_in());
     let mut rate = 0;
     loop {
@@ -203,12 +214,16 @@ fn play(stage: &Stage, watch: Option<&Watch>, clock: &Clock, interrupted: &Atomi
         }
         seen.viewers_most = seen.viewers_most.max(stage.seats_taken());
         if left.is_zero() {
-            seen.end.get_or_insert_with(|| end_on_monotonic(stage.end(), now));
-            seen.sent_at_end.get_or_insert_with(|| stage.fanout_stats().sum(|worker| &worker.packets_sent));
             let since = now.wall.since(stage.end());
+            if since >= COUNT_AFTER {
+                seen.end.get_or_insert_with(|| End {
+                    at: end_on_monotonic(stage.end(), now),
+                    sent: stage.packets_sent(),
+                    counted_after: clock().wall.since(stage.end()),
+                });
+            }
             let gone = watch.is_none_or(Watch::is_over) && since > Duration::from_secs(1);
             if gone || since > AFTER_END {
-                screen.end();
                 return seen;
             }
         }
@@ -218,8 +233,8 @@ fn play(stage: &Stage, watch: Option<&Watch>, clock: &Clock, interrupted: &Atomi
             rate = (bytes - shown_bytes.1) * 8 * 1000 / elapsed.as_millis().max(1) as u64;
             shown_bytes = (now.mono, bytes);
         }
-        screen.show(&moment(stage, watch, left, rate));
-        std::thread::sleep(LOOK.min(if left.is_zero() { LOOK } else { left + Duration::from_millis(2) }));
+        screen.show(moment(stage, watch, left, rate));
+        std::thread::sleep(if seen.end.is_some() { LOOK } else { LOOK.min(left + COUNT_AFTER) });
     }
 }
 
@@ -248,37 +263,20 @@ fn moment(stage: &Stage, watch: Option<&Watch>, left: Duration, bits_per_second:
     )
 }
 
-/// One line that is rewritten on a terminal; elsewhere a line a second, and only when it says something new.
+/// The line of the moment: rewritten on a terminal, elsewhere printed once a second.
+#[derive(Default)]
 struct Screen {
-    terminal: bool,
-    last: String,
-    shown: Option<Instant>,
+    progress: Progress,
+    printed: Option<Instant>,
 }
 
 impl Screen {
-    fn new() -> Self {
-        Self { terminal: std::io::stdout().is_terminal(), last: String::new(), shown: None }
-    }
-
-    fn show(&mut self, line: &str) {
-        let soon = self.shown.is_some_and(|at| at.elapsed() < Duration::from_secs(1));
-        if *line == self.last || (!self.terminal && soon) {
-            return;
-        }
-        if self.terminal {
-            print!("\r\x1b[K{line}");
-            // A closed terminal is no reason to end the program.
-            let _ = std::io::stdout().flush();
-        } else {
+    fn show(&mut self, line: String) {
+        if self.progress.is_shown() {
+            self.progress.set(line);
+        } else if self.printed.is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) {
             println!("{line}");
-        }
-        line.clone_into(&mut self.last);
-        self.shown = Some(Instant::now());
-    }
-
-    fn end(&self) {
-        if self.terminal {
-            println!();
+            self.printed = Some(Instant::now());
         }
     }
 }

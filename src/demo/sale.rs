@@ -1,6 +1,6 @@
 //! The demo's booking: a member's whole way through the reservation side, from registration to the charge.
 //!
-//! Owns: the steps, and what each of them found. Holds: every step goes through the same service that the API asks.
+//! Owns: the steps, and what each of them found. Invariant: every step goes through the same service that the API asks.
 
 use std::{
     error::Error,
@@ -34,6 +34,8 @@ use crate::{
 
 /// How long the mail with the reservation ID may take.
 const MAIL_MAX: Duration = Duration::from_secs(10);
+/// Between booking and start, at least: the broadcaster connects meanwhile.
+const LEAD: Duration = Duration::from_secs(1);
 /// How long the charge may take after the end.
 const CHARGE_MAX: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(50);
@@ -63,7 +65,7 @@ pub(super) struct Settled {
 }
 
 impl Sale {
-    /// Registers, books a window that starts with the next slot, accepts the terms, reads the mail, reconfirms and
+    /// Registers, books a window that starts with the first slot after [`LEAD`], accepts the terms, reads the mail, reconfirms and
     /// fetches the settings file.
     ///
     /// - `mail`: the folder into which the server writes its mails.
@@ -77,7 +79,7 @@ impl Sale {
         let actor = register(&service).await?;
         steps.push(("registered", format!("premium member {USER}, billed by invoice")));
         let rules = service.rules();
-        let start = rules.slot_of(clock().wall).saturating_add(rules.slot);
+        let start = rules.slot_of(clock().wall.saturating_add(LEAD)).saturating_add(rules.slot);
         let window = Window::new(start, start.saturating_add(Duration::from_secs(args.seconds)))?;
         let draft = Draft { channel: ChannelNumber(args.channel), window, program: program() };
         let booked = service.book(&actor, draft, None, CLIENT).await?;
@@ -206,8 +208,12 @@ fn read_id(mail: &Path) -> Option<ReservationId> {
     text.split_whitespace().filter(looks_right).find_map(ReservationId::from_typed)
 }
 
-/// How long the demo's slots are: short, and so that the window is a whole number of them.
+/// How long the demo's slots are: short, and so that the window is a whole number of them. A short demo has the shortest,
+/// since it waits for the next one.
 pub(super) fn slot(seconds: u64) -> Duration {
+    if seconds < 10 {
+        return Duration::from_secs(1);
+    }
     let length = (1..=5).rev().find(|length| seconds.is_multiple_of(*length)).unwrap_or(1);
     Duration::from_secs(length)
 }
@@ -223,7 +229,7 @@ mod tests {
 
     #[test]
     fn the_window_is_whole_slots_and_the_toll_is_in_proportion() {
-        for (seconds, length) in [(600, 5), (20, 5), (9, 3), (8, 4), (7, 1), (3, 3)] {
+        for (seconds, length) in [(600, 5), (20, 5), (12, 4), (11, 1), (5, 1), (3, 1)] {
             assert_eq!(slot(seconds).as_secs(), length, "{seconds}");
         }
         assert_eq!(toll(10_000, Duration::from_secs(600)), 10_000);

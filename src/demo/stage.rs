@@ -2,11 +2,9 @@
 
 use std::{
     error::Error,
-    fs::{self, DirBuilder},
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    os::unix::fs::DirBuilderExt,
-    path::PathBuf,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,11 +15,12 @@ use slotcast_core::{
     words::Toll,
 };
 use slotcast_fanout::FanoutStats;
+use tempfile::TempDir;
 
 use crate::{
     config::{Config, LogFormat},
     demo::{
-        DemoArgs, random_hex,
+        DemoArgs,
         sale::{self, Sale, Settled},
     },
     logging,
@@ -39,27 +38,16 @@ pub(super) struct Stage {
     server: Server,
     sale: Sale,
     program: Arc<Program>,
-    data: Data,
+    data: TempDir,
     _log: Option<logging::Guard>,
-}
-
-/// The demo's own data directory, gone with it.
-struct Data(PathBuf);
-
-impl Drop for Data {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("slotcast: {} could not be removed: {error}", self.0.display());
-        }
-    }
 }
 
 impl Stage {
     /// Starts the server on the usual ports, or on free ones where those are taken, and books the program.
     pub(super) fn open(args: &DemoArgs, clock: Clock) -> Result<Self, Box<dyn Error>> {
-        let data = Data(std::env::temp_dir().join(format!("slotcast-demo-{}", random_hex()?)));
-        DirBuilder::new().mode(0o700).create(&data.0)?;
-        let mut config = config(args, &data)?;
+        // For its owner alone: the key in it opens the link.
+        let data = tempfile::Builder::new().prefix("slotcast-demo-").tempdir()?;
+        let mut config = config(args, data.path())?;
         let log = logging::start(&config.log)?;
         let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let server = match Server::start(config.clone(), Arc::clone(&clock)) {
@@ -74,7 +62,7 @@ impl Stage {
             }
             started => started?,
         };
-        let sale = Sale::make(&server, &data.0.join("mail"), args, &clock)?;
+        let sale = Sale::make(&server, &data.path().join("mail"), args, &clock)?;
         let program = published(&server, &sale)?;
         Ok(Self { server, sale, program, data, _log: log })
     }
@@ -112,13 +100,15 @@ impl Stage {
     }
 
     /// Where the broadcaster connects, as its settings file says.
-    pub(super) fn links(&self) -> SocketAddr {
-        let access = self.sale.settings.ingest.access.first();
-        let address = access.and_then(|port| {
-            let host: IpAddr = port.host.as_str().parse().ok()?;
-            Some(SocketAddr::new(host, port.port.get()))
-        });
-        address.unwrap_or_else(|| self.viewers())
+    ///
+    /// Errors: the file names no access port, or one whose host is not an IP address.
+    pub(super) fn links(&self) -> Result<SocketAddr, Box<dyn Error>> {
+        let access =
+            self.sale.settings.ingest.access.first().ok_or("the settings file has no access port")?;
+        let host = access.host.as_str();
+        let ip: IpAddr =
+            host.parse().map_err(|_| format!("the settings file's access port is no IP address: {host}"))?;
+        Ok(SocketAddr::new(ip, access.port.get()))
     }
 
     pub(super) fn channel(&self) -> &str {
@@ -150,6 +140,11 @@ impl Stage {
         self.server.fanout_stats()
     }
 
+    /// RTP packets that the server has sent to viewers.
+    pub(super) fn packets_sent(&self) -> u64 {
+        self.fanout_stats().sum(|worker| &worker.packets_sent)
+    }
+
     /// Bytes that the broadcaster has sent.
     pub(super) fn bytes_in(&self) -> u64 {
         let channels = self.server.ingest_stats().channels();
@@ -161,12 +156,14 @@ impl Stage {
         if !self.server.shutdown() {
             eprintln!("slotcast: not every thread ended in time");
         }
-        drop(self.data);
+        if let Err(error) = self.data.close() {
+            eprintln!("slotcast: the demo's directory could not be removed: {error}");
+        }
     }
 }
 
 /// The classic table on loopback, with short slots and tolls in proportion.
-fn config(args: &DemoArgs, data: &Data) -> Result<Config, Box<dyn Error>> {
+fn config(args: &DemoArgs, data: &Path) -> Result<Config, Box<dyn Error>> {
     let mut config = Config::parse(&format!("{CLASSIC}{RESERVATIONS}"))?.config;
     config.log.level = "warn".to_owned();
     config.log.format = LogFormat::Text;
@@ -181,7 +178,7 @@ fn config(args: &DemoArgs, data: &Data) -> Result<Config, Box<dyn Error>> {
         channel.toll = Toll(sale::toll(channel.toll.0, config.server.slot));
     }
     if let Some(sold) = &mut config.reservations {
-        sold.data.clone_from(&data.0);
+        data.clone_into(&mut sold.data);
         sold.slots_per_reservation = u32::try_from(args.seconds)?;
         sold.slots_per_month = sold.slots_per_reservation;
     }

@@ -5,6 +5,7 @@ mod config;
 mod config_keys;
 mod cutoff;
 mod database;
+mod demo;
 mod dependency_floors;
 mod full_disk;
 mod fuzz_replay;
