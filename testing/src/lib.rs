@@ -1,8 +1,7 @@
 //! What the tests of several crates share: slotcast and its surroundings as processes, and RTSP and HTTP spoken by hand.
 //!
 //! Owns: the server as a process ([`server`], [`provider`], [`bookings::site`]), players and encoders ([`players`],
-//! [`obs`]), PostgreSQL ([`postgres`]), peers written by hand ([`dialogue`], [`feeder`], [`relay`], [`api`]), and how a
-//! test says that it cannot run here ([`skip`]).
+//! [`obs`]), PostgreSQL ([`postgres`]), peers written by hand ([`dialogue`], [`feeder`], [`relay`], [`api`]), the commands of the pages ([`pages`]), and how a test says that it cannot run here ([`skip`]).
 //! Not here: anything of slotcast's own crates, so that a change of those compiles none of this again.
 //! Invariant: every wait has a limit; every process ends with the test that started it; tests run beside each other,
 //! because each process has a loopback address of its own.
@@ -13,6 +12,7 @@ pub mod bookings;
 pub mod dialogue;
 pub mod feeder;
 pub mod obs;
+pub mod pages;
 pub mod players;
 pub mod postgres;
 pub mod process;

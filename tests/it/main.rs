@@ -15,6 +15,7 @@ mod load_refusals;
 mod load_view;
 mod player_dialogue;
 mod publish;
+mod readme;
 mod retina;
 mod secrets;
 mod serve;

@@ -3,6 +3,7 @@
 mod end;
 mod life;
 mod live555;
+mod pages;
 mod publish;
 mod publisher;
 mod settings;

@@ -1,3 +1,4 @@
-//! Tests that need PostgreSQL, and no player.
+//! Tests that need PostgreSQL, curl or jq, and no player.
 
 mod ownership;
+mod pages;
