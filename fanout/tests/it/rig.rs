@@ -1,15 +1,13 @@
-//! A running viewers' side without an ingest side: chunks are made here, viewers are plain sockets.
+//! A running viewers' side without an ingest side: chunks are made here, viewers are plain sockets, and time stands until a test
+//! lets it pass.
 
 use std::{
     collections::HashMap,
     io::{Read, Write},
     net::{SocketAddr, TcpStream, UdpSocket},
     num::NonZeroU32,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::{Duration, Instant, SystemTime},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 use slotcast_admission::{Channel, GuessLimits, Guesses, LinkKey, ProgramSpec, Programs, Secret, Timetable};
@@ -26,12 +24,21 @@ use socket2::{Domain, Socket, Type};
 /// Longest wait for anything that should happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A server with one program on channel `ch`, whose wall clock can be stepped.
+/// Waits until it is so, for as long as patience lasts.
+#[track_caller]
+pub(crate) fn wait(mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "it did not happen");
+        std::thread::yield_now();
+    }
+}
+
+/// A server with one program on channel `ch`, whose clocks stand.
 pub(crate) struct Rig {
     pub(crate) fanout: Fanout,
     pub(crate) timetable: Arc<Timetable>,
-    pub(crate) wall_shift: Arc<AtomicI64>,
-    pub(crate) clock: Clock,
+    now: Arc<Mutex<Now>>,
     pub(crate) spec: ProgramSpec,
     channel: Channel,
     feeds: Feeds,
@@ -67,15 +74,13 @@ impl Default for Setting {
 
 impl Rig {
     pub(crate) fn start(setting: Setting) -> Self {
-        let wall_shift = Arc::new(AtomicI64::new(0));
-        let shift = Arc::clone(&wall_shift);
-        let clock: Clock = Arc::new(move || {
-            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-            let wall = since.as_micros() as i64 + shift.load(Ordering::Relaxed);
-            Now { mono: Instant::now(), wall: WallTime::from_micros(wall) }
-        });
+        let start: WallTime = "2026-11-22T10:00:00Z".parse().unwrap();
+        let now = Arc::new(Mutex::new(Now { mono: Instant::now(), wall: start }));
+        let clock: Clock = {
+            let now = Arc::clone(&now);
+            Arc::new(move || *now.lock().unwrap())
+        };
         let timetable = Arc::new(Timetable::new());
-        let start = clock().wall;
         let window = Window::new(start, start.saturating_add(Duration::from_secs(setting.seconds))).unwrap();
         let channel = Channel {
             number: ChannelNumber(1),
@@ -100,12 +105,11 @@ impl Rig {
         timetable.publish(vec![channel.clone()], vec![spec.clone()]).unwrap();
         let programs: Arc<dyn Programs> = Arc::clone(&timetable) as _;
         let guesses = Arc::new(Guesses::new(GuessLimits::default()));
-        let (fanout, feeds) = Fanout::start(setting.config, programs, guesses, Arc::clone(&clock)).unwrap();
+        let (fanout, feeds) = Fanout::start(setting.config, programs, guesses, clock).unwrap();
         Self {
             fanout,
             timetable,
-            wall_shift,
-            clock,
+            now,
             spec,
             channel,
             feeds,
@@ -117,20 +121,46 @@ impl Rig {
         }
     }
 
-    /// Moves the program's end to `seconds` from now.
-    pub(crate) fn end_in(&mut self, seconds: f64) {
-        let end = (self.clock)().wall.saturating_add(Duration::from_secs_f64(seconds));
+    pub(crate) fn now(&self) -> Now {
+        *self.now.lock().unwrap()
+    }
+
+    /// Lets time pass on both clocks.
+    pub(crate) fn pass(&self, time: Duration) {
+        self.now.lock().unwrap().mono += time;
+        self.step_wall(time);
+    }
+
+    /// Steps wall time alone, as an operator or NTP may.
+    pub(crate) fn step_wall(&self, time: Duration) {
+        let mut now = self.now.lock().unwrap();
+        now.wall = now.wall.saturating_add(time);
+    }
+
+    /// Waits until each worker has looked at all that came before this call, and done what was due.
+    pub(crate) fn turn(&self) {
+        // A worker may answer the first question at the end of a turn that began before the call.
+        for _ in 0..2 {
+            self.fanout.roll().viewers(self.spec.id);
+        }
+    }
+
+    /// Waits until each worker has taken all chunks.
+    pub(crate) fn taken(&self) {
+        let chunks = self.index * self.fanout.stats().workers().len() as u64;
+        wait(|| self.fanout.stats().sum(|w| &w.chunks) >= chunks);
+    }
+
+    /// Moves the program's end to that long from now.
+    pub(crate) fn end_in(&mut self, time: Duration) {
+        let end = self.now().wall.saturating_add(time);
         self.spec.window = Window::new(self.spec.window.start(), end).unwrap();
         self.timetable.publish(vec![self.channel.clone()], vec![self.spec.clone()]).unwrap();
     }
 
-    pub(crate) fn end(&self) -> WallTime {
-        self.spec.window.end()
-    }
-
     /// Publishes one video frame of `packets` packets of 1,200 bytes.
     pub(crate) fn frame(&mut self, key: bool, packets: usize) {
-        let now = Instant::now();
+        let now = self.now().mono;
         let key = if key { PacketFlags::KEY } else { PacketFlags::EMPTY };
         for place in 0..packets {
             let marker = u8::from(place + 1 == packets) << 7;
@@ -152,7 +182,7 @@ impl Rig {
     /// Publishes one audio packet.
     pub(crate) fn audio(&mut self) {
         let packet = rtp(97, self.index as u16, self.timestamp, 100);
-        self.builder.push(Instant::now(), 1, PacketFlags::KEY, &packet).unwrap();
+        self.builder.push(self.now().mono, 1, PacketFlags::KEY, &packet).unwrap();
         let chunk = self.builder.flush(&self.stream, self.index).unwrap();
         self.index += 1;
         self.feeds.publish(&chunk);
@@ -163,7 +193,7 @@ impl Rig {
         self.stream = stream(2);
     }
 
-    /// Publishes frames every 5 ms, a key frame every 20, until `done` says so or patience ends.
+    /// Publishes a frame every 50 ms, a key frame every second, until `done` says so or patience ends.
     pub(crate) fn stream_until(&mut self, mut done: impl FnMut(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         for count in 0u32.. {
@@ -172,7 +202,8 @@ impl Rig {
             }
             assert!(Instant::now() < deadline, "it did not happen");
             self.frame(count.is_multiple_of(20), 1);
-            std::thread::sleep(Duration::from_millis(5));
+            self.taken();
+            self.pass(Duration::from_millis(50));
         }
     }
 
@@ -318,6 +349,23 @@ impl Client {
         (rtp, rtcp)
     }
 
+    /// What has come by now.
+    pub(crate) fn arrived(&mut self) -> Vec<Item> {
+        self.stream.set_nonblocking(true).unwrap();
+        let mut buffer = [0; 65536];
+        let mut items = Vec::new();
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => break items.push(Item::Closed),
+                Ok(count) => self.input.extend_from_slice(&buffer[..count]),
+                Err(_) => break,
+            }
+            items.extend(std::iter::from_fn(|| self.take()));
+        }
+        self.stream.set_nonblocking(false).unwrap();
+        items
+    }
+
     pub(crate) fn next(&mut self) -> Item {
         loop {
             if let Some(item) = self.take() {
@@ -366,6 +414,16 @@ impl Client {
 /// The sequence number of an RTP packet.
 pub(crate) fn sequence_number(packet: &[u8]) -> u16 {
     u16::from_be_bytes([packet[2], packet[3]])
+}
+
+/// The datagrams that have come to `socket` by now.
+pub(crate) fn datagrams(socket: &UdpSocket) -> Vec<Vec<u8>> {
+    socket.set_nonblocking(true).unwrap();
+    let mut buffer = [0; 2000];
+    let come = std::iter::from_fn(|| socket.recv(&mut buffer).ok().map(|length| buffer[..length].to_vec()))
+        .collect();
+    socket.set_nonblocking(false).unwrap();
+    come
 }
 
 /// Whether an RTCP compound holds a BYE.

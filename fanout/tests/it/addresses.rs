@@ -1,17 +1,15 @@
 //! Machines with several links and addresses: media leaves from the one that the viewer spoke to, and reaches a viewer whose
 //! address means something on one link only.
 
-#[expect(dead_code, reason = "shared with other tests")]
-mod rig;
-
 use std::{
     net::{SocketAddr, SocketAddrV6, UdpSocket},
     process::Command,
-    time::Instant,
 };
 
-use rig::{Client, PATIENCE, Rig, Setting, sequence_number};
 use slotcast_fanout::{FanoutConfig, SegmentationPolicy};
+use slotcast_testing::skip;
+
+use crate::rig::{Client, PATIENCE, Rig, Setting, has_bye, sequence_number};
 
 /// Set in the child of this test that runs in a network of its own.
 const INSIDE: &str = "SLOTCAST_TEST_INSIDE";
@@ -27,11 +25,7 @@ fn listening_with(address: &str, segmentation: SegmentationPolicy) -> Rig {
     let mut rig = Rig::start(Setting { config, ..setting });
     rig.frame(true, 5);
     rig.audio();
-    let deadline = Instant::now() + PATIENCE;
-    while rig.fanout.stats().sum(|w| &w.chunks) < 4 {
-        assert!(Instant::now() < deadline, "the workers took no chunk");
-        std::thread::yield_now();
-    }
+    rig.taken();
     rig
 }
 
@@ -55,16 +49,18 @@ fn check_source(mut rig: Rig, from: SocketAddr, mut to: SocketAddr) {
     rig.frame(false, 1);
     let last = rig.next_sequence_number() - 1;
     while sequence_number(&receive(&rtp, to)) != last {}
-    rig.fanout.shutdown(PATIENCE);
-    assert!(rig::has_bye(&receive(&rtcp, to)));
+    let Rig { fanout, .. } = rig;
+    let stopped = std::thread::spawn(move || fanout.shutdown(PATIENCE));
+    assert!(has_bye(&receive(&rtcp, to)));
+    drop(client);
+    assert!(stopped.join().unwrap());
 }
 
 /// Runs `test` again as the only one, in a network of its own: two addresses on the loopback device, and two links, 10 and
-/// 11, on both of which `fe80::1` is ours. Where the system does not let us there is nothing to test with.
+/// 11, on both of which `fe80::1` is ours. Where the system does not let us, the test is skipped.
 fn in_a_network_of_its_own(test: &str) {
     if !Command::new("unshare").args(["-rn", "ip", "link"]).output().is_ok_and(|got| got.status.success()) {
-        eprintln!("skipped: no network namespaces here");
-        return;
+        return skip("this process may make no network namespace");
     }
     let set_up = "set -e; ip link set lo up; ip link add v10 index 10 type veth peer name v11 index 11; \
                   for link in v10 v11; do ip link set $link up; ip -6 addr add fe80::1/64 dev $link nodad; done; \
@@ -78,7 +74,7 @@ fn in_a_network_of_its_own(test: &str) {
 #[test]
 fn a_viewer_at_a_link_local_address_is_reached_on_its_link() {
     if std::env::var_os(INSIDE).is_none() {
-        return in_a_network_of_its_own("a_viewer_at_a_link_local_address_is_reached_on_its_link");
+        return in_a_network_of_its_own("addresses::a_viewer_at_a_link_local_address_is_reached_on_its_link");
     }
     for link in [10, 11] {
         let at = SocketAddrV6::new("fe80::1".parse().unwrap(), 0, 0, link).into();
@@ -99,7 +95,9 @@ fn media_leaves_from_the_address_that_the_viewer_spoke_to() {
 #[test]
 fn media_leaves_from_the_ipv6_address_that_the_viewer_spoke_to() {
     if std::env::var_os(INSIDE).is_none() {
-        return in_a_network_of_its_own("media_leaves_from_the_ipv6_address_that_the_viewer_spoke_to");
+        return in_a_network_of_its_own(
+            "addresses::media_leaves_from_the_ipv6_address_that_the_viewer_spoke_to",
+        );
     }
     let [from, to] = ["[fd00::1]:0", "[fd00::2]:0"].map(|at| at.parse().unwrap());
     check_source(listening_at("::"), from, to);

@@ -1,0 +1,6 @@
+//! The viewers' side over real sockets on loopback, with time in the test's hand.
+
+mod addresses;
+mod hardship;
+mod rig;
+mod viewers;
