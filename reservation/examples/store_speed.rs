@@ -18,11 +18,8 @@ use slotcast_reservation::{
     store::{self, Store, StoreError, Stored},
     vault::Vault,
 };
+use slotcast_reservation_testing::values;
 use tokio::time::Instant;
-
-#[path = "../tests/support/values.rs"]
-#[allow(dead_code, reason = "the tests use the rest")]
-mod values;
 
 async fn book(store: &dyn Store, member: i64, number: i64) -> Stored<()> {
     let mut tx = store.begin().await?;

@@ -237,15 +237,35 @@ mod tests {
         tx.commit().await
     }
 
+    fn standing() -> Clock {
+        Arc::new(|| Now { mono: tokio::time::Instant::now().into_std(), wall: WallTime::from_micros(0) })
+    }
+
+    #[tokio::test]
+    async fn another_program_that_writes_puts_us_off_and_no_more() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("slotcast.db");
+        let short = options(&path).busy_timeout(Duration::from_millis(20)).create_if_missing(true);
+        let store = SqliteStore::open_with(short, &path, Vault::new(&[7; 32]), standing()).await.unwrap();
+        let other = SqlitePool::connect(path.to_str().unwrap()).await.unwrap();
+        let held = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
+        let Err(StoreError::Retry(why)) = store.begin().await.map(drop) else { panic!("it is locked") };
+        assert!(why.contains("locked"), "{why}");
+        let mut reads = store.read().await.unwrap();
+        assert_eq!(reads.outbox_depth().await.unwrap().mails, 0, "reading goes on");
+        drop(reads);
+        held.rollback().await.unwrap();
+        grow(&store, 1).await.unwrap();
+    }
+
     #[tokio::test]
     async fn a_full_disk_refuses_and_leaves_the_store_usable() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("slotcast.db");
-        let clock: Clock =
-            Arc::new(|| Now { mono: tokio::time::Instant::now().into_std(), wall: WallTime::from_micros(0) });
         let (vault, pages_max) = (Vault::new(&[7; 32]), "120");
         let small = options(&path).pragma("max_page_count", pages_max);
-        let store = SqliteStore::open_with(small.create_if_missing(true), &path, vault, clock).await.unwrap();
+        let store =
+            SqliteStore::open_with(small.create_if_missing(true), &path, vault, standing()).await.unwrap();
         let (mut kept, mut full) = (0, 0);
         for number in 0..1000 {
             match grow(&store, number).await {

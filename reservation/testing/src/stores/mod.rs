@@ -1,0 +1,222 @@
+//! What every store must do: cases that each get a [`World`], an empty database of either kind, and values to fill it with.
+
+pub mod booking;
+pub mod money;
+pub mod opening;
+pub mod outbox;
+pub mod people;
+pub mod races;
+
+use std::{path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use slotcast_reservation::{
+    domain::{effects::Effects, reservation::Reservation, words::ReservationNumber},
+    store::{self, Page, Reads, Store, StoreError, Stored, Tx},
+    vault::Vault,
+};
+use tempfile::TempDir;
+
+use crate::clock::HandClock;
+pub use crate::values::*;
+
+/// Calls `$each!` with all cases, by their room.
+#[macro_export]
+macro_rules! store_cases {
+    ($each:ident) => {
+        $each! {
+            people:
+                members_keep_every_field
+                user_ids_and_addresses_are_unique
+                an_edit_of_an_older_member_is_refused
+                members_are_listed_by_user_id
+                sessions_end_by_time_and_by_hand
+                a_new_password_ends_other_sessions_and_tokens
+                tokens_have_names_and_an_end;
+            booking:
+                channels_keep_price_and_version
+                reservations_keep_every_field
+                a_viewers_password_is_sealed
+                taken_slots_refuse_the_whole_write
+                freed_slots_can_be_taken_again
+                a_thousand_slots_are_one_booking
+                an_edit_of_an_older_reservation_is_refused
+                lists_follow_the_filter
+                what_is_due_comes_oldest_first
+                the_schedule_has_a_revision
+                only_private_slots_count_for_the_month
+                runs_add_up_and_samples_stay_apart
+                pickups_come_by_position;
+            money:
+                payments_keep_every_field
+                a_settlement_is_written_once
+                the_ledger_lists_and_balances
+                the_ledger_is_append_only
+                the_largest_amounts_add_up
+                answers_are_kept_for_a_day
+                events_are_seen_once;
+            outbox:
+                mails_keep_every_field
+                a_key_that_exists_refuses_the_whole_write
+                a_leased_mail_is_given_to_nobody_else
+                mails_are_tried_again_or_given_up
+                payments_are_taken_by_kind
+                many_takers_never_get_the_same;
+            races:
+                sixty_four_bookers_share_no_slot
+                the_month_limit_holds_among_bookers_at_once
+                a_dropped_transaction_leaves_nothing
+                a_failed_transaction_is_never_committed
+                a_cancelled_booking_is_whole_or_nothing
+                a_reader_sees_one_moment
+                a_reader_waits_for_no_writer
+                revisions_grow_with_every_writer;
+            opening:
+                another_key_is_refused
+                a_newer_schema_is_refused
+                opening_again_keeps_everything
+                many_open_it_at_once
+                texts_are_kept_as_they_are
+                what_is_booked_in_stays
+                presence_is_noted
+                a_nul_is_refused
+                the_ends_of_time_are_kept;
+        }
+    };
+}
+
+/// More than any list of these tests.
+pub const ALL: Page = Page { offset: 0, limit: 100_000 };
+
+/// Tries of one who is put off.
+const TRIES_MAX: u32 = 100;
+
+/// A database, and the clock of its store.
+pub struct World {
+    pub place: String,
+    pub store: Arc<dyn Store>,
+    pub clock: HandClock,
+    _directory: Option<TempDir>,
+}
+
+pub fn vault() -> Vault {
+    Vault::new(&[7; 32])
+}
+
+impl World {
+    pub async fn in_a_file() -> Arc<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let place = format!("sqlite:{}", directory.path().join("slotcast.db").display());
+        Self::open(place, Some(directory)).await
+    }
+
+    pub async fn at(place: String) -> Arc<Self> {
+        Self::open(place, None).await
+    }
+
+    async fn open(place: String, directory: Option<TempDir>) -> Arc<Self> {
+        let clock = HandClock::at(slot(1000));
+        let store = Arc::new(Patient(store::open(&place, vault(), clock.clock()).await.unwrap()));
+        Arc::new(Self { place, store, clock, _directory: directory })
+    }
+
+    /// A second store over the same database.
+    pub async fn open_again(&self, vault: Vault) -> Stored<Arc<dyn Store>> {
+        store::open(&self.place, vault, self.clock.clock()).await
+    }
+
+    /// Runs a statement past the store.
+    pub async fn raw(&self, sql: &'static str) -> Result<u64, sqlx::Error> {
+        if let Some(path) = self.place.strip_prefix("sqlite:") {
+            let pool = sqlx::SqlitePool::connect(path).await?;
+            let done = sqlx::query(sql).execute(&pool).await.map(|done| done.rows_affected());
+            pool.close().await;
+            done
+        } else {
+            let pool = sqlx::PgPool::connect(&self.place).await?;
+            let done = sqlx::query(sql).execute(&pool).await.map(|done| done.rows_affected());
+            pool.close().await;
+            done
+        }
+    }
+
+    /// Members 1 to `members`, channels 1 and 2.
+    pub async fn with_members(self: &Arc<Self>, members: i64) -> &Arc<Self> {
+        let mut tx = self.store.begin().await.unwrap();
+        for number in 1..=members {
+            tx.add_member(&member(number)).await.unwrap();
+        }
+        for number in 1..=2 {
+            tx.put_channel(&channel(number)).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        self
+    }
+
+    /// Writes in a transaction of its own, as a service does: again when the database says so.
+    pub async fn write(&self, effects: &Effects) -> Stored<()> {
+        patiently(|| async {
+            let mut tx = self.store.begin().await?;
+            tx.write(effects).await?;
+            tx.commit().await
+        })
+        .await
+    }
+
+    pub async fn reservation(&self, number: i64) -> Option<Reservation> {
+        self.store.read().await.unwrap().reservation(ReservationNumber(number)).await.unwrap()
+    }
+}
+
+/// Does it again while the database says so: a busy machine is not what these tests are about.
+pub async fn patiently<T, F>(mut what: impl FnMut() -> F) -> Stored<T>
+where
+    F: Future<Output = Stored<T>>,
+{
+    for _ in 0..TRIES_MAX {
+        match what().await {
+            Err(StoreError::Retry(why)) => println!("again: {why}"),
+            done => return done,
+        }
+    }
+    what().await
+}
+
+/// A store that waits longer for a connection.
+#[derive(Debug)]
+struct Patient(Arc<dyn Store>);
+
+#[async_trait]
+impl Store for Patient {
+    async fn read(&self) -> Stored<Box<dyn Reads + '_>> {
+        patiently(|| self.0.read()).await
+    }
+
+    async fn begin(&self) -> Stored<Box<dyn Tx + '_>> {
+        patiently(|| self.0.begin()).await
+    }
+
+    async fn back_up(&self, to: &Path) -> Stored<()> {
+        self.0.back_up(to).await
+    }
+
+    async fn close(&self) {
+        self.0.close().await;
+    }
+}
+
+#[track_caller]
+pub fn conflict<T: std::fmt::Debug>(done: Stored<T>) -> store::Conflict {
+    match done {
+        Err(StoreError::Conflict(conflict)) => conflict,
+        other => panic!("expected a conflict, got {other:?}"),
+    }
+}
+
+#[track_caller]
+pub fn broken<T: std::fmt::Debug>(done: Stored<T>) -> String {
+    match done {
+        Err(StoreError::Broken(why)) => why,
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+}

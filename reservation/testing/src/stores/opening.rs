@@ -1,0 +1,164 @@
+//! Opening a database, and values at the ends of their ranges.
+
+use std::{sync::Arc, time::Duration};
+
+use slotcast_core::{time::WallTime, words::Window};
+use slotcast_reservation::{
+    domain::{
+        effects::Effects,
+        member::Member,
+        reservation::Reservation,
+        words::{MemberNumber, ReservationNumber},
+    },
+    store::{KeptAnswer, ReservationFilter, Units},
+    vault::Vault,
+};
+
+use crate::stores::{ALL, World, booking, broken, mail, member, patiently, reservation, slot, vault};
+
+pub async fn another_key_is_refused(world: Arc<World>) {
+    let why = broken(world.open_again(Vault::new(&[8; 32])).await);
+    assert!(why.contains("put back the secret.key"), "{why}");
+    assert!(!why.contains("only-for-tests"), "{why}");
+    world.open_again(vault()).await.unwrap();
+}
+
+pub async fn a_newer_schema_is_refused(world: Arc<World>) {
+    world.raw("INSERT INTO schema_versions (version, applied_at) VALUES (9999, 1)").await.unwrap();
+    let why = broken(world.open_again(vault()).await);
+    assert!(why.contains("version 9999") && why.contains("newer slotcast"), "{why}");
+}
+
+pub async fn opening_again_keeps_everything(world: Arc<World>) {
+    world.with_members(1).await;
+    world.write(&booking(reservation(1, 1000, 1))).await.unwrap();
+    let second = world.open_again(vault()).await.unwrap();
+    assert!(second.read().await.unwrap().reservation(ReservationNumber(1)).await.unwrap().is_some());
+    // Two programs over one database: each sees what the other did.
+    let mut tx = second.begin().await.unwrap();
+    tx.write(&booking(reservation(2, 1001, 1))).await.unwrap();
+    tx.commit().await.unwrap();
+    second.close().await;
+    assert!(world.reservation(2).await.is_some());
+    assert!(second.begin().await.is_err(), "closed");
+}
+
+pub async fn many_open_it_at_once(world: Arc<World>) {
+    world.raw("DELETE FROM server").await.unwrap();
+    let opening: Vec<_> = (0..8)
+        .map(|_| {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move { patiently(|| world.open_again(vault())).await.map(drop) })
+        })
+        .collect();
+    for opened in opening {
+        opened.await.unwrap().unwrap();
+    }
+}
+
+pub async fn texts_are_kept_as_they_are(world: Arc<World>) {
+    world.with_members(1).await;
+    let texts = [
+        "'; DROP TABLE members; --",
+        "\" OR \"\"=\"",
+        "$1 ?1 :name @x %s {}",
+        "\\'; SELECT pg_sleep(9); --",
+        "e\u{301} é 👩‍👩‍👧‍👦 \u{feff}\u{200b}",
+        "\u{1}\u{7f}\u{10ffff}",
+        " leading and trailing ",
+        "",
+    ];
+    for (number, text) in (1..).zip(texts) {
+        let mut wanted = reservation(number, 1000 + number, 1);
+        wanted.program.title = text.to_owned();
+        wanted.program.details = text.repeat(3);
+        let mut effects = booking(wanted.clone());
+        effects.mails = vec![mail(&format!("mail.{number}"), Some(number))];
+        effects.mails[0].changes = vec![text.to_owned()];
+        world.write(&effects).await.unwrap();
+        assert_eq!(world.reservation(number).await, Some(wanted));
+        let mut tx = world.store.begin().await.unwrap();
+        let answer = KeptAnswer { request_hash: [1; 32], made: text.to_owned() };
+        tx.keep_answer(text, text, &answer, slot(1000)).await.unwrap();
+        assert_eq!(tx.kept_answer(text, text).await.unwrap(), Some(answer));
+        assert!(!tx.end_api_token(MemberNumber(1), text).await.unwrap());
+        assert_eq!(tx.payment(text).await.unwrap(), None);
+        tx.commit().await.unwrap();
+    }
+    let mut tx = world.store.begin().await.unwrap();
+    let taken = tx.take_mails(slot(1000), slot(1001), 100).await.unwrap();
+    let found: Vec<&str> = taken.iter().map(|mail| mail.request.changes[0].as_str()).collect();
+    assert_eq!(found, texts);
+}
+
+pub async fn what_is_booked_in_stays(world: Arc<World>) {
+    world.with_members(1).await;
+    let units = |minutes: u64, currency: &str| Units {
+        slot: Duration::from_secs(minutes * 60),
+        currency: currency.parse().unwrap(),
+    };
+    let sell_in = async |units| {
+        let mut tx = world.store.begin().await.unwrap();
+        let now = tx.sell_in(units).await.unwrap();
+        tx.commit().await.unwrap();
+        now
+    };
+    for asked in [units(10, "JPY"), units(15, "JPY"), units(15, "USD")] {
+        assert_eq!(sell_in(asked).await, asked, "nothing is booked");
+    }
+    world.write(&booking(reservation(1, 1000, 1))).await.unwrap();
+    for asked in [units(15, "USD"), units(10, "USD"), units(15, "JPY")] {
+        assert_eq!(sell_in(asked).await, units(15, "USD"));
+    }
+}
+
+pub async fn presence_is_noted(world: Arc<World>) {
+    let note = async |at| {
+        let mut tx = world.store.begin().await.unwrap();
+        let last = tx.note_presence(at).await.unwrap();
+        tx.commit().await.unwrap();
+        last
+    };
+    assert_eq!(note(slot(1)).await, None);
+    assert_eq!(note(slot(3)).await, Some(slot(1)));
+    assert_eq!(note(slot(2)).await, Some(slot(3)), "the clock was set back");
+}
+
+pub async fn a_nul_is_refused(world: Arc<World>) {
+    world.with_members(1).await;
+    let mut wanted = reservation(1, 1000, 1);
+    wanted.program.details = "a\0b".to_owned();
+    let why = broken(world.write(&booking(wanted)).await);
+    assert!(why.contains("NUL"), "{why}");
+    let mut tx = world.store.begin().await.unwrap();
+    let named = Member { name: "\0".to_owned(), ..member(2) };
+    assert!(broken(tx.add_member(&named).await).contains("NUL"));
+    assert!(broken(tx.payment("\0").await).contains("NUL"));
+}
+
+pub async fn the_ends_of_time_are_kept(world: Arc<World>) {
+    world.with_members(1).await;
+    let (first, last) = (WallTime::from_micros(i64::MIN), WallTime::from_micros(i64::MAX));
+    let (earliest, latest) = (WallTime::from_micros(-(1 << 61)), WallTime::from_micros(1 << 61));
+    let wanted = Reservation {
+        window: Window::new(earliest, latest).unwrap(),
+        booked_at: first,
+        hold_until: last,
+        reconfirm_until: last,
+        over_at: Some(first),
+        version: 1,
+        ..reservation(1, 1000, 1)
+    };
+    world.write(&Effects::of(wanted.clone())).await.unwrap();
+    let longer = Reservation { window: Window::new(first, latest).unwrap(), ..reservation(2, 1000, 1) };
+    broken(world.write(&Effects::of(longer)).await);
+    let mut tx = world.store.begin().await.unwrap();
+    assert_eq!(tx.reservation(ReservationNumber(1)).await.unwrap(), Some(wanted));
+    let filter = ReservationFilter { between: Some((first, last)), ..ReservationFilter::default() };
+    assert_eq!(tx.reservations(&filter, ALL).await.unwrap().count, 1);
+    assert_eq!(tx.ledger(first, last, ALL).await.unwrap().count, 0);
+    let answer = KeptAnswer { request_hash: [0; 32], made: String::new() };
+    tx.keep_answer("s", "k", &answer, first).await.unwrap();
+    assert!(tx.first_seen("e", first).await.unwrap());
+    tx.commit().await.unwrap();
+}

@@ -1,0 +1,154 @@
+//! Cards whose company wants to ask the member first (3-D Secure), as a page meets them over HTTP.
+
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use slotcast_reservation::{
+    domain::{
+        member::{Card, CardQuestion},
+        words::Amount,
+    },
+    payments::{CardCheck, Moved, Movement, NewCard, Notice, PaymentError, Payments, invoice::Invoice},
+};
+use slotcast_reservation_testing::http::{Client, PASSWORD, Reply, Server, Wishes, registration};
+
+const SECRET: &str = "seti_1_secret_of_the_member";
+
+/// A payment company whose card `pm_asks` brings up the question `seti_1`; any other card is good.
+#[derive(Debug, Default)]
+struct Asking {
+    is_answered: AtomicBool,
+}
+
+#[async_trait]
+impl Payments for Asking {
+    async fn check_card(&self, card: &NewCard) -> Result<CardCheck, PaymentError> {
+        match card.token.as_str() {
+            "seti_1" if self.is_answered.load(Ordering::SeqCst) => {}
+            "pm_asks" | "seti_1" => {
+                let (reference, client_secret) = ("seti_1".to_owned(), SECRET.to_owned());
+                return Ok(CardCheck::Ask(CardQuestion { reference, client_secret }));
+            }
+            "seti_of_another" => return Err(PaymentError::Declined("not yours".to_owned())),
+            _ => {}
+        }
+        Ok(CardCheck::Kept(Card {
+            token: "cus_1:pm_1".to_owned(),
+            brand: "visa".to_owned(),
+            last_four: "3220".to_owned(),
+            expires: Some((2031, 11)),
+        }))
+    }
+
+    async fn move_money(&self, movement: &Movement) -> Result<Moved, PaymentError> {
+        Invoice.move_money(movement).await
+    }
+
+    async fn refund(&self, key: &str, reference: &str, amount: Amount) -> Result<Moved, PaymentError> {
+        Invoice.refund(key, reference, amount).await
+    }
+
+    fn read_notice(&self, _: &str, _: &[u8], _: i64) -> Result<Option<Notice>, PaymentError> {
+        Ok(None)
+    }
+}
+
+async fn server() -> (Server, Arc<Asking>) {
+    let asking = Arc::new(Asking::default());
+    let payments = Arc::clone(&asking) as Arc<dyn Payments>;
+    (Server::start_as(Wishes { payments, ..Wishes::default() }).await, asking)
+}
+
+fn general(user_id: &str) -> Value {
+    let mut body = registration(user_id);
+    body.as_object_mut().unwrap().remove("premium");
+    body
+}
+
+async fn become_premium(client: &Client, card_token: &str) -> Reply {
+    let body =
+        json!({ "address": "1-1 Chiyoda, Tokyo", "phone": "+81 3 0000 0000", "card_token": card_token });
+    client.put("/me/premium", &body).await
+}
+
+#[track_caller]
+fn check_question(reply: &Reply) {
+    assert_eq!((reply.status, reply.code()), (402, "card-question"), "{reply:?}");
+    assert_eq!(
+        (&reply.body["setup_intent"], &reply.body["client_secret"]),
+        (&"seti_1".into(), &SECRET.into())
+    );
+    assert!(reply.body["next"].as_str().is_some_and(|next| next.contains("`card_token`")), "{reply:?}");
+    assert_eq!(reply.header("cache-control"), Some("no-store"));
+    assert!(reply.headers.values().all(|value| !value.as_bytes().windows(8).any(|part| part == b"_secret_")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_answers_and_sends_the_same_again() {
+    let (server, asking) = server().await;
+    assert_eq!(server.anybody().post("/members", &general("taro")).await.status, 201);
+    let taro = server.anybody().log_in("taro", PASSWORD).await;
+    check_question(&become_premium(&taro, "pm_asks").await);
+    check_question(&become_premium(&taro, "seti_1").await);
+    let me = taro.get("/me").await;
+    assert_eq!((&me.body["kind"], &me.body["card"]), (&"general".into(), &Value::Null), "nothing is changed");
+    let foreign = become_premium(&taro, "seti_of_another").await;
+    assert_eq!((foreign.status, foreign.code()), (402, "payment-declined"));
+    asking.is_answered.store(true, Ordering::SeqCst);
+    let done = become_premium(&taro, "seti_1").await;
+    assert_eq!((done.status, &done.body["kind"]), (200, &"premium".into()), "{done:?}");
+    assert_eq!(done.body["card"]["last_four"], "3220");
+    assert!(!done.text.contains("seti_"), "{done:?}");
+
+    // A premium member whose new card brings up a question keeps the old one meanwhile.
+    asking.is_answered.store(false, Ordering::SeqCst);
+    check_question(&become_premium(&taro, "pm_asks").await);
+    assert_eq!(taro.get("/me").await.body["card"]["last_four"], "3220");
+    for file in fs::read_dir(server.mail_folder().parent().unwrap()).unwrap().flatten() {
+        let bytes = fs::read(file.path()).unwrap_or_default();
+        assert!(!bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()), "{:?}", file.path());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_registers_is_asked_once_there_is_a_member() {
+    let (server, _) = server().await;
+    let anybody = server.anybody();
+    let mut body = registration("taro");
+    for card_token in ["pm_asks", "seti_1"] {
+        body["premium"]["card_token"] = card_token.into();
+        let refused = anybody.post("/members", &body).await;
+        assert_eq!((refused.status, refused.code()), (402, "register-first"), "{refused:?}");
+        assert!(!refused.text.contains("seti_") && !refused.text.contains("client_secret"), "{refused:?}");
+    }
+    assert_eq!(anybody.post("/members", &general("taro")).await.status, 201, "nothing was registered before");
+    check_question(&become_premium(&anybody.log_in("taro", PASSWORD).await, "pm_asks").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documentation_tells_of_questions() {
+    let (server, _) = server().await;
+    let anybody = server.anybody();
+    let document = anybody.get("/openapi.json").await.body;
+    for (place, code) in [
+        ("/paths/~1api~1v1~1me~1premium/put", "card-question"),
+        ("/paths/~1api~1v1~1members/post", "register-first"),
+    ] {
+        let examples = format!("{place}/responses/402/content/application~1problem+json/examples");
+        let examples = document.pointer(&examples).and_then(Value::as_object).unwrap();
+        assert!(examples.contains_key(code) && examples.contains_key("payment-declined"), "{examples:?}");
+        let explained = anybody.get(&format!("/problems/{code}")).await;
+        assert_eq!((explained.status, &explained.body["status"]), (200, &402.into()), "{explained:?}");
+    }
+    for member in ["setup_intent", "client_secret"] {
+        let place = format!("/components/schemas/Problem/properties/{member}");
+        assert!(document.pointer(&place).is_some(), "{member}");
+    }
+}

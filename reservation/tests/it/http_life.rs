@@ -1,0 +1,114 @@
+//! A reservation's whole life by HTTP alone, and the parts of it that go wrong.
+
+use serde_json::{Value, json};
+use slotcast_reservation_testing::{
+    http::{Server, draft},
+    whole_life::whole_life,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_lives_by_http_alone_on_sqlite() {
+    whole_life(Server::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_slot_is_named_and_a_free_one_is_had() {
+    let server = Server::start().await;
+    server.sell(1).await;
+    let (taro, hanako) = (server.premium("taro").await, server.premium("hanako").await);
+    let first = taro.post("/reservations", &draft(1, "2026-11-19T10:00:00Z", "2026-11-19T10:30:00Z")).await;
+    assert_eq!(first.status, 201);
+    let second = draft(1, "2026-11-19T10:20:00Z", "2026-11-19T10:50:00Z");
+    let refused = hanako.post("/reservations", &second).await;
+    assert_eq!((refused.status, refused.code()), (409, "slot-taken"));
+    assert_eq!(refused.body["taken"], json!(["2026-11-19T10:20:00Z"]));
+    let day = hanako.get("/days/2026-11-19?zone=UTC").await;
+    assert_eq!(day.body["channels"][0]["taken"][0]["end"], "2026-11-19T10:30:00Z", "{day:?}");
+    let number = first.body["number"].as_i64().unwrap();
+    assert_eq!(hanako.get(&format!("/reservations/{number}")).await.status, 404);
+    let cancelled = taro.post(&format!("/reservations/{number}/cancel"), &json!({})).await;
+    assert_eq!(cancelled.body["state"], "cancelled_member", "{cancelled:?}");
+    assert_eq!(hanako.post("/reservations", &second).await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_name_the_step_that_comes_next() {
+    let server = Server::start().await;
+    server.sell(1).await;
+    let taro = server.premium("taro").await;
+    let mut wish = draft(1, "2026-11-19T10:00:00Z", "2026-11-19T10:30:00Z");
+    wish["program"]["open_level"] = "password".into();
+    wish["program"]["password"] = Value::Null;
+    assert_eq!(taro.post("/reservations", &wish).await.fields(), ["program.password"]);
+    wish["program"]["open_level"] = "Password".into();
+    assert_eq!(taro.post("/reservations", &wish).await.fields(), ["program.open_level"]);
+    wish["program"]["open_level"] = "public".into();
+    let booked = taro.post("/reservations", &wish).await;
+    let place = format!("/reservations/{}", booked.body["number"]);
+    let next = async |step: &str, body: Value| {
+        let reply = taro.post(&format!("{place}/{step}"), &body).await;
+        assert_eq!(reply.code(), "wrong-state", "{reply:?}");
+        reply.body["next"].as_str().unwrap().to_owned()
+    };
+    let id = json!({ "reservation_id": "0".repeat(26) });
+    assert!(next("reconfirm", id.clone()).await.contains("accept-terms"));
+    assert_eq!(taro.post(&format!("{place}/accept-terms"), &json!({})).await.status, 200);
+    let status = next("end", json!({})).await;
+    assert!(status.contains("/reconfirm") && status.contains("mail"), "{status}");
+    assert_eq!(taro.post(&format!("{place}/cancel"), &json!({})).await.status, 200);
+    assert!(next("reconfirm", id).await.contains("book again"));
+    let token = taro.token(&["read", "book", "broadcast"]).await;
+    let refused = token.put("/me/terminal-key", &json!({ "recipient": "age1" })).await;
+    assert_eq!(refused.code(), "scope", "{refused:?}");
+    assert!(refused.body["next"].as_str().unwrap().contains("POST /api/v1/session"), "{refused:?}");
+
+    let mut browser = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    browser.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    browser.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 307") && answer.contains("location: /api/v1/docs\r\n"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn not_reconfirmed_in_time_is_told_exactly_that() {
+    let server = Server::start().await;
+    server.sell(1).await;
+    let taro = server.premium("taro").await;
+    let booked = taro.post("/reservations", &draft(1, "2026-11-19T10:00:00Z", "2026-11-19T10:30:00Z")).await;
+    let number = booked.body["number"].as_i64().unwrap();
+    let place = format!("/reservations/{number}");
+    let accepted = taro.post(&format!("{place}/accept-terms"), &json!({})).await;
+    assert_eq!(accepted.body["reconfirm_until"], "2026-11-19T04:00:00Z");
+    let id = server.mailed_id(number, 1).await;
+    server.set("2026-11-19T04:00:00Z");
+    let late = taro.post(&format!("{place}/reconfirm"), &json!({ "reservation_id": id })).await;
+    assert_eq!((late.status, late.code()), (409, "reconfirmation-late"), "{late:?}");
+    assert_eq!(late.body["until"], "2026-11-19T04:00:00Z");
+    server.turn().await;
+    let day = server.anybody().get("/days/2026-11-19?zone=UTC").await;
+    assert_eq!(day.body["channels"][0]["taken"], json!([]), "{day:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_special_program_needs_no_money_and_an_operator() {
+    let server = Server::start().await;
+    let operator = server.sell(1).await;
+    let wish = draft(1, "2026-11-19T10:00:00Z", "2026-11-19T10:30:00Z");
+    let taro = server.premium("taro").await;
+    assert_eq!(taro.post("/operator/programs", &wish).await.code(), "not-operator");
+    let made = operator.post("/operator/programs", &wish).await;
+    assert_eq!(
+        (made.status, &made.body["state"], &made.body["total"]),
+        (201, &"confirmed".into(), &0.into())
+    );
+    let number = made.body["number"].as_i64().unwrap();
+    let picked = operator
+        .put(&format!("/operator/pickups/{number}"), &json!({ "note": "See it.", "position": 1 }))
+        .await;
+    assert_eq!(picked.status, 204, "{picked:?}");
+    let pickups = taro.get("/pickups").await;
+    assert_eq!(pickups.body["items"][0]["program"]["number"], number, "{pickups:?}");
+    assert_eq!(operator.delete(&format!("/operator/pickups/{number}")).await.status, 204);
+    assert_eq!(operator.delete(&format!("/operator/pickups/{number}")).await.status, 404);
+}

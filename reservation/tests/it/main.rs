@@ -1,0 +1,26 @@
+//! The reservation side over SQLite and in memory: needs nothing but Rust.
+
+mod clock_watch;
+mod http_calendar;
+mod http_cards;
+mod http_life;
+mod http_refunds;
+mod http_security;
+mod mail_post;
+mod mail_text;
+mod payments_cards;
+mod payments_stripe;
+mod rules_model;
+mod rules_refunds;
+mod service_books;
+mod service_life;
+mod service_outbox;
+mod service_people;
+mod service_refunds;
+mod service_trouble;
+mod settings_file;
+mod settings_seal;
+mod store_conformance;
+mod store_postgres;
+mod store_sqlite;
+mod stripe;

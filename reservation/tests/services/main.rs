@@ -1,0 +1,13 @@
+//! The reservation side beside what is to be installed: PostgreSQL, chrony, age, curl and jq, and from PyPI aiosmtpd, icalendar
+//! and localstripe.
+
+mod age_tool;
+mod chrony;
+mod http_walk;
+mod mail_post;
+mod mail_text;
+mod payments_localstripe;
+mod python;
+mod store_conformance;
+mod store_postgres;
+mod stories;

@@ -1,0 +1,352 @@
+//! The Stripe client against localstripe, another project's imitation of Stripe's API, as a process.
+//!
+//! localstripe 1.15 knows no idempotency keys, no list of a Customer's PaymentIntents and no `charge.refunded`: those
+//! are in `payments_stripe` of `it`.
+
+use std::{
+    env,
+    ffi::OsString,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, Receiver},
+    thread,
+    time::Duration,
+};
+
+use slotcast_reservation::{
+    domain::{
+        effects::PaymentKind,
+        member::{Card, CardQuestion},
+        words::{Amount, MemberNumber, ReservationNumber},
+    },
+    payments::{
+        CardCheck, Movement, NewCard, Noticed, PaymentError, Payments,
+        stripe::{Stripe, StripeSettings},
+    },
+};
+use slotcast_testing::skip;
+
+const KEY: &str = "sk_test_of_localstripe";
+const WEBHOOK_SECRET: &str = "whsec_of_localstripe";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// localstripe's own server, on a socket of this machine only.
+const START: &str = "
+import socket
+from aiohttp import web
+from localstripe.server import app
+listener = socket.socket()
+listener.bind(('127.0.0.1', 0))
+listener.listen()
+print(listener.getsockname()[1], flush=True)
+web.run_app(app, sock=listener, print=None, handle_signals=False)
+";
+
+/// The process; ended with the value.
+struct LocalStripe {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Drop for LocalStripe {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl LocalStripe {
+    /// `None`: it is not installed here, and the test is skipped.
+    fn start() -> Option<Self> {
+        let python = env::var_os("SLOTCAST_TEST_TOOLS")
+            .map_or_else(|| OsString::from("python3"), |tools| Path::new(&tools).join("python3").into());
+        let probe = Command::new(&python).args(["-c", "import localstripe.server"]).output();
+        if !probe.is_ok_and(|output| output.status.success()) {
+            skip("localstripe is not installed");
+            return None;
+        }
+        let mut process = Command::new(&python)
+            .args(["-c", START])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        // It listens already: whoever connects now waits until it answers.
+        let address = SocketAddr::from(([127, 0, 0, 1], line.trim().parse().unwrap()));
+        Some(Self { process, address })
+    }
+
+    fn stripe(&self) -> Stripe {
+        let settings = StripeSettings {
+            secret_key: KEY.to_owned(),
+            webhook_secret: Some(WEBHOOK_SECRET.to_owned()),
+            base_url: format!("http://{}", self.address),
+            timeout: PATIENCE,
+        };
+        Stripe::new(&settings).unwrap()
+    }
+
+    /// Asks as a browser or an operator would; returns the answer's body.
+    fn post(&self, path: &str, form: &str) -> String {
+        self.ask("POST", path, form)
+    }
+
+    fn ask(&self, method: &str, path: &str, form: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: localstripe\r\nAuthorization: Bearer {KEY}\r\nConnection: close\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+            form.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
+        body.to_owned()
+    }
+
+    /// What the card form in the browser does.
+    fn card_entry(&self, number: &str) -> String {
+        let form =
+            format!("type=card&card[number]={number}&card[exp_month]=11&card[exp_year]=2031&card[cvc]=123");
+        let answer: serde_json::Value =
+            serde_json::from_str(&self.post("/v1/payment_methods", &form)).unwrap();
+        answer["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn register(&self, number: &str) -> Result<CardCheck, PaymentError> {
+        self.check(5, &self.card_entry(number)).await
+    }
+
+    async fn check(&self, member: i64, token: &str) -> Result<CardCheck, PaymentError> {
+        let card = NewCard {
+            token: token.to_owned(),
+            member: MemberNumber(member),
+            email: "taro@example.com".parse().unwrap(),
+            name: "Yamada & 太郎 [x]".to_owned(),
+        };
+        self.stripe().check_card(&card).await
+    }
+
+    async fn card(&self, number: &str) -> Card {
+        kept(self.register(number).await)
+    }
+
+    async fn question(&self, number: &str) -> CardQuestion {
+        match self.register(number).await {
+            Ok(CardCheck::Ask(question)) => question,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[track_caller]
+fn kept(check: Result<CardCheck, PaymentError>) -> Card {
+    match check {
+        Ok(CardCheck::Kept(card)) => card,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn movement(card: &Card, kind: PaymentKind, key: &str, hold: Option<&str>) -> Movement {
+    Movement {
+        key: key.to_owned(),
+        kind,
+        reservation: ReservationNumber(77),
+        member: MemberNumber(5),
+        card: card.clone(),
+        amount: Amount::new(5000).unwrap(),
+        currency: "JPY".parse().unwrap(),
+        hold: hold.map(str::to_owned),
+    }
+}
+
+#[tokio::test]
+async fn cards_are_checked_before_they_are_kept() {
+    let Some(provider) = LocalStripe::start() else { return };
+    let card = provider.card("4242424242424242").await;
+    let (customer, method) = card.token.split_once(':').unwrap();
+    assert!(customer.starts_with("cus_") && method.starts_with("pm_"), "{}", card.token);
+    assert_eq!(
+        (card.brand.as_str(), card.last_four.as_str(), card.expires),
+        ("visa", "4242", Some((2031, 11)))
+    );
+    let error = provider.register("4000000000000002").await.unwrap_err();
+    assert!(matches!(error, PaymentError::Declined(_)), "{error}");
+    for unknown in ["pm_unknown", "seti_unknown"] {
+        let error = provider.check(5, unknown).await.unwrap_err();
+        assert!(matches!(error, PaymentError::Declined(_)), "{unknown}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_card_whose_company_asks_is_kept_once_the_member_has_answered() {
+    let Some(provider) = LocalStripe::start() else { return };
+    let question = provider.question("4000000000003220").await;
+    assert!(question.reference.starts_with("seti_"), "{question:?}");
+    assert!(!format!("{question:?}").contains(&question.client_secret), "{question:?}");
+    let still = provider.check(5, &question.reference).await;
+    assert_eq!(still, Ok(CardCheck::Ask(question.clone())));
+    // What the provider's own form in the browser does once the card's company is content.
+    let path = format!("/v1/setup_intents/{}/confirm", question.reference);
+    provider.post(&path, &format!("client_secret={}", question.client_secret));
+    let foreign = provider.check(6, &question.reference).await.unwrap_err();
+    assert!(matches!(foreign, PaymentError::Declined(_)), "{foreign}");
+    let card = kept(provider.check(5, &question.reference).await);
+    assert_eq!((card.last_four.as_str(), card.expires), ("3220", Some((2031, 11))));
+    // localstripe's cards of that kind ask at every payment, answered or not.
+    let hold = movement(&card, PaymentKind::Authorise, "a", None);
+    let error = provider.stripe().move_money(&hold).await.unwrap_err();
+    assert!(matches!(&error, PaymentError::Declined(why) if why.contains("wants to ask")), "{error}");
+}
+
+#[tokio::test]
+async fn a_question_that_was_called_off_keeps_no_card() {
+    let Some(provider) = LocalStripe::start() else { return };
+    let question = provider.question("4000002760003184").await;
+    provider.post(&format!("/v1/setup_intents/{}/cancel", question.reference), "");
+    let error = provider.check(5, &question.reference).await.unwrap_err();
+    assert!(matches!(error, PaymentError::Declined(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_hold_is_captured_once_and_given_back() {
+    let Some(provider) = LocalStripe::start() else { return };
+    let stripe = provider.stripe();
+    let card = provider.card("4242424242424242").await;
+    let held = stripe.move_money(&movement(&card, PaymentKind::Authorise, "a", None)).await.unwrap();
+    assert!(held.reference.starts_with("pi_") && !held.is_collected, "{held:?}");
+    let capture = movement(&card, PaymentKind::Capture, "c", Some(&held.reference));
+    for _ in 0..2 {
+        let taken = stripe.move_money(&capture).await.unwrap();
+        assert_eq!((taken.reference.as_str(), taken.is_collected), (held.reference.as_str(), true));
+    }
+    let release = movement(&card, PaymentKind::Release, "r", Some(&held.reference));
+    let error = stripe.move_money(&release).await.unwrap_err();
+    assert!(matches!(error, PaymentError::Declined(_)), "{error}");
+    let back = Amount::new(2000).unwrap();
+    let given = stripe.refund("b", &held.reference, back).await.unwrap();
+    assert!(given.reference.starts_with("re_") && !given.is_collected, "{given:?}");
+    assert_eq!(stripe.refund("b", &held.reference, back).await.unwrap(), given);
+    let rest = Amount::new(3000).unwrap();
+    assert_ne!(
+        stripe.refund("b2", &held.reference, rest).await.unwrap(),
+        given,
+        "another key, another refund"
+    );
+    let listed = provider.ask("GET", &format!("/v1/refunds?payment_intent={}", held.reference), "");
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let refunds = listed["data"].as_array().unwrap();
+    let mut amounts: Vec<_> = refunds.iter().map(|refund| refund["amount"].as_i64().unwrap()).collect();
+    amounts.sort_unstable();
+    assert_eq!(amounts, [2000, 3000], "each once: {listed}");
+}
+
+#[tokio::test]
+async fn a_released_hold_stays_released_and_a_late_capture_charges_anew() {
+    let Some(provider) = LocalStripe::start() else { return };
+    let stripe = provider.stripe();
+    let card = provider.card("4242424242424242").await;
+    let held = stripe.move_money(&movement(&card, PaymentKind::Authorise, "a", None)).await.unwrap();
+    let release = movement(&card, PaymentKind::Release, "r", Some(&held.reference));
+    for _ in 0..2 {
+        assert_eq!(stripe.move_money(&release).await.unwrap(), held);
+    }
+    let capture = movement(&card, PaymentKind::Capture, "c", Some(&held.reference));
+    let taken = stripe.move_money(&capture).await.unwrap();
+    assert!(taken.is_collected && taken.reference != held.reference, "{taken:?}");
+}
+
+#[tokio::test]
+async fn a_card_that_is_declined_later_is_declined() {
+    let Some(provider) = LocalStripe::start() else { return };
+    let stripe = provider.stripe();
+    let card = provider.card("4000000000000341").await;
+    for kind in [PaymentKind::Authorise, PaymentKind::Capture] {
+        let error = stripe.move_money(&movement(&card, kind, kind.name(), None)).await.unwrap_err();
+        assert_eq!(error, PaymentError::Declined("Your card was declined.".to_owned()));
+    }
+}
+
+/// Where localstripe sends its webhooks: signature and body of each.
+fn listen() -> (SocketAddr, Receiver<(String, Vec<u8>)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let mut reader = BufReader::new(&stream);
+            let (mut signature, mut length) = (String::new(), 0);
+            let mut line = String::new();
+            while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+                match line.trim_end().split_once(": ") {
+                    Some(("Stripe-Signature", value)) => value.clone_into(&mut signature),
+                    Some(("Content-Length", value)) => length = value.parse().unwrap(),
+                    _ => (),
+                }
+                line.clear();
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            (&stream)
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                .unwrap();
+            if sender.send((signature, body)).is_err() {
+                return;
+            }
+        }
+    });
+    (address, receiver)
+}
+
+#[tokio::test]
+async fn webhooks_are_believed_by_their_signature() {
+    let Some(provider) = LocalStripe::start() else { return };
+    let stripe = provider.stripe();
+    let (address, webhooks) = listen();
+    let form = format!("url=http://{address}/&secret={WEBHOOK_SECRET}&events[]=payment_intent.succeeded");
+    provider.post("/_config/webhooks/one", &form);
+    let card = provider.card("4242424242424242").await;
+    let taken = stripe.move_money(&movement(&card, PaymentKind::Capture, "x", None)).await.unwrap();
+    let (signature, body) = webhooks.recv_timeout(PATIENCE).unwrap();
+    let signed_at: i64 = signature
+        .split(',')
+        .find_map(|item| item.strip_prefix("t="))
+        .and_then(|text| text.parse().ok())
+        .unwrap();
+    let notice = stripe.read_notice(&signature, &body, signed_at + 2).unwrap().unwrap();
+    assert_eq!(notice.reference, taken.reference);
+    assert_eq!(notice.what, Noticed::Collected(Amount::new(5000).unwrap()));
+    assert!(notice.event.starts_with("evt_"), "{}", notice.event);
+    assert!(stripe.read_notice(&signature, &body, signed_at + 301).is_err());
+    assert!(stripe.read_notice(&signature, &body[1..], signed_at).is_err());
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_the_operators_to_mend() {
+    let Some(provider) = LocalStripe::start() else { return };
+    let settings = StripeSettings {
+        // localstripe knows a key by `sk_`; a restricted one is wrong to it.
+        secret_key: "rk_test_not_known".to_owned(),
+        webhook_secret: None,
+        base_url: format!("http://{}", provider.address),
+        timeout: PATIENCE,
+    };
+    let stripe = Stripe::new(&settings).unwrap();
+    let card = NewCard {
+        token: "pm_card_visa".to_owned(),
+        member: MemberNumber(5),
+        email: "taro@example.com".parse().unwrap(),
+        name: "Taro".to_owned(),
+    };
+    let error = stripe.check_card(&card).await.unwrap_err();
+    assert!(matches!(error, PaymentError::Misconfigured(_)), "{error}");
+}
