@@ -7,6 +7,7 @@ use crate::chunk::PacketFlags;
 
 /// Slices and their partitions; the last type is that of IDR pictures.
 const SLICES: std::ops::RangeInclusive<u8> = 1..=5;
+const SLICE: u8 = 1;
 const SLICE_IDR: u8 = 5;
 const SEI: u8 = 6;
 const SPS: u8 = 7;
@@ -27,6 +28,12 @@ impl NalFormat for H264 {
             Some(slice) if SLICES.contains(&slice) => NalKind::Picture { is_key: slice == SLICE_IDR },
             _ => NalKind::Other,
         }
+    }
+
+    /// H.264 §7.3.3: `first_mb_in_slice` is 0, written as `1`; `slice_type` is 2 or 7, `011` or `0001000`.
+    fn is_intra(header: &[u8], body: &[u8]) -> bool {
+        let is_slice = header.first().is_some_and(|header| nal_type(*header) == SLICE);
+        is_slice && matches!(body.first(), Some(0b1011_0000..=0b1011_1111 | 0b1000_1000))
     }
 }
 
@@ -143,6 +150,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn an_intra_picture_is_a_place_to_start_where_nothing_better_has_come() {
+        for intra in [b"\x41\x88\x80", b"\x61\xb4\x80", b"\x21\xb0\x80"] {
+            let mut scanner = KeyFrameScanner::new(H264);
+            assert_eq!(scanner.scan(intra), PacketFlags::KEY);
+            let [first, rest] = [b"\x7c\x81", b"\x7c\x01"].map(|fu| [fu, &intra[1..]].concat());
+            assert_eq!((scanner.scan(&first), scanner.scan(&rest)), (PacketFlags::KEY, PacketFlags::EMPTY));
+            assert_eq!(scanner.scan(INTER_NAL), PacketFlags::EMPTY);
+            for key in [IDR_NAL, b"\x06\x06\x01\xc4\x80"] {
+                let mut scanner = scanner.clone();
+                assert_eq!(scanner.scan(key), PacketFlags::KEY);
+                assert_eq!(scanner.scan(intra), PacketFlags::EMPTY);
+            }
+        }
+        // Not the first slice of its picture.
+        check(H264, b"\x41\x5b\x80", PacketFlags::EMPTY);
     }
 
     #[test]

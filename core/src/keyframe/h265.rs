@@ -37,6 +37,11 @@ impl NalFormat for H265 {
             _ => NalKind::Other,
         }
     }
+
+    /// Not looked for: where the slice's type stands depends on the parameter sets.
+    fn is_intra(_header: &[u8], _body: &[u8]) -> bool {
+        false
+    }
 }
 
 pub(super) fn scan(payload: &[u8], nals: &mut NalState) -> PacketFlags {

@@ -96,6 +96,8 @@ impl KeyFrameScanner {
 #[derive(Clone, Debug, Default)]
 struct NalState {
     sets: SetStore,
+    /// Whether a picture that needs no other, or a recovery point, has come.
+    has_key: bool,
     /// The end of the newest fragment, while no picture has begun in the fragmented unit.
     unit_in_parts: Option<[u8; CARRY_BYTES]>,
 }
@@ -107,6 +109,9 @@ trait NalFormat {
 
     /// What a NAL unit is, by its header.
     fn kind(header: &[u8]) -> NalKind;
+
+    /// Whether a slice is the first of its picture and intra coded, though it does not say that others may be forgotten.
+    fn is_intra(header: &[u8], body: &[u8]) -> bool;
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -203,7 +208,9 @@ impl NalState {
     ) -> (PacketFlags, Option<&'a [u8]>) {
         if let NalKind::Picture { is_key } = F::kind(header) {
             self.unit_in_parts = None;
-            return (key_if(is_key), None);
+            self.has_key |= is_key;
+            // Where a stream has nothing better, players start at intra pictures.
+            return (key_if(is_key || (!self.has_key && F::is_intra(header, body))), None);
         }
         let others = behind_start_code(body);
         let unit = others.map_or(body, |others| {
@@ -218,7 +225,11 @@ impl NalState {
                 }
                 PacketFlags::PARAMETER_SETS
             }
-            NalKind::Sei => key_if(has_recovery_point(unit)),
+            NalKind::Sei => {
+                let is_key = has_recovery_point(unit);
+                self.has_key |= is_key;
+                key_if(is_key)
+            }
             NalKind::Picture { .. } | NalKind::Other => PacketFlags::EMPTY,
         };
         (flags, others)
