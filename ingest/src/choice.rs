@@ -123,6 +123,11 @@ impl SourceChoice {
         self.current.map(|current| current.ssrc)
     }
 
+    /// Whether packets of `ssrc` are held.
+    pub(crate) fn holds(&self, ssrc: Ssrc) -> bool {
+        self.held.iter().any(|held| held.ssrc == ssrc)
+    }
+
     /// Notes that `ssrc` has said BYE.
     pub(crate) fn on_goodbye(&mut self, ssrc: Ssrc) {
         if let Some(current) = self.current.as_mut().filter(|current| current.ssrc == ssrc) {

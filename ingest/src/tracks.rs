@@ -24,7 +24,7 @@ use crate::choice::{Chosen, Held, SourceChoice};
 struct TrackState {
     clock_rate: NonZeroU32,
     choice: SourceChoice,
-    /// A sender report that came ahead of its source's first packet.
+    /// A sender report that came ahead of the first packet of its source that counts.
     early_report: Option<SenderInfo>,
     scanner: KeyFrameScanner,
     /// Of the present SSRC.
@@ -131,7 +131,7 @@ impl Tracks {
         self.clock.on_packet(now, at, mapped.ssrc, mapped.timestamp, rtp.payload().len());
         self.published = true;
         let report_due = std::mem::take(&mut state.report_due);
-        if let Some(report) = state.early_report.take() {
+        if let Some(report) = state.early_report.take_if(|report| report.ssrc == ssrc) {
             self.on_sender_report(now, track, report);
         }
         Some((mapped, report_due))
@@ -159,6 +159,10 @@ impl Tracks {
         let at = usize::from(track);
         let Some(state) = self.tracks.get_mut(at) else { return };
         if state.choice.current().is_some_and(|current| current != info.ssrc) {
+            // It may be of the source that comes to count next.
+            if state.choice.holds(info.ssrc) {
+                state.early_report = Some(info);
+            }
             return;
         }
         if let Some(reception) = &mut state.reception {
