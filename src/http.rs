@@ -2,7 +2,7 @@
 //!
 //! Owns: `/healthz`, `/readyz`, `/metrics`, the bounds on who asks.
 //! Not here: what the numbers are (`metrics`).
-//! Holds: a slow or hostile client holds at most one of [`CONNECTIONS_MAX`] places (more where channels are sold), for at most [`HEADER_MAX`] a
+//! Invariant: a slow or hostile client holds at most one of [`CONNECTIONS_MAX`] places (more where channels are sold), for at most [`HEADER_MAX`] a
 //! request; media never waits for anyone here.
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};

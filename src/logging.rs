@@ -1,7 +1,7 @@
 //! Log lines on standard error, for people or for machines.
 //!
 //! Owns: the format, the escaping, and the thread that writes.
-//! Holds: one event is one line, whatever a peer put into it; who logs never waits for who reads: when the reader
+//! Invariant: one event is one line, whatever a peer put into it; who logs never waits for who reads: when the reader
 //! is too slow, lines are dropped and counted.
 
 use std::{

@@ -2,7 +2,7 @@
 //!
 //! Owns: the names, the help and the labels of all metrics; [`Counts`], what the binary itself counts.
 //! Not here: counting (each room counts for itself), the page (`http`).
-//! Holds: every name starts with `slotcast_` and ends in its base unit; no label holds a viewer's id or address.
+//! Invariant: every name starts with `slotcast_` and ends in its base unit; no label holds a viewer's id or address.
 
 use std::{
     fmt,

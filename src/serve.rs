@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Server`], its start, reload, drain and end; the thread for health, metrics and the watch over the clock.
 //! Not here: signals and the process (`run`), what the rooms do.
-//! Holds: a reload cuts nobody who is still in the timetable; a reload that is refused changes nothing.
+//! Invariant: a reload cuts nobody who is still in the timetable; a reload that is refused changes nothing.
 
 use std::{
     io,

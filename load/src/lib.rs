@@ -29,7 +29,7 @@ pub enum Command {
     /// Watch with many viewers, and report what each got: loss, latency, joins, refusals
     #[command(after_help = view::EXAMPLES)]
     View(view::Args),
-    /// Press on a server's admission with crowds, and see what a viewer beside them notices
+    /// Stress-test a server's admission with crowds, and see what a viewer beside them notices
     Storm(storm::Args),
     /// Measure the standard set of figures, of a server of its own or any other, and write them as a page
     #[command(after_help = suite::EXAMPLES)]

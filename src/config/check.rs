@@ -87,7 +87,7 @@ fn egress_fits(draft: &Draft, places: &Places, found: &mut Vec<Problem>) {
         let sum = BitRate::new(sum).map_or_else(|_| format!("{sum}bit/s"), |rate| rate.to_string());
         let text = format!(
             "server.uplink: the channels sell {sum} (seats x rate), the uplink is {}: raise it if it is more, sell \
-             less, or say oversell = true",
+             less, or set oversell = true",
             server.uplink
         );
         found.push(Problem::error(places.of("server.uplink"), text));

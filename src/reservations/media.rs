@@ -1,7 +1,7 @@
 //! The streaming side as the reservation side sees it.
 //!
 //! Owns: [`Media`], which turns schedules into timetables and counters into answers.
-//! Holds: media never waits for anything here; a schedule that does not fit together changes nothing.
+//! Invariant: media never waits for anything here; a schedule that does not fit together changes nothing.
 
 use std::{
     collections::BTreeMap,

@@ -60,7 +60,11 @@ impl fmt::Display for TargetError {
             Self::Form => f.write_str("expected an address like rtsp://127.0.0.1:8554/channel1"),
             Self::Host(host) => write!(f, "{host} has no address"),
             Self::Remote(address) => {
-                write!(f, "{} is not this machine: say --allow-remote if you may load it", address.ip())
+                write!(
+                    f,
+                    "{} is not this machine: add --allow-remote if you are allowed to load-test it",
+                    address.ip()
+                )
             }
         }
     }

@@ -49,7 +49,7 @@ pub struct Args {
     /// Clients who ask at the same moment
     #[arg(help_heading = "plays: everybody asks at once", long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     clients: u32,
-    /// Of each hundred viewers so many watch over UDP
+    /// Per cent of the viewers who watch over UDP
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=100))]
     udp_percent: u32,
     /// Tracks of the stream; UDP viewers hold two ports ready for each
@@ -64,10 +64,10 @@ pub struct Args {
     /// Joins per second
     #[arg(help_heading = "churn: viewers come and go", long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     joins: u32,
-    /// For so many seconds
+    /// How many seconds it lasts
     #[arg(help_heading = "churn: viewers come and go", long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
-    /// Each stays so many milliseconds
+    /// How many milliseconds each stays
     #[arg(help_heading = "churn: viewers come and go", long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     stay: u64,
     /// Viewers who read nothing

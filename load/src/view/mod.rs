@@ -66,7 +66,7 @@ pub struct Args {
     /// Viewers, over all URLs
     #[arg(long, short = 'n', default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=VIEWERS_MAX as i64))]
     viewers: u32,
-    /// Of each hundred viewers so many watch over UDP, the others over TCP
+    /// Per cent of the viewers who watch over UDP; the others watch over TCP
     #[arg(long, value_name = "PERCENT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=100))]
     udp_percent: u32,
     /// Viewers who join per second
