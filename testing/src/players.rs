@@ -7,10 +7,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::process::{Finished, Process};
-use super::server::{Channel, Server};
+use super::server::{Channel, Program, Server};
+use super::wait_for;
 
 /// Frames a second of all test pictures; a key frame comes each second.
 pub const FRAME_RATE: u32 = 25;
+/// How long a player may take for some seconds of media: no claim, but the end of a test that hangs.
+const PLAYS_WITHIN: Duration = Duration::from_secs(60);
 
 /// How media travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,15 +71,75 @@ pub fn ffmpeg_publisher(url: &str, lower: Lower) -> Process {
 /// A server with that channel, on air: [`ffmpeg_publisher`] pushes over TCP.
 #[track_caller]
 pub fn on_air(channel: Channel) -> (Server, Process) {
-    let query = match channel.program.as_ref().unwrap().password {
-        Some(password) => format!("?token={password}"),
-        None => String::new(),
+    let (server, mut publishers) = all_on_air(&[channel]);
+    (server, publishers.pop().expect("one for the channel"))
+}
+
+/// A server with these channels, all on air: an [`ffmpeg_publisher`] each.
+#[track_caller]
+pub fn all_on_air(channels: &[Channel]) -> (Server, Vec<Process>) {
+    let server = Server::start(channels);
+    let programs = channels.iter().map(|channel| (channel.name, channel.program.as_ref().unwrap()));
+    let publish = |(name, program): (&str, &Program)| {
+        ffmpeg_publisher(&server.link_url(program.reservation_id, name), Lower::Tcp)
     };
-    let (name, id) = (channel.name, channel.program.as_ref().unwrap().reservation_id);
-    let server = Server::start(&[channel]);
-    let publisher = ffmpeg_publisher(&server.link_url(id, name), Lower::Tcp);
-    server.wait_on_air(name, &query);
-    (server, publisher)
+    let publishers = programs.clone().map(publish).collect();
+    for (name, program) in programs {
+        let query = program.password.map(|password| format!("?token={password}")).unwrap_or_default();
+        server.wait_on_air(name, &query);
+    }
+    (server, publishers)
+}
+
+/// The highest count of pictures that [`ffmpeg_viewer`] has told so far.
+pub fn frames_so_far(viewer: &mut Process) -> u64 {
+    let counts =
+        viewer.lines().iter().filter_map(|line| line.text.strip_prefix("frame=")?.trim().parse().ok());
+    counts.max().unwrap_or(0)
+}
+
+/// Waits until [`ffmpeg_viewer`] has decoded so many pictures.
+#[track_caller]
+pub fn wait_for_frames(viewer: &mut Process, count: u64) {
+    let mut last = 0;
+    let reached = wait_for(Duration::from_secs(40), || {
+        last = frames_so_far(viewer);
+        (last >= count).then_some(())
+    });
+    assert!(reached.is_some(), "{last} frames instead of {count}: {:#?}", viewer.lines());
+}
+
+/// A viewer, what it is to show, and how many pictures of it.
+pub struct Watcher {
+    what: &'static str,
+    viewer: Process,
+    see: fn(Process, u32, Duration) -> Seen,
+    frames: u32,
+}
+
+impl Watcher {
+    /// ffmpeg for `seconds` of media, of which the first pictures may be missing.
+    #[track_caller]
+    pub fn ffmpeg(what: &'static str, url: &str, lower: Option<Lower>, seconds: u32) -> Self {
+        let viewer = ffmpeg_viewer(url, lower, Some(seconds), &[]);
+        let see = |viewer, _: u32, limit| ffmpeg_seen(viewer, limit);
+        Self { what, viewer, see, frames: seconds * FRAME_RATE - 10 }
+    }
+
+    /// GStreamer until it has shown so many pictures.
+    #[track_caller]
+    pub fn gst(what: &'static str, url: &str, lower: &str, properties: &[&str], frames: u32) -> Self {
+        Self { what, viewer: gst_viewer(url, lower, properties), see: gst_seen, frames }
+    }
+}
+
+/// All of these viewers, who watch at the same time, see what they must.
+#[track_caller]
+pub fn expect_all(watchers: impl IntoIterator<Item = Watcher>) {
+    for Watcher { what, viewer, see, frames } in watchers {
+        eprintln!("step: {what}");
+        see(viewer, frames, PLAYS_WITHIN).expect_frames(u64::from(frames));
+    }
 }
 
 /// GStreamer's rtspclientsink pushes the same kind of picture and tone.
@@ -113,7 +176,9 @@ pub fn ffmpeg_viewer(url: &str, lower: Option<Lower>, seconds: Option<u32>, opti
     if let Some(seconds) = seconds {
         command.args(["-t", &seconds.to_string()]);
     }
-    command.args(["-map", "0:v", "-map", "0:a", "-fps_mode", "passthrough", "-f", "null", "-"]);
+    command.args(["-map", "0:v", "-map", "0:a", "-fps_mode", "passthrough"]);
+    // In ticks of the stream's clock: in those of its frame rate two live pictures may fall on one, which is a complaint.
+    command.args(["-enc_time_base:v", "1:90000", "-f", "null", "-"]);
     Process::spawn("ffmpeg viewer", &mut command)
 }
 
@@ -123,10 +188,8 @@ pub fn ffmpeg_seen(viewer: Process, limit: Duration) -> Seen {
     seen_by_ffmpeg(&viewer.wait(limit))
 }
 
-/// The same, from a viewer that has ended already.
-pub fn seen_by_ffmpeg(finished: &Finished) -> Seen {
-    let counts =
-        finished.lines.iter().filter_map(|line| line.text.strip_prefix("frame=")?.trim().parse().ok());
+/// Whether this line of ffmpeg's tells of a damaged or missing picture or packet.
+pub fn tells_of_damage(line: &str) -> bool {
     let signs = [
         "error while decoding",
         "concealing",
@@ -140,7 +203,14 @@ pub fn seen_by_ffmpeg(finished: &Finished) -> Seen {
         "invalid",
         "Missing reference",
     ];
-    let broken = finished.lines.iter().filter(|line| signs.iter().any(|sign| line.text.contains(sign)));
+    signs.iter().any(|sign| line.contains(sign))
+}
+
+/// The same, from a viewer that has ended already.
+pub fn seen_by_ffmpeg(finished: &Finished) -> Seen {
+    let counts =
+        finished.lines.iter().filter_map(|line| line.text.strip_prefix("frame=")?.trim().parse().ok());
+    let broken = finished.lines.iter().filter(|line| tells_of_damage(&line.text));
     Seen {
         frames: counts.max().unwrap_or(0),
         broken: broken.map(|line| line.text.clone()).collect(),

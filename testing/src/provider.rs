@@ -60,7 +60,13 @@ impl Provider {
     /// - `database`: an URL; `None`: SQLite in the data directory.
     #[track_caller]
     pub fn start(room: &TempDir, data: &str, database: Option<&str>) -> Self {
-        let this = Self::prepare(room, data, database);
+        Self::start_with_slots(room, data, database, SLOT)
+    }
+
+    /// The same with slots of so many seconds.
+    #[track_caller]
+    pub fn start_with_slots(room: &TempDir, data: &str, database: Option<&str>, slot: i64) -> Self {
+        let this = Self::write(room, data, database, slot);
         let password = room.path().join("operator-password");
         fs::write(&password, format!("{}\n", OPERATOR.1)).unwrap();
         let made = this.admin(&[
@@ -80,10 +86,14 @@ impl Provider {
 
     /// Only the config; nothing runs.
     pub fn prepare(room: &TempDir, data: &str, database: Option<&str>) -> Self {
+        Self::write(room, data, database, SLOT)
+    }
+
+    fn write(room: &TempDir, data: &str, database: Option<&str>, slot: i64) -> Self {
         let http = place();
         let config = room.path().join(format!("{data}.toml"));
         let data = room.path().join(data);
-        fs::write(&config, config_text(http, &data, database)).unwrap();
+        fs::write(&config, config_text(http, &data, database, slot)).unwrap();
         let nowhere = SocketAddr::from((http.ip().to_string().parse::<Ipv4Addr>().unwrap(), 0));
         Self { process: None, config, data, secrets: Vec::new(), http, viewers: nowhere, links: nowhere }
     }
@@ -232,11 +242,11 @@ fn place() -> SocketAddr {
 }
 
 /// Everything short, so that a whole life takes less than a minute; ports that the system chooses for media.
-fn config_text(http: SocketAddr, data: &Path, database: Option<&str>) -> String {
+fn config_text(http: SocketAddr, data: &Path, database: Option<&str>, slot: i64) -> String {
     let ip = http.ip();
     let database = database.map_or_else(String::new, |url| format!("database = \"{url}\"\n"));
     format!(
-        "[server]\nslot = \"{SLOT}s\"\ndrain = \"100ms\"\n\n\
+        "[server]\nslot = \"{slot}s\"\ndrain = \"100ms\"\n\n\
          [viewers]\nlisten = \"{ip}:0\"\nrtp_ports = [0, 0]\nworkers = 1\n\n\
          [links]\nlisten = [\"{ip}:0\"]\nrtp_ports = [0, 0]\nbefore = \"10s\"\nafter = \"{LINK_AFTER}s\"\n\n\
          [http]\nlisten = \"{http}\"\n\n\
@@ -244,7 +254,7 @@ fn config_text(http: SocketAddr, data: &Path, database: Option<&str>) -> String 
          public_url = \"http://{http}\"\nviewers_host = \"{ip}\"\nremind_before = \"0s\"\nextend_from = \"{}s\"\n\n\
          [[channels]]\nnumber = 4\nname = \"channel4\"\nseats = {SEATS}\nrate = \"2Mbit/s\"\ntoll = {TOLL}\n",
         data.display(),
-        2 * SLOT,
+        2 * slot,
     )
 }
 

@@ -11,20 +11,20 @@ use std::{
 };
 
 use serde_json::json;
-use slotcast_testing::{
-    dialogue::Dialogue,
-    provider::{Provider, SLOT},
-    skip, wait_for,
-};
+use slotcast_testing::{dialogue::Dialogue, provider::Provider, skip, wait_for};
 
 const TEST: &str = "full_disk::a_full_disk_refuses_what_it_cannot_keep_and_loses_nothing";
 const INSIDE: &str = "SLOTCAST_TEST_INSIDE";
 const DISK_BYTES: u64 = 8 << 20;
 /// What had room in files that were there already may still be written.
 const TRIES: i64 = 40;
+/// The length of a slot, in seconds.
+const SLOT: i64 = 1;
 /// Of a program, in seconds.
-const LENGTH: i64 = 2 * SLOT;
-const PATIENCE: Duration = Duration::from_secs(25);
+const LENGTH: i64 = 3;
+/// Until the start, in seconds: the disk must be full by then.
+const BEFORE: i64 = 6;
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_full_disk_refuses_what_it_cannot_keep_and_loses_nothing() {
@@ -90,9 +90,9 @@ fn inside() {
     let size = format!("size={DISK_BYTES},mode=700");
     let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(&disk).status();
     assert!(mounted.unwrap().success());
-    let mut provider = Provider::start(&room, "data", None);
+    let mut provider = Provider::start_with_slots(&room, "data", None, SLOT);
     let member = provider.premium("taro");
-    let start = (now() + 20) / SLOT * SLOT;
+    let start = now() + BEFORE;
     let booked = member.post("/reservations", &wish(start)).expect(201);
     let place = format!("/reservations/{}", booked.body["number"]);
     member.post(&format!("{place}/accept-terms"), &json!({})).expect(200);

@@ -1,7 +1,8 @@
 //! Malformed and hostile input at both listeners of a running server: each line of `tests/hostile/*.toml` with the
 //! answer that it must get. After each, the server answers as before; at the end it has not panicked.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -499,4 +500,15 @@ fn silent_and_slow_connections_are_closed_in_time() {
         assert!(slow.closes_within(PATIENCE), "a slow header stays open");
     }
     assert!(server.shutdown());
+}
+
+#[test]
+fn two_hundred_strangers_do_not_keep_a_broadcaster_out() {
+    let server = Server::start(&[channel("stage", 4)]);
+    let mut strangers: Vec<_> = (0..200).map(|_| TcpStream::connect(server.links).ok()).collect();
+    for stranger in strangers.iter_mut().flatten().step_by(2) {
+        let _ = stranger.write_all(b"ANNOUNCE rtsp://127.0.0.1/stage RTSP/1.0\r\nCSeq: 1\r\n");
+    }
+    let _feeder = Feeder::start(&server, "stage", Lower::Tcp);
+    server.wait_on_air("stage", "");
 }

@@ -52,8 +52,8 @@ impl Push {
         let thread = std::thread::spawn(move || push(&config, &flag).unwrap());
         let viewers = server.addresses().viewers;
         for number in 1..=channels {
-            // 401 asks for a password, of a program that may be watched with one.
-            let is_on_air = || matches!(describe(viewers, &format!("channel{number}")), 200 | 401);
+            let channel = format!("channel{number}?token={PASSWORD}");
+            let is_on_air = || describe(viewers, &channel) == 200;
             wait("what was pushed", || is_on_air() || thread.is_finished());
             assert!(!thread.is_finished(), "nothing was pushed");
         }

@@ -1,5 +1,6 @@
 //! Tests that need nothing but Rust and Linux. They share the machine, so none of them judges how fast something was.
 
+mod backup;
 mod cli;
 mod config;
 mod config_keys;

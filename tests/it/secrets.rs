@@ -57,7 +57,7 @@ fn use_it(site: &Site) -> Vec<String> {
     stranger.show("a-token-that-nobody-has");
     assert_eq!(stranger.get("/me").unwrap().status, 401);
 
-    let start = now_seconds() + 8;
+    let start = now_seconds() + 4;
     let mut wish = draft(1, start, start + 30, TITLE);
     wish["program"]["open_level"] = "password".into();
     wish["program"]["password"] = VIEWERS_PASSWORD.into();
@@ -76,7 +76,7 @@ fn use_it(site: &Site) -> Vec<String> {
     assert_eq!(settings.status, 200, "{settings:?}");
 
     let _broadcaster = push(site, &id);
-    let is_on_air = wait_for(Duration::from_secs(20), || {
+    let is_on_air = wait_for(Duration::from_secs(60), || {
         let seen = member.get(&format!("{place}/status")).ok()?;
         (seen.body["is_on_air"] == true).then_some(())
     });

@@ -1,144 +1,164 @@
 //! Real encoders on the link side: ffmpeg (what OBS's custom output is) and GStreamer's rtspclientsink, over UDP and
 //! TCP; what they are refused, and what their viewers see when they drop and return.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use slotcast_testing::dialogue::Dialogue;
-use slotcast_testing::players::{self, Lower};
-use slotcast_testing::process::Process;
-use slotcast_testing::server::{self, ID, Server, channel};
+use slotcast_testing::{
+    dialogue::{Dialogue, Reply},
+    players::{self, Lower, Watcher, wait_for_frames},
+    process::Process,
+    server::{Channel, ID, Server, channel},
+};
 
-const PLAYS_WITHIN: Duration = Duration::from_secs(40);
-const REFUSED_WITHIN: Duration = Duration::from_secs(20);
+/// Ends a test that hangs.
+const WITHIN: Duration = Duration::from_secs(60);
+/// Names of channels and their programs' reservation IDs.
+const PLACES: [(&str, &str); 4] = [
+    ("stage", ID),
+    ("cellar", "uN5sYb8Qe3LkWp6D"),
+    ("garden", "k3Vd9Rf2Hs7JmQ5x"),
+    ("tower", "c8Zg4Wt6Pn1LyE0b"),
+];
 
-/// Publishes, watches four seconds with ffmpeg over TCP, and counts the frames.
+fn channels() -> [Channel; 4] {
+    PLACES.map(|(name, id)| channel(name, 4).reservation_id(id))
+}
+
+/// Starts an encoder that pushes to that address.
+type Publish = fn(&str, Lower) -> Process;
+/// Writes the address of a link to this channel with this reservation ID.
+type Address = fn(&Server, &str, &str) -> String;
+
+/// An encoder for each of the first channels, with its link's address; all of them are watched at the same time.
 #[track_caller]
-fn check(publisher: fn(&str, Lower) -> Process, lower: Lower, link_path: &str) {
-    let server = Server::start(&[channel("stage", 4)]);
-    let url = if link_path.contains("token=") {
-        format!("rtsp://{}/{link_path}", server.links)
-    } else {
-        server.link_url(ID, link_path)
-    };
-    let mut publisher = publisher(&url, lower);
-    server.wait_on_air("stage", "");
-    let viewer = players::ffmpeg_viewer(&server.watch_url("stage"), Some(Lower::Tcp), Some(4), &[]);
-    players::ffmpeg_seen(viewer, PLAYS_WITHIN).expect_frames(90);
-    assert!(publisher.is_running(), "the publisher ended: {:#?}", publisher.lines());
+fn check(encoders: &[(&'static str, Publish, Lower, Address)]) {
+    let server = Server::start(&channels());
+    let mut publishers: Vec<_> = encoders
+        .iter()
+        .zip(PLACES)
+        .map(|((_, publish, lower, url), (name, id))| publish(&url(&server, name, id), *lower))
+        .collect();
+    let watchers: Vec<_> = encoders
+        .iter()
+        .zip(PLACES)
+        .map(|((what, ..), (name, _))| {
+            eprintln!("step: {what}");
+            server.wait_on_air(name, "");
+            Watcher::ffmpeg(what, &server.watch_url(name), Some(Lower::Tcp), 4)
+        })
+        .collect();
+    players::expect_all(watchers);
+    for publisher in &mut publishers {
+        assert!(publisher.is_running(), "the publisher ended: {:#?}", publisher.lines());
+    }
+}
+
+fn login(server: &Server, name: &str, id: &str) -> String {
+    server.link_url(id, name)
+}
+
+fn token(server: &Server, name: &str, id: &str) -> String {
+    format!("rtsp://{}/{name}?token={id}", server.links)
+}
+
+fn slash(server: &Server, name: &str, id: &str) -> String {
+    format!("{}/", server.link_url(id, name))
 }
 
 #[test]
-fn ffmpeg_publishes_over_udp() {
-    check(players::ffmpeg_publisher, Lower::Udp, "stage");
+fn ffmpeg_publishes_over_udp_and_tcp_by_each_form_of_its_address() {
+    check(&[
+        ("over UDP", players::ffmpeg_publisher, Lower::Udp, login),
+        ("over TCP", players::ffmpeg_publisher, Lower::Tcp, login),
+        ("the ID as a token", players::ffmpeg_publisher, Lower::Tcp, token),
+        ("a slash at the end", players::ffmpeg_publisher, Lower::Udp, slash),
+    ]);
 }
 
 #[test]
-fn ffmpeg_publishes_over_tcp() {
-    check(players::ffmpeg_publisher, Lower::Tcp, "stage");
+fn gstreamer_publishes_over_udp_and_tcp_by_each_form_of_its_address() {
+    check(&[
+        ("over UDP", players::gst_publisher, Lower::Udp, login),
+        ("over TCP", players::gst_publisher, Lower::Tcp, login),
+        ("the ID as a token", players::gst_publisher, Lower::Udp, token),
+    ]);
 }
 
-#[test]
-fn gstreamer_publishes_over_udp() {
-    check(players::gst_publisher, Lower::Udp, "stage");
+fn describe(server: &Server, channel: &str) -> Reply {
+    let url = server.watch_url(channel);
+    Dialogue::connect(server.viewers).request("DESCRIBE", &url, &[("Accept", "application/sdp")])
 }
 
-#[test]
-fn gstreamer_publishes_over_tcp() {
-    check(players::gst_publisher, Lower::Tcp, "stage");
-}
-
-#[test]
-fn ffmpeg_publishes_with_the_id_as_a_token() {
-    check(players::ffmpeg_publisher, Lower::Tcp, &format!("stage?token={ID}"));
-}
-
-#[test]
-fn gstreamer_publishes_with_the_id_as_a_token() {
-    check(players::gst_publisher, Lower::Udp, &format!("stage?token={ID}"));
-}
-
-#[test]
-fn ffmpeg_publishes_to_an_address_with_a_slash_at_the_end() {
-    check(players::ffmpeg_publisher, Lower::Udp, "stage/");
-}
-
-/// The publisher must be refused: it ends by itself, without success, and nobody can watch.
+/// The publisher must be refused: it ends by itself, without success and with the reason, and nobody can watch.
 #[track_caller]
-fn check_refused(server: &Server, publisher: Process, signs: &[&str]) {
-    let finished = publisher.wait(REFUSED_WITHIN);
+fn check_refused(server: &Server, (what, channel, publisher, sign): (&str, &str, Process, &str)) {
+    eprintln!("step: {what}");
+    let finished = publisher.wait(WITHIN);
     let text = finished.text();
     assert!(!finished.status.success(), "accepted:\n{text}");
-    assert!(signs.iter().any(|sign| text.contains(sign)), "none of {signs:?} in:\n{text}");
-    let url = server.watch_url("stage");
-    let reply = Dialogue::connect(server.viewers).request("DESCRIBE", &url, &[("Accept", "application/sdp")]);
+    assert!(text.contains(sign), "no {sign:?} in:\n{text}");
+    let reply = describe(server, channel);
     assert_eq!(reply.status, 404, "{reply:#?}");
     assert!(!reply.reason.is_empty(), "{reply:#?}");
 }
 
 #[test]
-fn a_wrong_reservation_id_is_refused() {
-    let server = Server::start(&[channel("stage", 4)]);
-    let url = server.link_url("r7Kq2mXw9TzB4nVd", "stage");
-    check_refused(&server, players::ffmpeg_publisher(&url, Lower::Tcp), &["401", "authorization failed"]);
-    check_refused(&server, players::gst_publisher(&url, Lower::Tcp), &["ERROR"]);
-}
-
-#[test]
-fn another_channels_reservation_id_is_refused() {
-    let server =
-        Server::start(&[channel("stage", 4), channel("cellar", 4).reservation_id("uN5sYb8Qe3LkWp6D")]);
-    let url = server.link_url("uN5sYb8Qe3LkWp6D", "stage");
-    check_refused(
-        &server,
-        players::ffmpeg_publisher(&url, Lower::Tcp),
-        &["401", "403", "authorization failed"],
-    );
-}
-
-#[test]
-fn a_link_long_before_its_window_is_refused() {
-    let server = Server::start(&[channel("stage", 4).window(3600, 7200)]);
-    let url = server.link_url(ID, "stage");
-    check_refused(&server, players::ffmpeg_publisher(&url, Lower::Tcp), &["401", "403"]);
-}
-
-#[test]
-fn a_link_long_after_its_window_is_refused() {
-    let server = Server::start(&[channel("stage", 4).window(-7200, -3600)]);
-    let url = server.link_url(ID, "stage");
-    check_refused(&server, players::ffmpeg_publisher(&url, Lower::Udp), &["401", "403"]);
+fn links_with_a_wrong_id_or_outside_their_window_are_refused() {
+    let [stage, cellar, early, late] = channels();
+    let server = Server::start(&[stage, cellar, early.window(3600, 7200), late.window(-7200, -3600)]);
+    let [_, cellar_id, early_id, late_id] = PLACES.map(|(_, id)| id);
+    let ffmpeg = |id: &str, name: &str| players::ffmpeg_publisher(&server.link_url(id, name), Lower::Tcp);
+    let wrong = "r7Kq2mXw9TzB4nVd";
+    let refused = [
+        ("a wrong ID, ffmpeg", "stage", ffmpeg(wrong, "stage"), "401"),
+        (
+            "a wrong ID, GStreamer",
+            "stage",
+            players::gst_publisher(&server.link_url(wrong, "stage"), Lower::Tcp),
+            // What it makes of a second 401.
+            "No supported authentication protocol was found",
+        ),
+        (
+            "another channel's ID",
+            "stage",
+            ffmpeg(cellar_id, "stage"),
+            "403 This reservation is for another channel",
+        ),
+        ("long before the window", "garden", ffmpeg(early_id, "garden"), "403 The link opens at"),
+        ("long after the window", "tower", ffmpeg(late_id, "tower"), "403 The link closed at"),
+    ];
+    for one in refused {
+        check_refused(&server, one);
+    }
 }
 
 #[test]
 fn a_stream_above_the_class_is_refused_or_closed() {
-    let narrow = server::Channel { rate: "64kbit/s", ..channel("stage", 4) };
-    let server = Server::start(&[narrow]);
+    let server = Server::start(&[Channel { rate: "64kbit/s", ..channel("stage", 4) }]);
     let publisher = players::ffmpeg_publisher(&server.link_url(ID, "stage"), Lower::Tcp);
-    let finished = publisher.wait(Duration::from_secs(40));
-    assert!(!finished.status.success(), "{}", finished.text());
+    let finished = publisher.wait(WITHIN);
+    let text = finished.text();
+    assert!(!finished.status.success(), "{text}");
+    let above = server.metric(&["slotcast_ingest_packets_dropped", "over_class"]);
+    assert!(
+        text.contains("453") || above > 0.0,
+        "it ended for another reason:\n{text}\n{}",
+        server.metrics()
+    );
 }
 
 #[test]
 fn a_link_in_its_connect_window_waits_for_the_start() {
-    let start = 12;
+    let start = 8;
     let server = Server::start(&[channel("stage", 4).window(start, 600)]);
     let mut publisher = players::ffmpeg_publisher(&server.link_url(ID, "stage"), Lower::Tcp);
-    publisher.wait_for_line(Duration::from_secs(10), |line| line.contains("Output #0"));
+    publisher.wait_for_line(WITHIN, |line| line.contains("Output #0"));
+    let early = describe(&server, "stage").status;
+    // Later than the start, an answer tells nothing about the time before it.
+    assert!(early == 404 || Instant::now() > server.instant(start), "{early}");
     server.wait_on_air("stage", "");
-    let late = std::time::Instant::now().saturating_duration_since(server.instant(start));
-    assert!(late > Duration::ZERO, "on air before the window's start");
-    assert!(late < Duration::from_secs(4), "on air only {late:?} after the window's start");
+    assert!(Instant::now() > server.instant(start), "on air before the window's start");
     assert!(publisher.is_running());
-}
-
-/// The viewer's highest frame count so far reaches `count`.
-#[track_caller]
-fn wait_for_frames(viewer: &mut Process, count: u64) {
-    viewer.wait_for_line(Duration::from_secs(30), |line| {
-        line.strip_prefix("frame=")
-            .and_then(|frames| frames.trim().parse().ok())
-            .is_some_and(|frames: u64| frames >= count)
-    });
 }
 
 /// A viewer goes on when its broadcaster ends and another process comes back with the same ID.
@@ -154,7 +174,7 @@ fn check_return(lower: Lower, end: impl FnOnce(Process)) {
     let _second = players::ffmpeg_publisher(&url, Lower::Tcp);
     wait_for_frames(&mut viewer, 200);
     assert_eq!(server.viewers_of("stage"), 1);
-    let finished = viewer.interrupt(Duration::from_secs(10));
+    let finished = viewer.interrupt(WITHIN);
     let seen = players::seen_by_ffmpeg(&finished);
     assert!(seen.broken.is_empty(), "{:#?}\n{}", seen.broken, seen.text);
 }
@@ -162,7 +182,7 @@ fn check_return(lower: Lower, end: impl FnOnce(Process)) {
 #[test]
 fn tcp_viewers_are_still_there_when_the_broadcaster_returns() {
     check_return(Lower::Tcp, |first| {
-        first.interrupt(Duration::from_secs(10));
+        first.interrupt(WITHIN);
     });
 }
 
@@ -180,7 +200,7 @@ fn the_newer_of_two_links_with_one_id_takes_over() {
     let mut viewer = players::ffmpeg_viewer(&server.watch_url("stage"), Some(Lower::Tcp), None, &[]);
     wait_for_frames(&mut viewer, 25);
     let mut newer = players::ffmpeg_publisher(&url, Lower::Udp);
-    let finished = older.wait(Duration::from_secs(20));
+    let finished = older.wait(WITHIN);
     assert!(!finished.status.success(), "the older link ended as if by itself:\n{}", finished.text());
     wait_for_frames(&mut viewer, 150);
     assert!(newer.is_running());
@@ -197,20 +217,8 @@ fn a_newer_link_of_another_shape_makes_viewers_start_again() {
     let mut viewer = players::ffmpeg_viewer(&server.watch_url("stage"), Some(Lower::Tcp), None, &[]);
     wait_for_frames(&mut viewer, 25);
     let _newer = players::gst_publisher(&url, Lower::Tcp);
-    viewer.wait(Duration::from_secs(20));
+    viewer.wait(WITHIN);
     server.wait_on_air("stage", "");
     let viewer = players::ffmpeg_viewer(&server.watch_url("stage"), Some(Lower::Tcp), Some(2), &[]);
-    players::ffmpeg_seen(viewer, PLAYS_WITHIN).expect_frames(40);
-}
-
-#[test]
-fn two_hundred_strangers_do_not_keep_a_broadcaster_out() {
-    let server = Server::start(&[channel("stage", 4)]);
-    let mut strangers: Vec<_> = (0..200).map(|_| std::net::TcpStream::connect(server.links).ok()).collect();
-    for stranger in strangers.iter_mut().flatten().step_by(2) {
-        use std::io::Write as _;
-        let _ = stranger.write_all(b"ANNOUNCE rtsp://127.0.0.1/stage RTSP/1.0\r\nCSeq: 1\r\n");
-    }
-    let _publisher = players::ffmpeg_publisher(&server.link_url(ID, "stage"), Lower::Tcp);
-    server.wait_on_air("stage", "");
+    players::ffmpeg_seen(viewer, WITHIN).expect_frames(40);
 }

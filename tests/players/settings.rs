@@ -1,12 +1,7 @@
 //! The ready-made lines of a settings file, typed into a shell as they are printed: each brings its program on air,
 //! within its class, and each line to watch finds it.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    sync::OnceLock,
-    time::Duration,
-};
+use std::{path::Path, process::Command, sync::OnceLock, time::Duration};
 
 use slotcast_core::{
     time::WallTime,
@@ -31,8 +26,10 @@ use slotcast_testing::{
     server::{Channel, Program, Server},
     wait_for,
 };
+use tempfile::TempDir;
 
-const PLAYS_WITHIN: Duration = Duration::from_secs(40);
+/// Ends a test that hangs.
+const PLAYS_WITHIN: Duration = Duration::from_secs(60);
 /// A title that a shell would mangle, were it not quoted.
 const TITLE: &str = "It's $(reboot) `now` \"生放送\" & more; rm * \\ #1";
 /// Characters with a meaning in addresses and in shells.
@@ -108,26 +105,18 @@ fn settings(server: &Server, class: &str, password: Option<&str>) -> SettingsFil
 }
 
 /// A directory with a `clip.mp4` of 6 seconds of picture and sound, which fits the class.
-fn directory_with_clip(name: &str, class_bits: u32) -> PathBuf {
-    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    let directory = directory.join(format!("settings-{name}-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let rate = (class_bits * 6 / 10).to_string();
+fn directory_with_clip(class: &str) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let class: BitRate = class.parse().unwrap();
+    let rate = (class.bits_per_second() * 6 / 10).to_string();
     let mut command = Command::new("ffmpeg");
     command.args(["-hide_banner", "-nostdin", "-loglevel", "error", "-y"]);
-    command.args([
-        "-f",
-        "lavfi",
-        "-i",
-        "testsrc2=size=320x180:rate=10",
-        "-f",
-        "lavfi",
-        "-i",
-        "sine=frequency=440",
-    ]);
+    command.args(["-f", "lavfi", "-i", "testsrc2=size=320x180:rate=10"]);
+    command.args(["-f", "lavfi", "-i", "sine=frequency=440"]);
     command.args(["-t", "6", "-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-g", "20"]);
     command.args(["-b:v", &rate, "-maxrate", &rate, "-bufsize", &rate]);
-    command.args(["-c:a", "aac", "-b:a", "12k", "-ar", "16000", "-ac", "1"]).arg(directory.join("clip.mp4"));
+    command.args(["-c:a", "aac", "-b:a", "12k", "-ar", "16000", "-ac", "1"]);
+    command.arg(directory.path().join("clip.mp4"));
     let finished = Process::spawn("ffmpeg", &mut command).wait(PLAYS_WITHIN);
     assert!(finished.status.success(), "{}", finished.text());
     directory
@@ -143,18 +132,19 @@ fn type_in(line: &CommandLine, directory: &Path) -> Process {
 }
 
 /// Types the line, watches four seconds, and looks whether all that came in went on.
+///
+/// - `frames`: so many pictures must be there at least; a live encoder on a busy machine leaves some out.
 #[track_caller]
 fn check(class: &'static str, program: &str, task: Task, transport: Transport, frames: u64) {
     let server = server(class, None);
     let settings = settings(&server, class, None);
-    let name = format!("{class}-{program}-{task:?}-{}", transport.name()).replace('/', "");
-    let class_bits = u32::try_from(settings.channel.class.bits_per_second()).unwrap();
-    let directory = directory_with_clip(&name, class_bits);
+    let is_of_file = matches!(task, Task::FileCopy | Task::FileEncode);
+    let directory = if is_of_file { directory_with_clip(class) } else { tempfile::tempdir().unwrap() };
     let is_it = |line: &&CommandLine| {
         (line.program.as_str(), line.task, line.transport) == (program, task, Some(transport))
     };
     let line = settings.commands.broadcast.iter().find(is_it).expect("such a line");
-    let mut publisher = type_in(line, &directory);
+    let mut publisher = type_in(line, directory.path());
     server.wait_on_air("stage", "");
     let viewer = players::ffmpeg_viewer(
         &server.watch_url("stage"),
@@ -166,15 +156,16 @@ fn check(class: &'static str, program: &str, task: Task, transport: Transport, f
     assert!(publisher.is_running(), "the publisher ended: {:#?}", publisher.lines());
     let dropped = server.metric(&["slotcast_ingest_packets_dropped"]);
     assert_eq!(dropped, 0.0, "over the class:\n{}", server.metrics());
-    drop(publisher);
-    std::fs::remove_dir_all(directory).unwrap();
 }
 
-/// The line over both transports.
+/// The line over both transports, at the same time.
 #[track_caller]
 fn check_both(class: &'static str, program: &str, task: Task, frames: u64) {
-    check(class, program, task, Transport::Tcp, frames);
-    check(class, program, task, Transport::Udp, frames);
+    std::thread::scope(|scope| {
+        for transport in [Transport::Tcp, Transport::Udp] {
+            scope.spawn(move || check(class, program, task, transport, frames));
+        }
+    });
 }
 
 #[test]
@@ -204,17 +195,17 @@ fn ffmpeg_copies_a_file_within_2_mbits() {
 
 #[test]
 fn ffmpeg_encodes_a_file_within_2_mbits() {
-    check_both("2Mbit/s", "ffmpeg", Task::FileEncode, 75);
+    check_both("2Mbit/s", "ffmpeg", Task::FileEncode, 50);
 }
 
 #[test]
 fn ffmpeg_sends_a_test_picture_within_2_mbits() {
-    check_both("2Mbit/s", "ffmpeg", Task::TestSource, 75);
+    check_both("2Mbit/s", "ffmpeg", Task::TestSource, 50);
 }
 
 #[test]
 fn gstreamer_sends_a_test_picture_within_2_mbits() {
-    check_both("2Mbit/s", "gstreamer", Task::TestSource, 75);
+    check_both("2Mbit/s", "gstreamer", Task::TestSource, 50);
 }
 
 #[test]
@@ -229,12 +220,11 @@ fn even_a_modems_class_carries_a_picture_and_speech() {
 fn check_obs(class: &'static str, transport: Transport, tracks: [&str; 2], frames: u64) {
     let server = server(class, None);
     let settings = settings(&server, class, None);
-    let class_bits = u32::try_from(settings.channel.class.bits_per_second()).unwrap();
-    let home = directory_with_clip(&format!("obs-{class}-{}", transport.name()).replace('/', ""), class_bits);
+    let home = directory_with_clip(class);
     let form = settings.commands.obs.iter().find(|form| form.transport == transport).expect("such a form");
     let fields: Vec<_> =
         form.fields.iter().map(|field| (field.name.clone(), field.value.expose().to_owned())).collect();
-    let mut obs = Obs::start(&fields, &home, &home.join("clip.mp4"));
+    let mut obs = Obs::start(&fields, home.path(), &home.path().join("clip.mp4"));
     server.wait_on_air("stage", "");
     let url = server.watch_url("stage");
     assert_eq!(players::ffprobe_tracks(&url, PLAYS_WITHIN), tracks);
@@ -244,14 +234,12 @@ fn check_obs(class: &'static str, transport: Transport, tracks: [&str; 2], frame
     assert!(obs.program.is_running(), "OBS ended: {:#?}", obs.program.lines());
     let dropped = server.metric(&["slotcast_ingest_packets_dropped"]);
     assert_eq!(dropped, 0.0, "over the class:\n{}", server.metrics());
-    drop(obs);
-    std::fs::remove_dir_all(home).unwrap();
 }
 
 #[test]
 fn obs_sends_its_picture_within_2_mbits() {
-    check_obs("2Mbit/s", Transport::Tcp, ["h264,960,540", "aac"], 75);
-    check_obs("2Mbit/s", Transport::Udp, ["h264,960,540", "aac"], 75);
+    check_obs("2Mbit/s", Transport::Tcp, ["h264,960,540", "aac"], 50);
+    check_obs("2Mbit/s", Transport::Udp, ["h264,960,540", "aac"], 50);
 }
 
 #[test]
@@ -264,19 +252,17 @@ fn obs_sends_its_picture_within_a_modems_class() {
 fn the_lines_to_watch_find_a_program_with_a_password() {
     let server = server("64kbit/s", Some(PASSWORD));
     let settings = settings(&server, "64kbit/s", Some(PASSWORD));
-    let directory = directory_with_clip("watch", 64_000);
+    let directory = directory_with_clip("64kbit/s");
     let line = settings.commands.broadcast.iter().find(|line| line.task == Task::FileCopy).unwrap();
-    let publisher = type_in(line, &directory);
+    let _publisher = type_in(line, directory.path());
     let on_air = wait_for(Duration::from_secs(25), || {
         (server.metric(&["slotcast_ingest_packets", "stage"]) > 0.0).then_some(())
     });
     assert!(on_air.is_some(), "not on air:\n{}", server.metrics());
     for line in settings.commands.watch.iter().filter(|line| line.program == "ffplay") {
-        let player = type_in(line, &directory);
+        let player = type_in(line, directory.path());
         server.wait_for_viewers("stage", 1);
         drop(player);
         server.wait_for_viewers("stage", 0);
     }
-    drop(publisher);
-    std::fs::remove_dir_all(directory).unwrap();
 }

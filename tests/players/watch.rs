@@ -1,174 +1,135 @@
 //! Real players as viewers: ffmpeg, ffprobe and GStreamer's rtspsrc, over UDP and TCP, with and without a password.
-//! Decoded pictures are counted, and none may be broken.
+//! Decoded pictures are counted, and none may be broken. The viewers of one test watch one server at the same time.
 
 use std::time::Duration;
 
-use slotcast_testing::players::{self, Lower};
-use slotcast_testing::relay::Relay;
-use slotcast_testing::server::channel;
-use slotcast_testing::wait_for;
+use slotcast_testing::{
+    players::{self, Lower, Watcher},
+    process::Process,
+    relay::Relay,
+    server::{Server, channel},
+};
 
-const PLAYS_WITHIN: Duration = Duration::from_secs(40);
+/// Ends a test that hangs.
+const PLAYS_WITHIN: Duration = Duration::from_secs(60);
 const PASSWORD: &str = "correct-horse";
+const LOCKED_ID: &str = "uN5sYb8Qe3LkWp6D";
 
+/// `open` may be watched by anybody, `locked` with [`PASSWORD`].
 #[track_caller]
-fn check_ffmpeg(url: &str) {
-    let over_udp = players::ffmpeg_viewer(url, Some(Lower::Udp), Some(4), &[]);
-    let over_tcp = players::ffmpeg_viewer(url, Some(Lower::Tcp), Some(4), &[]);
-    players::ffmpeg_seen(over_udp, PLAYS_WITHIN).expect_frames(90);
-    players::ffmpeg_seen(over_tcp, PLAYS_WITHIN).expect_frames(90);
-}
-
-#[track_caller]
-fn check_gst(url: &str, properties: &[&str]) {
-    let over_udp = players::gst_viewer(url, "udp", properties);
-    let over_tcp = players::gst_viewer(url, "tcp", properties);
-    players::gst_seen(over_udp, 100, PLAYS_WITHIN).expect_frames(100);
-    players::gst_seen(over_tcp, 100, PLAYS_WITHIN).expect_frames(100);
+fn open_and_locked() -> (Server, Vec<Process>) {
+    let locked = channel("locked", 20).reservation_id(LOCKED_ID).password(PASSWORD);
+    players::all_on_air(&[channel("open", 20), locked])
 }
 
 #[test]
-fn ffmpeg_watches_over_udp_and_tcp() {
-    let (server, _publisher) = players::on_air(channel("stage", 4));
-    check_ffmpeg(&server.watch_url("stage"));
-}
-
-#[test]
-fn ffmpeg_watches_with_a_password() {
-    let (server, _publisher) = players::on_air(channel("stage", 4).password(PASSWORD));
-    check_ffmpeg(&server.watch_url_as("anyone", PASSWORD, "stage"));
-}
-
-#[test]
-fn ffmpeg_watches_with_the_password_as_a_token() {
-    let (server, _publisher) = players::on_air(channel("stage", 4).password(PASSWORD));
-    check_ffmpeg(&format!("{}?token={PASSWORD}", server.watch_url("stage")));
-}
-
-#[test]
-fn ffmpeg_watches_an_address_with_a_slash_at_the_end() {
-    let (server, _publisher) = players::on_air(channel("stage", 4));
-    check_ffmpeg(&server.watch_url("stage/"));
-}
-
-#[test]
-fn ffmpeg_without_its_password_is_refused() {
-    let (server, _publisher) = players::on_air(channel("stage", 4).password(PASSWORD));
-    for url in [server.watch_url("stage"), server.watch_url_as("anyone", "wrong-horse", "stage")] {
-        let seen = players::ffmpeg_seen(
-            players::ffmpeg_viewer(&url, Some(Lower::Tcp), Some(2), &[]),
-            Duration::from_secs(20),
-        );
-        assert!(!seen.success && seen.frames == 0, "{}", seen.text);
-        assert!(seen.text.contains("401"), "{}", seen.text);
+fn ffmpeg_watches_open_and_locked_programs_by_each_form_of_their_address() {
+    let (server, _publishers) = open_and_locked();
+    let (open, locked) = (server.watch_url("open"), server.watch_url_as("anyone", PASSWORD, "locked"));
+    let token = format!("{}?token={PASSWORD}", server.watch_url("locked"));
+    let (udp, tcp) = (Some(Lower::Udp), Some(Lower::Tcp));
+    let without_password =
+        [server.watch_url("locked"), server.watch_url_as("anyone", "wrong-horse", "locked")];
+    players::expect_all([
+        Watcher::ffmpeg("open over UDP", &open, udp, 4),
+        Watcher::ffmpeg("open over TCP", &open, tcp, 4),
+        Watcher::ffmpeg("open, its default order of transports", &open, None, 4),
+        Watcher::ffmpeg("a slash at the end", &server.watch_url("open/"), tcp, 4),
+        Watcher::ffmpeg("with a password over UDP", &locked, udp, 4),
+        Watcher::ffmpeg("with a password over TCP", &locked, tcp, 4),
+        Watcher::ffmpeg("the password as a token over UDP", &token, udp, 4),
+        Watcher::ffmpeg("the password as a token over TCP", &token, tcp, 4),
+    ]);
+    for url in without_password {
+        let refused = players::ffmpeg_viewer(&url, tcp, Some(2), &[]);
+        let seen = players::ffmpeg_seen(refused, PLAYS_WITHIN);
+        assert!(!seen.success && seen.frames == 0 && seen.text.contains("401"), "{}", seen.text);
     }
 }
 
 #[test]
-fn ffprobe_watches_over_udp_and_tcp() {
-    let (server, _publisher) = players::on_air(channel("stage", 4));
-    let url = server.watch_url("stage");
-    players::ffprobe_seen(&url, Lower::Udp, 3).expect_frames(60);
-    players::ffprobe_seen(&url, Lower::Tcp, 3).expect_frames(60);
+fn ffprobe_watches_open_and_locked_programs() {
+    let (server, _publishers) = open_and_locked();
+    let (open, locked) = (server.watch_url("open"), server.watch_url_as("anyone", PASSWORD, "locked"));
+    std::thread::scope(|scope| {
+        for url in [&open, &locked] {
+            for lower in [Lower::Udp, Lower::Tcp] {
+                scope.spawn(move || players::ffprobe_seen(url, lower, 3).expect_frames(60));
+            }
+        }
+    });
 }
 
 #[test]
-fn ffprobe_watches_with_a_password() {
-    let (server, _publisher) = players::on_air(channel("stage", 4).password(PASSWORD));
-    let url = server.watch_url_as("anyone", PASSWORD, "stage");
-    players::ffprobe_seen(&url, Lower::Tcp, 3).expect_frames(60);
-    players::ffprobe_seen(&url, Lower::Udp, 3).expect_frames(60);
+fn gstreamer_watches_open_and_locked_programs_by_each_form_of_their_address() {
+    let (server, _publishers) = open_and_locked();
+    let (open, locked) = (server.watch_url("open"), server.watch_url("locked"));
+    let token = format!("{locked}?token={PASSWORD}");
+    let login = ["user-id=anyone", &format!("user-pw={PASSWORD}")];
+    players::expect_all([
+        Watcher::gst("open over UDP", &open, "udp", &[], 100),
+        Watcher::gst("open over TCP", &open, "tcp", &[], 100),
+        Watcher::gst("open, its default order of transports", &open, "tcp+udp-mcast+udp", &[], 75),
+        Watcher::gst("with a password over UDP", &locked, "udp", &login, 100),
+        Watcher::gst("with a password over TCP", &locked, "tcp", &login, 100),
+        Watcher::gst("the password as a token over UDP", &token, "udp", &[], 100),
+        Watcher::gst("the password as a token over TCP", &token, "tcp", &[], 100),
+    ]);
 }
 
 #[test]
-fn gstreamer_watches_over_udp_and_tcp() {
-    let (server, _publisher) = players::on_air(channel("stage", 4));
-    check_gst(&server.watch_url("stage"), &[]);
-}
-
-#[test]
-fn gstreamer_watches_with_a_password() {
-    let (server, _publisher) = players::on_air(channel("stage", 4).password(PASSWORD));
-    check_gst(&server.watch_url("stage"), &["user-id=anyone", &format!("user-pw={PASSWORD}")]);
-}
-
-#[test]
-fn gstreamer_watches_with_the_password_as_a_token() {
-    let (server, _publisher) = players::on_air(channel("stage", 4).password(PASSWORD));
-    check_gst(&format!("{}?token={PASSWORD}", server.watch_url("stage")), &[]);
-}
-
-#[test]
-fn gstreamer_with_its_default_order_of_transports_plays() {
-    let (server, _publisher) = players::on_air(channel("stage", 4));
-    let viewer = players::gst_viewer(&server.watch_url("stage"), "tcp+udp-mcast+udp", &[]);
-    players::gst_seen(viewer, 75, PLAYS_WITHIN).expect_frames(75);
-}
-
-#[test]
-fn ffmpeg_with_its_default_order_of_transports_plays() {
-    let (server, _publisher) = players::on_air(channel("stage", 4));
-    let viewer = players::ffmpeg_viewer(&server.watch_url("stage"), None, Some(3), &[]);
-    players::ffmpeg_seen(viewer, PLAYS_WITHIN).expect_frames(60);
-}
-
-#[test]
-fn a_viewer_over_the_seats_gets_453_and_disturbs_nobody() {
+fn a_viewer_over_the_seats_gets_453_and_disturbs_nobody_and_a_killed_ones_seat_is_free() {
     let (server, _publisher) = players::on_air(channel("stage", 2));
     let url = server.watch_url("stage");
-    let over_udp = players::ffmpeg_viewer(&url, Some(Lower::Udp), Some(10), &[]);
+    let mut over_udp = players::ffmpeg_viewer(&url, Some(Lower::Udp), None, &[]);
     let over_tcp = players::gst_viewer(&url, "tcp", &[]);
     server.wait_for_viewers("stage", 2);
+    players::wait_for_frames(&mut over_udp, 10);
     for lower in [Lower::Udp, Lower::Tcp] {
         let refused = players::ffmpeg_viewer(&url, Some(lower), Some(2), &[]);
-        let refused = players::ffmpeg_seen(refused, Duration::from_secs(20));
+        let refused = players::ffmpeg_seen(refused, PLAYS_WITHIN);
         assert!(!refused.success && refused.frames == 0, "{}", refused.text);
         assert!(refused.text.contains("453"), "{}", refused.text);
         assert!(refused.text.to_lowercase().contains("seat"), "no reason is given:\n{}", refused.text);
     }
-    let refused = players::gst_viewer(&url, "udp", &[]).wait(Duration::from_secs(20));
-    assert!(refused.text().contains("ERROR"), "{}", refused.text());
-    players::ffmpeg_seen(over_udp, PLAYS_WITHIN).expect_frames(240);
-    players::gst_seen(over_tcp, 250, PLAYS_WITHIN).expect_frames(250);
+    let refused = players::gst_viewer(&url, "udp", &[]).wait(PLAYS_WITHIN).text();
+    assert!(refused.contains("ERROR") && refused.contains("Not Enough Bandwidth"), "{refused}");
+
+    let frames = players::frames_so_far(&mut over_udp);
+    players::wait_for_frames(&mut over_udp, frames + 50);
+    players::gst_seen(over_tcp, 100, PLAYS_WITHIN).expect_frames(100);
+    server.wait_for_viewers("stage", 1);
+    let so_far = over_udp.lines().to_vec();
+    let broken: Vec<_> = so_far.iter().filter(|line| players::tells_of_damage(&line.text)).collect();
+    assert!(broken.is_empty(), "{broken:#?}");
+
+    eprintln!("step: a killed viewer's seat");
+    drop(over_udp);
     server.wait_for_viewers("stage", 0);
-    let viewer = players::ffmpeg_viewer(&url, Some(Lower::Tcp), Some(2), &[]);
-    players::ffmpeg_seen(viewer, PLAYS_WITHIN).expect_frames(40);
+    let viewers = [
+        Watcher::ffmpeg("a free seat", &url, Some(Lower::Tcp), 2),
+        Watcher::ffmpeg("and another", &url, None, 2),
+    ];
+    players::expect_all(viewers);
 }
 
 /// ffmpeg's own way out of a firewall: after `-timeout` without a packet it sends PAUSE and a SETUP over TCP on the same
-/// connection, without a Session. On a channel of one seat its own first session must not stand in its way.
+/// connection, without a Session. GStreamer begins again. On a channel of one seat a player's own first session must not
+/// stand in its way.
 #[test]
-fn ffmpeg_falls_back_to_tcp_on_a_channel_of_one_seat() {
-    let (server, _publisher) = players::on_air(channel("stage", 1));
-    let relay = Relay::start(server.viewers);
-    let url = format!("rtsp://{}/stage", relay.address);
+fn players_fall_back_to_tcp_on_a_channel_of_one_seat() {
+    let other = channel("other", 1).reservation_id(LOCKED_ID);
+    let (server, _publishers) = players::all_on_air(&[channel("stage", 1), other]);
+    // One each: a relay's pit has the same ports for all who come.
+    let relays = [(); 2].map(|()| Relay::start(server.viewers));
+    let [stage, other] = [("stage", &relays[0]), ("other", &relays[1])]
+        .map(|(name, relay)| format!("rtsp://{}/{name}", relay.address));
     let options = ["-timeout", "2000000", "-min_port", "20000"];
-    let viewer = players::ffmpeg_viewer(&url, None, Some(4), &options);
-    let finished = viewer.wait(PLAYS_WITHIN);
-    let seen = players::seen_by_ffmpeg(&finished);
+    let ffmpeg = players::ffmpeg_viewer(&stage, None, Some(4), &options);
+    let gstreamer = Watcher::gst("GStreamer", &other, "udp+tcp", &["timeout=2000000"], 75);
+    let seen = players::ffmpeg_seen(ffmpeg, PLAYS_WITHIN);
     assert!(seen.text.contains("retrying with TCP"), "ffmpeg did not fall back:\n{}", seen.text);
     seen.expect_frames(90);
+    players::expect_all([gstreamer]);
     server.wait_for_viewers("stage", 0);
-}
-
-#[test]
-fn gstreamer_falls_back_to_tcp_on_a_channel_of_one_seat() {
-    let (server, _publisher) = players::on_air(channel("stage", 1));
-    let relay = Relay::start(server.viewers);
-    let url = format!("rtsp://{}/stage", relay.address);
-    let viewer = players::gst_viewer(&url, "udp+tcp", &["timeout=2000000"]);
-    players::gst_seen(viewer, 75, PLAYS_WITHIN).expect_frames(75);
-}
-
-#[test]
-fn the_seat_of_a_killed_viewer_is_free_at_once() {
-    let (server, _publisher) = players::on_air(channel("stage", 1));
-    let url = server.watch_url("stage");
-    let viewer = players::ffmpeg_viewer(&url, Some(Lower::Udp), None, &[]);
-    server.wait_for_viewers("stage", 1);
-    drop(viewer);
-    let freed = wait_for(Duration::from_secs(3), || (server.viewers_of("stage") == 0).then_some(()));
-    assert!(freed.is_some(), "the seat is still taken");
-    let viewer = players::ffmpeg_viewer(&url, Some(Lower::Tcp), Some(2), &[]);
-    players::ffmpeg_seen(viewer, PLAYS_WITHIN).expect_frames(40);
 }
