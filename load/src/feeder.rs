@@ -22,6 +22,11 @@ use slotcast_tools::{
 
 /// How much later than asked the feeding thread may be woken.
 const TIMER_SLACK: Option<NonZeroU64> = NonZeroU64::new(1);
+/// A thread that slept is back only some 50 us after it was to be woken, which would be in every latency: it wakes so
+/// much earlier, and looks at the clock until the frame is due ...
+const AHEAD: Duration = Duration::from_micros(100);
+/// ... with few channels. With many it would take the receivers' core from them.
+const CHANNELS_AHEAD_MAX: usize = 8;
 
 /// The streams of several channels.
 pub struct Feeder {
@@ -71,11 +76,12 @@ impl Feeder {
     ) -> Result<Vec<u64>, E> {
         let mut packets = vec![0; self.synthesizers.len()];
         let Some(&(begin, _)) = self.schedule.peek() else { return Ok(packets) };
+        let ahead = if self.synthesizers.len() > CHANNELS_AHEAD_MAX { Duration::ZERO } else { AHEAD };
         let start = Instant::now();
         while let Some((at, part)) = self.schedule.next_if(|(at, _)| *at < begin + time) {
             for (channel, synthesizer) in self.synthesizers.iter_mut().enumerate() {
                 let due = start + (at - begin) + self.spacing * channel as u32;
-                sleep_until(due);
+                sleep_until(due, ahead);
                 let late = due.elapsed().as_nanos() as u64;
                 self.late.record(late);
                 let Some(chunk) = synthesizer.make(part, monotonic_nanos().saturating_sub(late)) else {
@@ -85,15 +91,19 @@ impl Feeder {
                 publish(channel, &chunk)?;
             }
         }
-        sleep_until(start + time);
+        sleep_until(start + time, Duration::ZERO);
         Ok(packets)
     }
 }
 
-fn sleep_until(due: Instant) {
-    let left = due.saturating_duration_since(Instant::now());
+/// Sleeps until `ahead` of `due`, and waits for the rest of the time with the eyes on the clock.
+fn sleep_until(due: Instant, ahead: Duration) {
+    let left = due.saturating_duration_since(Instant::now()).saturating_sub(ahead);
     if !left.is_zero() {
         std::thread::sleep(left);
+    }
+    while Instant::now() < due && !ahead.is_zero() {
+        std::hint::spin_loop();
     }
 }
 
