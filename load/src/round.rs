@@ -133,14 +133,15 @@ pub fn run(load: &Load, server: Option<&Server>) -> Result<(Measured, Option<Mea
     raw.begin(load.warm_up)?;
     server.as_mut().map_or(Ok(()), |server| server.begin(load.warm_up))?;
     let before = [&sender.sent.calls, &sender.sent.frames].map(|counter| counter.load(Ordering::Relaxed));
+    let length = TURN.min(load.time);
     for turn in 0..load.time.div_duration_f64(TURN).ceil() as u32 {
         // First one begins, then the other.
         if turn.is_multiple_of(2) {
-            raw.turn()?;
+            raw.turn(length)?;
         }
-        server.as_mut().map_or(Ok(()), Side::turn)?;
+        server.as_mut().map_or(Ok(()), |server| server.turn(length))?;
         if !turn.is_multiple_of(2) {
-            raw.turn()?;
+            raw.turn(length)?;
         }
     }
     let [calls, frames] =
@@ -193,10 +194,10 @@ impl Side {
         }
     }
 
-    fn turn(&mut self) -> Result<(), PeerError> {
+    fn turn(&mut self, length: Duration) -> Result<(), PeerError> {
         let (before, own_before) = (self.used()?, ProcessUse::own()?);
         let start = Instant::now();
-        let published = self.feeder.run(TURN, &mut self.publish)?;
+        let published = self.feeder.run(length, &mut self.publish)?;
         self.time += start.elapsed();
         self.expected += published.iter().sum::<u64>() * self.receivers_per_channel;
         self.settle(SETTLE);
@@ -335,7 +336,7 @@ mod tests {
                 channels: 2,
                 receivers: 2,
                 warm_up: TURN / 10,
-                time: TURN,
+                time: TURN / 5,
                 send_core: 0,
                 tool_core: 0,
             };
