@@ -155,13 +155,15 @@ fn as_variable(value: &Value) -> String {
 fn each_key_changes_its_own_field_from_the_file_and_from_the_environment() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("secret"), "from a file\n").unwrap();
+    let [sold, written] = ["server.", "programs."]
+        .map(|row| read(&base(&(row, "", "", "")), folder.path(), &Environment::default()));
     for row in KEYS {
         let (path, value, field, becomes) = row;
+        let before = if path.starts_with("programs.") { &written } else { &sold };
         let (table, key) = path.split_once('.').unwrap();
         let value = format!("x = {}", if *value == "'@'" { "'secret'" } else { value });
         let value = toml::from_str::<Table>(&value).unwrap().remove("x").unwrap();
         let mut file = base(row);
-        let before = read(&file, folder.path(), &Environment::default());
         if let Some(plain) = key.strip_suffix("_file").filter(|_| *field != *path) {
             table_of(&mut file, table).remove(plain);
         }
