@@ -1,13 +1,19 @@
 //! Reads the tracks of an MP4 file: H.264 and AAC with their sample tables (ISO/IEC 14496-12, -14, -15).
 //!
-//! Owns: boxes, sample tables, the edit that says where a track begins, `avcC` and `esds`.
+//! Owns: the walk through the boxes, the limits, what the tables of a track say together.
 //! Refuses: fragmented files, more than the limits below, tables that do not fit each other or the file.
-//! Not here: what is done with the samples (`clip`). Tracks of other codecs are passed over.
-//! Holds: no bytes lead to a panic; the samples of a track together are never more than the file.
+//! Not here: what stands in a single box (the crate `mp4-atom`, which validates nothing), what is done with the samples
+//! (`clip`). Tracks of other codecs are passed over.
+//! Invariant: no bytes lead to a panic; a box is decoded only within its limit, so that the memory is bounded, and so is
+//! the depth of `esds`, whose descriptors the crate reads by recursion; the samples of a track together are never more
+//! than the file.
 
-use std::{num::NonZeroU32, ops::Range};
+use std::{iter::repeat_n, num::NonZeroU32, ops::Range};
 
-use bytes::Bytes;
+use mp4_atom::{
+    Atom, Avcc, Co64, Ctts, Decode, Elst, Esds, Header, Mdhd, Mvhd, Stco, Stsc, StscEntry, Stss, Stsz,
+    StszSamples, Stts,
+};
 
 use super::clip::{ClipError, Format};
 
@@ -15,6 +21,12 @@ use super::clip::{ClipError, Format};
 pub(super) const FILE_BYTES_MAX: usize = 64 << 20;
 /// Most samples of one track.
 const SAMPLES_MAX: usize = 200_000;
+/// Largest sample table: the widest has 12 bytes for each entry.
+const TABLE_BYTES_MAX: usize = 16 + 12 * SAMPLES_MAX;
+/// Largest box of any other kind.
+const BOX_BYTES_MAX: usize = 64 * 1024;
+/// Largest `esds`: its descriptors hold each other, at seven bytes a level at least.
+const ESDS_BYTES_MAX: usize = 512;
 /// Most tracks of one file, those of other codecs included.
 const TRAKS_MAX: usize = 16;
 /// Longest track, and the farthest that an edit moves one.
@@ -25,11 +37,7 @@ const VIDEO_CLOCK_RATE: NonZeroU32 = NonZeroU32::new(90_000).expect("not zero");
 const SAMPLING_RATES: [u32; 13] =
     [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
 
-/// Descriptor tags of `esds` (ISO/IEC 14496-1 §7.2.2.1).
-const ES_DESCRIPTOR: u8 = 3;
-const DECODER_CONFIG: u8 = 4;
-const DECODER_SPECIFIC_INFO: u8 = 5;
-/// AAC as the decoder config names it.
+/// AAC as the decoder config names it (ISO/IEC 14496-1 §7.2.6.6).
 const OBJECT_TYPE_AAC: u8 = 0x40;
 /// AAC-LC as an AudioSpecificConfig names it.
 const OBJECT_TYPE_LC: u16 = 2;
@@ -65,12 +73,11 @@ pub(super) fn tracks(file: &[u8]) -> Result<Vec<Mp4Track>, ClipError> {
     if file.len() > FILE_BYTES_MAX {
         return Err(ClipError::Limit { what: "bytes of file", max: FILE_BYTES_MAX, got: file.len() });
     }
-    let moov = Reader { bytes: file, at: 0 }.required(b"moov", "moov")?;
-    let movie_timescale = timescale(moov.required(b"mvhd", "mvhd")?)?;
-    let mut tracks = Vec::new();
-    let mut count = 0;
-    let mut boxes = moov;
-    while let Some((kind, body)) = boxes.next_box()? {
+    let moov = Boxes { bytes: file, at: 0 }.required(b"moov", "moov")?;
+    let mvhd: Mvhd = moov.read("mvhd", BOX_BYTES_MAX)?;
+    let movie_timescale = timescale(mvhd.timescale, moov.at)?;
+    let (mut tracks, mut boxes, mut count) = (Vec::new(), moov, 0);
+    while let Some((kind, trak)) = boxes.next_box()? {
         if kind != *b"trak" {
             continue;
         }
@@ -78,15 +85,16 @@ pub(super) fn tracks(file: &[u8]) -> Result<Vec<Mp4Track>, ClipError> {
         if count > TRAKS_MAX {
             return Err(ClipError::Limit { what: "tracks", max: TRAKS_MAX, got: count });
         }
-        tracks.extend(track(file, body, movie_timescale)?);
+        tracks.extend(track(file, trak, movie_timescale)?);
     }
     Ok(tracks)
 }
 
 /// `None` for a track of another codec, and for one without samples.
-fn track(file: &[u8], trak: Reader<'_>, movie_timescale: NonZeroU32) -> Result<Option<Mp4Track>, ClipError> {
+fn track(file: &[u8], trak: Boxes<'_>, movie_timescale: NonZeroU32) -> Result<Option<Mp4Track>, ClipError> {
     let mdia = trak.required(b"mdia", "mdia")?;
-    let timescale = timescale(mdia.required(b"mdhd", "mdhd")?)?;
+    let mdhd: Mdhd = mdia.read("mdhd", BOX_BYTES_MAX)?;
+    let timescale = timescale(mdhd.timescale, mdia.at)?;
     let stbl = mdia.required(b"minf", "minf")?.required(b"stbl", "stbl")?;
     let Some((format, clock_rate)) = sample_format(stbl.required(b"stsd", "stsd")?)? else { return Ok(None) };
     let (samples, end_nanos) = samples(file, stbl, timescale)?;
@@ -103,113 +111,64 @@ fn nanos(ticks: u64, timescale: NonZeroU32) -> Option<u64> {
     u64::try_from(nanos).ok().filter(|nanos| *nanos <= SECONDS_MAX * 1_000_000_000)
 }
 
-/// Of `mvhd` or `mdhd`.
-fn timescale(mut header: Reader<'_>) -> Result<NonZeroU32, ClipError> {
-    let version = header.u32()? >> 24;
-    header.take(if version == 1 { 16 } else { 8 })?;
-    let at_byte = header.at;
-    NonZeroU32::new(header.u32()?).ok_or(ClipError::Malformed { what: "timescale", at_byte })
+fn timescale(hertz: u32, at_byte: usize) -> Result<NonZeroU32, ClipError> {
+    NonZeroU32::new(hertz).ok_or(ClipError::Malformed { what: "timescale", at_byte })
 }
 
-fn start_nanos(trak: Reader<'_>, movie: NonZeroU32, media: NonZeroU32) -> Result<i64, ClipError> {
+fn start_nanos(trak: Boxes<'_>, movie: NonZeroU32, media: NonZeroU32) -> Result<i64, ClipError> {
     let Some(edts) = trak.child(b"edts")? else { return Ok(0) };
-    let Some(mut elst) = edts.child(b"elst")? else { return Ok(0) };
-    let version = elst.u32()? >> 24;
-    // Empty edits, then the first that shows something; what a film cuts later is not followed.
-    let entries = elst.u32()?.min(4);
+    let Some(elst): Option<Elst> = edts.read_if_there("elst", BOX_BYTES_MAX)? else { return Ok(0) };
+    let signed = |ticks, rate| {
+        let nanos = nanos(ticks, rate).ok_or(ClipError::Malformed { what: "elst", at_byte: edts.at })?;
+        Ok(nanos.cast_signed())
+    };
     let mut start: i64 = 0;
-    for _ in 0..entries {
-        let at_byte = elst.at;
-        let (duration, media_time) = if version == 1 {
-            (elst.u64()?, elst.u64()?.cast_signed())
-        } else {
-            (u64::from(elst.u32()?), i64::from(elst.u32()?.cast_signed()))
-        };
-        elst.u32()?;
-        let signed = |ticks, rate| {
-            let nanos = nanos(ticks, rate).ok_or(ClipError::Malformed { what: "elst", at_byte })?;
-            Ok(nanos.cast_signed())
-        };
-        match u64::try_from(media_time) {
-            Err(_) => start += signed(duration, movie)?,
-            Ok(cut) => return Ok(start - signed(cut, media)?),
+    // Empty edits, then the first that shows something; what a film cuts later is not followed.
+    for edit in elst.entries.iter().take(4) {
+        match edit.media_time {
+            None => start += signed(edit.segment_duration, movie)?,
+            Some(cut) => return Ok(start - signed(cut, media)?),
         }
     }
     Ok(start)
 }
 
 /// What the track holds and its RTP clock; `None` for another codec.
-fn sample_format(mut stsd: Reader<'_>) -> Result<Option<(Format, NonZeroU32)>, ClipError> {
-    stsd.take(8)?;
+fn sample_format(mut stsd: Boxes<'_>) -> Result<Option<(Format, NonZeroU32)>, ClipError> {
+    stsd.skip(8)?;
     let Some((kind, mut entry)) = stsd.next_box()? else { return Ok(None) };
     match &kind {
         b"avc1" | b"avc3" => {
-            entry.take(78)?;
-            Ok(Some((parameter_sets(entry.required(b"avcC", "avcC")?)?, VIDEO_CLOCK_RATE)))
+            entry.skip(78)?;
+            let malformed = ClipError::Malformed { what: "avcC", at_byte: entry.at };
+            let avcc: Avcc = entry.read("avcC", BOX_BYTES_MAX)?;
+            parameter_sets(avcc).map(|format| Some((format, VIDEO_CLOCK_RATE))).ok_or(malformed)
         }
         b"mp4a" => {
-            entry.take(8)?;
-            let version = entry.u16()?;
+            let version = entry.bytes.get(9).copied().unwrap_or(0);
             // QuickTime's versions of the entry are longer.
-            entry.take(18 + [0, 16, 36].get(usize::from(version)).copied().unwrap_or(0))?;
-            let esds = entry.required(b"esds", "esds")?;
-            let Some(config) = audio_config(esds)? else { return Ok(None) };
-            let malformed = ClipError::Malformed { what: "AudioSpecificConfig", at_byte: esds.at };
-            audio_format(config).map(Some).ok_or(malformed)
+            entry.skip(28 + [0, 16, 36].get(usize::from(version)).copied().unwrap_or(0))?;
+            let malformed = ClipError::Malformed { what: "AudioSpecificConfig", at_byte: entry.at };
+            let esds: Esds = entry.read("esds", ESDS_BYTES_MAX)?;
+            let decoder = esds.es_desc.dec_config;
+            if decoder.object_type_indication != OBJECT_TYPE_AAC {
+                return Ok(None);
+            }
+            let config = decoder.dec_specific.map(|specific| specific.raw);
+            config.as_deref().and_then(audio_format).map(Some).ok_or(malformed)
         }
         _ => Ok(None),
     }
 }
 
 /// ISO/IEC 14496-15 §5.3.3.1. Of several parameter sets, the first.
-fn parameter_sets(mut avcc: Reader<'_>) -> Result<Format, ClipError> {
-    let malformed = ClipError::Malformed { what: "avcC", at_byte: avcc.at };
-    let head = avcc.take(5)?;
-    let length_bytes = head.last().map_or(0, |byte| usize::from(byte & 3) + 1);
-    if head.first() != Some(&1) {
-        return Err(malformed);
-    }
-    let mut first = |mask: u8| -> Result<Bytes, ClipError> {
-        let count = avcc.u8()? & mask;
-        let mut first = Bytes::new();
-        for index in 0..count {
-            let length = usize::from(avcc.u16()?);
-            let set = avcc.take(length)?;
-            if index == 0 {
-                first = Bytes::copy_from_slice(set);
-            }
-        }
-        Ok(first)
-    };
-    let (sps, pps) = (first(0x1f)?, first(0xff)?);
+fn parameter_sets(avcc: Avcc) -> Option<Format> {
+    let [sps, pps] = [avcc.sequence_parameter_sets, avcc.picture_parameter_sets]
+        .map(|sets| sets.into_iter().next().unwrap_or_default());
     // The SDP names profile and level from the first bytes, and both sets travel in one packet.
     let fits = (4..=SET_BYTES_MAX).contains(&sps.len()) && (1..=SET_BYTES_MAX).contains(&pps.len());
-    if fits { Ok(Format::H264 { length_bytes, sps, pps }) } else { Err(malformed) }
-}
-
-/// The AudioSpecificConfig; `None` when it is not AAC.
-fn audio_config(mut esds: Reader<'_>) -> Result<Option<&[u8]>, ClipError> {
-    esds.u32()?;
-    let mut es = esds.descriptor(ES_DESCRIPTOR)?;
-    es.u16()?;
-    let flags = es.u8()?;
-    if flags & 0x80 != 0 {
-        es.u16()?;
-    }
-    if flags & 0x40 != 0 {
-        let length = es.u8()?;
-        es.take(usize::from(length))?;
-    }
-    if flags & 0x20 != 0 {
-        es.u16()?;
-    }
-    let mut decoder = es.descriptor(DECODER_CONFIG)?;
-    if decoder.u8()? != OBJECT_TYPE_AAC {
-        return Ok(None);
-    }
-    decoder.take(12)?;
-    let config = decoder.descriptor(DECODER_SPECIFIC_INFO)?;
-    Ok(Some(config.bytes))
+    let length_bytes = usize::from(avcc.length_size);
+    fits.then(|| Format::H264 { length_bytes, sps: sps.into(), pps: pps.into() })
 }
 
 /// AAC-LC with a standard sampling rate and channel layout (ISO/IEC 14496-3 §1.6.2.1); `None` for all else.
@@ -225,171 +184,116 @@ fn audio_format(config: &[u8]) -> Option<(Format, NonZeroU32)> {
 }
 
 /// The samples, and where the last one ends.
-fn samples(file: &[u8], stbl: Reader<'_>, timescale: NonZeroU32) -> Result<(Vec<Sample>, u64), ClipError> {
-    let sizes = sizes(stbl.required(b"stsz", "stsz")?, file.len())?;
-    let offsets = match stbl.child(b"co64")? {
-        Some(co64) => ChunkOffsets::new(co64, 8)?,
-        None => ChunkOffsets::new(stbl.required(b"stco", "stco")?, 4)?,
+fn samples(file: &[u8], stbl: Boxes<'_>, timescale: NonZeroU32) -> Result<(Vec<Sample>, u64), ClipError> {
+    let malformed = |what| ClipError::Malformed { what, at_byte: stbl.at };
+    let sizes = sizes(stbl.read("stsz", TABLE_BYTES_MAX)?, file.len(), stbl.at)?;
+    let offsets = match stbl.read_if_there::<Co64>("co64", TABLE_BYTES_MAX)? {
+        Some(co64) => co64.entries,
+        None => {
+            let stco: Stco = stbl.read("stco", TABLE_BYTES_MAX)?;
+            stco.entries.into_iter().map(u64::from).collect()
+        }
     };
-    let mut places = Places::new(stbl.required(b"stsc", "stsc")?, offsets)?;
-    let mut durations = Runs::new(stbl.required(b"stts", "stts")?)?;
-    let mut shifts = stbl.child(b"ctts")?.map(Runs::new).transpose()?;
-    let mut keys = stbl.child(b"stss")?.map(KeyNumbers::new).transpose()?;
-    let in_time = |ticks| {
-        nanos(ticks, timescale).ok_or(ClipError::Malformed { what: "sample times", at_byte: stbl.at })
-    };
+    let stsc: Stsc = stbl.read("stsc", TABLE_BYTES_MAX)?;
+    let mut places = Places::new(stsc, offsets);
+    let stts: Stts = stbl.read("stts", TABLE_BYTES_MAX)?;
+    let mut durations =
+        stts.entries.into_iter().flat_map(|run| repeat_n(run.sample_delta, run.sample_count as usize));
+    let ctts: Option<Ctts> = stbl.read_if_there("ctts", TABLE_BYTES_MAX)?;
+    let mut shifts = ctts.map(|ctts| {
+        ctts.entries.into_iter().flat_map(|run| repeat_n(run.sample_offset, run.sample_count as usize))
+    });
+    let stss: Option<Stss> = stbl.read_if_there("stss", TABLE_BYTES_MAX)?;
+    let mut keys = stss.map(|stss| stss.entries.into_iter().peekable());
+    let in_time = |ticks| nanos(ticks, timescale).ok_or_else(|| malformed("sample times"));
     let mut decode: u64 = 0;
     let mut samples = Vec::with_capacity(sizes.len());
-    for (number, size) in (1..).zip(sizes) {
-        let from = places.next(size)?;
+    for (number, size) in (1u32..).zip(sizes) {
+        let from = places.next(size).ok_or_else(|| malformed("stsc"))?;
         let to = from.saturating_add(size);
         if to > file.len() {
+            let number = number as usize;
             return Err(ClipError::Sample { number, end_byte: to, file_bytes: file.len() });
         }
-        let shift = shifts.as_mut().map_or(Ok(0), Runs::next)?.cast_signed();
+        // Some writers put negative shifts into version 0 of the table, as 32 bits.
+        let shift = match &mut shifts {
+            Some(shifts) => shifts.next().ok_or_else(|| malformed("ctts"))? as i32,
+            None => 0,
+        };
         samples.push(Sample {
             place: from..to,
             decode_nanos: in_time(decode)?,
             shown_nanos: in_time(decode.saturating_add_signed(shift.into()))?,
-            is_key: keys.as_mut().is_none_or(|keys| keys.is_key(number)),
+            is_key: keys.as_mut().is_none_or(|keys| keys.next_if_eq(&number).is_some()),
         });
-        decode += u64::from(durations.next()?);
+        decode += u64::from(durations.next().ok_or_else(|| malformed("stts"))?);
     }
     Ok((samples, in_time(decode)?))
 }
 
 /// - `file_bytes`: the samples together may not be more.
-fn sizes(mut stsz: Reader<'_>, file_bytes: usize) -> Result<Vec<usize>, ClipError> {
-    let at_byte = stsz.at;
-    stsz.u32()?;
-    let same = stsz.u32()? as usize;
-    let count = stsz.u32()? as usize;
+fn sizes(stsz: Stsz, file_bytes: usize, at_byte: usize) -> Result<Vec<usize>, ClipError> {
+    let count = match &stsz.samples {
+        StszSamples::Identical { count, .. } => *count as usize,
+        StszSamples::Different { sizes } => sizes.len(),
+    };
     if count > SAMPLES_MAX {
         return Err(ClipError::Limit { what: "samples", max: SAMPLES_MAX, got: count });
     }
-    let mut all = 0usize;
-    let sizes = (0..count).map(|_| {
-        let size = if same == 0 { stsz.u32()? as usize } else { same };
-        all = all.saturating_add(size);
-        if all > file_bytes { Err(ClipError::Malformed { what: "stsz", at_byte }) } else { Ok(size) }
-    });
-    sizes.collect()
-}
-
-/// A table of (samples, value): `stts`, `ctts`.
-struct Runs<'a> {
-    entries: Reader<'a>,
-    left: u32,
-    value: u32,
-}
-
-impl<'a> Runs<'a> {
-    fn new(mut table: Reader<'a>) -> Result<Self, ClipError> {
-        table.take(8)?;
-        Ok(Self { entries: table, left: 0, value: 0 })
-    }
-
-    /// Of the next sample.
-    fn next(&mut self) -> Result<u32, ClipError> {
-        // Entries of no samples end with the table.
-        while self.left == 0 {
-            self.left = self.entries.u32()?;
-            self.value = self.entries.u32()?;
-        }
-        self.left -= 1;
-        Ok(self.value)
-    }
-}
-
-/// `stss`: numbers of key samples, rising.
-struct KeyNumbers<'a> {
-    entries: Reader<'a>,
-    next: usize,
-}
-
-impl<'a> KeyNumbers<'a> {
-    fn new(mut stss: Reader<'a>) -> Result<Self, ClipError> {
-        stss.take(8)?;
-        let next = stss.u32().unwrap_or(0) as usize;
-        Ok(Self { entries: stss, next })
-    }
-
-    fn is_key(&mut self, number: usize) -> bool {
-        let is_key = self.next == number;
-        if is_key {
-            self.next = self.entries.u32().unwrap_or(0) as usize;
-        }
-        is_key
-    }
-}
-
-/// `stco` or `co64`.
-struct ChunkOffsets<'a> {
-    entries: Reader<'a>,
-    width: usize,
-}
-
-impl<'a> ChunkOffsets<'a> {
-    fn new(mut table: Reader<'a>, width: usize) -> Result<Self, ClipError> {
-        table.take(8)?;
-        Ok(Self { entries: table, width })
-    }
-
-    fn next(&mut self) -> Result<usize, ClipError> {
-        let at_byte = self.entries.at;
-        let offset = if self.width == 8 { self.entries.u64()? } else { u64::from(self.entries.u32()?) };
-        usize::try_from(offset).map_err(|_| ClipError::Malformed { what: "co64", at_byte })
+    let sizes = match stsz.samples {
+        StszSamples::Identical { size, .. } => vec![size as usize; count],
+        StszSamples::Different { sizes } => sizes.into_iter().map(|size| size as usize).collect(),
+    };
+    let all = sizes.iter().try_fold(0usize, |all, size| all.checked_add(*size));
+    match all.filter(|all| *all <= file_bytes) {
+        Some(_) => Ok(sizes),
+        None => Err(ClipError::Malformed { what: "stsz", at_byte }),
     }
 }
 
 /// Where each sample stands in the file: chunk offsets, and `stsc`'s samples per chunk.
-struct Places<'a> {
-    offsets: ChunkOffsets<'a>,
-    runs: Reader<'a>,
+struct Places {
+    offsets: std::vec::IntoIter<u64>,
+    runs: std::iter::Peekable<std::vec::IntoIter<StscEntry>>,
     per_chunk: u32,
-    /// The chunk from which the next entry of `stsc` holds, from 1; `None` behind the last.
-    next_run_at: Option<u32>,
     chunk: u32,
     left: u32,
     at: usize,
 }
 
-impl<'a> Places<'a> {
-    fn new(mut stsc: Reader<'a>, offsets: ChunkOffsets<'a>) -> Result<Self, ClipError> {
-        stsc.take(8)?;
-        let next_run_at = Some(stsc.u32()?);
-        Ok(Self { offsets, runs: stsc, per_chunk: 0, next_run_at, chunk: 0, left: 0, at: 0 })
+impl Places {
+    fn new(stsc: Stsc, offsets: Vec<u64>) -> Self {
+        let runs = stsc.entries.into_iter().peekable();
+        Self { offsets: offsets.into_iter(), runs, per_chunk: 0, chunk: 0, left: 0, at: 0 }
     }
 
-    /// Of the next sample, which has `size` bytes.
-    fn next(&mut self, size: usize) -> Result<usize, ClipError> {
+    /// Of the next sample, which has `size` bytes; `None` behind the last chunk.
+    fn next(&mut self, size: usize) -> Option<usize> {
         // Chunks of no samples end with the table of chunks.
         while self.left == 0 {
-            self.at = self.offsets.next()?;
+            self.at = usize::try_from(self.offsets.next()?).unwrap_or(usize::MAX);
             self.chunk = self.chunk.saturating_add(1);
-            if self.next_run_at.is_some_and(|at| at <= self.chunk) {
-                self.per_chunk = self.runs.u32()?;
-                self.runs.u32()?;
-                self.next_run_at = self.runs.u32().ok();
+            if let Some(run) = self.runs.next_if(|run| run.first_chunk <= self.chunk) {
+                self.per_chunk = run.samples_per_chunk;
             }
             self.left = self.per_chunk;
         }
         self.left -= 1;
         let at = self.at;
         self.at = at.saturating_add(size);
-        Ok(at)
+        Some(at)
     }
 }
 
-/// Bytes, and where they stand in the file.
+/// A list of boxes, and where it stands in the file.
 #[derive(Clone, Copy)]
-struct Reader<'a> {
+struct Boxes<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8], ClipError> {
+impl<'a> Boxes<'a> {
+    fn skip(&mut self, count: usize) -> Result<&'a [u8], ClipError> {
         let split = self.bytes.split_at_checked(count);
         let (taken, rest) = split.ok_or(ClipError::Truncated {
             at_byte: self.at,
@@ -401,43 +305,19 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    fn number(&mut self, bytes: usize) -> Result<u64, ClipError> {
-        Ok(self.take(bytes)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
-    }
-
-    fn u8(&mut self) -> Result<u8, ClipError> {
-        Ok(self.number(1)? as u8)
-    }
-
-    fn u16(&mut self) -> Result<u16, ClipError> {
-        Ok(self.number(2)? as u16)
-    }
-
-    fn u32(&mut self) -> Result<u32, ClipError> {
-        Ok(self.number(4)? as u32)
-    }
-
-    fn u64(&mut self) -> Result<u64, ClipError> {
-        self.number(8)
-    }
-
     /// The next box: its kind and body; `None` at the end.
     fn next_box(&mut self) -> Result<Option<([u8; 4], Self)>, ClipError> {
         // Some writers end a list of boxes with four zero bytes.
         if self.bytes.len() < 8 && self.bytes.iter().all(|byte| *byte == 0) {
             return Ok(None);
         }
-        let at_byte = self.at;
-        let size = self.u32()?;
-        let kind = self.u32()?.to_be_bytes();
-        let body_bytes = match size {
-            0 => Some(self.bytes.len()),
-            1 => usize::try_from(self.u64()?).ok().and_then(|size| size.checked_sub(16)),
-            _ => (size as usize).checked_sub(8),
-        };
-        let body_bytes = body_bytes.ok_or(ClipError::Malformed { what: "box", at_byte })?;
+        let mut rest = self.bytes;
+        let header =
+            Header::decode(&mut rest).map_err(|_| ClipError::Malformed { what: "box", at_byte: self.at })?;
+        self.skip(self.bytes.len() - rest.len())?;
         let at = self.at;
-        Ok(Some((kind, Self { bytes: self.take(body_bytes)?, at })))
+        let bytes = self.skip(header.size.unwrap_or(self.bytes.len()))?;
+        Ok(Some((header.kind.into(), Self { bytes, at })))
     }
 
     /// The body of the first box of this kind, which must be there; `name` is the kind as text.
@@ -455,23 +335,21 @@ impl<'a> Reader<'a> {
         Ok(None)
     }
 
-    /// The body of the next descriptor, which must have this tag.
-    fn descriptor(&mut self, wanted: u8) -> Result<Self, ClipError> {
-        let at_byte = self.at;
-        let tag = self.u8()?;
-        let mut length = 0usize;
-        for _ in 0..4 {
-            let byte = self.u8()?;
-            length = length << 7 | usize::from(byte & 0x7f);
-            if byte & 0x80 == 0 {
-                break;
-            }
+    /// The first box of this kind, which must be there.
+    ///
+    /// - `bytes_max`: one that is longer is refused before it is decoded.
+    fn read<T: Atom>(self, name: &'static str, bytes_max: usize) -> Result<T, ClipError> {
+        self.read_if_there(name, bytes_max)?.ok_or(ClipError::Missing(name))
+    }
+
+    /// The first box of this kind; see [`read`](Self::read).
+    fn read_if_there<T: Atom>(self, name: &'static str, bytes_max: usize) -> Result<Option<T>, ClipError> {
+        let Some(body) = self.child(&T::KIND.into())? else { return Ok(None) };
+        if body.bytes.len() > bytes_max {
+            return Err(ClipError::Limit { what: name, max: bytes_max, got: body.bytes.len() });
         }
-        if tag != wanted {
-            return Err(ClipError::Malformed { what: "esds", at_byte });
-        }
-        let at = self.at;
-        Ok(Self { bytes: self.take(length)?, at })
+        let decoded = T::decode_body(&mut &body.bytes[..]);
+        decoded.map(Some).map_err(|_| ClipError::Malformed { what: name, at_byte: body.at })
     }
 }
 
@@ -519,6 +397,24 @@ mod tests {
             }
         }
         assert!(still_clips > 1_000, "many bytes say nothing that matters: {still_clips}");
+    }
+
+    #[test]
+    fn descriptors_that_hold_each_other_are_refused_before_they_are_read() {
+        let read = |levels| {
+            let mut body = Vec::new();
+            for _ in 0..levels {
+                // ES_ID and flags, then the next one.
+                let inner = [&[0, 1, 0][..], &body].concat();
+                let length = [21, 14, 7].map(|shift| 0x80 | (inner.len() >> shift) as u8 & 0x7f);
+                body = [&[3][..], &length, &[inner.len() as u8 & 0x7f], &inner].concat();
+            }
+            let head = [&(body.len() as u32 + 12).to_be_bytes()[..], b"esds", &[0; 4]].concat();
+            let file = [head, body].concat();
+            Boxes { bytes: &file, at: 0 }.read::<Esds>("esds", ESDS_BYTES_MAX)
+        };
+        assert!(matches!(read(2_000), Err(ClipError::Limit { what: "esds", .. })));
+        assert!(matches!(read(60), Err(ClipError::Malformed { what: "esds", .. })));
     }
 
     #[test]
