@@ -2,7 +2,7 @@
 //!
 //! Owns: what can be typed, the synthetic stream with its stamps, the sums over channels.
 //! Not here: the RTSP dialogue and the pace (`tools::publish`), what the stream is like (`shape`).
-//! Holds: a packet's stamp is the moment at which it should leave, also where it leaves late, so that lateness of any
+//! Invariant: a packet's stamp is the moment at which it should leave, also where it leaves late, so that lateness of any
 //! cause is latency; it ends by itself.
 
 use std::{
@@ -154,6 +154,10 @@ pub struct PushReport {
     pub packets: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// RTP packets that the kernel did not take over UDP. They have no sequence number, so that no viewer misses them.
+    pub refused: u64,
+    /// Seconds of media that were left out because a clip was late, of all streams; a synthetic stream leaves nothing out.
+    pub skipped_seconds: f64,
     /// Of the stream that was on air longest.
     pub seconds: f64,
     /// How much later than stamped packets left: part of every viewer's latency, and not the server's fault unless it
@@ -285,6 +289,8 @@ impl PushReport {
             Ok(sent) => {
                 self.packets += sent.packets;
                 self.bytes += sent.bytes;
+                self.refused += sent.refused;
+                self.skipped_seconds += sent.skipped_for.as_secs_f64();
                 self.seconds = self.seconds.max(sent.sent_for.as_secs_f64());
                 match &sent.closed_by_server {
                     Some(reason) => self.failed.push(format!("{url}: ended by the server: {reason}")),
@@ -310,6 +316,12 @@ impl fmt::Display for PushReport {
         )?;
         if let Some(late) = &self.late_ms {
             writeln!(f, "left after their stamp: {late}")?;
+        }
+        if self.refused > 0 {
+            writeln!(f, "refused by this machine's kernel, and sent to nobody: {} packets", self.refused)?;
+        }
+        if self.skipped_seconds > 0.0 {
+            writeln!(f, "left out because it was late: {:.1} s of the clip", self.skipped_seconds)?;
         }
         self.failed.iter().try_for_each(|reason| writeln!(f, "failed  {reason}"))
     }
@@ -404,6 +416,10 @@ impl Source for SyntheticSource {
 
     fn next_at(&self) -> Option<Duration> {
         self.next.map(|(at, _)| at)
+    }
+
+    fn catches_up(&self) -> bool {
+        true
     }
 
     fn take(&mut self, due: Instant, out: &mut Vec<Bytes>) -> usize {

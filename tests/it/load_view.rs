@@ -27,19 +27,19 @@ const PASSWORD: &str = "a-password-of-this-test";
 
 /// A server with `channels` channels of `seats` seats, each with a program that is on air.
 #[track_caller]
-fn server(channels: usize, seats: usize, password: Option<&'static str>) -> Server {
+pub(crate) fn server(channels: usize, seats: usize, password: Option<&'static str>) -> Server {
     Setup { channels, seats, rate: "4Mbit/s", password, ..Setup::default() }.start()
 }
 
 /// A push that goes on until it is stopped.
-struct Push {
+pub(crate) struct Push {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<PushReport>,
 }
 
 impl Push {
     #[track_caller]
-    fn start(server: &Server, channels: u32, transport: TransportPolicy, shape: Shape) -> Self {
+    pub(crate) fn start(server: &Server, channels: u32, transport: TransportPolicy, shape: Shape) -> Self {
         let url = format!("rtsp://live:{ID}{{n}}@{}/channel{{n}}", server.addresses().links[0]);
         let config = PushConfig {
             targets: Target::parse_all(&url, channels, ReachPolicy::Loopback).unwrap(),
@@ -61,7 +61,7 @@ impl Push {
     }
 
     #[track_caller]
-    fn finish(self) -> PushReport {
+    pub(crate) fn finish(self) -> PushReport {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap()
     }

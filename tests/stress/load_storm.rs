@@ -1,15 +1,20 @@
 //! Small storms against a whole server: what they count, and that nothing of it is wrong.
 
 use std::{
+    net::SocketAddr,
     process::{Command, Output},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
-use slotcast_load::storm::StormReport;
+use slotcast_load::{
+    push::{Content, PushConfig, push},
+    storm::StormReport,
+};
 use slotcast_media::clip::Clip;
 use slotcast_rtsp::client::TransportPolicy;
 use slotcast_testing::{
@@ -19,6 +24,9 @@ use slotcast_testing::{
 use slotcast_tools::{
     histogram::Percentiles,
     publish::{PublishConfig, publish},
+    relay::{Fault, Relay},
+    shape::Shape,
+    target::{ReachPolicy, Target},
 };
 
 const SEATS: usize = 8;
@@ -33,10 +41,36 @@ struct Stage {
 }
 
 impl Stage {
-    /// On air for so many seconds from now on.
+    /// On air for so many seconds from now on, with the bundled clip.
     #[track_caller]
     fn open(seconds: i64) -> Self {
-        let stage = Channel { rate: "64kbit/s", ..channel("channel1", SEATS as u32).window(-60, seconds) };
+        Self::open_with(seconds, "64kbit/s", |config, stop| {
+            publish(&Clip::bundled().unwrap(), config, stop).unwrap();
+        })
+    }
+
+    /// Likewise with a stream that says when each packet was to be sent.
+    #[track_caller]
+    fn open_stamped(seconds: i64) -> Self {
+        Self::open_with(seconds, "4Mbit/s", |config, stop| {
+            let url = format!("rtsp://live:{ID}@{}/{}", config.server, config.channel);
+            let push_config = PushConfig {
+                targets: Target::parse_all(&url, 1, ReachPolicy::Loopback).unwrap(),
+                content: Content::Synthetic(Shape::default()),
+                transport: TransportPolicy::Tcp,
+                duration: Duration::from_secs(120),
+            };
+            push(&push_config, stop).unwrap();
+        })
+    }
+
+    #[track_caller]
+    fn open_with(
+        seconds: i64,
+        rate: &'static str,
+        broadcast: impl FnOnce(&PublishConfig, &AtomicBool) + Send + 'static,
+    ) -> Self {
+        let stage = Channel { rate, ..channel("channel1", SEATS as u32).window(-60, seconds) };
         let server = Server::start(&[stage]);
         let end =
             jiff::Timestamp::try_from(server.epoch.1).unwrap() + jiff::SignedDuration::from_secs(seconds);
@@ -49,9 +83,7 @@ impl Stage {
         };
         let stop = Arc::<AtomicBool>::default();
         let flag = Arc::clone(&stop);
-        let publisher = std::thread::spawn(move || {
-            publish(&Clip::bundled().unwrap(), &config, &flag).unwrap();
-        });
+        let publisher = std::thread::spawn(move || broadcast(&config, &flag));
         server.wait_on_air("channel1", "");
         Self { server, end: end.to_string(), stop, publisher }
     }
@@ -59,20 +91,7 @@ impl Stage {
     /// Runs a storm against it; returns what it reports.
     #[track_caller]
     fn storm(&self, scenario: &str, arguments: &[&str]) -> StormReport {
-        let room = tempfile::tempdir().unwrap();
-        let file = room.path().join("storm.json");
-        let url = format!("rtsp://{}/channel1", self.server.viewers);
-        let output = Command::new(program())
-            .args(["load", "storm", scenario, "--url", &url, "--seats", &SEATS.to_string()])
-            .args(["--tracks", "2", "--before", "1", "--json"])
-            .arg(&file)
-            .args(arguments)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", text(&output));
-        let json = std::fs::read(&file).unwrap();
-        let [report]: [StormReport; 1] = serde_json::from_slice(&json).unwrap();
-        assert_eq!(report.scenario, scenario);
+        let report = storm(self.server.viewers, scenario, arguments);
         assert_eq!((report.over_admitted, report.packets_without_seat), (0, 0), "{report}");
         assert!(report.wrong.is_empty(), "{report}");
         assert_eq!(report.controls.len(), 2);
@@ -84,6 +103,49 @@ impl Stage {
     fn close(self) {
         self.stop.store(true, Ordering::Relaxed);
         self.publisher.join().unwrap();
+    }
+}
+
+/// Runs a storm; returns what it reports, after its exit code has said the same.
+#[track_caller]
+fn storm(viewers: SocketAddr, scenario: &str, arguments: &[&str]) -> StormReport {
+    let room = tempfile::tempdir().unwrap();
+    let file = room.path().join("storm.json");
+    let url = format!("rtsp://{viewers}/channel1");
+    let output = Command::new(program())
+        .args(["load", "storm", scenario, "--url", &url, "--seats", &SEATS.to_string()])
+        .args(["--tracks", "2", "--before", "1", "--json"])
+        .arg(&file)
+        .args(arguments)
+        .output()
+        .unwrap();
+    let json = std::fs::read(&file).unwrap_or_else(|_| panic!("{}", text(&output)));
+    let [report]: [StormReport; 1] = serde_json::from_slice(&json).unwrap();
+    assert_eq!(report.scenario, scenario);
+    assert_eq!(output.status.success(), report.wrong.is_empty(), "{}", text(&output));
+    report
+}
+
+/// Viewers who come and go behind a relay with this fault, with every promise asked for.
+#[track_caller]
+fn churn_behind(fault: Fault) -> StormReport {
+    let stage = Stage::open_stamped(AN_HOUR);
+    let relay = Relay::start(stage.server.viewers, fault).unwrap();
+    let churn = ["--joins", "5", "--seconds", "4", "--stay", "400", "--strict"];
+    let report = storm(relay.address, "churn", &churn);
+    assert_eq!(relay.faults() > 0, fault != Fault::None, "{report}");
+    assert_eq!(report.udp_drops, Some(0), "{report}");
+    stage.close();
+    report
+}
+
+/// Whether all that it calls wrong begins with one of these names, and each of them is called.
+#[track_caller]
+fn expect_wrong(report: &StormReport, names: &[&str]) {
+    let known = |wrong: &String| names.iter().any(|name| wrong.starts_with(name));
+    assert!(report.wrong.iter().all(known), "expected {names:?}: {report}");
+    for name in names {
+        assert!(report.wrong.iter().any(|wrong| wrong.starts_with(name)), "no {name}: {report}");
     }
 }
 
@@ -146,5 +208,47 @@ fn at_the_end_all_are_told_and_closed_and_get_nothing_more() {
     let ending = report.ending.as_ref().unwrap();
     assert_eq!((ending.watching, ending.told, ending.closed), (SEATS, SEATS, SEATS), "{report}");
     assert_eq!((ending.media_after_end, ending.media_after_bye), (Some(0), 0), "{report}");
+    stage.close();
+}
+
+#[test]
+fn behind_a_relay_that_does_nothing_wrong_every_promise_is_kept() {
+    expect_wrong(&churn_behind(Fault::None), &[]);
+}
+
+#[test]
+fn packets_that_do_not_come_are_called_lost() {
+    expect_wrong(&churn_behind(Fault::Lose(100)), &["lost"]);
+}
+
+#[test]
+fn packets_that_come_twice_are_called_duplicates() {
+    expect_wrong(&churn_behind(Fault::Repeat(100)), &["duplicates"]);
+}
+
+#[test]
+fn media_that_stands_still_is_called_stalled() {
+    // Before the storm both control viewers together get 1,200 packets, and 450 a second from then on.
+    expect_wrong(&churn_behind(Fault::Stall(1700, Duration::from_millis(1500))), &["stalled"]);
+}
+
+#[test]
+fn one_viewer_too_many_is_called_over_the_seats() {
+    let (stage, other) = (Stage::open(AN_HOUR), Stage::open(AN_HOUR));
+    let relay = Relay::start(stage.server.viewers, Fault::ExtraSeat(5, other.server.viewers)).unwrap();
+    let report = storm(relay.address, "plays", &["--clients", "20", "--strict"]);
+    assert_eq!((relay.faults(), report.over_admitted), (1, 1), "{report}");
+    expect_wrong(&report, &["over the seats"]);
+    stage.close();
+    other.close();
+}
+
+#[test]
+fn media_behind_the_goodbye_is_called_media_after_the_end() {
+    let stage = Stage::open_stamped(12);
+    let relay = Relay::start(stage.server.viewers, Fault::AfterEnd).unwrap();
+    let report = storm(relay.address, "cutoff", &["--end", &stage.end, "--strict"]);
+    assert!(relay.faults() > 0 && report.ending.as_ref().unwrap().media_after_bye > 0, "{report}");
+    assert!(report.wrong.iter().any(|wrong| wrong.starts_with("media after the end")), "{report}");
     stage.close();
 }

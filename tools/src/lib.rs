@@ -9,6 +9,7 @@ pub mod drops;
 pub mod histogram;
 pub mod progress;
 pub mod publish;
+pub mod relay;
 pub mod shape;
 pub mod target;
 pub mod transport;

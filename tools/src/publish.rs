@@ -2,7 +2,7 @@
 //!
 //! Owns: the publisher's sockets, the pace, its sender reports, the counts of what was sent.
 //! Not here: the RTSP dialogue (`slotcast_rtsp::client`), the packets (`source`, `packetize`).
-//! Holds: only what is late is sent at once; every wait ends within `TURN`, so that `stop` is seen in time; what
+//! Invariant: only what is late is sent at once; every wait ends within `TURN`, so that `stop` is seen in time; what
 //! the server does not take is kept up to `UNSENT_BYTES_MAX` and then waited for, for `STALL_MAX` at most.
 
 mod source;
@@ -59,7 +59,7 @@ const TURN: Duration = Duration::from_millis(50);
 const REPORT_EVERY: Duration = Duration::from_secs(4);
 /// The first report waits until every track has sent.
 const REPORT_FIRST: Duration = Duration::from_millis(200);
-/// Who is later than this (a machine that slept, a server that stood) goes on from there and does not catch up.
+/// A source that does not catch up and is later than this (a machine that slept, a server that stood) goes on from there.
 const LATE_MAX: Duration = Duration::from_secs(1);
 /// Media is held back while more than this waits for the server.
 const UNSENT_BYTES_MAX: usize = 64 * 1024;
@@ -126,6 +126,11 @@ pub struct PublishReport {
     pub packets: u64,
     /// Their bytes, RTP headers included.
     pub bytes: u64,
+    /// RTP packets that the kernel did not take over UDP. They have no sequence number: the following packets move up, so
+    /// that what a viewer misses was really sent.
+    pub refused: u64,
+    /// Time that was left out, in sum, where a source that does not catch up was late.
+    pub skipped_for: Duration,
     /// From the answer to RECORD to the end.
     pub sent_for: Duration,
     /// In which words the server ended it; `None` when the publisher did.
@@ -288,6 +293,8 @@ struct Publisher<'a> {
     /// One per track over UDP, none over TCP.
     ports: Vec<Ports>,
     packets: Vec<Bytes>,
+    /// Of each track, the packets that the kernel did not take.
+    refused: Vec<u16>,
     on_air: Option<OnAir>,
     leaving: Option<Instant>,
     /// The server's goodbye, which comes before the close.
@@ -320,6 +327,7 @@ impl<'a> Publisher<'a> {
             ports.push(pair);
         }
         let client = Arc::new(client_config(source.sdp(), config));
+        let tracks = source.tracks();
         Ok(Self {
             source,
             config,
@@ -332,6 +340,7 @@ impl<'a> Publisher<'a> {
             flowed: now,
             ports,
             packets: Vec::new(),
+            refused: vec![0; tracks],
             on_air: None,
             leaving: None,
             goodbye: None,
@@ -420,7 +429,8 @@ impl<'a> Publisher<'a> {
             && on_air.began.mono + at <= now.mono
         {
             let late = now.mono.duration_since(on_air.began.mono + at);
-            if late > LATE_MAX {
+            if late > LATE_MAX && !self.source.catches_up() {
+                self.report.skipped_for += late;
                 on_air.began.mono += late;
                 on_air.began.wall = on_air.began.wall.saturating_add(late);
             }
@@ -437,14 +447,34 @@ impl<'a> Publisher<'a> {
         let mut packets = std::mem::take(&mut self.packets);
         let track = self.source.take(due, &mut packets);
         for packet in packets.drain(..) {
+            let packet = self.renumbered(track, packet);
             if self.send_packet(track, false, &packet) {
                 self.report.packets += 1;
                 self.report.bytes += packet.len() as u64;
+            } else {
+                self.report.refused += 1;
+                if let Some(refused) = self.refused.get_mut(track) {
+                    *refused = refused.wrapping_add(1);
+                }
             }
         }
         self.packets = packets;
         self.progress.packets.store(self.report.packets, Ordering::Relaxed);
         self.progress.bytes.store(self.report.bytes, Ordering::Relaxed);
+    }
+
+    /// The packet with the sequence number that follows on what was sent (RFC 3550 §5.1).
+    fn renumbered(&self, track: usize, packet: Bytes) -> Bytes {
+        let refused = self.refused.get(track).copied().unwrap_or(0);
+        let number = packet.get(2..4).and_then(|bytes| bytes.try_into().ok()).map(u16::from_be_bytes);
+        match number.filter(|_| refused > 0) {
+            None => packet,
+            Some(number) => {
+                let mut renumbered = packet.to_vec();
+                renumbered[2..4].copy_from_slice(&number.wrapping_sub(refused).to_be_bytes());
+                renumbered.into()
+            }
+        }
     }
 
     /// One report for each track that has sent, all for the same moment.
@@ -461,12 +491,12 @@ impl<'a> Publisher<'a> {
         }
     }
 
-    /// Sends one packet, or puts it behind what waits for the server; says whether it went. What UDP does not take
-    /// is lost, as on the way.
+    /// Sends one packet, or puts it behind what waits for the server; says whether it went.
     fn send_packet(&mut self, track: usize, is_rtcp: bool, packet: &[u8]) -> bool {
         if let Some(ports) = self.ports.get(track) {
             let socket = if is_rtcp { &ports.rtcp } else { &ports.rtp };
-            return socket.send(packet).is_ok();
+            // The first error may be that of an earlier datagram, which an ICMP message told of.
+            return socket.send(packet).or_else(|_| socket.send(packet)).is_ok();
         }
         let channel = u8::try_from(2 * track + usize::from(is_rtcp)).ok();
         let header = channel

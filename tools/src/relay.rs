@@ -24,6 +24,8 @@ const CONNECTIONS_MAX: usize = 200;
 const LOOK: Duration = Duration::from_millis(20);
 /// What stands before a viewer's UDP ports in SETUP (RFC 2326 §12.39).
 const CLIENT_PORT: &[u8] = b"client_port=";
+/// Seconds of a usual stream.
+const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 const DATAGRAM_BYTES_MAX: usize = 65_536;
 
 /// What the relay does wrong.
@@ -35,12 +37,12 @@ pub enum Fault {
     Lose(u64),
     /// One RTP packet in so many arrives twice.
     Repeat(u64),
-    /// Behind a BYE the last RTP packet before it comes again.
+    /// Behind a BYE one more RTP packet comes.
     AfterEnd,
     /// The connection of this number, from 0, goes to another server, which lets it in.
     ExtraSeat(usize, SocketAddr),
-    /// No media passes for this time, from the moment on at which the connection of this number came.
-    Stall(usize, Duration),
+    /// No media passes for this time, from the RTP packet of this number on.
+    Stall(u64, Duration),
 }
 
 /// A relay that listens; it stops with the process, its connections end with either side.
@@ -94,27 +96,26 @@ impl Shared {
                 self.done.fetch_add(1, Ordering::Relaxed);
                 other
             }
-            Fault::Stall(from, time) if from == number => {
-                self.stalled_until.get_or_init(|| Instant::now() + time);
-                self.done.fetch_add(1, Ordering::Relaxed);
-                server
-            }
             _ => server,
         }
     }
 
     /// How often an RTP packet is passed on; waits while media is stalled.
     fn copies(&self) -> usize {
-        if let Some(until) = self.stalled_until.get() {
+        let number = self.packets.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Fault::Stall(from, time) = self.fault
+            && number >= from
+        {
+            let until = *self.stalled_until.get_or_init(|| Instant::now() + time);
             thread::sleep(until.saturating_duration_since(Instant::now()));
         }
-        let number = self.packets.fetch_add(1, Ordering::Relaxed) + 1;
         let copies = match self.fault {
             Fault::Lose(one_in) if number.is_multiple_of(one_in) => 0,
             Fault::Repeat(one_in) if number.is_multiple_of(one_in) => 2,
             _ => 1,
         };
-        self.done.fetch_add(u64::from(copies != 1), Ordering::Relaxed);
+        let stalls = matches!(self.fault, Fault::Stall(from, _) if from == number);
+        self.done.fetch_add(u64::from(copies != 1 || stalls), Ordering::Relaxed);
         copies
     }
 }
@@ -183,6 +184,8 @@ fn divert(request: &[u8], connection: &Arc<Connection>) -> io::Result<Vec<u8>> {
 fn stand_in(port: u16, is_rtp: bool, connection: &Arc<Connection>) -> io::Result<u16> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     socket.set_read_timeout(Some(LOOK))?;
+    // What waits while media is stalled must not be lost.
+    socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
     let (own, to) = (socket.local_addr()?.port(), SocketAddr::new(connection.viewer, port));
     let connection = Arc::clone(connection);
     thread::Builder::new().spawn(move || {
@@ -194,7 +197,7 @@ fn stand_in(port: u16, is_rtp: bool, connection: &Arc<Connection>) -> io::Result
                 connection.pass(is_rtp, &bytes[..count], &mut last, send);
             }
             if is_rtp && connection.told.load(Ordering::Relaxed) {
-                connection.repeat_last(&mut last, send);
+                connection.send_one_more(&mut last, send);
             }
         }
     })?;
@@ -219,7 +222,7 @@ fn responses(mut from: &TcpStream, mut to: &TcpStream, connection: &Connection) 
                     let is_rtp = channel.is_multiple_of(2);
                     connection.pass(is_rtp, whole, &mut last, |frame| out.extend_from_slice(frame));
                     if !is_rtp && connection.told.load(Ordering::Relaxed) {
-                        connection.repeat_last(&mut last, |frame| out.extend_from_slice(frame));
+                        connection.send_one_more(&mut last, |frame| out.extend_from_slice(frame));
                     }
                 }
             }
@@ -250,9 +253,12 @@ impl Connection {
         }
     }
 
-    /// Sends the last RTP packet once more, where that is the fault.
-    fn repeat_last(&self, last: &mut Vec<u8>, mut send: impl FnMut(&[u8])) {
-        if !last.is_empty() {
+    /// Sends a packet that follows on the last one, where that is the fault.
+    fn send_one_more(&self, last: &mut Vec<u8>, mut send: impl FnMut(&[u8])) {
+        let header = if last.first() == Some(&b'$') { 4 } else { 0 };
+        if let Some(number) = last.get_mut(header + 2..header + 4) {
+            let next = u16::from_be_bytes([number[0], number[1]]).wrapping_add(1);
+            number.copy_from_slice(&next.to_be_bytes());
             send(last);
             last.clear();
             self.shared.done.fetch_add(1, Ordering::Relaxed);

@@ -5,7 +5,7 @@
 //! Invariant: bounded in viewers, in threads, and by the time of [`CrowdConfig::patience`].
 
 mod crowd;
-mod frames;
+pub(crate) mod frames;
 mod seen;
 mod sequence;
 mod viewer;

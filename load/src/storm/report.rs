@@ -175,6 +175,12 @@ impl StormReport {
         if failed > 0 {
             self.promise(format!("{failed} clients failed"));
         }
+        if self.lost > 0 && self.udp_drops == Some(0) {
+            self.promise(format!("lost: {} packets of the clients", self.lost));
+        }
+        if self.duplicates > 0 {
+            self.promise(format!("duplicates: {} packets came twice to clients", self.duplicates));
+        }
         for seen in controls {
             self.judge_control(seen);
         }

@@ -348,10 +348,10 @@ mod tests {
         shut_out.storm.played = 90;
         check_named(rows(shut_out), "only 90 of 100 who joined played");
         let mut lost = joins();
-        lost.busy.all.lost = 7;
+        lost.busy.wrong = wrong("lost: 7 packets");
         check_named(rows(lost), "round 2: lost: 7 packets");
         let mut twice = joins();
-        twice.quiet.all.duplicates = 3;
+        twice.quiet.wrong = wrong("duplicates: 3 packets came twice");
         check_named(rows(twice), "round 2: duplicates: 3 packets came twice");
         let mut storm = joins();
         storm.storm.wrong = wrong("the UDP control viewer lost 7 packets");

@@ -3,7 +3,7 @@
 //! Owns: what can be typed, the order of a measurement: viewers join, a warm-up, the window, a second for what is on
 //! its way, the end.
 //! Not here: the viewers (`tools::watch`), the sums and the table (`report`).
-//! Holds: it ends by itself; latency counts from the moment at which a packet was to be sent, so a server that makes
+//! Invariant: it ends by itself; latency counts from the moment at which a packet was to be sent, so a server that makes
 //! its broadcaster wait cannot hide it.
 
 mod report;
@@ -44,6 +44,8 @@ How to read it:
               are this tool's fault
   latency     from the time at which a packet was to be sent until its viewer had it in hand; only `slotcast load push`
               on the same machine stamps packets
+  WRONG       what no server may do: lost, duplicates, media after the end (behind a BYE), over the seats (with
+              --seats), stalled (a packet took more than a second); the exit code is 1
   least to most   packets of the worst and the best served viewer in the window; equal is fair";
 /// How long the last viewer who comes may take to play.
 const JOIN_MAX: Duration = Duration::from_secs(20);
@@ -69,6 +71,9 @@ pub struct Args {
     /// Per cent of the viewers who watch over UDP; the others watch over TCP
     #[arg(long, value_name = "PERCENT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=100))]
     udp_percent: u32,
+    /// Seats of each URL: more viewers at one time are wrong
+    #[arg(long)]
+    seats: Option<u32>,
     /// Viewers who join per second
     #[arg(long, value_name = "PER-SECOND", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     ramp: u32,
@@ -112,6 +117,8 @@ pub struct ViewConfig {
     pub window: Duration,
     /// The server's process, and what the names of its sending threads begin with.
     pub server: Option<(u32, String)>,
+    /// Seats of each target: more viewers at one time are wrong.
+    pub seats: Option<u32>,
 }
 
 impl ViewConfig {
@@ -127,7 +134,7 @@ impl ViewConfig {
         let patience = Self::patience(viewers, per_second, warm_up, window);
         let plans = Plan::arriving(viewers, udp_viewers, per_second, targets.len());
         let crowd = CrowdConfig::new(targets, plans, patience);
-        Self { crowd, warm_up, window, server: None }
+        Self { crowd, warm_up, window, server: None, seats: None }
     }
 }
 
@@ -149,6 +156,7 @@ impl Args {
         config.crowd.plans = Plan::arriving(viewers, udp as usize, self.ramp, config.crowd.targets.len());
         config.crowd.threads = self.threads as usize;
         config.crowd.patience = ViewConfig::patience(viewers, self.ramp, warm_up, window);
+        config.seats = self.seats;
         config.server = self.pid.map(|pid| (pid, self.worker_threads.clone()));
         Ok(config)
     }
@@ -157,7 +165,8 @@ impl Args {
 /// Runs what `args` say.
 ///
 /// # Errors
-/// A URL, core or process that is not there; nobody could connect; the file cannot be written.
+/// A URL, core or process that is not there; nobody could connect; something that must not be was seen; the file cannot be
+/// written.
 pub fn run(args: &Args) -> io::Result<()> {
     let config = args.config()?;
     take_short_turns();
@@ -179,6 +188,7 @@ pub fn run(args: &Args) -> io::Result<()> {
     }
     match report.all.connected {
         0 => Err(io::Error::other("no viewer could watch: see the reasons above")),
+        _ if !report.wrong.is_empty() => Err(io::Error::other(report.wrong.join("; "))),
         _ => Ok(()),
     }
 }

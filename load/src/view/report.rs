@@ -1,8 +1,12 @@
 //! What came of a measurement: sums over viewers, and how they are shown.
 //!
-//! Holds: what the tool itself lost or used stands beside what it says of the server.
+//! Invariant: what the tool itself lost or used stands beside what it says of the server.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    time::{Duration, Instant},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,13 +14,15 @@ use super::ViewConfig;
 use crate::cpu::ThreadUse;
 use slotcast_tools::{
     histogram::{Histogram, Percentiles},
-    watch::{Outcome, Seen, WatchReport},
+    watch::{Outcome, Seen, WatchReport, most_at_once},
 };
 
 /// Share of a core from which on the tool's own threads may have added to the latency.
 const BUSY: f64 = 0.8;
 /// Share of the time from which on waiting for a core shows in the latency.
 const QUEUED: f64 = 0.02;
+/// A packet that takes longer has met a stall.
+const STALL_MS: f64 = 1000.0;
 /// Characters of a reason that are shown.
 const REASON_CHARS_MAX: usize = 120;
 
@@ -63,6 +69,8 @@ pub struct Group {
     pub reordered: u64,
     /// Likewise: came twice.
     pub duplicates: u64,
+    /// Packets behind the server's BYE, on one connection.
+    pub after_goodbye: u64,
     /// From the moment at which a packet was to be sent to the viewer's hand; counts stamped packets only.
     pub latency_ms: Option<Percentiles>,
     /// From sending PLAY to the first packet.
@@ -92,6 +100,7 @@ impl Group {
             lost: sum(|seen| seen.report.lost),
             reordered: sum(|seen| seen.reordered),
             duplicates: sum(|seen| seen.duplicates),
+            after_goodbye: sum(|seen| seen.after_bye),
             latency_ms: Percentiles::of(latency),
             first_packet_ms: Percentiles::of_durations(
                 inside.iter().filter_map(|seen| seen.first_packet_in()),
@@ -101,6 +110,13 @@ impl Group {
             most_packets: measured().max().unwrap_or(0),
         }
     }
+}
+
+fn most_playing(seen: &WatchReport, targets: usize) -> u64 {
+    let now = Instant::now();
+    let of = |target| seen.viewers.iter().filter(move |seen| seen.target == target);
+    let most = (0..targets).map(|target| most_at_once(of(target).filter_map(|seen| seen.played(now))));
+    most.max().unwrap_or(0) as u64
 }
 
 fn refused(viewers: &[&Seen]) -> Vec<Refused> {
@@ -247,6 +263,10 @@ pub struct ViewReport {
     pub tool: ToolUse,
     /// The server's process, where it was named.
     pub server: Option<ServerUse>,
+    /// Most viewers at one time, of the URL that had the most.
+    pub most_playing: u64,
+    /// What no server may do, by its name; the exit code is 1 when there is any: `lost`, `duplicates`, `media after the end`, `over the seats`, `stalled`.
+    pub wrong: Vec<String>,
 }
 
 impl ViewReport {
@@ -271,7 +291,37 @@ impl ViewReport {
             tcp: both.then(|| Group::new(&tcp, tcp_latency, window)),
             tool: ToolUse::default(),
             server: None,
+            most_playing: most_playing(seen, config.crowd.targets.len()),
+            wrong: Vec::new(),
         }
+        .judged(seen, config.seats)
+    }
+
+    /// With what is wrong. What this tool's own sockets dropped is no fault of a server.
+    fn judged(mut self, seen: &WatchReport, seats: Option<u32>) -> Self {
+        let lost = |udp| {
+            seen.viewers
+                .iter()
+                .filter(|seen| seen.report.udp == udp)
+                .map(|seen| seen.report.lost)
+                .sum::<u64>()
+        };
+        let lost = lost(false) + if seen.udp_drops == Some(0) { lost(true) } else { 0 };
+        let all = &self.all;
+        let mut wrong = |is: bool, what: String| self.wrong.extend(is.then_some(what));
+        wrong(lost > 0, format!("lost: {lost} packets"));
+        wrong(all.duplicates > 0, format!("duplicates: {} packets came twice", all.duplicates));
+        wrong(
+            all.after_goodbye > 0,
+            format!("media after the end: {} packets behind a BYE", all.after_goodbye),
+        );
+        if let Some(seats) = seats.map(u64::from) {
+            let most = self.most_playing;
+            wrong(most > seats, format!("over the seats: {most} viewers at one time, for {seats} seats"));
+        }
+        let longest = all.latency_ms.map_or(0.0, |latency| latency.max);
+        wrong(longest > STALL_MS, format!("stalled: a packet took {longest:.0} ms"));
+        self
     }
 
     /// The groups that are shown, each with its name.
@@ -322,7 +372,8 @@ impl fmt::Display for ViewReport {
         for dropped in &self.all.dropped {
             writeln!(f, "dropped  {} x {}", dropped.count, dropped.why)?;
         }
-        self.write_uses(f)
+        self.write_uses(f)?;
+        self.wrong.iter().try_for_each(|wrong| writeln!(f, "WRONG    {wrong}"))
     }
 }
 
@@ -353,7 +404,7 @@ impl ViewReport {
         if tool.cores.is_none() || tool.udp_drops.is_none() {
             writeln!(
                 f,
-                "         ? is what the kernel does not tell: nobody knows how much of it is the tool's"
+                "         ? is not known: the viewers had left before the window's end, or the kernel does not tell"
             )?;
         }
         self.server.iter().try_for_each(|server| write!(f, "{server}"))

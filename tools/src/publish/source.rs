@@ -34,6 +34,13 @@ pub trait Source: Send {
     /// - `due`: when they should leave.
     fn take(&mut self, due: Instant, out: &mut Vec<Bytes>) -> usize;
 
+    /// Whether what is late is sent all the same, with the time at which it was due. Otherwise a source that is late by more
+    /// than a second goes on from there, as an encoder does; see
+    /// [`PublishReport::skipped_for`](super::PublishReport::skipped_for).
+    fn catches_up(&self) -> bool {
+        false
+    }
+
     /// What the sender report of each track says at `ntp`, which is `elapsed` after the start.
     fn sender_infos(&self, ntp: NtpTime, elapsed: Duration) -> Vec<SenderInfo>;
 }

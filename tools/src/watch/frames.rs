@@ -8,7 +8,7 @@ const MESSAGE_BYTES_MAX: usize = 128 * 1024;
 
 /// What came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Piece<'a> {
+pub(crate) enum Piece<'a> {
     /// A `$` frame.
     Frame {
         /// As on the wire.
@@ -21,7 +21,7 @@ pub(super) enum Piece<'a> {
 }
 
 /// The first whole piece of `bytes` and what follows it; `None`: it takes more bytes.
-pub(super) fn split(bytes: &[u8]) -> Option<(Piece<'_>, &[u8])> {
+pub(crate) fn split(bytes: &[u8]) -> Option<(Piece<'_>, &[u8])> {
     match bytes {
         [b'$', channel, high, low, rest @ ..] => {
             let length = usize::from(u16::from_be_bytes([*high, *low]));
