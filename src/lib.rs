@@ -1,10 +1,9 @@
 //! slotcast: the rooms wired to one server.
 //!
-//! Owns: configuration, wiring, health, metrics and logs. What each room does stands in its own crate.
+//! Owns: wiring, health, metrics and logs. What each room does stands in its own crate.
 
 mod admin;
 pub mod cli;
-pub mod config;
 pub mod demo;
 mod http;
 pub mod logging;
@@ -12,3 +11,5 @@ mod metrics;
 mod reservations;
 mod run;
 pub mod serve;
+
+pub use slotcast_configuration as config;

@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 use super::{
     META_MEMBER, Stripe,
     answers::{Customer, Method, MethodCard, Setup, Status, tidy},
+    client::metadata,
     form::Form,
-    metadata,
     token::{KeptToken, NewToken, holds_card_number, is_name},
 };
 use crate::{

@@ -1,6 +1,6 @@
 //! What Stripe tells by itself: the signature of a webhook, and the events that are of interest.
 //!
-//! Owns: the `Stripe-Signature` header, the reading of events. Holds: nothing of a body is looked at before its
+//! Owns: the `Stripe-Signature` header, the reading of events. Invariant: nothing of a body is looked at before its
 //! signature is right; signatures are compared in constant time; no input panics.
 
 use std::collections::BTreeMap;
@@ -29,8 +29,15 @@ const HEADER_BYTES_MAX: usize = 4096;
 const SIGNATURES_MAX: usize = 16;
 const BODY_BYTES_MAX: usize = 1 << 20;
 
-/// Checks and reads. `Ok(None)`: genuine, and of no interest. Errors: [`PaymentError::Misconfigured`].
-pub(super) fn read(
+/// Checks and reads one call of Stripe's.
+///
+/// - `secret`: `whsec_…` of the webhook endpoint.
+/// - `header`: the value of `Stripe-Signature`.
+/// - `now_seconds`: Unix time.
+/// - Returns `Ok(None)` for a genuine event that is of no interest here.
+///
+/// Errors: [`PaymentError::Misconfigured`]: the signature is wrong or old, or the event cannot be read.
+pub fn read(
     secret: &str,
     header: &str,
     body: &[u8],
