@@ -3,7 +3,7 @@
 //! Owns: the order and the times of its access units, the loop.
 //! Refuses: a file without a track that can be sent.
 //! Not here: the file format (`mp4`), RTP (`packetize`), pacing (`publish`).
-//! Holds: times never go back; both tracks start each round with the same distance from each other.
+//! Invariant: times never go back; both tracks start each round with the same distance from each other.
 
 use std::{fmt, io, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
@@ -192,6 +192,9 @@ impl Clip {
             clip.tracks.push(ClipTrack { format: track.format, clock_rate: track.clock_rate });
         }
         clip.units.sort_by_key(|unit| (unit.at, unit.track));
+        // A track that starts late may still play when the others begin anew: the round lasts until its last unit.
+        let last = clip.units.last().map_or(Duration::ZERO, |unit| unit.at);
+        clip.length = clip.length.max(last);
         Ok(clip)
     }
 
