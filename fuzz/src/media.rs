@@ -1,10 +1,20 @@
-//! RTP, RTCP and codec payloads.
+//! RTP, RTCP, codec payloads and clips.
 
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
 use slotcast_core::keyframe::KeyFrameScanner;
 use slotcast_core::media::Codec;
 use slotcast_core::picture::picture_size;
 use slotcast_core::rtcp::{self, RtcpPacket};
 use slotcast_core::rtp::{self, RtpPacket, RtpTimestamp, SequenceNumber, Ssrc};
+use slotcast_media::{
+    clip::{Clip, ClipError},
+    packetize::{Origin, Packetizer, sdp},
+};
+
+/// Access units of a clip that are played: some rounds of a short one.
+const UNITS_MAX: usize = 500;
 
 /// The payload lies within the packet; rewriting changes three fields and no other.
 pub(crate) fn rtp(data: &[u8]) {
@@ -72,4 +82,37 @@ pub(crate) fn keyframe(data: &[u8]) {
         }
         rest = behind;
     }
+}
+
+/// An MP4 file is refused, or played: its times never go back, its packets are RTP, its SDP is one that we take ourselves.
+pub(crate) fn clip(data: &[u8]) {
+    let clip = match Clip::parse(Bytes::copy_from_slice(data)) {
+        Ok(clip) => Arc::new(clip),
+        Err(error) => {
+            assert!(!matches!(error, ClipError::Io(_)), "nothing is read from a disk here");
+            assert!(!error.to_string().is_empty());
+            return;
+        }
+    };
+    let description = sdp(&clip, "clip");
+    let announced = slotcast_rtsp::sdp::parse(description.as_bytes())
+        .unwrap_or_else(|error| panic!("{error} in {description}"));
+    assert_eq!(announced.tracks.len(), clip.tracks().len());
+    let mut packetizers: Vec<_> = clip.tracks().iter().enumerate().map(packetizer).collect();
+    let (mut packets, mut last) = (Vec::new(), Duration::ZERO);
+    for unit in clip.play().take(UNITS_MAX) {
+        assert!(unit.at >= last, "a unit at {:?} behind one at {last:?}", unit.at);
+        last = unit.at;
+        packetizers[unit.track].packetize(&unit, &mut packets);
+        for packet in packets.drain(..) {
+            let packet = RtpPacket::parse(&packet).expect("what we make is RTP");
+            assert_eq!(packet.ssrc(), packetizers[unit.track].ssrc());
+        }
+    }
+}
+
+fn packetizer((index, track): (usize, &slotcast_media::clip::ClipTrack)) -> Packetizer {
+    let origin =
+        Origin { ssrc: Ssrc(7), sequence_number: SequenceNumber(65_530), timestamp: RtpTimestamp(u32::MAX) };
+    Packetizer::new(track.format.clone(), index, origin)
 }

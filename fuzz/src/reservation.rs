@@ -1,17 +1,20 @@
 //! What comes into the reservation side from outside without being a field of JSON: settings files, typed reservation
 //! IDs, words of people, the payment company's own calls.
 
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
 use slotcast_reservation::{
     domain::words::{Email, UserId},
-    payments::{
-        Payments,
-        stripe::{DEFAULT_TIMEOUT, Stripe, StripeSettings},
-    },
+    payments::{Noticed, PaymentError, stripe::webhook as stripe},
     settings::SettingsFile,
     vault::ReservationId,
 };
 
 use crate::text;
+
+const WEBHOOK_SECRET: &str = "whsec_0123456789abcdef";
+/// When the webhooks come, in Unix seconds.
+const WEBHOOK_SECONDS: i64 = 1_795_348_800;
 
 /// What is read is written as what reads the same.
 pub(crate) fn settings_file(data: &[u8]) {
@@ -42,15 +45,31 @@ pub(crate) fn person(data: &[u8]) {
 
 /// The first line is taken for the signature's header, the rest for the body: no forged call is believed.
 pub(crate) fn webhook(data: &[u8]) {
-    let stripe = Stripe::new(&StripeSettings {
-        secret_key: "sk_test_0123456789abcdef".to_owned(),
-        webhook_secret: Some("whsec_0123456789abcdef".to_owned()),
-        base_url: "http://127.0.0.1:1".to_owned(),
-        timeout: DEFAULT_TIMEOUT,
-    })
-    .expect("these settings are right");
     let at = data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len());
     let (signature, body) = data.split_at(at);
-    let notice = stripe.read_notice(&text(signature), body.get(1..).unwrap_or_default(), 1_795_348_800);
+    let body = body.get(1..).unwrap_or_default();
+    let notice = stripe::read(WEBHOOK_SECRET, &text(signature), body, WEBHOOK_SECONDS);
     assert!(notice.is_err(), "a call without the right signature was believed");
+}
+
+/// A body with the right signature: read, or refused with a reason. What it tells names what it is about.
+pub(crate) fn webhook_event(data: &[u8]) {
+    let mut mac = Hmac::<Sha256>::new_from_slice(WEBHOOK_SECRET.as_bytes()).expect("a key of any length");
+    mac.update(format!("{WEBHOOK_SECONDS}.").as_bytes());
+    mac.update(data);
+    let signature = format!("t={WEBHOOK_SECONDS},v1={:x}", mac.finalize().into_bytes());
+    match stripe::read(WEBHOOK_SECRET, &signature, data, WEBHOOK_SECONDS) {
+        Ok(None) => {}
+        Ok(Some(notice)) => {
+            assert!(notice.event.starts_with("evt_"));
+            assert!(!notice.reference.is_empty(), "{notice:?}");
+            if let Noticed::Failed(why) = notice.what {
+                assert!(!why.is_empty(), "failed without a reason");
+            }
+        }
+        Err(PaymentError::Misconfigured(why)) => {
+            assert!(!why.is_empty() && !why.contains("signature"), "a right signature was refused: {why}");
+        }
+        Err(error) => panic!("{error}: an event is read or refused"),
+    }
 }

@@ -95,8 +95,7 @@ fn check(target: &slotcast_fuzz::Target, input: &[u8], origin: &str) {
 
 #[track_caller]
 fn replay(name: &str) {
-    let target =
-        slotcast_fuzz::TARGETS.iter().find(|target| target.name == name).expect("a target of this name");
+    let target = slotcast_fuzz::find(name).unwrap_or_else(|refusal| panic!("{refusal}"));
     let seeds = seeds(name);
     assert!(seeds.len() >= 2, "{name} has {} seeds", seeds.len());
     for (file, seed) in &seeds {
@@ -135,16 +134,26 @@ macro_rules! replays {
 }
 
 replays! {
-    authorization challenge client_session config frames keyframe person range rtcp rtp rtp_info rtsp_decoder sdp
-    server_broadcaster server_viewer session_header settings_file transport typed_id url webhook
+    authorization challenge client_session clip config frames keyframe person range rtcp rtp rtp_info rtsp_decoder sdp
+    server_broadcaster server_viewer session_header settings_file transport typed_id url webhook webhook_event words
 }
 
 #[test]
-fn every_target_has_a_file_for_the_fuzzer() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/fuzz_targets");
-    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    let names: Vec<_> = files.iter().filter_map(|file| file.file_stem()?.to_str()).collect();
+fn every_target_has_seeds_and_all_seeds_have_a_target() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
+    let mut folders: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    folders.sort();
     let targets: Vec<_> = slotcast_fuzz::TARGETS.iter().map(|target| target.name).collect();
-    assert_eq!(names, targets);
+    assert_eq!(folders, targets);
+}
+
+#[test]
+fn an_unknown_target_is_refused_with_the_list_of_all() {
+    for name in ["", "sdp2", "SDP"] {
+        let Err(refusal) = slotcast_fuzz::find(name) else { panic!("{name:?} is a target") };
+        assert!(slotcast_fuzz::TARGETS.iter().all(|target| refusal.contains(target.name)), "{refusal}");
+    }
 }
