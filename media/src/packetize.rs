@@ -2,7 +2,7 @@
 //!
 //! Owns: H.264 as RFC 6184 wants it in mode 1, AAC as RFC 3640 wants it in mode AAC-hbr, one track's RTP counters.
 //! Not here: when a packet is sent (`publish`), how it is framed (`rtsp`).
-//! Holds: no packet is longer than the bound; sequence numbers go up by one; all packets of a unit share its timestamp.
+//! Invariant: no packet is longer than the bound; sequence numbers go up by one; all packets of a unit share its timestamp.
 
 use std::fmt::Write as _;
 

@@ -1,7 +1,7 @@
 //! The stream that is sent for measuring: sizes and times of its frames, and packets that carry when they were sent.
 //!
 //! Owns: the sequence of frames, their cut into RTP packets, the stamp inside each packet.
-//! Holds: raw loops and servers are given exactly the same packets. A stamp is free of zero bytes, so that no start
+//! Invariant: raw loops and servers are given exactly the same packets. A stamp is free of zero bytes, so that no start
 //! code can come up inside a NAL unit.
 
 use std::{num::NonZeroU32, ops::Range, sync::Arc, time::Duration};

@@ -1,7 +1,7 @@
 //! An RTSP address with what it takes to use it.
 //!
 //! Refuses: other schemes, and other machines than this one where the caller does not allow them.
-//! Holds: neither the password nor the query, which may hold a token, appears in `Debug`.
+//! Invariant: neither the password nor the query, which may hold a token, appears in `Debug`.
 
 use std::{
     fmt, io,

@@ -7,6 +7,7 @@
 //! its broadcaster wait cannot hide it.
 
 mod report;
+mod uses;
 
 use std::{
     fs, io,
@@ -19,7 +20,8 @@ use std::{
 
 use slotcast_net::process::raise_open_files;
 
-pub use self::report::{Count, Group, Refused, ServerUse, ToolUse, ViewReport};
+pub use self::report::{Count, Group, Refused, ViewReport};
+pub use self::uses::{ServerUse, ToolUse};
 use crate::cpu::{ProcessUse, ThreadUse, resident_bytes, take_short_turns};
 use slotcast_net::{clock::monotonic_nanos, process::pin};
 use slotcast_tools::{

@@ -1,6 +1,7 @@
 //! What came of a measurement: sums over viewers, and how they are shown.
 //!
-//! Invariant: what the tool itself lost or used stands beside what it says of the server.
+//! Not here: what the viewers themselves and the server's process used (`uses`).
+//! Invariant: what is this tool's own fault is not called wrong.
 
 use std::{
     collections::BTreeMap,
@@ -10,17 +11,15 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::ViewConfig;
-use crate::cpu::ThreadUse;
+use super::{
+    ViewConfig,
+    uses::{ServerUse, ToolUse},
+};
 use slotcast_tools::{
     histogram::{Histogram, Percentiles},
     watch::{Outcome, Seen, WatchReport, most_at_once},
 };
 
-/// Share of a core from which on the tool's own threads may have added to the latency.
-const BUSY: f64 = 0.8;
-/// Share of the time from which on waiting for a core shows in the latency.
-const QUEUED: f64 = 0.02;
 /// A packet that takes longer has met a stall.
 const STALL_MS: f64 = 1000.0;
 /// Characters of a reason that are shown.
@@ -154,96 +153,6 @@ fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(REASON_CHARS_MAX).collect()
 }
 
-/// What the viewers themselves used and lost.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct ToolUse {
-    /// CPU time of their threads in the window, in cores; `None`: the kernel does not tell.
-    pub cores: Option<f64>,
-    /// Share of a core that the busiest of their threads used, 0 to 1.
-    pub busiest_thread: Option<f64>,
-    /// Datagrams that the kernel dropped because they read too slowly; `None`: the kernel does not tell.
-    pub udp_drops: Option<u64>,
-    /// Time that their threads could have run and had no core, in sum over the window's time.
-    pub queued_share: Option<f64>,
-}
-
-impl ToolUse {
-    /// - `threads`: what each of the viewers' threads used in the window; none where the kernel does not tell.
-    pub(super) fn new(threads: &[ThreadUse], window: Duration, udp_drops: Option<u64>) -> Self {
-        let share = |nanos: u64| nanos as f64 / 1e9 / window.as_secs_f64();
-        let sum = sum(threads);
-        Self {
-            cores: sum.as_ref().map(|sum| share(sum.nanos)),
-            busiest_thread: threads.iter().map(|thread| thread.nanos).max().map(share),
-            udp_drops,
-            queued_share: sum.as_ref().map(|sum| share(sum.queued_nanos)),
-        }
-    }
-}
-
-/// `None` where there is no thread.
-fn sum(threads: &[ThreadUse]) -> Option<ThreadUse> {
-    let mut sum = threads.first()?.clone();
-    threads[1..].iter().for_each(|thread| sum.add(thread));
-    Some(sum)
-}
-
-/// What the server used in the window. What nobody knows is `None`: its process ended, its kernel does not tell, no
-/// thread has such a name, or nothing was delivered.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct ServerUse {
-    /// CPU time of its sending threads per delivered packet.
-    pub workers_us_per_packet: Option<f64>,
-    /// CPU time of the whole process per delivered packet.
-    pub process_us_per_packet: Option<f64>,
-    /// CPU time of the whole process, in cores.
-    pub cores: Option<f64>,
-    /// Time that its sending threads could have run and had no core, in sum over the window's time.
-    pub workers_queued_share: Option<f64>,
-    /// How often its threads waited.
-    pub waits_per_second: Option<f64>,
-    /// How often they were interrupted.
-    pub preemptions_per_second: Option<f64>,
-    /// Resident memory before the first viewer came.
-    pub resident_before: Option<u64>,
-    /// Resident memory at the end of the window.
-    pub resident_after: Option<u64>,
-    /// Growth by each viewer who watched.
-    pub resident_per_viewer: Option<u64>,
-}
-
-impl ServerUse {
-    /// - `workers`, `all`: what each sending thread and each thread at all used in the window; none where nobody knows.
-    /// - `playing`: viewers who share the growth of its memory.
-    pub(super) fn new(
-        (workers, all): (&[ThreadUse], &[ThreadUse]),
-        packets: u64,
-        window: Duration,
-        (resident_before, resident_after): (Option<u64>, Option<u64>),
-        playing: u64,
-    ) -> Self {
-        let (workers, all) = (sum(workers), sum(all));
-        let per_packet = |spent: &Option<ThreadUse>| {
-            spent.as_ref().filter(|_| packets > 0).map(|spent| spent.nanos as f64 / 1e3 / packets as f64)
-        };
-        let per_second = |of: fn(&ThreadUse) -> u64| Some(of(all.as_ref()?) as f64 / window.as_secs_f64());
-        let growth = resident_before.zip(resident_after).filter(|_| playing > 0);
-        Self {
-            workers_us_per_packet: per_packet(&workers),
-            process_us_per_packet: per_packet(&all),
-            cores: per_second(|spent| spent.nanos).map(|nanos| nanos / 1e9),
-            workers_queued_share: workers
-                .as_ref()
-                .map(|spent| spent.queued_nanos as f64 / 1e9 / window.as_secs_f64()),
-            waits_per_second: per_second(|spent| spent.waits),
-            preemptions_per_second: per_second(|spent| spent.preemptions),
-            resident_before,
-            resident_after,
-            resident_per_viewer: growth.map(|(before, after)| after.saturating_sub(before) / playing),
-        }
-    }
-}
-
 /// All of it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ViewReport {
@@ -372,86 +281,10 @@ impl fmt::Display for ViewReport {
         for dropped in &self.all.dropped {
             writeln!(f, "dropped  {} x {}", dropped.count, dropped.why)?;
         }
-        self.write_uses(f)?;
+        write!(f, "{}", self.tool)?;
+        self.server.iter().try_for_each(|server| write!(f, "{server}"))?;
         self.wrong.iter().try_for_each(|wrong| writeln!(f, "WRONG    {wrong}"))
     }
-}
-
-impl ViewReport {
-    fn write_uses(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tool = &self.tool;
-        writeln!(
-            f,
-            "viewers  {} cores, the busiest thread {} of one; had to wait for a core {} of the time; {} datagrams \
-             dropped at their sockets",
-            known(tool.cores, 2),
-            percent(tool.busiest_thread),
-            percent(tool.queued_share),
-            tool.udp_drops.map_or_else(|| "?".to_owned(), |drops| drops.to_string())
-        )?;
-        if tool.udp_drops.is_some_and(|drops| drops > 0) {
-            writeln!(f, "         so many of the lost packets are the tool's: use more --threads")?;
-        }
-        if tool.busiest_thread.is_some_and(|share| share > BUSY) {
-            writeln!(
-                f,
-                "         a thread that is near a whole core adds to the latency: use more --threads"
-            )?;
-        }
-        if tool.queued_share.is_some_and(|share| share > QUEUED) {
-            writeln!(f, "         the machine is busy with other things: some of the latency is theirs")?;
-        }
-        if tool.cores.is_none() || tool.udp_drops.is_none() {
-            writeln!(
-                f,
-                "         ? is not known: the viewers had left before the window's end, or the kernel does not tell"
-            )?;
-        }
-        self.server.iter().try_for_each(|server| write!(f, "{server}"))
-    }
-}
-
-impl fmt::Display for ServerUse {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "server   {} us of workers, {} us of the process per delivered packet; {} cores, workers had to wait for \
-             one {} of the time; {} waits, {} preemptions a second",
-            known(self.workers_us_per_packet, 3),
-            known(self.process_us_per_packet, 3),
-            known(self.cores, 2),
-            percent(self.workers_queued_share),
-            known(self.waits_per_second, 0),
-            known(self.preemptions_per_second, 0)
-        )?;
-        if self.cores.is_none() {
-            writeln!(f, "         its process ended before the window did: what it used is not known")?;
-        } else if self.workers_queued_share.is_none() {
-            writeln!(f, "         no thread of it has such a name: see --worker-threads")?;
-        }
-        if let (Some(before), Some(after), Some(each)) =
-            (self.resident_before, self.resident_after, self.resident_per_viewer)
-        {
-            writeln!(
-                f,
-                "         {:.1} MiB resident before the viewers, {:.1} MiB with them: {:.1} KiB each",
-                before as f64 / 1048576.0,
-                after as f64 / 1048576.0,
-                each as f64 / 1024.0
-            )?;
-        }
-        Ok(())
-    }
-}
-
-/// A figure, or a question mark for one that is not known.
-fn known(figure: Option<f64>, digits: usize) -> String {
-    figure.map_or_else(|| "?".to_owned(), |figure| format!("{figure:.digits$}"))
-}
-
-/// A share as a percentage, likewise.
-fn percent(share: Option<f64>) -> String {
-    share.map_or_else(|| "?".to_owned(), |share| format!("{:.1} %", 100.0 * share))
 }
 
 fn write_times(

@@ -1,7 +1,7 @@
 //! Cuts what comes over a viewer's connection into `$` frames and RTSP messages, without a copy.
 //!
 //! Not here: what the messages say (`slotcast_rtsp::client`).
-//! Holds: what has no end within [`MESSAGE_BYTES_MAX`] is handed on as it is, so that nothing waits for ever.
+//! Invariant: what has no end within [`MESSAGE_BYTES_MAX`] is handed on as it is, so that nothing waits for ever.
 
 /// Longest message that is waited for: headers and body at their limits.
 const MESSAGE_BYTES_MAX: usize = 128 * 1024;
