@@ -383,3 +383,49 @@ fn wait(at_most: Duration, mut done: impl FnMut() -> bool) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const END_STAMP: u64 = 1_000_000_000;
+
+    /// A viewer who got its last packet `read_ms` after the end, and what was stamped `sent_ms` after it.
+    fn viewer(at: Instant, read_ms: u64, sent_ms: Option<u64>) -> Seen {
+        let mut seen = Seen::new(0, false, Outcome::Ended);
+        seen.playing = at.checked_sub(Duration::from_secs(1));
+        seen.report.last_media = Some(at + Duration::from_millis(read_ms));
+        seen.last_stamp = sent_ms.map(|ms| END_STAMP + ms * 1_000_000);
+        seen
+    }
+
+    #[test]
+    fn a_late_tool_judges_by_stamps_or_not_at_all() {
+        let at = Instant::now();
+        let judge = |seen: Seen, late_ms| {
+            media_after_end(&[&seen], at, Some(END_STAMP), Duration::from_millis(late_ms))
+        };
+        assert_eq!(judge(viewer(at, 200, None), 0), Some(0));
+        assert_eq!(judge(viewer(at, 300, None), 0), Some(1));
+        // Its own lateness widens the grace, but not without limit.
+        assert_eq!(judge(viewer(at, 300, None), 100), Some(0));
+        assert_eq!(judge(viewer(at, 5_000, None), 10_000), None);
+        assert_eq!(judge(viewer(at, 5_000, Some(0)), 10_000), Some(0));
+        assert_eq!(judge(viewer(at, 5_000, Some(10)), 10_000), Some(1));
+    }
+
+    #[test]
+    fn an_end_without_bye_and_with_late_closes_is_wrong_where_promises_are_asked_for() {
+        let at = Instant::now();
+        let mut late = viewer(at, 0, None);
+        late.report.closed = Some(at + Duration::from_millis(1500));
+        let open = viewer(at, 0, None);
+        for strict in [false, true] {
+            let mut report = StormReport { strict, ..StormReport::default() };
+            judge_ending(&mut report, End(Some((at, END_STAMP))), &[&late, &open], Duration::ZERO);
+            let broken = if strict { &report.wrong } else { &report.notes };
+            // One is not closed, one too late, and nobody saw a BYE.
+            assert_eq!((broken.len(), report.is_well()), (3, !strict), "{report}");
+        }
+    }
+}
