@@ -2,5 +2,6 @@
 
 mod history;
 mod kill;
+mod load_faults;
 mod load_storm;
 mod load_suite;
