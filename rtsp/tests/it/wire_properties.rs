@@ -17,7 +17,7 @@ use slotcast_rtsp::{
 };
 
 /// Bytes that look like what they are not, more often than chance would have it.
-fn nearly_rtsp() -> impl Strategy<Value = Vec<u8>> {
+pub(crate) fn nearly_rtsp() -> impl Strategy<Value = Vec<u8>> {
     let word = prop_oneof![
         Just(b"OPTIONS * RTSP/1.0\r\n".to_vec()),
         Just(b"RTSP/1.0 200 OK\r\n".to_vec()),
