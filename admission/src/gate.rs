@@ -53,6 +53,25 @@ impl Cut {
 
 /// What stands between a program and its viewers. Cheap to ask: each question is one or two atomic loads. Only closing
 /// and moving the end, a few times in a program's life, take a lock.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use slotcast_admission::{Gate, SeatRefusal};
+/// use slotcast_core::{time::WallTime, words::Seats};
+///
+/// let end: WallTime = "2026-11-22T11:00:00Z".parse().unwrap();
+/// let gate = Arc::new(Gate::new(Seats::new(1).unwrap(), end));
+/// let seat = gate.enter().unwrap();
+/// assert_eq!(gate.enter().unwrap_err(), SeatRefusal::Full { seats: 1 });
+/// // Dropping a seat gives it back.
+/// drop(seat);
+/// let seat = gate.enter().unwrap();
+/// // At the end nothing more leaves, and seats that are still taken hold nothing.
+/// assert!(!gate.lets_through(end) && gate.close_if_over(end));
+/// assert!(!seat.holds());
+/// assert_eq!(gate.enter().unwrap_err(), SeatRefusal::Closed);
+/// ```
 pub struct Gate {
     word: SeatWord,
     end: AtomicI64,

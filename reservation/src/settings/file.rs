@@ -271,6 +271,14 @@ pub struct ProgramPart {
 }
 
 /// A settings file.
+///
+/// ```
+/// use slotcast_reservation::settings::file::{SettingsError, SettingsFile};
+///
+/// let newer = br#"{ "format": "slotcast-settings", "version": 99 }"#;
+/// assert_eq!(SettingsFile::parse(newer), Err(SettingsError::UnknownVersion { got: 99 }));
+/// assert_eq!(SettingsFile::parse(b"{}"), Err(SettingsError::NotSettings));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SettingsFile {

@@ -56,6 +56,27 @@ impl TimerName for Timer {
 
 /// The server's side of one RTSP connection. Drain [`poll_output`](Self::poll_output) after every other call, then
 /// ask for the [`deadline`](Self::deadline).
+///
+/// ```
+/// use std::{sync::Arc, time::Instant};
+///
+/// use slotcast_rtsp::{
+///     server::{AfterRefusal, Answer, Ask, Output, Role, ServerConfig, ServerConnection},
+///     status::Status,
+/// };
+///
+/// let (config, now) = (Arc::new(ServerConfig::new(Role::Viewer)), Instant::now());
+/// let mut connection = ServerConnection::new(config, [7; 32], now);
+/// connection.handle_bytes(now, b"DESCRIBE rtsp://h/ch RTSP/1.0\r\nCSeq: 1\r\n\r\n");
+/// // Who may watch is the edge's to say.
+/// let Some(Output::Ask(Ask::Describe { target, .. })) = connection.poll_output() else { panic!() };
+/// assert_eq!(target.channel().unwrap().as_str(), "ch");
+/// let (reason, then) = ("the program begins at noon".to_owned(), AfterRefusal::KeepOpen);
+/// connection.handle_answer(now, Answer::Refuse { status: Status::NOT_FOUND, reason, then });
+/// let Some(Output::Send(bytes)) = connection.poll_output() else { panic!() };
+/// assert!(bytes.starts_with(b"RTSP/1.0 404 the program begins at noon\r\nCSeq: 1\r\n"));
+/// assert!(connection.poll_output().is_none() && connection.deadline().is_some());
+/// ```
 pub struct ServerConnection {
     pub(super) config: Arc<ServerConfig>,
     pub(super) random: Random,
