@@ -2,10 +2,10 @@
 //!
 //! Owns: the pure transitions ([`Word`]) and the compare-and-swap around them ([`SeatWord`]).
 //! Refuses: entering when closed, when full, and leaving for a generation that is over.
-//! Holds: a count grows only while it is below the limit; a seat is given back at most once, to the generation that
+//! Invariant: a count grows only while it is below the limit; a seat is given back at most once, to the generation that
 //! gave it. The whole state is in the one word, so a swap that succeeds has seen everything.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test -p slotcast-admission --lib seats` runs the same code under loom.
+//! Under `--cfg loom` the tests walk every interleaving and memory order of the same code (docs/development.md has the command).
 
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicU64, Ordering};
