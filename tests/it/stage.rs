@@ -72,14 +72,20 @@ impl Setup {
     }
 }
 
-/// The machine's clock, and what a test adds to it.
+/// The machine's clock, or one that stands, and what a test adds to it.
 #[derive(Clone, Default)]
 pub(crate) struct HandClock {
+    stands: bool,
     passed_micros: Arc<AtomicU64>,
     stepped_micros: Arc<AtomicI64>,
 }
 
 impl HandClock {
+    /// It stands until the test lets time pass.
+    pub(crate) fn standing() -> Self {
+        Self { stands: true, ..Self::default() }
+    }
+
     /// Time passes at once, on both clocks.
     pub(crate) fn pass(&self, span: Duration) {
         self.passed_micros.fetch_add(u64::try_from(span.as_micros()).unwrap(), Ordering::SeqCst);
@@ -95,7 +101,7 @@ impl HandClock {
         let (start, this) = (Instant::now(), self.clone());
         Arc::new(move || {
             let passed = Duration::from_micros(this.passed_micros.load(Ordering::SeqCst));
-            let mono = Instant::now() + passed;
+            let mono = (if this.stands { start } else { Instant::now() }) + passed;
             let wall = wall.saturating_add(mono - start).as_micros();
             Now { mono, wall: WallTime::from_micros(wall + this.stepped_micros.load(Ordering::SeqCst)) }
         })
