@@ -4,7 +4,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures_util::StreamExt;
 use retina::client::{
     Credentials, Demuxed, InitialSequenceNumberPolicy, InitialTimestampPolicy, PlayOptions, Session,
     SessionOptions, SetupOptions, TcpTransportOptions, Transport, UdpTransportOptions,
