@@ -207,7 +207,7 @@ impl Config {
     /// Reads and checks `text` as a file of the working directory, without any environment.
     ///
     /// ```
-    /// use slotcast::config::Config;
+    /// use slotcast_configuration::{Config, Problems};
     ///
     /// let channel = "[[channels]]\nnumber = 4\nname = \"channel4\"\nseats = 50\nrate = \"2Mbit/s\"\n";
     /// let checked = Config::parse(channel)?;
@@ -215,7 +215,7 @@ impl Config {
     ///
     /// let wrong = Config::parse("[viewers]\nlisen = \"0.0.0.0:8554\"\n").unwrap_err();
     /// assert!(wrong.to_string().starts_with("config:2: error: viewers: unknown key \"lisen\"; did you mean \"listen\"?"));
-    /// # Ok::<(), slotcast::config::Problems>(())
+    /// # Ok::<(), Problems>(())
     /// ```
     ///
     /// Errors: everything that was found, warnings too.

@@ -88,7 +88,7 @@ impl std::error::Error for SdpError {}
 
 /// Reads an ANNOUNCE's body, or for our own client that of a DESCRIBE's response.
 ///
-/// Tolerated: what [`lines`] tolerates, missing `o=`, `s=` or `t=`, lines in odd order, any `m=` port, text that is not
+/// Tolerated: what `sdp/lines.rs` tolerates, missing `o=`, `s=` or `t=`, lines in odd order, any `m=` port, text that is not
 /// UTF-8, sections that are not understood.
 ///
 /// # Errors

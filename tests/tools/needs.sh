@@ -27,15 +27,19 @@ packages() {
 have_python() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 get_python() { packages python3-venv; }
 
+# For tests of kind `it` that make a network or a disk of their own; without them those skip.
+have_namespaces() { has ip && has unshare && has mount; }
+get_namespaces() { packages iproute2 util-linux mount; }
+
 have_cxx() { has c++ && has make; }
 get_cxx() { packages g++ make; }
 
 have_service_packages() {
     local program
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null && [[ -x /usr/sbin/chronyd ]] || return 1
-    for program in age script curl jq openssl setpriv prlimit ip; do has "$program" || return 1; done
+    for program in age script curl jq openssl setpriv prlimit; do has "$program" || return 1; done
 }
-get_service_packages() { packages postgresql chrony age bsdutils util-linux curl jq openssl iproute2; }
+get_service_packages() { packages postgresql chrony age bsdutils util-linux curl jq openssl; }
 
 have_players() {
     local program element
@@ -81,7 +85,7 @@ get_live555() { settled python && settled cxx && tests/live555/build "$tools/liv
 
 # ---------------------------------------------------------------- the order, and waiting
 
-apt_order=(python service_packages cxx players)
+apt_order=(namespaces python service_packages cxx players)
 other_order=(rust_tools service_tools live555)
 declare -A made_with=([rust_tools]=python [service_tools]=python [live555]="python cxx")
 

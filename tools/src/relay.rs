@@ -1,7 +1,7 @@
 //! A relay between viewers and a server that does to media what no server may: for tests of what judges servers.
 //!
 //! Owns: both directions of each connection, the UDP ports that stand in for a viewer's, the faults.
-//! Invariant: without a [`Fault`] everything arrives as the server sent it; at most [`CONNECTIONS_MAX`] are relayed.
+//! Invariant: without a [`Fault`] everything arrives as the server sent it; at most `CONNECTIONS_MAX` are relayed.
 
 use std::{
     io::{self, Read, Write},
