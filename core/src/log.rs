@@ -93,7 +93,7 @@ pub struct ChannelLog {
     chunks: VecDeque<Arc<Chunk>>,
     bytes: usize,
     join: Option<Position>,
-    /// When the newest key frame arrived, or the first chunk where none has.
+    /// When the newest key frame arrived, or the first chunk where none has, also after a long silence.
     keyless_since: Option<Instant>,
     tails: [Option<Tail>; TRACKS_MAX],
     reports: [Option<SenderInfo>; TRACKS_MAX],
@@ -125,6 +125,11 @@ impl ChannelLog {
         };
         if pushed != Pushed::Next {
             self.clear();
+        }
+        let last = self.newest().map_or_else(|| chunk.arrival(), |last| last.arrival());
+        if chunk.arrival().saturating_duration_since(last) >= KEY_FRAME_AWAITED_MAX {
+            // Whoever returns after a silence has shown nothing meanwhile, and begins with a key frame as a rule.
+            self.keyless_since = None;
         }
         self.bytes += cost(&chunk);
         self.chunks.push_back(Arc::clone(&chunk));
@@ -442,6 +447,22 @@ mod tests {
             );
         }
         feeder.joins_at(252, 0);
+    }
+
+    #[test]
+    fn a_stream_that_returns_after_a_long_silence_may_show_its_key_frame_first() {
+        let mut feeder = Feeder::new(LogLimits::default());
+        feeder.push(0, &[(0, KEY, 1)]);
+        feeder.push(100, &[(0, NONE, 2)]);
+        feeder.push(30_000, &[(1, KEY, 3)]);
+        assert_eq!(feeder.log.join_point(), None, "silence is no stream without key frames");
+        feeder.push(100, &[(0, KEY, 4)]);
+        feeder.joins_at(3, 0);
+        feeder.push(30_000, &[(0, NONE, 5)]);
+        feeder.push(3900, &[(0, NONE, 6)]);
+        assert_eq!(feeder.log.join_point(), None);
+        feeder.push(100, &[(0, NONE, 7)]);
+        feeder.joins_at(6, 0);
     }
 
     #[test]
