@@ -11,6 +11,8 @@ use std::{fmt, num::NonZeroU32, time::Duration};
 pub const HEADER_BYTES: usize = 12;
 
 /// Offsets of the fields that [`rewrite`] changes.
+/// In byte 0.
+const PADDING_BIT: u8 = 0x20;
 const SEQUENCE_NUMBER_AT: usize = 2;
 const TIMESTAMP_AT: usize = 4;
 const SSRC_AT: usize = 8;
@@ -157,7 +159,7 @@ impl<'a> RtpPacket<'a> {
             start += 4 + 4 * usize::from(u16::from_be_bytes([extension[2], extension[3]]));
         }
         let mut payload = bytes.get(start..).ok_or_else(|| truncated(start))?;
-        if header[0] & 0x20 != 0 {
+        if header[0] & PADDING_BIT != 0 {
             let count = payload.last().copied().unwrap_or(0);
             // A count of 0 is forbidden, and many devices send it: there is no padding then.
             payload = match payload.len().checked_sub(usize::from(count)) {
@@ -209,11 +211,16 @@ pub fn ticks_in(elapsed: Duration, clock_rate: NonZeroU32) -> u64 {
     u64::try_from(ticks).unwrap_or(u64::MAX)
 }
 
-/// Overwrites source, sequence number and timestamp of the RTP packet in `packet`; all else stays.
+/// Overwrites source, sequence number and timestamp of the RTP packet in `packet`; all else stays, but for the padding
+/// bit of a packet whose padding count is 0: strict readers refuse that.
 ///
-/// Bytes too few for a fixed header are left alone. Cost: three stores.
+/// Bytes too few for a fixed header are left alone. Cost: three stores, and a look at the first and the last byte.
 pub fn rewrite(packet: &mut [u8], ssrc: Ssrc, sequence_number: SequenceNumber, timestamp: RtpTimestamp) {
+    let has_no_padding = packet.len() > HEADER_BYTES && packet.last() == Some(&0);
     let Some(header) = packet.first_chunk_mut::<HEADER_BYTES>() else { return };
+    if has_no_padding {
+        header[0] &= !PADDING_BIT;
+    }
     header[SEQUENCE_NUMBER_AT..TIMESTAMP_AT].copy_from_slice(&sequence_number.0.to_be_bytes());
     header[TIMESTAMP_AT..SSRC_AT].copy_from_slice(&timestamp.0.to_be_bytes());
     header[SSRC_AT..].copy_from_slice(&ssrc.0.to_be_bytes());
@@ -309,6 +316,23 @@ mod tests {
         assert!(!looks_like_rtcp(&[0x80, 224, 0, 0]));
         assert!(!looks_like_rtcp(&[0x00, 200, 0, 6]), "a punch packet");
         assert!(!looks_like_rtcp(&[0x80]));
+    }
+
+    #[test]
+    fn rewrite_takes_a_padding_bit_without_padding_away() {
+        for (flags, rest, expected) in [
+            (0x20, &b"abc\0"[..], 0x80),
+            (0x20, b"", 0xa0),
+            (0x20, b"abc\x01", 0xa0),
+            (0x33, b"............\0\0\0\x01....abc\0", 0x93),
+            (0, b"abc\0", 0x80),
+        ] {
+            let mut bytes = packet(flags, rest);
+            let payload = RtpPacket::parse(&bytes).unwrap().payload().to_vec();
+            rewrite(&mut bytes, Ssrc(1), SequenceNumber(2), RtpTimestamp(3));
+            assert_eq!(bytes[0], expected, "{rest:02x?}");
+            assert_eq!(RtpPacket::parse(&bytes).unwrap().payload(), payload);
+        }
     }
 
     proptest! {

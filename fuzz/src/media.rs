@@ -16,7 +16,7 @@ use slotcast_media::{
 /// Access units of a clip that are played: some rounds of a short one.
 const UNITS_MAX: usize = 500;
 
-/// The payload lies within the packet; rewriting changes three fields and no other.
+/// The payload lies within the packet; rewriting changes three fields, and takes a padding bit without padding away.
 pub(crate) fn rtp(data: &[u8]) {
     let _ = rtp::looks_like_rtcp(data);
     let mut copy = data.to_vec();
