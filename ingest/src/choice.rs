@@ -1,9 +1,10 @@
 //! Which SSRC of a track is the one that counts (RFC 3550 §8.2, A.1).
 //!
 //! Owns: the choice, and the packets of other SSRCs until it is made about them.
-//! Invariant: one SSRC counts at a time. As long as it sends, in its own rhythm, no other takes its place: a stray, a
-//! retransmission or an injected packet changes nothing. One that follows it loses no packet by being new: its packets
-//! wait here, and go on in their order when the one before has said BYE or is silent. What is held is bounded.
+//! Invariant: one SSRC counts at a time. As long as it sends, in its own rhythm, no other takes its place, but for one
+//! that sends many times as much: a stray, a retransmission or an injected packet changes nothing. One that follows it
+//! loses no packet by being new: its packets wait here, and go on in their order when the one before has said BYE, is
+//! silent, or has sent nothing since before all that there is room for. What is held is bounded.
 
 use std::{
     collections::VecDeque,
@@ -18,6 +19,8 @@ use crate::limits;
 struct Current {
     ssrc: Ssrc,
     last_arrival: Instant,
+    /// Of its last packet.
+    last_place: u64,
     goodbye: bool,
 }
 
@@ -28,18 +31,21 @@ pub(crate) struct Held {
     pub(crate) at: Now,
     /// The whole RTP packet.
     pub(crate) packet: Vec<u8>,
-    /// What tells the last of its source's packets that were let go together.
     ssrc: Ssrc,
-    /// Packets of the present SSRC before it.
-    current_before: u64,
+    /// Where it stands among all packets of the track; these grow in `held`.
+    place: u64,
+    /// Packets that had counted when it came.
+    counted_before: u64,
 }
 
 /// The choice for one track.
 #[derive(Debug, Default)]
 pub(crate) struct SourceChoice {
     current: Option<Current>,
-    /// Packets of the present SSRC.
-    current_packets: u64,
+    /// Packets that have come, of whatever SSRC.
+    arrivals: u64,
+    /// Packets that have counted.
+    counted: u64,
     /// The longest pause of late between two packets of the present SSRC; it fades.
     pause: Duration,
     held: VecDeque<Held>,
@@ -62,30 +68,45 @@ pub(crate) enum Chosen {
 impl SourceChoice {
     /// Judges a packet. Constant time; on the packet path.
     pub(crate) fn judge(&mut self, now: Instant, ssrc: Ssrc) -> Chosen {
-        let Some(current) = &mut self.current else {
-            self.current = Some(Current { ssrc, last_arrival: now, goodbye: false });
-            return Chosen::Current;
+        self.arrivals += 1;
+        let goodbye = match &self.current {
+            Some(current) if current.ssrc != ssrc => return Chosen::Other,
+            Some(current) => {
+                let pause = now.saturating_duration_since(current.last_arrival);
+                self.pause = pause.max(self.pause - self.pause / 64);
+                current.goodbye
+            }
+            None => false,
         };
-        if current.ssrc != ssrc {
-            return Chosen::Other;
-        }
-        let pause = now.saturating_duration_since(current.last_arrival);
-        self.pause = pause.max(self.pause - self.pause / 64);
-        current.last_arrival = now;
-        self.current_packets += 1;
+        self.current = Some(Current { ssrc, last_arrival: now, last_place: self.arrivals, goodbye });
+        self.counted += 1;
         Chosen::Current
     }
 
-    /// Keeps a packet of another SSRC.
+    /// Keeps the packet that was judged last, of another SSRC.
     pub(crate) fn hold(&mut self, at: Now, ssrc: Ssrc, packet: &[u8]) {
         self.held_bytes += packet.len();
-        let current_before = self.current_packets;
-        self.held.push_back(Held { at, packet: packet.to_vec(), ssrc, current_before });
+        let (place, counted_before) = (self.arrivals, self.counted);
+        self.held.push_back(Held { at, packet: packet.to_vec(), ssrc, place, counted_before });
         if self.outweighs(at.mono, ssrc) {
-            self.take_over(ssrc, |_| true);
+            self.take_over(ssrc, None);
         }
-        while self.held.len() > limits::HELD_PACKETS_MAX || self.held_bytes > limits::HELD_BYTES_MAX {
-            self.drop_oldest();
+        while self.is_full() {
+            self.make_room();
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.held.len() > limits::HELD_PACKETS_MAX || self.held_bytes > limits::HELD_BYTES_MAX
+    }
+
+    /// Drops the oldest packet. If nothing of the present SSRC has come since, that packet's source follows it, and waits
+    /// no longer than there is room.
+    fn make_room(&mut self) {
+        let oldest = self.held.front().map(|oldest| (oldest.ssrc, oldest.place));
+        match (oldest, self.current) {
+            (Some((ssrc, place)), Some(current)) if place > current.last_place => self.take_over(ssrc, None),
+            _ => self.drop_oldest(),
         }
     }
 
@@ -96,7 +117,7 @@ impl SourceChoice {
             let since =
                 current.last_arrival.checked_sub(limits::REORDERED_MAX).unwrap_or(current.last_arrival);
             let next = self.first_since_current()?.ssrc;
-            self.take_over(next, |held| held.at.mono >= since);
+            self.take_over(next, Some(since));
         }
         self.released.pop_front()
     }
@@ -143,40 +164,46 @@ impl SourceChoice {
 
     /// The first packet behind the present SSRC's last: what came before that is beside it, and follows nothing.
     fn first_since_current(&self) -> Option<&Held> {
-        self.held.iter().find(|held| held.current_before == self.current_packets)
+        let last_place = self.current?.last_place;
+        self.held.get(self.held.partition_point(|held| held.place <= last_place))
     }
 
     /// Whether `ssrc`, which has just sent, sends so much more than the present one that the present one is the stray.
+    /// Seen over a while, or as far back as there is room.
     fn outweighs(&self, now: Instant, ssrc: Ssrc) -> bool {
+        let is_long_ago = |held: &Held| now.saturating_duration_since(held.at.mono) >= limits::SSRC_SILENCE;
+        let reaches_back = |oldest: &Held| is_long_ago(oldest) || self.is_full() && oldest.ssrc == ssrc;
+        if !self.held.front().is_some_and(reaches_back) {
+            return false;
+        }
         let mut own = self.held.iter().filter(|held| held.ssrc == ssrc);
-        let Some(first) = own.next() else { return false };
-        let (own, current) = (own.count() as u64 + 1, self.current_packets - first.current_before);
-        let waited = now.saturating_duration_since(first.at.mono) >= limits::SSRC_SILENCE;
-        waited && current > 0 && own >= limits::OUTWEIGHS_PACKETS && own >= limits::OUTWEIGHS * current
+        let Some(first) = own.next().filter(|first| is_long_ago(first) || self.is_full()) else {
+            return false;
+        };
+        let counted = self.counted - first.counted_before;
+        let needed = limits::OUTWEIGHS_PACKETS.max(limits::OUTWEIGHS * counted);
+        counted > 0 && self.held.len() as u64 >= needed && own.count() as u64 + 1 >= needed
     }
 
-    /// Lets `ssrc` count from its held packets on that `is_taken` says yes to; its others were beside the one before.
-    fn take_over(&mut self, ssrc: Ssrc, is_taken: impl Fn(&Held) -> bool) {
-        let mut last_arrival = None;
-        for mut held in std::mem::take(&mut self.held) {
+    /// Lets `ssrc` count with its held packets, those from before `since` excepted: they were beside the one before.
+    fn take_over(&mut self, ssrc: Ssrc, since: Option<Instant>) {
+        let mut at = 0;
+        while let Some(held) = self.held.get(at) {
             if held.ssrc != ssrc {
-                let is_beside = held.current_before != self.current_packets;
-                // Counted anew: packets of the new one that came before it.
-                held.current_before = if is_beside { 0 } else { self.released.len() as u64 };
-                self.held.push_back(held);
+                at += 1;
                 continue;
             }
+            let Some(held) = self.held.remove(at) else { return };
             self.held_bytes -= held.packet.len();
-            if is_taken(&held) {
-                last_arrival = Some(held.at.mono);
-                self.released.push_back(held);
-            } else {
+            if since.is_some_and(|since| held.at.mono < since) {
                 self.dropped += 1;
+                continue;
             }
+            let (last_arrival, last_place) = (held.at.mono, held.place);
+            self.current = Some(Current { ssrc, last_arrival, last_place, goodbye: false });
+            self.counted += 1;
+            self.released.push_back(held);
         }
-        self.current_packets = self.released.len() as u64;
-        let Some(last_arrival) = last_arrival else { return };
-        self.current = Some(Current { ssrc, last_arrival, goodbye: false });
     }
 
     fn drop_oldest(&mut self) {
@@ -214,10 +241,14 @@ mod tests {
         }
 
         fn send(&mut self, ms: u64, ssrc: Ssrc) {
+            self.send_bytes(ms, ssrc, 20);
+        }
+
+        fn send_bytes(&mut self, ms: u64, ssrc: Ssrc, bytes: usize) {
             let at = self.at(ms);
             match self.choice.judge(at.mono, ssrc) {
                 Chosen::Current => self.counted.push((ssrc, ms)),
-                Chosen::Other => self.choice.hold(at, ssrc, &[0; 20]),
+                Chosen::Other => self.choice.hold(at, ssrc, &vec![0; bytes]),
             }
             self.wait_until(ms);
         }
@@ -332,6 +363,36 @@ mod tests {
         });
         assert_eq!(track.counted(OLD), 180, "nothing is lost");
         assert!(track.counted(NEW) <= 4, "{} strays", track.counted(NEW));
+    }
+
+    /// 8 packets of 1250 bytes a millisecond, 80 Mbit/s.
+    const FAST: u64 = 8;
+
+    #[test]
+    fn one_that_follows_loses_no_packet_for_want_of_room() {
+        let mut track = Track::new();
+        for ms in 0..300 {
+            (0..FAST).for_each(|_| track.send_bytes(ms, OLD, 1250));
+        }
+        track.send(310, THIRD);
+        for ms in 320..1000 {
+            (0..FAST).for_each(|_| track.send_bytes(ms, NEW, 1250));
+        }
+        track.wait_until(2000);
+        assert_eq!((track.counted(OLD), track.counted(NEW)), (300 * FAST as usize, 680 * FAST as usize));
+        assert!(track.choice.held_bytes <= limits::HELD_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_rare_stray_that_was_first_does_not_keep_a_fast_source_out() {
+        let mut track = Track::new();
+        for ms in 0..1000 {
+            if ms % 100 == 0 {
+                track.send(ms, NEW);
+            }
+            (0..FAST).for_each(|_| track.send_bytes(ms, OLD, 1250));
+        }
+        assert_eq!(track.counted(OLD), 1000 * FAST as usize);
     }
 
     #[test]
