@@ -33,6 +33,26 @@ pub(super) struct Announcement {
     pub(super) controls: Vec<String>,
 }
 
+impl Announcement {
+    /// What `url` is about. A control that is an address of its own need not lie below the announced one, e.g. where a
+    /// camera's description is passed on.
+    ///
+    /// # Errors
+    /// 404: neither the announced program nor one of its tracks.
+    fn target(&self, mut target: Target, url: &str) -> Result<Target, Reply> {
+        let is_address =
+            |control: &&str| control.contains("://") || control.len() > 1 && control.starts_with('/');
+        let mut addresses =
+            self.controls.iter().map(|control| control.trim_end_matches('/')).filter(is_address);
+        if target.path != self.path && !addresses.any(|address| url.trim_end_matches('/').ends_with(address))
+        {
+            return Err(not_found());
+        }
+        target.path.clone_from(&self.path);
+        Ok(target)
+    }
+}
+
 /// A first SETUP that waits for its seat.
 pub(super) struct Plan {
     target: Target,
@@ -64,12 +84,10 @@ impl ServerConnection {
 
     /// A first SETUP, as far as it can be judged without the edge.
     fn plan_first(&self, request: &Request) -> Result<Plan, Reply> {
-        let target = target(request)?;
+        let mut target = target(request)?;
         let offer = choose(request, &self.config, None)?;
         if let Some(announcement) = &self.announcement {
-            if announcement.path != target.path {
-                return Err(not_found());
-            }
+            target = announcement.target(target, &request.url)?;
             resolve(&target, &request.url, Some(announcement), announcement.controls.len(), &[])?;
         }
         Ok(Plan { target, url: request.url.clone(), offer })
@@ -114,12 +132,16 @@ impl ServerConnection {
     /// A SETUP within the session: another track, or the same one anew.
     fn set_up_another(&mut self, request: &Request) -> Result<Reply, Reply> {
         let session = self.session.as_mut().ok_or_else(|| Reply::new(Status::SESSION_NOT_FOUND))?;
-        let target = target(request)?;
+        let mut target = target(request)?;
         let offer = choose(request, &self.config, Some(session.lower))?;
-        if target.path != session.path {
-            return Err(Reply::new(Status::AGGREGATE_OPERATION_NOT_ALLOWED));
-        }
         let announced = self.announcement.as_ref();
+        let elsewhere = || Reply::new(Status::AGGREGATE_OPERATION_NOT_ALLOWED);
+        if let Some(announced) = announced {
+            target = announced.target(target, &request.url).map_err(|_| elsewhere())?;
+        }
+        if target.path != session.path {
+            return Err(elsewhere());
+        }
         let track = resolve(&target, &request.url, announced, session.stream_tracks.into(), &session.tracks)?;
         let transport = allocate(&session.tracks, track, offer)?;
         let setup = TrackSetup { track, transport, url: request.url.clone() };

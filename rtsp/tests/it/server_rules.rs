@@ -725,6 +725,28 @@ fn r16_whatever_control_announce_takes_setup_takes() {
 }
 
 #[test]
+fn r16_a_control_that_is_an_address_of_its_own_need_not_lie_below_the_announced_one() {
+    let absolute = ["rtsp://192.0.2.9/Streaming/101/track0", "rtsp://192.0.2.9/track1/"];
+    let by_path = ["/Streaming/101/track0", "/track1"];
+    for (controls, urls) in [
+        (absolute, absolute.map(str::to_owned)),
+        (by_path, by_path.map(|path| format!("rtsp://127.0.0.1:8554{path}"))),
+    ] {
+        let sdp = SDP.replace("streamid=0", controls[0]).replace("streamid=1", controls[1]);
+        let mut server = Server::broadcaster();
+        assert_eq!(server.request("ANNOUNCE", URL, &[], &sdp).status, Status::OK);
+        let id = server.set_up(&urls[0], "RTP/AVP/TCP;interleaved=0-1;mode=record");
+        let headers = [("Session", id.as_str()), ("Transport", "RTP/AVP/TCP;interleaved=2-3;mode=record")];
+        assert_eq!(server.request("SETUP", &urls[1], &headers, "").status, Status::OK);
+        let tracks: Vec<_> = server.transports().iter().map(|(track, _)| *track).collect();
+        assert_eq!(tracks, [0, 1], "{controls:?}");
+        let elsewhere = server.request("SETUP", "rtsp://192.0.2.9/Streaming/102/track0", &headers, "");
+        assert_eq!(elsewhere.status, Status::AGGREGATE_OPERATION_NOT_ALLOWED);
+        assert_eq!(server.of_session("RECORD", &id).status, Status::OK);
+    }
+}
+
+#[test]
 fn r16_a_section_that_is_left_out_can_be_set_up_behind_the_tracks() {
     let mut server = Server::broadcaster();
     server.policy.tracks = 3;
