@@ -2,9 +2,10 @@
 //!
 //! Owns: the choice, and the packets of other SSRCs until it is made about them.
 //! Invariant: one SSRC counts at a time. As long as it sends, in its own rhythm, no other takes its place, but for one
-//! that sends many times as much: a stray, a retransmission or an injected packet changes nothing. One that follows it
-//! loses no packet by being new: its packets wait here, and go on in their order when the one before has said BYE, is
-//! silent, or has sent nothing since before all that there is room for. What is held is bounded.
+//! that sends many times as much, or a third more when both began with the link: a stray, a retransmission or an
+//! injected packet changes nothing. One that follows it loses no packet by being new: its packets wait here, and go on
+//! in their order when the one before has said BYE, is silent, or has sent nothing since before all that there is room
+//! for. What is held is bounded.
 
 use std::{
     collections::VecDeque,
@@ -42,6 +43,8 @@ pub(crate) struct Held {
 #[derive(Debug, Default)]
 pub(crate) struct SourceChoice {
     current: Option<Current>,
+    /// When the link's first packet came.
+    began: Option<Instant>,
     /// Packets that have come, of whatever SSRC.
     arrivals: u64,
     /// Packets that have counted.
@@ -76,7 +79,10 @@ impl SourceChoice {
                 self.pause = pause.max(self.pause - self.pause / 64);
                 current.goodbye
             }
-            None => false,
+            None => {
+                self.began = Some(now);
+                false
+            }
         };
         self.current = Some(Current { ssrc, last_arrival: now, last_place: self.arrivals, goodbye });
         self.counted += 1;
@@ -181,8 +187,21 @@ impl SourceChoice {
             return false;
         };
         let counted = self.counted - first.counted_before;
-        let needed = limits::OUTWEIGHS_PACKETS.max(limits::OUTWEIGHS * counted);
+        let outweighed = if self.may_be_misjudged(now, first) {
+            (4 * counted).div_ceil(3)
+        } else {
+            limits::OUTWEIGHS * counted
+        };
+        let needed = limits::OUTWEIGHS_PACKETS.max(outweighed);
         counted > 0 && self.held.len() as u64 >= needed && own.count() as u64 + 1 >= needed
+    }
+
+    /// Whether the present SSRC counts only because it came first of those that began together, and `first` of another
+    /// was long enough ago to tell who sends more.
+    fn may_be_misjudged(&self, now: Instant, first: &Held) -> bool {
+        let since = |at: Instant| now.saturating_duration_since(at);
+        let is_seen = self.is_full() || since(first.at.mono) >= limits::BEGINNERS_SEEN;
+        is_seen && self.began.is_some_and(|began| since(began) < limits::BEGINNING)
     }
 
     /// Lets `ssrc` count with its held packets, those from before `since` excepted: they were beside the one before.
@@ -298,6 +317,26 @@ mod tests {
             assert!(track.choice.take_dropped(track.at(60_000).mono) >= left.max(20));
             assert_eq!((track.choice.held.len(), track.choice.held_bytes), (0, 0));
         }
+    }
+
+    #[test]
+    fn a_stray_that_comes_first_gives_way_to_the_source_beside_it() {
+        let mut track = Track::new();
+        for at in (0..100).map(|picture| 40 * picture) {
+            (0..2).for_each(|packet| track.send(at + packet, NEW));
+            (10..13).for_each(|packet| track.send(at + packet, OLD));
+        }
+        assert_eq!(track.counted(OLD), 300);
+        assert!(track.counted(NEW) < 60, "{} strays", track.counted(NEW));
+    }
+
+    #[test]
+    fn of_two_that_send_as_much_the_first_stays() {
+        let mut track = Track::new();
+        pictures(&mut track, OLD, 0, 200, |track, _, at| {
+            (0..3).for_each(|packet| track.send(at + packet, NEW))
+        });
+        assert_eq!((track.counted(OLD), track.counted(NEW)), (600, 0));
     }
 
     #[test]

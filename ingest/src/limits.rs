@@ -66,6 +66,10 @@ pub(crate) const SSRC_SILENCE_MAX: Duration = Duration::from_secs(4);
 pub(crate) const OUTWEIGHS: u64 = 4;
 /// And this many at least.
 pub(crate) const OUTWEIGHS_PACKETS: u64 = 16;
+/// For so long after a link's first packet it is looked again which SSRC is the source: a stray may have come first.
+pub(crate) const BEGINNING: Duration = Duration::from_secs(4);
+/// Then one that has sent a third more than the one that counts, for so long, is the source.
+pub(crate) const BEGINNERS_SEEN: Duration = Duration::from_secs(1);
 /// Packets of another SSRC that came so long before the last of the one that counts may still follow it.
 pub(crate) const REORDERED_MAX: Duration = Duration::from_millis(20);
 /// Packets of other SSRCs are held so long,
