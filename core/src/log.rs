@@ -261,6 +261,16 @@ impl ChannelLog {
         })
     }
 
+    /// Where a reader goes on who stands at `from` and waits for a key frame: at the next one, or at the newest chunk
+    /// once none has come for long since. `None` when it is worth waiting for.
+    pub fn next_join_point(&self, from: Position) -> Option<Position> {
+        self.join_point().filter(|join| *join >= from).or_else(|| {
+            let newest = self.newest()?;
+            let waited = newest.arrival().saturating_duration_since(self.chunk_at(from)?.arrival());
+            (waited >= KEY_FRAME_AWAITED_MAX).then(|| Position::at_chunk(newest.index()))
+        })
+    }
+
     /// What is kept costs in memory, tables included.
     pub const fn bytes(&self) -> usize {
         self.bytes
@@ -447,6 +457,26 @@ mod tests {
             );
         }
         feeder.joins_at(252, 0);
+    }
+
+    #[test]
+    fn who_waits_behind_a_key_frame_waits_no_longer_for_the_next_than_who_comes_anew() {
+        let mut feeder = Feeder::new(LogLimits::default());
+        feeder.push(0, &[(0, KEY, 0)]);
+        for i in 1..50 {
+            feeder.push(100, &[(0, NONE, i)]);
+        }
+        let from = feeder.log.head();
+        for i in 50..90 {
+            feeder.push(100, &[(0, NONE, i)]);
+            assert_eq!(feeder.log.next_join_point(from), None, "a key frame may come");
+        }
+        feeder.joins_at(0, 0);
+        feeder.push(100, &[(0, NONE, 90)]);
+        assert_eq!(feeder.log.next_join_point(from), Some(Position::at_chunk(90)));
+        feeder.push(100, &[(0, KEY, 91)]);
+        feeder.push(100, &[(0, NONE, 92)]);
+        assert_eq!(feeder.log.next_join_point(from), Some(Position::at_chunk(91)));
     }
 
     #[test]

@@ -526,9 +526,9 @@ fn overtake(on_air: &OnAir, tcp: &mut TcpViewer) {
     }
 }
 
-/// Moves a viewer who waits for a key frame to it; `false` while there is none.
+/// Moves a viewer who waits for a key frame to it, or on without one where none comes for long; `false` while it waits.
 fn find_key(on_air: &OnAir, tcp: &mut TcpViewer) -> bool {
-    let key = on_air.log.join_point().filter(|key| *key >= Position::at_chunk(tcp.cursor.chunk));
+    let key = on_air.log.next_join_point(Position::at_chunk(tcp.cursor.chunk));
     if let Some(key) = key {
         tcp.cursor = on_air.shapes.translate(tcp.shape, key);
         tcp.awaits_key = false;
