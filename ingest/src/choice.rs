@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use slotcast_core::{rtp::Ssrc, time::Now};
+use slotcast_core::{
+    rtp::{SequenceNumber, Ssrc},
+    time::Now,
+};
 
 use crate::limits;
 
@@ -37,6 +40,13 @@ pub(crate) struct Held {
     place: u64,
     /// Packets that had counted when it came.
     counted_before: u64,
+}
+
+impl Held {
+    fn number(&self) -> SequenceNumber {
+        let number = self.packet.get(2..).and_then(|rest| rest.first_chunk());
+        SequenceNumber(number.copied().map_or(0, u16::from_be_bytes))
+    }
 }
 
 /// The choice for one track.
@@ -206,6 +216,7 @@ impl SourceChoice {
 
     /// Lets `ssrc` count with its held packets, those from before `since` excepted: they were beside the one before.
     fn take_over(&mut self, ssrc: Ssrc, since: Option<Instant>) {
+        let begin = self.released.len();
         let mut at = 0;
         while let Some(held) = self.held.get(at) {
             if held.ssrc != ssrc {
@@ -222,6 +233,24 @@ impl SourceChoice {
             self.current = Some(Current { ssrc, last_arrival, last_place, goodbye: false });
             self.counted += 1;
             self.released.push_back(held);
+        }
+        self.put_earliest_first(begin);
+    }
+
+    /// Datagrams overtake each other on the way. The numbers of a source are counted on from its first packet, so none
+    /// may come that lies before it.
+    fn put_earliest_first(&mut self, begin: usize) {
+        let Some(first) = self.released.get(begin).map(Held::number) else { return };
+        let behind = |held: &Held| held.number().packets_since(first);
+        let early = self
+            .released
+            .iter()
+            .enumerate()
+            .skip(begin)
+            .filter(|(_, held)| (-limits::REORDERED_PACKETS_MAX..0).contains(&behind(held)));
+        let earliest = early.min_by_key(|(_, held)| behind(held)).map(|(at, _)| at);
+        if let Some(held) = earliest.and_then(|at| self.released.remove(at)) {
+            self.released.insert(begin, held);
         }
     }
 

@@ -72,6 +72,8 @@ pub(crate) const BEGINNING: Duration = Duration::from_secs(4);
 pub(crate) const BEGINNERS_SEEN: Duration = Duration::from_secs(1);
 /// Packets of another SSRC that came so long before the last of the one that counts may still follow it.
 pub(crate) const REORDERED_MAX: Duration = Duration::from_millis(20);
+/// Packets that come so many places too late may belong before the first of their source.
+pub(crate) const REORDERED_PACKETS_MAX: i16 = 64;
 /// Packets of other SSRCs are held so long,
 pub(crate) const HELD_TIME_MAX: Duration = Duration::from_secs(5);
 /// at most so many for each track,

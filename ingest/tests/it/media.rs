@@ -484,6 +484,21 @@ fn a_restart_of_the_encoder_within_a_link_goes_on() {
 }
 
 #[test]
+fn the_first_packets_of_a_restarted_encoder_may_overtake_each_other() {
+    let house = House::new();
+    let mut link = house.tcp_link();
+    link.send_frame(0, &rtp(SSRC, 10, 9000, true, 100));
+    house.packets(1);
+    for number in [502, 500, 501, 503] {
+        link.send_frame(0, &rtp(77, number, 1_000, true, 100));
+    }
+    wait_for("all", || (house.traffic(|t| t.packets.value()) == 5).then_some(()));
+    house.step(Duration::from_millis(200));
+    let numbers: Vec<_> = house.packets(4).iter().map(Packet::number).collect();
+    assert_eq!(numbers, [11, 13, 12, 14], "none has the number of a packet that has left");
+}
+
+#[test]
 fn a_source_that_sends_is_not_replaced_by_another_ssrc_beside_it() {
     let house = House::new();
     let mut link = house.tcp_link();
