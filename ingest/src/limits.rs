@@ -82,6 +82,8 @@ pub(crate) const HELD_PACKETS_MAX: usize = 1024;
 pub(crate) const HELD_BYTES_MAX: usize = 1 << 20;
 /// Viewers are told of a track that was set up and on which nothing has come, for so long.
 pub(crate) const SILENT_TRACK_TOLD_MAX: Duration = Duration::from_secs(5);
+/// And of one on which something has come, for so long after that.
+pub(crate) const STOPPED_TRACK_TOLD_MAX: Duration = Duration::from_secs(30);
 /// A link over UDP that has brought nothing for so long, while something came from its address by other ports, is told of.
 pub(crate) const WRONG_PORT_PATIENCE: Duration = Duration::from_secs(1);
 /// Over what time a link's bit rate is measured.

@@ -81,8 +81,8 @@ pub(crate) struct Source {
     description: Description,
     /// By track: whether viewers are told of it.
     told: [bool; TRACKS_MAX],
-    /// By track: whether the present link has sent on it.
-    heard: [bool; TRACKS_MAX],
+    /// By track: when the present link has last sent on it.
+    heard: [Option<Instant>; TRACKS_MAX],
     tracks: Tracks,
     meter: ClassMeter,
     builder: ChunkBuilder,
@@ -124,7 +124,7 @@ impl Source {
             announced: stream.description.clone(),
             description: stream.description.clone(),
             told: [true; TRACKS_MAX],
-            heard: [false; TRACKS_MAX],
+            heard: [None; TRACKS_MAX],
             stream,
             builder: ChunkBuilder::new(),
             picture_is_open: false,
@@ -160,7 +160,7 @@ impl Source {
             self.change_stream(announced, id);
         }
         self.told = std::array::from_fn(|track| set_up.iter().any(|of| usize::from(*of) == track));
-        self.heard = [false; TRACKS_MAX];
+        self.heard = [None; TRACKS_MAX];
         self.show_description();
         self.tracks.begin_link();
         self.link = Some(link);
@@ -301,9 +301,7 @@ impl Source {
 
     /// Takes one packet of the SSRC that counts, which arrived at `at`.
     fn take(&mut self, now: Now, at: Now, track: u8, rtp: &RtpPacket<'_>, packet: &[u8], feeds: &Feeds) {
-        if self.heard.get(usize::from(track)) == Some(&false) {
-            self.note_heard(track);
-        }
+        self.note_heard(now, track);
         let flags = self.tracks.on_arrival(at.mono, track, rtp);
         if flags.contains(PacketFlags::PARAMETER_SETS) {
             self.on_parameter_sets(track);
@@ -398,22 +396,25 @@ impl Source {
         self.counts.program.set_picture(sdp::described_picture(&self.stream));
     }
 
-    /// A track is told of as soon as something comes on it,
-    fn note_heard(&mut self, track: u8) {
+    /// A track is told of as soon as something comes on it. On the packet path.
+    fn note_heard(&mut self, now: Now, track: u8) {
         let at = usize::from(track);
         if let (Some(heard), Some(told)) = (self.heard.get_mut(at), self.told.get_mut(at)) {
-            *heard = true;
+            *heard = Some(now.mono);
             if !std::mem::replace(told, true) {
                 self.show_description();
             }
         }
     }
 
-    /// and no more when nothing has come for long, while something came on another.
+    /// A track is told of no more when nothing has come on it for long, while something came on another.
     fn forget_silent_tracks(&mut self, now: Now) {
-        let waited = now.mono.saturating_duration_since(self.attached_at) >= limits::SILENT_TRACK_TOLD_MAX;
-        if self.link.is_some() && waited && self.heard.contains(&true) && self.told != self.heard {
-            self.told = self.heard;
+        let since = |at: Instant| now.mono.saturating_duration_since(at);
+        let waited = since(self.attached_at) >= limits::SILENT_TRACK_TOLD_MAX;
+        let is_heard = |at: Option<Instant>| at.is_some_and(|at| since(at) < limits::STOPPED_TRACK_TOLD_MAX);
+        let heard = self.heard.map(is_heard);
+        if self.link.is_some() && waited && heard.contains(&true) && self.told != heard {
+            self.told = heard;
             self.show_description();
         }
     }
