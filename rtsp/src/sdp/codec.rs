@@ -15,14 +15,15 @@ pub(super) fn format(media: &Section<'_>, payload_type: u8) -> Option<(String, N
     mapped.or_else(|| of_static(payload_type))
 }
 
-/// Payload type, encoding and clock rate of one `a=rtpmap:`'s value; `None` for the clock rate where it is no number
-/// above zero.
+/// Payload type, encoding and clock rate of one `a=rtpmap:`'s value; `None` for the clock rate where it does not begin
+/// with a number above zero.
 pub(super) fn rtpmap(value: &str) -> Option<(u8, String, Option<NonZeroU32>)> {
     let (number, map) = value.split_once(' ')?;
     let mut parts = map.trim().split('/');
     // Without what is left out on writing, so that viewers are told the codec that is assumed here.
     let encoding: String = parts.next()?.trim().chars().filter(|c| !c.is_control()).collect();
-    let clock_rate = parts.next().and_then(|rate| rate.trim().parse().ok());
+    let digits = parts.next().and_then(|rate| rate.trim().split(|c: char| !c.is_ascii_digit()).next());
+    let clock_rate = digits.and_then(|digits| digits.parse().ok());
     Some((number.parse().ok()?, encoding, clock_rate)).filter(|(_, encoding, _)| !encoding.is_empty())
 }
 

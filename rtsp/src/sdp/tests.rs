@@ -154,6 +154,10 @@ fn a_track_that_is_not_understood_passes_through_at_90_khz() {
     }
     let audio = read(&media("m=audio 0 RTP/AVP 0\r\na=rtpmap:0 PCMU\r\n"));
     assert_eq!(audio.tracks[0].clock_rate.get(), 8_000, "its number says the clock");
+    for clock in ["48000;", "48000.0/2", "48000 /2", "48000Hz"] {
+        let audio = read(&media(&format!("m=audio 0 RTP/AVP 97\r\na=rtpmap:97 opus/{clock}\r\n")));
+        assert_eq!(audio.tracks[0].clock_rate.get(), 48_000, "{clock}");
+    }
 }
 
 #[test]
