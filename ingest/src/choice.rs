@@ -160,9 +160,10 @@ impl SourceChoice {
         self.current.map(|current| current.ssrc)
     }
 
-    /// Whether packets of `ssrc` are held.
-    pub(crate) fn holds(&self, ssrc: Ssrc) -> bool {
-        self.held.iter().any(|held| held.ssrc == ssrc)
+    /// Whether `ssrc` may come to count next: the first behind the present one, or the newest.
+    pub(crate) fn may_come_next(&self, ssrc: Ssrc) -> bool {
+        let candidates = [self.first_since_current(), self.held.back()];
+        candidates.into_iter().flatten().any(|held| held.ssrc == ssrc)
     }
 
     /// Notes that `ssrc` has said BYE.
@@ -476,6 +477,20 @@ mod tests {
         track.choice.clear();
         track.send(3, THIRD);
         assert_eq!(track.counted(THIRD), 1);
+    }
+
+    #[test]
+    fn the_first_behind_the_present_one_and_the_newest_may_come_next() {
+        let mut track = Track::new();
+        track.send(0, OLD);
+        track.send(1, THIRD);
+        assert!(track.choice.may_come_next(THIRD));
+        track.send(2, OLD);
+        for (ms, ssrc) in [(3, NEW), (4, Ssrc(4)), (5, Ssrc(5))] {
+            track.send(ms, ssrc);
+        }
+        let next = [OLD, THIRD, NEW, Ssrc(4), Ssrc(5)].map(|ssrc| track.choice.may_come_next(ssrc));
+        assert_eq!(next, [false, false, true, false, true]);
     }
 
     #[test]

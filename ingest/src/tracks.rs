@@ -160,7 +160,7 @@ impl Tracks {
         let Some(state) = self.tracks.get_mut(at) else { return };
         if state.choice.current().is_some_and(|current| current != info.ssrc) {
             // It may be of the source that comes to count next.
-            if state.choice.holds(info.ssrc) {
+            if state.choice.may_come_next(info.ssrc) {
                 state.early_report = Some(info);
             }
             return;
