@@ -164,10 +164,16 @@ impl Server {
         page
     }
 
-    /// Sum of the samples whose name and labels contain all of `parts`.
+    /// Sum of the samples whose name and labels contain all of `parts`; the first is a metric's name.
+    ///
+    /// Panics if there is no such metric: its sum would be 0 for ever.
     #[track_caller]
     pub fn metric(&self, parts: &[&str]) -> f64 {
         let page = self.metrics();
+        let name = parts[0].trim_end_matches('{');
+        let family = name.strip_suffix("_total").unwrap_or(name);
+        let is_known = page.lines().any(|line| line.starts_with(&format!("# TYPE {family} ")));
+        assert!(is_known, "there is no metric {name}:\n{page}");
         let lines = page.lines().filter(|line| !line.starts_with('#'));
         let wanted = lines.filter(|line| parts.iter().all(|part| line.contains(part)));
         wanted.filter_map(|line| line.rsplit(' ').next()?.trim().parse::<f64>().ok()).sum()

@@ -42,7 +42,7 @@ fn ffmpeg_and_gstreamer_end_with_the_window_and_the_link_stays() {
     server.wait_for_viewers("stage", 0);
     // By the server's own stamps, from the end of the window to the last viewer's close.
     let closed = server.metric(&["slotcast_cutoff_delay_max_seconds", "closed"]);
-    assert!(closed < 1.0 && server.metric(&["slotcast_cutoffs_total"]) > 0.0, "{}", server.metrics());
+    assert!(closed > 0.0 && closed < 1.0, "{closed} s:\n{}", server.metrics());
     // The connect window is open for five minutes more.
     assert!(publisher.is_running(), "the link was cut with the viewers: {:#?}", publisher.lines());
 }
