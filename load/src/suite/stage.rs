@@ -131,7 +131,7 @@ impl Stage {
     /// Sum of all samples of our own server's metric `name`, such as `slotcast_send_calls_total`.
     ///
     /// # Errors
-    /// It is not ours, or does not answer.
+    /// It is not ours, does not answer, or has no such metric.
     pub(super) fn metric(&self, name: &str) -> io::Result<f64> {
         let none = || io::Error::new(io::ErrorKind::NotFound, "no server of our own");
         let address = self.own.as_ref().ok_or_else(none)?.http;
@@ -140,7 +140,7 @@ impl Stage {
         write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
         let mut page = String::new();
         stream.take(PAGE_BYTES_MAX).read_to_string(&mut page)?;
-        Ok(sum(&page, name))
+        sum(&page, name).ok_or_else(|| io::Error::other(format!("the server has no metric {name}")))
     }
 }
 
@@ -245,13 +245,13 @@ fn addresses(log: &str) -> Option<[SocketAddr; 3]> {
     found.next()
 }
 
-/// Sum over all labels.
-fn sum(page: &str, name: &str) -> f64 {
+/// Sum over all labels; `None`: there is no sample.
+fn sum(page: &str, name: &str) -> Option<f64> {
     let samples = page.lines().filter_map(|line| {
         let rest = line.strip_prefix(name)?;
         rest.starts_with([' ', '{']).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
     });
-    samples.sum()
+    samples.reduce(|sum, sample| sum + sample)
 }
 
 #[cfg(test)]
@@ -269,6 +269,6 @@ mod tests {
     #[test]
     fn samples_are_summed_over_their_labels() {
         let page = "# TYPE a_total counter\na_total{x=\"1\"} 2\na_total{x=\"2\"} 3\na_total_more 7\na_total 1\n# EOF\n";
-        assert_eq!((sum(page, "a_total"), sum(page, "b_total")), (6.0, 0.0));
+        assert_eq!((sum(page, "a_total"), sum(page, "b_total")), (Some(6.0), None));
     }
 }
