@@ -15,6 +15,7 @@ use super::{
     push::BIT_RATE_MAX,
     round::{self, Load, Measured, Server},
 };
+use crate::cpu::ProcessUse;
 use slotcast_net::process::pin;
 use slotcast_tools::{
     histogram::Percentiles,
@@ -80,7 +81,7 @@ pub struct Args {
     /// ... its process
     #[arg(long, requires = "watch")]
     pid: Option<u32>,
-    /// ... and what the names of its sending threads begin with
+    /// ... and what the names of its sending threads begin with; all of its threads where this is empty
     #[arg(long, value_name = "PREFIX", default_value = "worker-", requires = "watch")]
     worker_threads: String,
     /// Write everything to this file too
@@ -222,7 +223,19 @@ fn server(args: &Args) -> io::Result<Option<Server>> {
             .map_err(|error| invalid(&format!("{error}; measuring stays on this machine")))
     };
     let worker_threads = args.worker_threads.clone();
+    expect_threads(pid, &worker_threads)?;
     Ok(Some(Server { watch: targets(watch)?, publish: targets(publish)?, pid, worker_threads }))
+}
+
+/// Errors: there is no such process, or none of its threads has such a name: their CPU time would be 0.
+fn expect_threads(pid: u32, prefix: &str) -> io::Result<()> {
+    let threads = ProcessUse::of(pid)?;
+    match threads.threads_since(&ProcessUse::default(), prefix).next() {
+        Some(_) => Ok(()),
+        None => Err(invalid(&format!(
+            "no thread of process {pid} has a name that begins with {prefix:?}: see --worker-threads"
+        ))),
+    }
 }
 
 fn measure(args: &Args, shape: Shape, server: Option<&Server>, report: &mut Report) -> Result<(), PeerError> {
@@ -371,6 +384,15 @@ mod tests {
         check(&[2.0], 2.0, 2.0, 2.0);
         check(&[3.0, 1.0], 2.0, 1.0, 3.0);
         check(&[5.0, 1.0, 2.0, f64::NAN], 2.0, 1.0, 5.0);
+    }
+
+    #[test]
+    fn a_prefix_that_no_thread_has_is_refused() {
+        let own = std::process::id();
+        assert!(expect_threads(own, "").is_ok());
+        let error = expect_threads(own, "no-such-").unwrap_err().to_string();
+        assert!(error.contains("--worker-threads"), "{error}");
+        assert!(expect_threads(u32::MAX, "").is_err());
     }
 
     #[test]

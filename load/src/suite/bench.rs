@@ -336,8 +336,9 @@ impl Bench {
             say("--publish", stage.publish.clone());
             // Where nobody said which process it is, our own takes its place, and its CPU time is not looked at.
             say("--pid", stage.pid.unwrap_or_else(std::process::id).to_string());
-            if let Some(prefix) = self.other.as_ref().and_then(|other| other.worker_threads.clone()) {
-                say("--worker-threads", prefix);
+            if let Some(other) = &self.other {
+                // Where nobody said which threads send, the whole process counts.
+                say("--worker-threads", other.worker_threads.clone().unwrap_or_default());
             }
         }
         let at_most = Duration::from_secs_f64(3.0 * self.limit_seconds(key, rounds, seconds) + 120.0);
