@@ -108,6 +108,11 @@ fn join_rows(rounds: &[Joins], (viewers, joins): (u32, u32)) -> [Row; 2] {
                 .iter()
                 .fold(row, |row, view| row.there(view.all.connected, viewers.into(), VIEWERS))
                 .there(storm.played as u64, storm.clients as u64, "who joined played")
+                .there(
+                    storm.play_to_key_ms.map_or(0, |ms| ms.count),
+                    storm.played as u64,
+                    "who played saw a key frame",
+                )
         })
     })
 }
@@ -332,8 +337,8 @@ mod tests {
     fn joins() -> Joins {
         let all = Group { connected: 500, latency_ms: ms(5.0), ..Group::default() };
         let view = ViewReport { all, ..ViewReport::default() };
-        let storm =
-            StormReport { clients: 100, played: 100, play_to_key_ms: ms(2.0), ..StormReport::default() };
+        let play_to_key_ms = ms(2.0).map(|ms| Percentiles { count: 100, ..ms });
+        let storm = StormReport { clients: 100, played: 100, play_to_key_ms, ..StormReport::default() };
         Joins { quiet: view.clone(), busy: view, storm }
     }
 
@@ -347,6 +352,9 @@ mod tests {
         let mut shut_out = joins();
         shut_out.storm.played = 90;
         check_named(rows(shut_out), "only 90 of 100 who joined played");
+        let mut blind = joins();
+        blind.storm.play_to_key_ms = None;
+        check_named(rows(blind), "only 0 of 100 who played saw a key frame");
         let mut lost = joins();
         lost.busy.wrong = wrong("lost: 7 packets");
         check_named(rows(lost), "round 2: lost: 7 packets");
