@@ -64,7 +64,7 @@ pub(super) fn join(bench: &mut Bench) -> io::Result<()> {
     let mut rounds = Vec::new();
     let stage = bench.stage(&bench.setup(1))?;
     let on_air = (join_seconds(bench) * 1.5) as u64 + 60;
-    let push = bench.broadcaster(&stage, on_air)?;
+    let mut push = bench.broadcaster(&stage, on_air)?;
     for round in 1..=bench.rounds {
         let what =
             format!("{joins} joins a second onto {viewers} viewers, round {round} of {}", bench.rounds);
@@ -74,6 +74,7 @@ pub(super) fn join(bench: &mut Bench) -> io::Result<()> {
         let storm = churn(bench, &stage, joins)?;
         let busy = others.report(&bench.tools, &mut bench.look())?;
         rounds.push(Joins { quiet, busy, storm: only(storm.report(&bench.tools, &mut bench.look())?)? });
+        push.expect_at_work()?;
     }
     bench.progress.end();
     drop((push, stage));
@@ -182,7 +183,7 @@ pub(super) fn cutoff(bench: &mut Bench) -> io::Result<()> {
         let what = format!("the cut-off of {seats} viewers, round {round} of {}", storm_rounds(bench));
         bench.progress.begin(&what, window(bench).as_secs_f64() + 1.0);
         let stage = bench.stage(&Setup { seats, window: window(bench), ..bench.setup(1) })?;
-        let push = bench.broadcaster(&stage, 60)?;
+        let mut push = bench.broadcaster(&stage, 60)?;
         let mut storm = vec!["cutoff".to_owned(), STRICT.to_owned()];
         storm.extend(arguments(&[
             ("--url", stage.first()),
@@ -194,7 +195,7 @@ pub(super) fn cutoff(bench: &mut Bench) -> io::Result<()> {
         ]));
         let storm = bench.tools.start("storm", &storm, Duration::from_secs(120))?;
         rounds.push(only(storm.report(&bench.tools, &mut bench.look())?)?);
-        drop(push);
+        push.expect_at_work()?;
     }
     bench.progress.end();
     cutoff_rows(&rounds, seats).into_iter().for_each(|row| bench.add(row));
@@ -247,7 +248,7 @@ pub(super) fn seats(bench: &mut Bench) -> io::Result<()> {
         let what = format!("{clients} clients for {seats} seats, round {round} of {}", storm_rounds(bench));
         bench.progress.begin(&what, seats_seconds(bench) / f64::from(storm_rounds(bench)));
         let stage = bench.stage(&Setup { seats, ..bench.setup(1) })?;
-        let push = bench.broadcaster(&stage, 180)?;
+        let mut push = bench.broadcaster(&stage, 180)?;
         let mut storm = vec!["plays".to_owned(), STRICT.to_owned()];
         storm.extend(arguments(&[
             ("--url", stage.first()),
@@ -258,7 +259,7 @@ pub(super) fn seats(bench: &mut Bench) -> io::Result<()> {
         ]));
         let storm = bench.tools.start("storm", &storm, Duration::from_secs(180))?;
         rounds.push(only(storm.report(&bench.tools, &mut bench.look())?)?);
-        drop(push);
+        push.expect_at_work()?;
     }
     bench.progress.end();
     seats_rows(&rounds, (clients, seats)).into_iter().for_each(|row| bench.add(row));

@@ -107,9 +107,10 @@ pub(super) fn memory(bench: &mut Bench) -> io::Result<()> {
 /// What each viewer between the two counts takes.
 fn slope(bench: &Bench, kind: Kind, counts: [u32; 2], wrong: &mut Vec<String>) -> io::Result<Each> {
     let stage = bench.stage(&bench.setup(1))?;
-    let _push = bench.broadcaster(&stage, 180)?;
+    let mut push = bench.broadcaster(&stage, 180)?;
     let few = read(bench, &stage, (kind, counts[0]), wrong)?;
     let many = read(bench, &stage, (kind, counts[1]), wrong)?;
+    push.expect_at_work()?;
     let more = f64::from(counts[1] - counts[0]) * KIB;
     let each = |few: u64, many: u64| (many as f64 - few as f64) / more;
     Ok(Each { process: each(few.process, many.process), kernel: each(few.kernel, many.kernel) })

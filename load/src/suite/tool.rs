@@ -175,6 +175,12 @@ impl Tool {
         }
     }
 
+    /// # Errors
+    /// It has broken down already: what others saw meanwhile is not the server's doing alone.
+    pub(super) fn expect_at_work(&mut self) -> io::Result<()> {
+        self.has_failed().map_or(Ok(()), |why| Err(io::Error::other(why)))
+    }
+
     /// What it complained of, if it has ended already.
     pub(super) fn has_failed(&mut self) -> Option<String> {
         let ended = self.child.try_wait().ok().flatten()?;
