@@ -17,6 +17,10 @@ use slotcast_tools::{
 /// A control viewer that gets nothing for so much longer than before the storm has seen a stall.
 const STALL_MS: f64 = 1000.0;
 
+/// Why lost packets are not judged.
+const OWN_DROPS: &str = "this tool's own sockets dropped some";
+const DROPS_UNKNOWN: &str = "the kernel does not tell what this tool's own sockets dropped";
+
 /// What a control viewer saw, before the storm or during it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ControlPhase {
@@ -175,8 +179,13 @@ impl StormReport {
         if failed > 0 {
             self.promise(format!("{failed} clients failed"));
         }
-        if self.lost > 0 && self.udp_drops == Some(0) {
-            self.promise(format!("lost: {} packets of the clients", self.lost));
+        match (self.lost, self.udp_drops) {
+            (0, _) => {}
+            (lost, Some(0)) => self.promise(format!("lost: {lost} packets of the clients")),
+            (lost, drops) => self.notes.push(format!(
+                "the clients lost {lost} packets, not judged: {}",
+                if drops.is_some() { OWN_DROPS } else { DROPS_UNKNOWN }
+            )),
         }
         if self.duplicates > 0 {
             self.promise(format!("duplicates: {} packets came twice to clients", self.duplicates));
@@ -194,7 +203,8 @@ impl StormReport {
         match lost {
             0 => {}
             _ if own => self.notes.push(format!(
-                "the {transport} control viewer lost {lost} packets, not judged: this tool's own sockets dropped some"
+                "the {transport} control viewer lost {lost} packets, not judged: {}",
+                if self.udp_drops.is_some() { OWN_DROPS } else { DROPS_UNKNOWN }
             )),
             _ => self.wrong.push(format!("lost: {lost} packets of the {transport} control viewer")),
         }
