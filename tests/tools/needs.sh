@@ -62,13 +62,15 @@ environment() {
         timeout 600 "$place/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$pins"
 }
 
-# Prebuilt; where there is no wheel for this machine, built by cargo with one target directory for the three.
+# Prebuilt; where there is no wheel for this machine, the same versions built by cargo with one target directory for the three.
 have_rust_tools() { has cargo-nextest && has cargo-deny && has cargo-fuzz; }
 get_rust_tools() {
-    local tool
+    local tool version
     { settled python && environment rust && have_rust_tools; } && return 0
     for tool in cargo-nextest cargo-deny cargo-fuzz; do
-        has "$tool" || CARGO_TARGET_DIR="$tools/build" cargo install --quiet --locked --debug "$tool" || return 1
+        version="$(sed -n "s/^astral-dev-toolchain-$tool==\([0-9.]*\).*/\1/p" tests/tools/requirements-rust.txt)"
+        has "$tool" || CARGO_TARGET_DIR="$tools/build" \
+            cargo install --quiet --locked --debug --version "$version" "$tool" || return 1
     done
 }
 
@@ -96,9 +98,13 @@ settle() {
     echo "$code" >"$needs/$1.part" && mv "$needs/$1.part" "$needs/$1.code"
 }
 
-# Waits until a need that was begun is settled; its code is 1 where it could not be had.
+# Waits until a need that was begun is settled; its code is 1 where it could not be had, or not within half an hour.
 settled() {
-    until [[ -e "$needs/$1.code" ]]; do sleep 0.2; done
+    local tries=9000
+    until [[ -e "$needs/$1.code" ]]; do
+        if ((tries-- == 0)); then return 1; fi
+        sleep 0.2
+    done
     [[ "$(<"$needs/$1.code")" == 0 ]]
 }
 
@@ -127,7 +133,7 @@ need() {
     for name in "$@"; do
         if [[ ! -e "$needs/$name.code" ]]; then echo "waiting for ${name//_/ } to be installed"; fi
         if ! settled "$name"; then
-            missing="${name//_/ } cannot be had: $(tail -1 "$needs/$name.log")"
+            missing="${name//_/ } cannot be had: $(tail -1 "$needs/$name.log" 2>&1)"
             return 1
         fi
     done
