@@ -22,7 +22,7 @@ use slotcast_testing::{
 enum Fate {
     /// A test of this file runs it.
     Here,
-    /// Another test runs it, or the same line against a server of its own.
+    /// The tests in this file, which names the page, run it, or the same line against a server of their own.
     Test(&'static str),
     /// No test runs it, for this reason.
     Not(&'static str),
@@ -32,19 +32,19 @@ use Fate::{Here, Not, Test};
 const SCREEN: Fate = Not("the players open a window; tests/players watch in these ways without one");
 const SIGNALS: Fate =
     Not("it would signal every slotcast of this machine; the tests of the command line signal their own");
-const WALK: Fate = Test("services: pages");
-const SETTINGS: Fate = Test("players: settings, and the tests of slotcast-reservation");
+const WALK: Fate = Test("tests/services/pages.rs");
+const PLAYERS: Fate = Test("tests/players/pages.rs");
 
 /// Page, how its block begins, and what becomes of it.
 const BLOCKS: &[(&str, &str, Fate)] = &[
-    ("README.md", "cargo run --release -- demo", Test("demo")),
+    ("README.md", "cargo run --release -- demo", Test("tests/it/demo.rs")),
     ("README.md", "cargo build --release", Not("it writes to /usr/local/bin")),
     ("README.md", "NOW=$(( $(date +%s)", Here),
-    ("README.md", "ffmpeg -re -stream_loop -1", Test("players: pages")),
+    ("README.md", "ffmpeg -re -stream_loop -1", PLAYERS),
     ("README.md", "vlc rtsp://", SCREEN),
-    ("docs/broadcast.md", "ffmpeg -re -stream_loop -1", Test("players: pages")),
-    ("docs/broadcast.md", "ffmpeg -re -f lavfi", Test("players: pages")),
-    ("docs/broadcast.md", "gst-launch-1.0 -e videotestsrc", Test("players: pages")),
+    ("docs/broadcast.md", "ffmpeg -re -stream_loop -1", PLAYERS),
+    ("docs/broadcast.md", "ffmpeg -re -f lavfi", PLAYERS),
+    ("docs/broadcast.md", "gst-launch-1.0 -e videotestsrc", PLAYERS),
     ("docs/clip.md", "ffmpeg -y", Not("the clip is in the repository; another encoder makes other bytes")),
     ("docs/operating.md", "slotcast print-config", Here),
     ("docs/operating.md", "kill -HUP", SIGNALS),
@@ -59,7 +59,7 @@ const BLOCKS: &[(&str, &str, Fate)] = &[
         Not("it changes the machine's own PostgreSQL; tests start their own"),
     ),
     ("docs/operating.md", "kill -TERM", SIGNALS),
-    ("docs/operating.md", "curl -s http://127.0.0.1:8080/metrics", Test("cli")),
+    ("docs/operating.md", "curl -s http://127.0.0.1:8080/metrics", WALK),
     ("docs/operating.md", "sysctl -w", Not("it changes the kernel's limits")),
     ("docs/reserving.md", "API=http", WALK),
     ("docs/reserving.md", "cat > me.json", WALK),
@@ -68,20 +68,20 @@ const BLOCKS: &[(&str, &str, Fate)] = &[
     ("docs/reserving.md", "cat > wish.json", WALK),
     ("docs/reserving.md", "read -r -p", WALK),
     ("docs/reserving.md", "curl -s -H \"$AUTH\" -H 'Content-Type: application/json' -d", WALK),
-    ("docs/reserving.md", "jq -r '.commands.broadcast[]", SETTINGS),
+    ("docs/reserving.md", "jq -r '.commands.broadcast[]", WALK),
     ("docs/reserving.md", "curl -s -H \"$AUTH\" $API/reservations/$N/status", WALK),
     ("docs/reserving.md", "curl -s -H \"$AUTH\" $API/reservations/$N/history", WALK),
-    ("docs/settings-file.md", "age-keygen -o", SETTINGS),
-    ("docs/settings-file.md", "curl -s -b cookies", SETTINGS),
-    ("docs/settings-file.md", "age -d -i slotcast.key slotcast-4711.json.age > ", SETTINGS),
-    ("docs/settings-file.md", "jq -r '.reservation.connect", SETTINGS),
-    ("docs/settings-file.md", "jq -r '.commands.broadcast[] | select", SETTINGS),
-    ("docs/settings-file.md", "jq -r '.commands.broadcast[] | \"", SETTINGS),
-    ("docs/settings-file.md", "jq -r '.commands.obs", SETTINGS),
-    ("docs/settings-file.md", "age -d -i slotcast.key slotcast-4711.json.age |", SETTINGS),
+    ("docs/settings-file.md", "age-keygen -o", WALK),
+    ("docs/settings-file.md", "curl -s -b cookies", WALK),
+    ("docs/settings-file.md", "age -d -i slotcast.key slotcast-4711.json.age > ", WALK),
+    ("docs/settings-file.md", "jq -r '.reservation.connect", WALK),
+    ("docs/settings-file.md", "jq -r '.commands.broadcast[] | select", WALK),
+    ("docs/settings-file.md", "jq -r '.commands.broadcast[] | \"", WALK),
+    ("docs/settings-file.md", "jq -r '.commands.obs", WALK),
+    ("docs/settings-file.md", "age -d -i slotcast.key slotcast-4711.json.age |", WALK),
     ("docs/watch.md", "vlc rtsp://", SCREEN),
     ("docs/watch.md", "ffplay rtsp://me:PASSWORD", SCREEN),
-    ("docs/watch.md", "ffmpeg -rtsp_transport tcp -i", Test("players: pages")),
+    ("docs/watch.md", "ffmpeg -rtsp_transport tcp -i", PLAYERS),
 ];
 
 /// Pages whose commands are for people who measure or change the server, beside `docs/api.md`, which has a test of its own.
@@ -107,7 +107,15 @@ fn it_is_known_of_every_block_what_becomes_of_it() {
             known += 1;
             match rows[0].2 {
                 Here => println!("{page}: {}… is run here", rows[0].1),
-                Test(test) => println!("{page}: {}… is run by {test}", rows[0].1),
+                Test(file) => {
+                    let test =
+                        fs::read_to_string(root().join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
+                    assert!(
+                        test.contains(page.as_str()),
+                        "{file} names no {page}, of which it runs\n{block}"
+                    );
+                    println!("{page}: {}… is run by {file}", rows[0].1);
+                }
                 Not(reason) => println!("{page}: {}… is not run: {reason}", rows[0].1),
             }
         }

@@ -1,5 +1,8 @@
-//! The commands of `docs/operating.md` and `docs/reserving.md` for an operator and a member, in one shell on one server,
-//! as printed but for the address, the password, the number and the mail that a person would read.
+//! The commands of `docs/operating.md`, `docs/reserving.md` and `docs/settings-file.md` for an operator and a member, in one
+//! shell on one server, as printed but for the address, the password, the number and the mail that a person would read.
+//!
+//! Not here: lines of these pages that start an encoder (`tests/players/settings.rs` types those of a settings file), and the one
+//! that asks for a passphrase on a terminal (`reservation/tests/services/age_tool.rs` answers it).
 
 use std::{fs, process::Command};
 
@@ -35,6 +38,12 @@ fn script() -> String {
     };
     assert_eq!(prompt, "read -r -p 'Reservation ID from the mail: ' ID");
     let of_program = |text: String| text.replace("/NUMBER/", "/$N/");
+    let without = |text: String, left_out: &str| -> String {
+        let lines: Vec<_> = text.split_inclusive('\n').filter(|line| !line.starts_with(left_out)).collect();
+        assert_eq!(lines.len() + 1, text.lines().count(), "{left_out:?} is not one line of\n{text}");
+        lines.concat()
+    };
+    let settings = |begins: &str| block("docs/settings-file.md", begins).replace("-4711.json", "-$N.json");
     let parts = [
         format!("curl() {{ command curl -w '%{{stderr}}{STATUS}%{{http_code}}\\n' \"$@\"; }}\n"),
         admin.replace("# asks for a password", "< password"),
@@ -48,6 +57,15 @@ fn script() -> String {
         reconfirm,
         reserving("curl -s -H \"$AUTH\" -H 'Content-Type: application/json' -d"),
         "jq -r '\"settings of \" + .channel.watch_url' settings.json\n".to_owned(),
+        without(reserving("jq -r '.commands.broadcast[]"), "sh -c"),
+        settings("age-keygen -o"),
+        settings("curl -s -b cookies"),
+        without(settings("age -d -i slotcast.key slotcast-4711.json.age > "), "age -d slotcast"),
+        settings("jq -r '.reservation.connect"),
+        without(settings("jq -r '.commands.broadcast[] | select"), "sh -c"),
+        settings("jq -r '.commands.broadcast[] | \""),
+        settings("jq -r '.commands.obs"),
+        settings("age -d -i slotcast.key slotcast-4711.json.age |"),
         THEN.to_owned(),
         of_program(operating("curl -s -H \"Authorization: Bearer $OPS\" $API/operator/programs/")),
         reserving("curl -s -H \"$AUTH\" $API/reservations/$N/status"),
@@ -60,9 +78,9 @@ fn script() -> String {
 
 #[test]
 fn an_operator_and_a_member_get_what_the_pages_say() {
-    for tool in ["curl", "jq"] {
+    for tool in ["curl", "jq", "age", "age-keygen"] {
         if Command::new(tool).arg("--version").output().is_err() {
-            return skip(tool);
+            return skip(&format!("{tool} is not installed"));
         }
     }
     let shell = Shell::default();
@@ -76,14 +94,21 @@ fn an_operator_and_a_member_get_what_the_pages_say() {
     let statuses = |text: &str| -> Vec<u16> {
         text.lines().filter_map(|line| line.strip_prefix(STATUS)?.parse().ok()).collect()
     };
-    assert!(statuses(walk).len() >= 17, "{text}");
+    assert!(statuses(walk).len() >= 19, "{text}");
     assert!(statuses(walk).iter().all(|status| (200..300).contains(status)), "{text}");
     // There is no such viewer and no link; the slot may not be extended yet; the program may not have been charged.
     let may_be = |status: &u16| (200..300).contains(status) || matches!(status, 404 | 409);
     assert!(statuses(then).len() >= 10 && statuses(then).iter().all(may_be), "{text}");
-    for must in
-        ["12000", "\"is_bookable\": true", "confirmed", "settings of rtsp://", "finished", "slotcast_seats"]
-    {
+    for must in [
+        "12000",
+        "\"is_bookable\": true",
+        "confirmed",
+        "settings of rtsp://",
+        "ffmpeg\ttest-source",
+        "Type: Custom Output (FFmpeg)",
+        "finished",
+        "slotcast_seats",
+    ] {
         assert!(text.contains(must), "no {must:?} in\n{text}");
     }
     shell.stop(server);
