@@ -12,6 +12,7 @@ mod full_disk;
 mod fuzz_replay;
 mod help;
 mod hostile;
+mod kinds;
 mod load_faults;
 mod load_refusals;
 mod load_view;
