@@ -8,6 +8,7 @@ mod headers;
 mod machines;
 mod media;
 mod messages;
+mod oracle;
 mod reservation;
 mod words;
 
@@ -41,6 +42,7 @@ pub const TARGETS: &[Target] = &[
     target("rtp", media::rtp),
     target("rtp_info", headers::rtp_info),
     target("rtsp_decoder", messages::decoder),
+    target("rtsp_oracle", oracle::messages),
     target("sdp", headers::sdp),
     target("server_broadcaster", machines::broadcaster),
     target("server_viewer", machines::viewer),

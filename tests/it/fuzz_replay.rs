@@ -134,7 +134,7 @@ macro_rules! replays {
 }
 
 replays! {
-    authorization challenge client_session clip config frames keyframe person range rtcp rtp rtp_info rtsp_decoder sdp
+    authorization challenge client_session clip config frames keyframe person range rtcp rtp rtp_info rtsp_decoder rtsp_oracle sdp
     server_broadcaster server_viewer session_header settings_file transport typed_id url webhook webhook_event words
 }
 
