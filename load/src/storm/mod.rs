@@ -161,5 +161,13 @@ pub fn run(args: &Args) -> io::Result<()> {
     if wrong > 0 {
         return Err(io::Error::other(format!("{wrong} of {} storms saw what must not be", reports.len())));
     }
+    let unjudged = |report: &&StormReport| {
+        report.strict && report.ending.as_ref().is_some_and(|ending| ending.media_after_end.is_none())
+    };
+    if reports.iter().any(|report| unjudged(&report)) {
+        return Err(io::Error::other(
+            "the end could not be judged, since this tool was late itself; use a quieter machine",
+        ));
+    }
     Ok(())
 }
