@@ -1,6 +1,9 @@
 //! What an operator may set on the viewers' side.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 /// Whether the kernel cuts one large send into datagrams (UDP GSO).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +19,8 @@ pub enum SegmentationPolicy {
 pub struct FanoutConfig {
     /// RTSP for viewers. Port 0: any free one.
     pub listen: SocketAddr,
-    /// UDP ports from which RTP and RTCP leave, on the address of `listen`. Port 0: any free one.
+    /// UDP ports from which RTP and RTCP of the first worker leave, on the address of `listen`; worker `i` has the pair
+    /// that lies `2 * i` higher. Port 0: any free ones.
     pub rtp_ports: [u16; 2],
     /// Whether UDP is offered at all; if not, SETUP over UDP is answered 461.
     pub udp: bool,
@@ -30,6 +34,13 @@ pub struct FanoutConfig {
     pub connections_max: usize,
     /// RTSP connections from one address.
     pub connections_per_address_max: usize,
+    /// How long an RTSP session may go without a sign of life, as `Session: …;timeout=` says it, in whole seconds. It is
+    /// ended 5 s later.
+    pub session_timeout: Duration,
+    /// A viewer further behind than this jumps to the newest key frame.
+    pub slow_viewer: Duration,
+    /// A viewer who takes no byte for this long is cut.
+    pub stalled_viewer: Duration,
     /// For the `Server` header.
     pub server_name: String,
 }
@@ -45,6 +56,9 @@ impl Default for FanoutConfig {
             segmentation: SegmentationPolicy::Auto,
             connections_max: 16_384,
             connections_per_address_max: 256,
+            session_timeout: Duration::from_secs(60),
+            slow_viewer: Duration::from_secs(1),
+            stalled_viewer: Duration::from_secs(10),
             server_name: format!("slotcast/{}", env!("CARGO_PKG_VERSION")),
         }
     }
