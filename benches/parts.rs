@@ -8,7 +8,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use slotcast_admission::Gate;
 use slotcast_core::{
     chunk::{Chunk, ChunkBuilder, PacketFlags},
-    feed::{FeedReceiver, Feeds, Wake, feed},
+    feed::{FeedReceiver, Feeds, Wake},
     keyframe::KeyFrameScanner,
     log::{ChannelLog, LogLimits},
     media::{Codec, Description, MediaKind, Stream, StreamId, Track},
@@ -92,8 +92,8 @@ fn publish(c: &mut Criterion) {
     let chunk = build(&mut ChunkBuilder::new(), &stream(), 0, &frame(1, FRAME_PACKETS));
     let mut group = c.benchmark_group("publish");
     for workers in [1, 2, 16] {
-        let (senders, receivers): (Vec<_>, Vec<FeedReceiver>) = (0..workers).map(|_| feed(64, Awake)).unzip();
-        let feeds = Feeds::new(senders);
+        let feeds = Feeds::default();
+        let receivers: Vec<FeedReceiver> = (0..workers).map(|_| feeds.subscribe(64, Awake)).collect();
         group.bench_function(format!("a chunk to {workers} workers, and taken"), |b| {
             b.iter(|| {
                 feeds.publish(&chunk);

@@ -38,10 +38,7 @@ pub use config::{FanoutConfig, SegmentationPolicy};
 use mio::{Poll, net::TcpListener};
 pub use roll::{Roll, ViewerInfo};
 use slotcast_admission::{Guesses, Lines, Programs};
-use slotcast_core::{
-    feed::{Feeds, feed},
-    time::Clock,
-};
+use slotcast_core::{feed::Feeds, time::Clock};
 use slotcast_rtsp::server::{Role, ServerConfig, UdpPorts as AdvertisedPorts};
 use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
 pub use stats::{Counter, CutoffStats, FanoutStats, Protocol, SendErrorKind, WorkerStats};
@@ -106,13 +103,12 @@ impl Fanout {
             admitted: AtomicU64::new(0),
         });
         let mut mailboxes = Vec::with_capacity(workers);
-        let mut feeds = Vec::with_capacity(workers);
+        let (feeds, mut receivers) = (Feeds::default(), Vec::with_capacity(workers));
         for sockets in &sockets {
             let waker = Arc::new(mio::Waker::new(sockets.poll.registry(), WAKER)?);
             mailboxes.push(Mailbox::new(Arc::clone(&waker)));
-            feeds.push(feed(limits::FEED_CHUNKS_MAX, WakeWorker(waker)));
+            receivers.push(feeds.subscribe(limits::FEED_CHUNKS_MAX, WakeWorker(waker)));
         }
-        let (senders, receivers): (Vec<_>, Vec<_>) = feeds.into_iter().unzip();
         let mut fanout = Self { listen, rtp_ports, stats, mailboxes, threads: Vec::with_capacity(workers) };
         for (index, ((sockets, receiver), stats)) in
             sockets.into_iter().zip(receivers).zip(worker_stats).enumerate()
@@ -126,7 +122,7 @@ impl Fanout {
                 .spawn(move || work(worker, index, pin))?;
             fanout.threads.push(thread);
         }
-        Ok((fanout, Feeds::new(senders)))
+        Ok((fanout, feeds))
     }
 
     /// Where viewers connect, with the real port.

@@ -11,7 +11,7 @@ use std::{
 use slotcast_admission::{Channel, LinkKey, ProgramSpec, Timetable};
 use slotcast_core::{
     chunk::PacketFlags,
-    feed::{Feeds, Wake, feed},
+    feed::{Feeds, Wake},
     time::{Clock, Now, WallTime},
     words::{ChannelNumber, ConnectMargins, OpenLevel, ProgramId, Seats, Toll, Window},
 };
@@ -54,10 +54,11 @@ fn timetable(seconds: u64) -> Result<Timetable, Box<dyn std::error::Error>> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let seconds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(20);
-    let (sender, receiver) = feed(4096, NoWake);
+    let feeds = Feeds::default();
+    let receiver = feeds.subscribe(4096, NoWake);
     let clock: Clock = Arc::new(|| Now { mono: Instant::now(), wall: wall_now() });
     let config = IngestConfig { rtp_ports: Some([0, 0]), ..IngestConfig::default() };
-    let ingest = Ingest::start(config, Arc::new(timetable(seconds)?), Feeds::new(vec![sender]), clock)?;
+    let ingest = Ingest::start(config, Arc::new(timetable(seconds)?), feeds, clock)?;
     println!("push to rtsp://live:try-this-reservation@{}/channel4", ingest.local_addrs()[0]);
     let mut description = None;
     for second in 1..=seconds {

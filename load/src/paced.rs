@@ -21,7 +21,7 @@ use bytes::{Buf, Bytes};
 use mio::{Events, Poll, Token, Waker};
 use slotcast_core::{
     chunk::Chunk,
-    feed::{FeedReceiver, Feeds, Wake, feed},
+    feed::{FeedReceiver, Feeds, Wake},
     runs::SEGMENTS_MAX,
 };
 use slotcast_net::sys::{Destination, send_datagrams, set_unsent_limit};
@@ -97,14 +97,15 @@ impl Sender {
             Transport::Tcp => connect_tcp(channels, receivers)?,
         };
         let poll = Poll::new()?;
-        let (sender, feed) = feed(QUEUE_CHUNKS, WakeLoop(Waker::new(poll.registry(), Token(0))?));
+        let feeds = Feeds::default();
+        let feed = feeds.subscribe(QUEUE_CHUNKS, WakeLoop(Waker::new(poll.registry(), Token(0))?));
         let (sent, stop): (Arc<Sent>, Arc<AtomicBool>) = Default::default();
         let mut turns = Loop { poll, feed, outlet, sent: Arc::clone(&sent), stop: Arc::clone(&stop) };
         let thread = std::thread::Builder::new().name(THREAD.to_owned()).spawn(move || {
             slotcast_net::process::pin(core)?;
             turns.run()
         })?;
-        Ok((Self { feeds: Feeds::new(vec![sender]), sent, stop, thread }, sockets))
+        Ok((Self { feeds, sent, stop, thread }, sockets))
     }
 
     /// Ends the loop.

@@ -12,7 +12,7 @@ use std::{
 use slotcast_admission::{Channel, LinkKey, ProgramSpec, Programs, Timetable};
 use slotcast_core::{
     chunk::Chunk,
-    feed::{FeedReceiver, Feeds, Wake, feed},
+    feed::{FeedReceiver, Feeds, Wake},
     time::{Clock, Now, WallTime},
     words::{ChannelNumber, ConnectMargins, OpenLevel, ProgramId, Seats, Toll, Window},
 };
@@ -122,7 +122,8 @@ impl House {
         programs: Arc<dyn Programs>,
     ) -> Self {
         let stepped = Arc::new(Steps::default());
-        let (sender, receiver) = feed(4096, NoWake);
+        let feeds = Feeds::default();
+        let receiver = feeds.subscribe(4096, NoWake);
         let mut config = IngestConfig {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             rtp_ports: Some([0, 0]),
@@ -130,7 +131,7 @@ impl House {
         };
         change(&mut config);
         let clock = clock(Arc::clone(&stepped));
-        let ingest = Ingest::start(config, programs, Feeds::new(vec![sender]), clock).unwrap();
+        let ingest = Ingest::start(config, programs, feeds, clock).unwrap();
         Self { ingest, timetable, feed: receiver, stepped }
     }
 
