@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use crate::{
-    config::{Config, GsoPolicy, Workers},
+    config::{Config, GsoPolicy},
     http::{self, Pages},
     metrics::{Counts, Metrics, Sources},
     reservations::{Media, Reservations},
@@ -257,10 +257,7 @@ fn fanout_config(config: &Config) -> FanoutConfig {
         listen: viewers.listen,
         rtp_ports: viewers.rtp_ports,
         udp: viewers.udp,
-        workers: match viewers.workers {
-            Workers::OnePerCore => std::thread::available_parallelism().map_or(1, usize::from),
-            Workers::Fixed(count) => count.get(),
-        },
+        workers: viewers.workers.count(),
         pin: viewers.pin,
         segmentation: match viewers.gso {
             GsoPolicy::Auto => SegmentationPolicy::Auto,
@@ -268,6 +265,9 @@ fn fanout_config(config: &Config) -> FanoutConfig {
         },
         connections_max: viewers.connections,
         connections_per_address_max: viewers.per_address,
+        session_timeout: viewers.session_timeout,
+        slow_viewer: viewers.slow_viewer,
+        stalled_viewer: viewers.stalled_viewer,
         ..FanoutConfig::default()
     }
 }

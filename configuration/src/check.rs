@@ -27,6 +27,7 @@ pub(super) fn check(draft: &Draft, places: &Places, found: &mut Vec<Problem>) {
     connections(draft, places, found);
     addresses(draft, places, found);
     rtp_ports(draft, places, found);
+    patience(draft, places, found);
     for (index, program) in draft.programs.iter().enumerate() {
         let path = format!("programs[{index}]");
         window(draft, program, &path, places, found);
@@ -140,24 +141,79 @@ fn meet(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() != 0 && a.port() == b.port() && (a.ip() == b.ip() || all(a.ip()) || all(b.ip()))
 }
 
+/// Whom UDP ports belong to, by port.
+type TakenPorts = BTreeMap<u16, &'static str>;
+
+/// Each worker has a pair of UDP ports of its own, and the link side has one. Listeners are TCP and never in the way.
 fn rtp_ports(draft: &Draft, places: &Places, found: &mut Vec<Problem>) {
-    let viewers =
-        draft.viewers.iter().filter(|viewers| viewers.udp).map(|v| ("viewers.rtp_ports", v.rtp_ports));
-    let links = draft.links.iter().filter_map(|links| Some(("links.rtp_ports", links.rtp_ports?)));
-    let mut taken: BTreeMap<u16, &str> = BTreeMap::new();
-    for (path, [rtp, rtcp]) in viewers.chain(links) {
-        let mut clash = (rtp == rtcp && rtp != 0).then(|| format!("RTP and RTCP are both on {rtp}"));
-        for port in [rtp, rtcp] {
-            if let Some(other) = taken.insert(port, path).filter(|other| port != 0 && *other != path) {
-                clash = Some(format!("{port} is taken by {other}"));
-            }
-        }
-        if let Some(clash) = clash {
-            found.push(Problem::error(places.of(path), format!("{path}: {clash}: choose another port")));
-        } else if rtp % 2 == 1 || (rtp != 0 && rtcp != rtp.wrapping_add(1)) {
-            let text = format!("{path}: [{rtp}, {rtcp}]: some players expect an even port and the next one");
-            found.push(Problem::warning(places.of(path), text));
-        }
+    let mut taken = TakenPorts::new();
+    if let Some(pair) = draft.links.as_ref().and_then(|links| links.rtp_ports) {
+        rtp_pairs("links.rtp_ports", pair, 1, &mut taken, places, found);
+    }
+    if let Some(viewers) = draft.viewers.as_ref().filter(|viewers| viewers.udp) {
+        let workers = viewers.workers.count();
+        rtp_pairs("viewers.rtp_ports", viewers.rtp_ports, workers, &mut taken, places, found);
+    }
+}
+
+/// - `workers`: how many pairs there are; each lies two higher than the one before.
+fn rtp_pairs(
+    path: &'static str,
+    [rtp, rtcp]: [u16; 2],
+    workers: usize,
+    taken: &mut TakenPorts,
+    places: &Places,
+    found: &mut Vec<Problem>,
+) {
+    if rtp == 0 {
+        return;
+    }
+    if let Err(text) = take_ports(path, [rtp, rtcp], workers, taken) {
+        found.push(Problem::error(places.of(path), format!("{path}: {text}")));
+    } else if rtp % 2 == 1 || rtcp != rtp.wrapping_add(1) {
+        let text = format!("{path}: [{rtp}, {rtcp}]: some players expect an even port and the next one");
+        found.push(Problem::warning(places.of(path), text));
+    }
+}
+
+/// Error: what is in the way, and what the operator can do.
+fn take_ports(
+    path: &'static str,
+    [rtp, rtcp]: [u16; 2],
+    workers: usize,
+    taken: &mut TakenPorts,
+) -> Result<(), String> {
+    if rtp == rtcp {
+        return Err(format!("RTP and RTCP are both on {rtp}: choose another port"));
+    }
+    let highest = usize::from(rtp.max(rtcp)) + 2 * (workers - 1);
+    if highest > usize::from(u16::MAX) {
+        return Err(format!(
+            "{workers} workers need {} UDP ports from here on, up to {highest}: choose a lower pair",
+            2 * workers
+        ));
+    }
+    // It fits, as was just seen.
+    let step = |worker: usize| u16::try_from(2 * worker).unwrap_or_default();
+    for port in (0..workers).flat_map(|worker| [rtp + step(worker), rtcp + step(worker)]) {
+        let Some(other) = taken.insert(port, path) else { continue };
+        let whose = if other == path { "another of the workers" } else { other };
+        let range = if workers == 1 {
+            String::new()
+        } else {
+            format!(" ({workers} workers need the ports from {rtp} to {highest})")
+        };
+        return Err(format!("{port} is taken by {whose}{range}: choose another pair"));
+    }
+    Ok(())
+}
+
+/// A viewer that is cut before it can jump would never jump.
+fn patience(draft: &Draft, places: &Places, found: &mut Vec<Problem>) {
+    let Some(viewers) = &draft.viewers else { return };
+    if viewers.stalled_viewer < viewers.slow_viewer {
+        let text = "viewers.stalled_viewer: shorter than slow_viewer, so nobody would ever jump: raise it";
+        found.push(Problem::error(places.of("viewers.stalled_viewer"), text));
     }
 }
 

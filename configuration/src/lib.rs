@@ -76,6 +76,16 @@ pub enum Workers {
     Fixed(NonZeroUsize),
 }
 
+impl Workers {
+    /// How many that is on this machine, 1 or more.
+    pub fn count(self) -> usize {
+        match self {
+            Self::OnePerCore => std::thread::available_parallelism().map_or(1, usize::from),
+            Self::Fixed(count) => count.get(),
+        }
+    }
+}
+
 /// Whether the kernel cuts one large UDP send into packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GsoPolicy {
@@ -92,7 +102,7 @@ pub struct Viewers {
     pub listen: SocketAddr,
     /// Whether UDP is offered.
     pub udp: bool,
-    /// UDP ports from which RTP and RTCP leave.
+    /// UDP ports from which RTP and RTCP of the first worker leave; worker `i` has the pair that lies `2 * i` higher.
     pub rtp_ports: [u16; 2],
     /// Threads that send.
     pub workers: Workers,
@@ -104,6 +114,12 @@ pub struct Viewers {
     pub connections: usize,
     /// RTSP connections from one address.
     pub per_address: usize,
+    /// Until an RTSP session without a sign of life counts as gone; whole seconds.
+    pub session_timeout: Duration,
+    /// How far a viewer may be behind before it jumps to the newest key frame.
+    pub slow_viewer: Duration,
+    /// How long a viewer may take no byte before it is cut.
+    pub stalled_viewer: Duration,
     /// Wrong passwords that are looked at.
     pub guesses: GuessLimits,
 }

@@ -139,6 +139,9 @@ fn viewers(mut table: Section<'_, '_>) -> Option<Viewers> {
     let gso = table.required("gso", values::gso);
     let connections = table.required("connections", values::count);
     let per_address = table.required("per_address", values::count);
+    let session_timeout = table.required("session_timeout", values::session_timeout);
+    let slow_viewer = table.required("slow_viewer", values::slow_viewer);
+    let stalled_viewer = table.required("stalled_viewer", values::stalled_viewer);
     let guesses = guesses(&mut table);
     table.finish();
     Some(Viewers {
@@ -150,6 +153,9 @@ fn viewers(mut table: Section<'_, '_>) -> Option<Viewers> {
         gso: gso?,
         connections: connections?,
         per_address: per_address?,
+        session_timeout: session_timeout?,
+        slow_viewer: slow_viewer?,
+        stalled_viewer: stalled_viewer?,
         guesses: guesses?,
     })
 }

@@ -192,6 +192,30 @@ pub(super) fn span(raw: Raw<'_>) -> Reading<Duration> {
     }
 }
 
+/// RTSP says it in whole seconds, and players ask for less than a minute's patience.
+pub(super) fn session_timeout(raw: Raw<'_>) -> Reading<Duration> {
+    match duration(raw)? {
+        time if time.subsec_nanos() == 0 && (10..=3_600).contains(&time.as_secs()) => Ok(time),
+        _ => Err(raw.expected("whole seconds from \"10s\" to \"1h\"")),
+    }
+}
+
+/// Less would make viewers jump for a hiccup of the network; the log holds no more.
+pub(super) fn slow_viewer(raw: Raw<'_>) -> Reading<Duration> {
+    match duration(raw)? {
+        time if (200..=10_000).contains(&time.as_millis()) => Ok(time),
+        _ => Err(raw.expected("a duration from \"200ms\" to \"10s\"")),
+    }
+}
+
+/// Less would cut viewers whom a radio link leaves alone for a moment.
+pub(super) fn stalled_viewer(raw: Raw<'_>) -> Reading<Duration> {
+    match duration(raw)? {
+        time if (1_000..=600_000).contains(&time.as_millis()) => Ok(time),
+        _ => Err(raw.expected("a duration from \"1s\" to \"10m\"")),
+    }
+}
+
 /// RFC 3339, in quotes or as a TOML time with an offset.
 pub(super) fn time(raw: Raw<'_>) -> Reading<WallTime> {
     let text = match raw {

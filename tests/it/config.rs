@@ -158,6 +158,10 @@ fn wrong_values_are_refused_at_their_line() {
     refused("[viewers]\ngso = true\n", 2, "\"auto\" or \"off\"");
     refused("[viewers]\nconnections = 0\n", 2, "from 1 to");
     refused("[viewers]\nguesses_per_address = 2\n", 2, "from 3 to");
+    refused("[viewers]\nsession_timeout = \"9s\"\n", 2, "from \"10s\" to \"1h\"");
+    refused("[viewers]\nsession_timeout = \"60500ms\"\n", 2, "whole seconds");
+    refused("[viewers]\nslow_viewer = \"100ms\"\n", 2, "from \"200ms\" to \"10s\"");
+    refused("[viewers]\nstalled_viewer = \"11m\"\n", 2, "from \"1s\" to \"10m\"");
     refused("[viewers]\nguess_window = \"1ms\"\n", 2, "1 s or more");
     refused("[links]\nlisten = []\n", 2, "at least one address");
     refused("[links]\nlisten = \"127.0.0.1:8555\"\n", 2, "a list like");
@@ -244,8 +248,40 @@ fn settings_that_do_not_fit_together_are_refused() {
     refused("[http]\nlisten = \"0.0.0.0:8555\"\n", 2, "taken by links.listen");
     refused("[links]\nlisten = [\"127.0.0.1:9\", \"127.0.0.1:9\"]\n", 2, "taken by links.listen");
     refused("[viewers]\nrtp_ports = [8000, 8000]\n", 2, "both on 8000");
-    refused("[links]\nrtp_ports = [8000, 8001]\n", 2, "taken by viewers.rtp_ports");
+    refused("[viewers]\nslow_viewer = \"5s\"\nstalled_viewer = \"4s\"\n", 3, "shorter than slow_viewer");
     good("[links]\nrtp_ports = [0, 0]\n[viewers]\nrtp_ports = [0, 0]\n");
+}
+
+#[test]
+fn each_worker_has_a_port_pair_of_its_own() {
+    let ports = |workers: u32, viewers: &str, links: &str| {
+        format!(
+            "[viewers]\nworkers = {workers}\nrtp_ports = {viewers}\n[links]\nrtp_ports = {links}\n{CHANNEL}"
+        )
+    };
+    // 4 workers: 8000 to 8007.
+    for links in ["[7998, 7999]", "[8008, 8009]", "[]", "[0, 0]"] {
+        assert!(good(&ports(4, "[8000, 8001]", links)).warnings.is_empty(), "{links}");
+    }
+    for links in ["[8000, 8001]", "[8002, 8003]", "[8006, 8007]"] {
+        refused(
+            &ports(4, "[8000, 8001]", links),
+            3,
+            "taken by links.rtp_ports (4 workers need the ports from 8000 to 8007)",
+        );
+    }
+    refused(
+        &ports(1, "[8000, 8001]", "[8000, 8001]"),
+        3,
+        "8000 is taken by links.rtp_ports: choose another pair",
+    );
+    good(&ports(4, "[65528, 65529]", "[]"));
+    refused(&ports(4, "[65530, 65531]", "[]"), 3, "4 workers need 8 UDP ports from here on, up to 65537");
+    // The third worker's RTP would be on the first one's RTCP.
+    refused(&ports(3, "[8000, 8004]", "[]"), 3, "8004 is taken by another of the workers");
+    good(&ports(2, "[8000, 8004]", "[]"));
+    good(&ports(4, "[0, 0]", "[8002, 8003]"));
+    good(&ports(4, "[8000, 8001]", "[8002, 8003]").replace("[viewers]", "[viewers]\nudp = false"));
 }
 
 #[test]

@@ -35,6 +35,9 @@ const KEYS: &[Row] = &[
     key("viewers.gso", "'off'", "Off"),
     key("viewers.connections", "99", "99"),
     key("viewers.per_address", "98", "98"),
+    key("viewers.session_timeout", "'61s'", "61s"),
+    key("viewers.slow_viewer", "'2s'", "2s"),
+    key("viewers.stalled_viewer", "'11s'", "11s"),
     key("viewers.guesses_per_address", "97", "97"),
     key("viewers.guesses_per_program", "96", "96"),
     key("viewers.guess_window", "'95s'", "95s"),
@@ -242,7 +245,20 @@ fn fields(config: Config, folder: &Path) -> BTreeMap<&'static str, String> {
         ("server.oversell", debug(oversell)),
         ("server.drain", debug(drain)),
     ]);
-    let Viewers { listen, udp, rtp_ports, workers, pin, gso, connections, per_address, guesses } = viewers;
+    let Viewers {
+        listen,
+        udp,
+        rtp_ports,
+        workers,
+        pin,
+        gso,
+        connections,
+        per_address,
+        session_timeout,
+        slow_viewer,
+        stalled_viewer,
+        guesses,
+    } = viewers;
     let GuessLimits { per_address: guesses_per_address, per_target, window } = guesses;
     fields.extend([
         ("viewers.listen", debug(listen)),
@@ -253,6 +269,9 @@ fn fields(config: Config, folder: &Path) -> BTreeMap<&'static str, String> {
         ("viewers.gso", debug(gso)),
         ("viewers.connections", debug(connections)),
         ("viewers.per_address", debug(per_address)),
+        ("viewers.session_timeout", debug(session_timeout)),
+        ("viewers.slow_viewer", debug(slow_viewer)),
+        ("viewers.stalled_viewer", debug(stalled_viewer)),
         ("viewers.guesses_per_address", debug(guesses_per_address)),
         ("viewers.guesses_per_program", debug(per_target)),
         ("viewers.guess_window", debug(window)),

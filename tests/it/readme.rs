@@ -47,6 +47,7 @@ const BLOCKS: &[(&str, &str, Fate)] = &[
     ("docs/broadcast.md", "gst-launch-1.0 -e videotestsrc", PLAYERS),
     ("docs/clip.md", "ffmpeg -y", Not("the clip is in the repository; another encoder makes other bytes")),
     ("docs/operating.md", "slotcast print-config", Here),
+    ("docs/operating.md", "nft add rule", Not("it changes the machine's firewall")),
     ("docs/operating.md", "kill -HUP", SIGNALS),
     ("docs/operating.md", "cat > slotcast.toml", Here),
     ("docs/operating.md", "API=http", WALK),
