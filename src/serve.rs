@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use crate::{
-    config::{Config, GsoPolicy},
+    config::{self, Config, GsoPolicy},
     http::{self, Pages},
     metrics::{Counts, Metrics, Sources},
     reservations::{Media, Reservations},
@@ -206,7 +206,7 @@ impl Server {
         for table in differing_tables(&old, config) {
             tracing::warn!(table, "changed in the file, but counts only after a restart");
         }
-        if format!("{:?}", old.channels) != format!("{:?}", config.channels) {
+        if old.channels != config.channels {
             tracing::warn!(
                 "channels changed in the file: new ones are sold after a restart; change the others over the API"
             );
@@ -295,17 +295,36 @@ fn differing_tables(old: &Config, new: &Config) -> Vec<&'static str> {
     }
     // They follow the channels.
     links.lines = old.links.lines;
-    let differs =
-        |old: &dyn std::fmt::Debug, new: &dyn std::fmt::Debug| format!("{old:?}") != format!("{new:?}");
     let tables = [
-        ("server", differs(&old.server, &new.server)),
-        ("viewers", differs(&old.viewers, &new.viewers)),
-        ("links", differs(&old.links, &links)),
-        ("http", differs(&old.http, &new.http)),
-        ("log", differs(&old.log, &new.log)),
-        ("reservations", differs(&old.reservations, &new.reservations)),
+        ("server", old.server != new.server),
+        ("viewers", old.viewers != new.viewers),
+        ("links", old.links != links),
+        ("http", old.http != new.http),
+        ("log", old.log != new.log),
     ];
-    tables.into_iter().filter(|(_, differs)| *differs).map(|(table, _)| table).collect()
+    let tables = tables.into_iter().chain(differing_tables_of_sale(old, new));
+    tables.filter(|(_, differs)| *differs).map(|(table, _)| table).collect()
+}
+
+/// Each table of the reservation side, and whether it differs. Secrets are compared by value, in constant time.
+fn differing_tables_of_sale(old: &Config, new: &Config) -> [(&'static str, bool); 3] {
+    match (&old.reservations, &new.reservations) {
+        (Some(old), Some(new)) => {
+            let rest = config::Reservations {
+                mail: old.mail.clone(),
+                payments: old.payments.clone(),
+                ..new.clone()
+            };
+            [
+                ("reservations", *old != rest),
+                ("mail", old.mail != new.mail),
+                ("payments", old.payments != new.payments),
+            ]
+        }
+        (old, new) => {
+            [("reservations", old.is_some() != new.is_some()), ("mail", false), ("payments", false)]
+        }
+    }
 }
 
 struct ServerPages {
@@ -492,6 +511,19 @@ mod tests {
         check("", "[links]\nburst = \"1s\"\n", &["links"]);
         let sold = "[reservations]\nenabled = true\n";
         check(sold, &format!("{sold}[links]\nbefore = \"1m\"\n"), &["links"]);
+        let text = |database: &str, password: &str, stripe: &str, webhook: &str| {
+            format!(
+                "{sold}database = \"postgres://u:{database}@h/d\"\n[mail]\nserver = \"smtp://h\"\nuser = \"u\"\n\
+                 password = \"{password}\"\n[payments]\nway = \"stripe\"\nstripe_key = \"{stripe}\"\n\
+                 stripe_webhook_secret = \"{webhook}\"\n"
+            )
+        };
+        let old = text("a", "b", "c", "d");
+        check(&old, &old, &[]);
+        check(&old, &text("e", "b", "c", "d"), &["reservations"]);
+        check(&old, &text("a", "e", "c", "d"), &["mail"]);
+        check(&old, &text("a", "b", "e", "d"), &["payments"]);
+        check(&old, &text("a", "b", "c", "e"), &["payments"]);
         check("[log]\nlevel = \"warn\"\n", "[viewers]\nworkers = 1\n", &["viewers", "log"]);
     }
 }

@@ -32,7 +32,7 @@ pub const COMMENTED_DEFAULT: &str = include_str!("default.toml");
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// Everything that an operator sets.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The provider's own words: slot, currency, uplink.
     pub server: Server,
@@ -53,7 +53,7 @@ pub struct Config {
 }
 
 /// `[server]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Server {
     /// The unit of booking and pricing.
     pub slot: Duration,
@@ -96,7 +96,7 @@ pub enum GsoPolicy {
 }
 
 /// `[viewers]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Viewers {
     /// RTSP for viewers.
     pub listen: SocketAddr,
@@ -125,7 +125,7 @@ pub struct Viewers {
 }
 
 /// `[links]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Links {
     /// One per access port.
     pub listen: Vec<SocketAddr>,
@@ -150,7 +150,7 @@ pub struct Links {
 }
 
 /// `[http]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Http {
     /// `None`: no HTTP.
     pub listen: Option<SocketAddr>,
@@ -166,7 +166,7 @@ pub enum LogFormat {
 }
 
 /// `[log]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Log {
     /// A level, or directives by module.
     pub level: String,

@@ -14,7 +14,7 @@ use super::{
 };
 
 /// `[reservations]`, with `[mail]` and `[payments]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Reservations {
     /// Holds the key, the embedded database and, where no server is named, the mails.
     pub data: PathBuf,
@@ -76,7 +76,7 @@ pub struct AccessPort {
 }
 
 /// `[mail]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Mail {
     /// Whose mails they are.
     pub from: Email,
@@ -89,7 +89,7 @@ pub struct Mail {
 }
 
 /// `[payments]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Payments {
     /// The operator bills from the ledger's export.
     Invoice,

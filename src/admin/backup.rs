@@ -1,6 +1,7 @@
 //! `slotcast admin backup` and `restore`: the database with the key that belongs to it.
 //!
-//! Invariant: a backup has its name, and a restored file its place, only once all of it is on the disk.
+//! Invariant: a backup has its name, and a restored file its place, only once all of it is on the disk; a restore that was
+//! broken off leaves a file that ends in `.restored`, beside which no server starts, and can be made again.
 
 use std::{
     fs::{self, DirBuilder, File, Permissions},
@@ -14,7 +15,7 @@ use slotcast_reservation::service::Service;
 use super::Outcome;
 use crate::{
     config::Config,
-    reservations::{DATABASE_FILE, KEY_FILE, lock_data},
+    reservations::{DATABASE_FILE, KEY_FILE, lock_data, restored},
 };
 
 /// Saves into the directory `to`, which must not be there yet. It has that name only once it is whole.
@@ -45,11 +46,12 @@ pub(super) async fn back_up(service: &Service, config: &Config, to: &Path) -> Ou
 async fn save(service: &Service, data: &Path, to: &Path) -> Outcome {
     service.store().back_up(&to.join(DATABASE_FILE)).await?;
     copy(&data.join(KEY_FILE), &to.join(KEY_FILE))?;
-    File::open(to)?.sync_all()?;
+    sync(to)?;
     Ok(())
 }
 
-/// Puts the files of `from` in place. What was there is renamed to end in `.before-restore`.
+/// Puts the files of `from` in place. What was there is renamed to end in `.before-restore`; after a restore that was
+/// broken off, what that one has renamed stays.
 pub(super) fn restore(config: &Config, from: &Path) -> Outcome {
     let data = data_of(config)?;
     for name in [DATABASE_FILE, KEY_FILE] {
@@ -62,34 +64,58 @@ pub(super) fn restore(config: &Config, from: &Path) -> Outcome {
     }
     DirBuilder::new().mode(0o700).recursive(true).create(&data).map_err(|error| named(&data, &error))?;
     let _alone = lock_data(&data)?;
-    let kept = |name: &str| data.join(format!("{name}.before-restore"));
-    if let Some(there) = [DATABASE_FILE, KEY_FILE].map(kept).into_iter().find(|path| path.exists()) {
+    let was_broken_off = RESTORED.map(|name| restored(&data, name)).iter().any(|half| half.exists());
+    let there =
+        [DATABASE_FILE, KEY_FILE].map(|name| kept(&data, name)).into_iter().find(|path| path.exists());
+    if let Some(there) = there.filter(|_| !was_broken_off) {
         let text = format!("{}: an earlier restore left it: move it away first", there.display());
         return Err(text.into());
     }
     // All of it is here before anything is moved.
-    let arrived = |name: &str| data.join(format!("{name}.restored"));
-    for name in [KEY_FILE, DATABASE_FILE] {
-        if let Err(error) = copy(&from.join(name), &arrived(name)) {
-            for half in [KEY_FILE, DATABASE_FILE].map(arrived).iter().filter(|half| half.exists()) {
+    for name in RESTORED {
+        if let Err(error) = copy(&from.join(name), &restored(&data, name)) {
+            if was_broken_off {
+                return Err(format!("the restore that was broken off is not complete yet: {error}").into());
+            }
+            for half in RESTORED.map(|name| restored(&data, name)).iter().filter(|half| half.exists()) {
                 fs::remove_file(half).map_err(|error| named(half, &error))?;
             }
             return Err(format!("nothing was restored: {error}").into());
         }
     }
-    // The write-ahead log belongs to the old database: with the new one it would be read as its own.
-    for name in [DATABASE_FILE, "slotcast.db-wal", "slotcast.db-shm", KEY_FILE] {
-        let old = data.join(name);
-        if old.exists() {
-            fs::rename(&old, kept(name)).map_err(|error| named(&old, &error))?;
-        }
+    let renames = renames(&data);
+    sync(&data)?;
+    for (old, new) in &renames {
+        fs::rename(old, new).map_err(|error| named(old, &error))?;
+        // In this order on the disk, too: the last `.restored` goes when all else is done.
+        sync(&data)?;
     }
-    for name in [KEY_FILE, DATABASE_FILE] {
-        fs::rename(arrived(name), data.join(name)).map_err(|error| named(&arrived(name), &error))?;
-    }
-    File::open(&data)?.sync_all()?;
     println!("{}: restored; what was there ends in .before-restore", data.display());
     Ok(())
+}
+
+/// What a restore brings, in the order in which it is put in place.
+const RESTORED: [&str; 2] = [KEY_FILE, DATABASE_FILE];
+
+/// Under which name the old file `name` is kept.
+fn kept(data: &Path, name: &str) -> PathBuf {
+    data.join(format!("{name}.before-restore"))
+}
+
+/// First the old files go aside, then the new ones take their places. What a broken-off restore has put aside is not
+/// written over.
+fn renames(data: &Path) -> Vec<(PathBuf, PathBuf)> {
+    // The write-ahead log belongs to the old database: with the new one it would be read as its own.
+    let aside = [DATABASE_FILE, "slotcast.db-wal", "slotcast.db-shm", KEY_FILE]
+        .map(|name| (data.join(name), kept(data, name)))
+        .into_iter()
+        .filter(|(old, kept)| old.exists() && !kept.exists());
+    let into_place = RESTORED.map(|name| (restored(data, name), data.join(name)));
+    aside.chain(into_place).collect()
+}
+
+fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
 }
 
 fn data_of(config: &Config) -> Result<PathBuf, String> {
@@ -109,4 +135,65 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 
 fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A data directory with old files, a backup with new ones, and the configuration.
+    fn place(room: &Path) -> (PathBuf, PathBuf, Config) {
+        let (data, backup) = (room.join("data"), room.join("backup"));
+        for (directory, text) in [(&data, "old"), (&backup, "new")] {
+            fs::create_dir(directory).unwrap();
+            for name in RESTORED {
+                fs::write(directory.join(name), format!("{text} {name}")).unwrap();
+            }
+        }
+        fs::write(data.join("slotcast.db-wal"), "old log").unwrap();
+        let mut config = Config::parse("[reservations]\nenabled = true\n").unwrap().config;
+        config.reservations.as_mut().unwrap().data.clone_from(&data);
+        (data, backup, config)
+    }
+
+    #[test]
+    fn a_restore_that_was_broken_off_anywhere_can_be_made_again() {
+        let mut broken_off = 0;
+        for done in 0.. {
+            let room = tempfile::tempdir().unwrap();
+            let (data, backup, config) = place(room.path());
+            for name in RESTORED {
+                copy(&backup.join(name), &restored(&data, name)).unwrap();
+            }
+            let steps = renames(&data);
+            if done == steps.len() {
+                break;
+            }
+            for (old, new) in steps.into_iter().take(done) {
+                fs::rename(old, new).unwrap();
+            }
+            assert!(
+                RESTORED.iter().any(|name| restored(&data, name).exists()),
+                "{done}: a server would start"
+            );
+            restore(&config, &backup).unwrap();
+            for name in RESTORED {
+                assert_eq!(fs::read_to_string(data.join(name)).unwrap(), format!("new {name}"), "{done}");
+                assert_eq!(fs::read_to_string(kept(&data, name)).unwrap(), format!("old {name}"), "{done}");
+                assert!(!restored(&data, name).exists(), "{done}");
+            }
+            assert!(!data.join("slotcast.db-wal").exists() && kept(&data, "slotcast.db-wal").exists());
+            broken_off += 1;
+        }
+        assert_eq!(broken_off, 5);
+    }
+
+    #[test]
+    fn what_an_earlier_restore_kept_is_not_written_over() {
+        let room = tempfile::tempdir().unwrap();
+        let (_, backup, config) = place(room.path());
+        restore(&config, &backup).unwrap();
+        let again = restore(&config, &backup).unwrap_err().to_string();
+        assert!(again.contains("an earlier restore left it"), "{again}");
+    }
 }

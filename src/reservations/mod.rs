@@ -4,4 +4,4 @@ mod media;
 mod open;
 
 pub(crate) use media::{Media, program_id};
-pub(crate) use open::{DATABASE_FILE, KEY_FILE, Reservations, lock_data, open_aside};
+pub(crate) use open::{DATABASE_FILE, KEY_FILE, Reservations, lock_data, open_aside, restored};

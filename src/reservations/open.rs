@@ -6,7 +6,7 @@ use std::{
     fs::{self, DirBuilder, File},
     num::NonZeroU16,
     os::unix::fs::DirBuilderExt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -120,6 +120,11 @@ pub(crate) async fn open_aside(config: &Config) -> Opening<Service> {
     open_service(config, None, Arc::new(NoStreaming), clock::system()).await
 }
 
+/// Where a restore puts what shall become the file `name` of the data directory, until all of it is there.
+pub(crate) fn restored(data: &Path, name: &str) -> PathBuf {
+    data.join(format!("{name}.restored"))
+}
+
 /// Makes sure that nobody else works in the data directory; until the file is dropped.
 pub(crate) fn lock_data(data: &Path) -> Opening<File> {
     let path = data.join(LOCK_FILE);
@@ -147,6 +152,9 @@ async fn open_service(
 ) -> Opening<Service> {
     let sold = config.reservations.as_ref().ok_or("reservations are off")?;
     let (key, file) = (sold.data.join(KEY_FILE), sold.data.join(DATABASE_FILE));
+    if sold.database.is_none() {
+        no_restore_is_half_done(&sold.data)?;
+    }
     if sold.database.is_none() && file.exists() && !key.exists() {
         let (key, file) = (key.display(), file.display());
         return Err(format!("{key} is missing: put back the one that belongs to {file}").into());
@@ -170,6 +178,20 @@ async fn open_service(
         budgets: Budgets::default(),
     };
     Ok(Service::new(store, vault, payments(sold)?, post(sold)?, streaming, clock, settings))
+}
+
+/// Beside what a broken-off restore has left, a missing key or database would be made anew, and empty.
+fn no_restore_is_half_done(data: &Path) -> Opening<()> {
+    let half =
+        [DATABASE_FILE, KEY_FILE].map(|name| restored(data, name)).into_iter().find(|half| half.exists());
+    match half {
+        Some(half) => Err(format!(
+            "{}: a restore was broken off: run `slotcast admin restore DIRECTORY` again; nothing was lost",
+            half.display()
+        )
+        .into()),
+        None => Ok(()),
+    }
 }
 
 /// Those that are new; one that cannot be sold beside the others keeps nobody from being served.

@@ -43,6 +43,27 @@ fn a_backup_of_a_running_server_is_restored_elsewhere_with_all_reservations() {
     assert!(!running.status.success(), "restored under a running server:\n{}", running.text());
 
     let fresh = Provider::prepare(&room, "fresh", None);
+    // A restore that was broken off in the middle of its copies, and one between its renames.
+    for name in ["secret.key", "slotcast.db"] {
+        let half = fresh.data().join(format!("{name}.restored"));
+        std::fs::create_dir_all(fresh.data()).unwrap();
+        std::fs::write(&half, "").unwrap();
+        let refused = [fresh.try_with("SLOTCAST_LOG__LEVEL", "info"), fresh.admin(&["channel", "list"])];
+        for refused in refused {
+            assert!(!refused.status.success(), "{name}: {}", refused.text());
+            assert!(
+                refused.text().contains("run `slotcast admin restore DIRECTORY` again"),
+                "{}",
+                refused.text()
+            );
+        }
+        for made in ["secret.key", "slotcast.db"] {
+            assert!(!fresh.data().join(made).exists(), "{made} was made anew");
+        }
+        if name == "secret.key" {
+            std::fs::remove_file(half).unwrap();
+        }
+    }
     let restored = fresh.admin(&["restore", &backup]);
     assert!(restored.status.success(), "{}", restored.text());
     for (variable, value) in [("SLOTCAST_SERVER__CURRENCY", "USD"), ("SLOTCAST_SERVER__SLOT", "15m")] {
