@@ -1,16 +1,17 @@
 //! Health and metrics over HTTP, on one quiet thread.
 //!
-//! Owns: `/healthz`, `/readyz`, `/metrics`, the bounds on who asks.
+//! Owns: `/healthz`, `/readyz`, `/metrics`, the bounds on who asks, and who may read the metrics.
 //! Not here: what the numbers are (`metrics`).
-//! Invariant: a slow or hostile client holds at most one of [`CONNECTIONS_MAX`] places (more where channels are sold), for at most [`HEADER_MAX`] a
-//! request; media never waits for anyone here.
+//! Invariant: a slow or hostile client holds at most one of [`CONNECTIONS_MAX`] places (more where channels are sold), for
+//! at most [`HEADER_MAX`] a request; media never waits for anyone here; on the address of `[http]`, metrics are answered
+//! to this machine alone, and to nobody once they have a listener of their own.
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
     extract::{ConnectInfo, State},
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -38,6 +39,10 @@ const CONNECTION_MAX: Duration = Duration::from_secs(600);
 /// After an accept that failed, e.g. for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Headers that proxies add to what they forward, besides `X-Forwarded-…`.
+const FORWARDING: [&str; 6] =
+    ["forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip"];
+
 /// What the pages show.
 pub(crate) trait Pages: Send + Sync + 'static {
     /// Whether the rooms run.
@@ -48,13 +53,46 @@ pub(crate) trait Pages: Send + Sync + 'static {
     fn metrics(&self) -> Result<String, std::fmt::Error>;
 }
 
+/// What a listener answers, and to how many connections at once.
+pub(crate) struct Site {
+    router: Router,
+    connections: usize,
+}
+
+impl Site {
+    /// Health, and what else there is.
+    ///
+    /// - `api`: where channels are sold.
+    /// - `with_metrics`: whether this machine finds the metrics here.
+    pub(crate) fn main(pages: Arc<dyn Pages>, api: Option<Router>, with_metrics: bool) -> Self {
+        let mut own = Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz));
+        if with_metrics {
+            own = own.route("/metrics", get(metrics_for_this_machine));
+        }
+        let own = own.with_state(pages);
+        match api {
+            Some(api) => Self { router: own.merge(api), connections: CONNECTIONS_WITH_API_MAX },
+            None => Self {
+                router: own.fallback(|| not_found("there are /healthz and /readyz")),
+                connections: CONNECTIONS_MAX,
+            },
+        }
+    }
+
+    /// Metrics alone, for whoever reaches the address of `[metrics]`.
+    pub(crate) fn metrics(pages: Arc<dyn Pages>) -> Self {
+        let router = Router::new()
+            .route("/metrics", get(metrics))
+            .with_state(pages)
+            .fallback(|| not_found("there is /metrics"));
+        Self { router, connections: CONNECTIONS_MAX }
+    }
+}
+
 /// Answers on `listener` for ever.
-///
-/// - `api`: what else there is, where channels are sold.
-pub(crate) async fn serve(listener: TcpListener, pages: Arc<dyn Pages>, api: Option<Router>) {
-    let connections = if api.is_some() { CONNECTIONS_WITH_API_MAX } else { CONNECTIONS_MAX };
+pub(crate) async fn serve(listener: TcpListener, site: Site) {
+    let Site { router, connections } = site;
     let places = Arc::new(Semaphore::new(connections));
-    let router = router(pages, api);
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
@@ -87,18 +125,6 @@ fn connection(
     }
 }
 
-fn router(pages: Arc<dyn Pages>, api: Option<Router>) -> Router {
-    let own = Router::new()
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .with_state(pages);
-    match api {
-        Some(api) => own.merge(api),
-        None => own.fallback(not_found),
-    }
-}
-
 async fn healthz(State(pages): State<Arc<dyn Pages>>) -> Response {
     if pages.is_healthy() {
         "ok\n".into_response()
@@ -116,6 +142,24 @@ async fn readyz(State(pages): State<Arc<dyn Pages>>) -> Response {
     }
 }
 
+/// As [`metrics`], unless somebody else may be behind the request.
+async fn metrics_for_this_machine(
+    State(pages): State<Arc<dyn Pages>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Response {
+    if peer.ip().to_canonical().is_loopback() && !is_forwarded(&headers) {
+        metrics(State(pages)).await
+    } else {
+        not_found("metrics for others than this machine need [metrics] listen").await
+    }
+}
+
+/// Whether a proxy says that it forwards the request.
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| name.as_str().starts_with("x-forwarded") || FORWARDING.contains(&name.as_str()))
+}
+
 async fn metrics(State(pages): State<Arc<dyn Pages>>) -> Response {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     match pages.metrics() {
@@ -124,15 +168,18 @@ async fn metrics(State(pages): State<Arc<dyn Pages>>) -> Response {
     }
 }
 
-async fn not_found() -> Response {
-    (StatusCode::NOT_FOUND, "nothing here; there are /healthz, /readyz and /metrics\n").into_response()
+/// - `known`: what there is.
+async fn not_found(known: &'static str) -> Response {
+    (StatusCode::NOT_FOUND, format!("nothing here; {known}\n")).into_response()
 }
 
 /// A socket that has its address and takes no connections yet: [`listen`] does, once there is somebody to answer.
 /// Until then whoever comes is refused by the kernel, as before the start.
 ///
+/// - `setting`: where the address is written, for the error.
+///
 /// Errors: the address cannot be bound.
-pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
+pub(crate) fn bind(setting: &str, address: SocketAddr) -> io::Result<TcpSocket> {
     let bound = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.set_reuseaddr(true)?;
@@ -140,7 +187,7 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
         io::Result::Ok(socket)
     };
     bound()
-        .map_err(|error| io::Error::new(error.kind(), format!("http.listen: cannot bind {address}: {error}")))
+        .map_err(|error| io::Error::new(error.kind(), format!("{setting}: cannot bind {address}: {error}")))
 }
 
 /// Takes connections from now on; must be called inside a runtime.
@@ -148,7 +195,46 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
 /// Errors: somebody else listens there by now.
 pub(crate) fn listen(socket: TcpSocket) -> io::Result<TcpListener> {
     let address = socket.local_addr()?;
-    socket.listen(BACKLOG).map_err(|error| {
-        io::Error::new(error.kind(), format!("http.listen: cannot listen on {address}: {error}"))
-    })
+    socket
+        .listen(BACKLOG)
+        .map_err(|error| io::Error::new(error.kind(), format!("HTTP: cannot listen on {address}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Numbers;
+
+    impl Pages for Numbers {
+        fn is_healthy(&self) -> bool {
+            true
+        }
+
+        fn is_ready(&self) -> bool {
+            true
+        }
+
+        fn metrics(&self) -> Result<String, std::fmt::Error> {
+            Ok(String::new())
+        }
+    }
+
+    #[track_caller]
+    fn check(peer: &str, expected: StatusCode) {
+        let peer = ConnectInfo(SocketAddr::new(peer.parse().unwrap(), 1));
+        let answered = metrics_for_this_machine(State(Arc::new(Numbers)), peer, HeaderMap::new());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        assert_eq!(runtime.block_on(answered).status(), expected);
+    }
+
+    #[test]
+    fn only_loopback_peers_are_this_machine() {
+        for peer in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            check(peer, StatusCode::OK);
+        }
+        for peer in ["192.0.2.1", "10.0.0.1", "::ffff:192.0.2.1", "2001:db8::1", "0.0.0.0"] {
+            check(peer, StatusCode::NOT_FOUND);
+        }
+    }
 }

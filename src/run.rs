@@ -153,6 +153,7 @@ fn log_start(server: &Server, files: Option<u64>) {
         links = links.join(","),
         links_rtp = ports(addresses.links_rtp),
         http = addresses.http.map(tracing::field::display),
+        metrics = addresses.metrics.map(tracing::field::display),
         channels = server.programs().channels().len(),
         programs = server.programs().programs().len(),
         "slotcast runs"

@@ -25,7 +25,7 @@ use tokio::{
 
 use crate::{
     config::{self, Config, GsoPolicy},
-    http::{self, Pages},
+    http::{self, Pages, Site},
     metrics::{Counts, Metrics, Sources},
     reservations::{Media, Reservations},
 };
@@ -55,8 +55,10 @@ pub struct Addresses {
     pub links: Vec<SocketAddr>,
     /// UDP ports on which media arrives; `None`: over TCP only.
     pub links_rtp: Option<[u16; 2]>,
-    /// Health and metrics.
+    /// Health, the API, and metrics for this machine.
     pub http: Option<SocketAddr>,
+    /// Metrics for others; `None`: they have no listener of their own.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// A running server. Dropping it stops everything without waiting; [`shutdown`](Self::shutdown) waits.
@@ -82,7 +84,7 @@ impl Server {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let programs: Arc<dyn Programs> = Arc::clone(&timetable) as Arc<dyn Programs>;
         // First what is quick to refuse, so that a wrong port is found before anyone is served.
-        let http = config.http.listen.map(http::bind).transpose()?;
+        let doors = Doors::bind(&config)?;
         let guesses = Arc::new(Guesses::new(config.viewers.guesses));
         let (fanout, ingest) = with_short_turns(|| {
             let (fanout, feeds) =
@@ -92,8 +94,7 @@ impl Server {
             io::Result::Ok((fanout, ingest))
         })?;
         let ingest = Arc::new(ingest);
-        let http_address = http.as_ref().map(TcpSocket::local_addr).transpose()?;
-        let addresses = addresses_of(&config, &fanout, &ingest, http_address);
+        let addresses = addresses_of(&config, &fanout, &ingest, &doors)?;
         let counts = Arc::new(Counts::default());
         let sold = Arc::new(OnceLock::new());
         let metrics = Metrics::new(Sources {
@@ -132,7 +133,7 @@ impl Server {
         if let Some(service) = &service {
             sold.get_or_init(|| service.clone());
         }
-        let control = Control::start(runtime, http, pages, reservations, Arc::clone(&counts), clock)?;
+        let control = Control::start(runtime, doors, pages, reservations, Arc::clone(&counts), clock)?;
         Ok(Self {
             config: Mutex::new(config),
             addresses,
@@ -300,6 +301,7 @@ fn differing_tables(old: &Config, new: &Config) -> Vec<&'static str> {
         ("viewers", old.viewers != new.viewers),
         ("links", old.links != links),
         ("http", old.http != new.http),
+        ("metrics", old.metrics != new.metrics),
         ("log", old.log != new.log),
     ];
     let tables = tables.into_iter().chain(differing_tables_of_sale(old, new));
@@ -362,13 +364,33 @@ fn control_runtime(with_reservations: bool) -> io::Result<Runtime> {
         .build()
 }
 
-fn addresses_of(config: &Config, fanout: &Fanout, ingest: &Ingest, http: Option<SocketAddr>) -> Addresses {
-    Addresses {
+fn addresses_of(config: &Config, fanout: &Fanout, ingest: &Ingest, doors: &Doors) -> io::Result<Addresses> {
+    let address = |door: &Option<TcpSocket>| door.as_ref().map(TcpSocket::local_addr).transpose();
+    Ok(Addresses {
         viewers: fanout.local_addr(),
         viewers_rtp: config.viewers.udp.then(|| fanout.rtp_ports()),
         links: ingest.local_addrs().to_vec(),
         links_rtp: ingest.udp_ports(),
-        http,
+        http: address(&doors.http)?,
+        metrics: address(&doors.metrics)?,
+    })
+}
+
+/// Where HTTP is answered: bound, not listening yet.
+struct Doors {
+    http: Option<TcpSocket>,
+    metrics: Option<TcpSocket>,
+}
+
+impl Doors {
+    fn bind(config: &Config) -> io::Result<Self> {
+        let bind = |setting, listen: Option<SocketAddr>| {
+            listen.map(|address| http::bind(setting, address)).transpose()
+        };
+        Ok(Self {
+            http: bind("http.listen", config.http.listen)?,
+            metrics: bind("metrics.listen", config.metrics.listen)?,
+        })
     }
 }
 
@@ -427,23 +449,27 @@ struct Control {
 impl Control {
     fn start(
         runtime: Runtime,
-        http: Option<TcpSocket>,
+        doors: Doors,
         pages: Arc<dyn Pages>,
         reservations: Option<Reservations>,
         counts: Arc<Counts>,
         clock: Clock,
     ) -> io::Result<Self> {
         let handle = runtime.handle().clone();
-        let listener = {
+        let [main, metrics] = {
             let _inside = runtime.enter();
-            http.map(http::listen).transpose()?
+            [doors.http.map(http::listen).transpose()?, doors.metrics.map(http::listen).transpose()?]
         };
         let (stop, stopped) = oneshot::channel();
         let work = move || {
             runtime.block_on(async {
                 let api = reservations.as_ref().map(|reservations| reservations.router.clone());
-                if let Some(listener) = listener {
-                    tokio::spawn(http::serve(listener, pages, api));
+                if let Some(listener) = main {
+                    let site = Site::main(Arc::clone(&pages), api, metrics.is_none());
+                    tokio::spawn(http::serve(listener, site));
+                }
+                if let Some(listener) = metrics {
+                    tokio::spawn(http::serve(listener, Site::metrics(pages)));
                 }
                 tokio::spawn(watch_clock(clock, counts));
                 // Told, or the server was dropped.

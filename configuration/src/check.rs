@@ -127,7 +127,8 @@ fn addresses(draft: &Draft, places: &Places, found: &mut Vec<Problem>) {
     let links =
         draft.links.iter().flat_map(|links| links.listen.iter().map(|listen| ("links.listen", *listen)));
     let http = draft.http.iter().filter_map(|http| Some(("http.listen", http.listen?)));
-    let all: Vec<_> = viewers.chain(links).chain(http).collect();
+    let metrics = draft.metrics.iter().filter_map(|metrics| Some(("metrics.listen", metrics.listen?)));
+    let all: Vec<_> = viewers.chain(links).chain(http).chain(metrics).collect();
     for (index, (path, address)) in all.iter().enumerate() {
         if let Some((other, _)) = all.iter().take(index).find(|(_, earlier)| meet(*earlier, *address)) {
             let text = format!("{path}: {address} is taken by {other}: choose another port");

@@ -40,8 +40,10 @@ pub struct Config {
     pub viewers: Viewers,
     /// The broadcasters' side.
     pub links: Links,
-    /// Health and metrics.
+    /// Health, the API, and metrics for this machine.
     pub http: Http,
+    /// Metrics for others.
+    pub metrics: Metrics,
     /// What is logged, and how.
     pub log: Log,
     /// What is sold.
@@ -153,6 +155,13 @@ pub struct Links {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Http {
     /// `None`: no HTTP.
+    pub listen: Option<SocketAddr>,
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metrics {
+    /// `None`: metrics are on the address of `[http]`, for this machine alone.
     pub listen: Option<SocketAddr>,
 }
 

@@ -9,7 +9,7 @@ use slotcast_core::{
 };
 
 use super::{
-    Config, Http, Links, Log, Reservations, Server, Viewers,
+    Config, Http, Links, Log, Metrics, Reservations, Server, Viewers,
     document::{Reader, Section},
     program_id, reservations, values,
 };
@@ -42,6 +42,7 @@ pub(super) struct Draft {
     pub(super) viewers: Option<Viewers>,
     pub(super) links: Option<Links>,
     pub(super) http: Option<Http>,
+    pub(super) metrics: Option<Metrics>,
     pub(super) log: Option<Log>,
     pub(super) channels: Vec<ChannelDraft>,
     pub(super) programs: Vec<ProgramDraft>,
@@ -61,6 +62,7 @@ impl Draft {
             viewers: viewers(reader.section("viewers")),
             links: links(reader.section("links"), channels.len()),
             http: http(reader.section("http")),
+            metrics: metrics(reader.section("metrics")),
             log: log(reader.section("log")),
             reservations: reservations::read(reader),
             channels,
@@ -77,6 +79,7 @@ impl Draft {
             viewers: self.viewers?,
             links,
             http: self.http?,
+            metrics: self.metrics?,
             log: self.log?,
             reservations: self.reservations?,
             channels: self.channels.into_iter().map(ChannelDraft::into_channel).collect::<Option<_>>()?,
@@ -200,6 +203,13 @@ fn http(mut table: Section<'_, '_>) -> Option<Http> {
     let listen = table.required("listen", values::address_or_off);
     table.finish();
     Some(Http { listen: listen? })
+}
+
+fn metrics(mut table: Section<'_, '_>) -> Option<Metrics> {
+    let written = table.is_written("listen");
+    let listen = table.optional("listen", values::address);
+    table.finish();
+    (written == listen.is_some()).then_some(Metrics { listen })
 }
 
 fn log(mut table: Section<'_, '_>) -> Option<Log> {

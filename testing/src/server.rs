@@ -97,10 +97,10 @@ impl Server {
         let mut config = format!(
             "[server]\ndrain = \"100ms\"\n\n[viewers]\nlisten = \"{viewers}\"\nrtp_ports = [{}, {}]\n{viewers_keys}\n\
              [links]\nlisten = [\"{links}\"]\nrtp_ports = [{}, {}]\nlines = 300\n\n[http]\nlisten = \"{http}\"\n",
-            base + 4,
-            base + 5,
             base + 6,
-            base + 7
+            base + 7,
+            base + 4,
+            base + 5
         );
         for (index, channel) in channels.iter().enumerate() {
             config.push_str(&channel_toml(index + 1, channel, second));
@@ -224,7 +224,7 @@ impl Drop for Server {
     }
 }
 
-/// An address and ten ports for one server, which no other test that runs now has: the number of the process makes
+/// An address and a hundred ports for one server (its workers have two each), which no other test that runs now has: the number of the process makes
 /// the loopback address, the number of the server within the process makes the ports. They lie below 5000, where ffmpeg
 /// begins to look for its own on every address.
 fn place() -> (IpAddr, u16) {
@@ -232,7 +232,7 @@ fn place() -> (IpAddr, u16) {
     let process = std::process::id();
     let [_, high, middle, low] = process.to_be_bytes();
     let ip = Ipv4Addr::new(127, 64 | (high & 0x3f), middle, low.clamp(1, 254));
-    (IpAddr::V4(ip), 1_200 + NEXT.fetch_add(1, Ordering::Relaxed) % 300 * 10)
+    (IpAddr::V4(ip), 1_200 + NEXT.fetch_add(1, Ordering::Relaxed) % 38 * 100)
 }
 
 fn channel_toml(number: usize, channel: &Channel, epoch: u64) -> String {

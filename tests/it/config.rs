@@ -246,6 +246,8 @@ fn settings_that_do_not_fit_together_are_refused() {
     good(&format!("[server]\nuplink = \"99Mbit/s\"\noversell = true\n{CHANNEL}"));
     refused("[http]\nlisten = \"127.0.0.1:8554\"\n", 2, "taken by viewers.listen");
     refused("[http]\nlisten = \"0.0.0.0:8555\"\n", 2, "taken by links.listen");
+    refused("[metrics]\nlisten = \"0.0.0.0:8080\"\n", 2, "taken by http.listen");
+    refused("[metrics]\nlisten = \"off\"\n", 2, "an address and a port");
     refused("[links]\nlisten = [\"127.0.0.1:9\", \"127.0.0.1:9\"]\n", 2, "taken by links.listen");
     refused("[viewers]\nrtp_ports = [8000, 8000]\n", 2, "both on 8000");
     refused("[viewers]\nslow_viewer = \"5s\"\nstalled_viewer = \"4s\"\n", 3, "shorter than slow_viewer");

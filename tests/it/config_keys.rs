@@ -52,6 +52,7 @@ const KEYS: &[Row] = &[
     key("links.waiting_per_address", "88", "88"),
     key("links.burst", "'87s'", "87s"),
     key("http.listen", "'127.0.0.2:9080'", "Some(127.0.0.2:9080)"),
+    key("metrics.listen", "'127.0.0.2:9100'", "Some(127.0.0.2:9100)"),
     key("reservations.enabled", "false", "false"),
     key("reservations.data", "'elsewhere'", "FOLDER/elsewhere"),
     key("reservations.database", "'postgres://u:p@h/other'", "Some(postgres://u:p@h/other)"),
@@ -235,7 +236,7 @@ fn some(secret: Option<Secret>) -> String {
 /// Every field of `config` by the name of its key, secrets in the open. It names all fields, so that a new one does
 /// not compile until it stands here.
 fn fields(config: Config, folder: &Path) -> BTreeMap<&'static str, String> {
-    let Config { server, viewers, links, http, log, channels, programs, reservations } = config;
+    let Config { server, viewers, links, http, metrics, log, channels, programs, reservations } = config;
     let mut fields = BTreeMap::new();
     let Server { slot, currency, uplink, oversell, drain } = server;
     fields.extend([
@@ -279,7 +280,12 @@ fn fields(config: Config, folder: &Path) -> BTreeMap<&'static str, String> {
     fields.extend(link_fields(links));
     let Http { listen } = http;
     let Log { level, format } = log;
-    fields.extend([("http.listen", debug(listen)), ("log.level", level), ("log.format", debug(format))]);
+    fields.extend([
+        ("http.listen", debug(listen)),
+        ("metrics.listen", debug(metrics.listen)),
+        ("log.level", level),
+        ("log.format", debug(format)),
+    ]);
     if let Some(Channel { number, name, seats, class, toll }) = channels.into_iter().next() {
         fields.extend([
             ("channels.number", number.to_string()),

@@ -9,6 +9,7 @@ use std::{
 use slotcast::{config::Config, serve::Server};
 use slotcast_core::words::ProgramId;
 use slotcast_net::clock;
+use socket2::{Domain, Socket, Type};
 
 use crate::stage::{HandClock, PATIENCE, wait};
 
@@ -139,6 +140,59 @@ fn channels_that_are_added_get_their_lines() {
     assert_eq!(lines(), "6.0");
     server.reload(config(CONFIG)).unwrap();
     assert_eq!(lines(), "6.0", "whoever has one keeps it");
+    assert!(server.shutdown());
+}
+
+/// As [`get`], with lines of header, over a connection from `from`.
+fn ask_from(from: &str, address: SocketAddr, headers: &str) -> String {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::new(from.parse().unwrap(), 0).into()).unwrap();
+    socket.connect(&address.into()).unwrap();
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: test\r\n{headers}Connection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn metrics_are_for_this_machine_alone_and_not_for_what_a_proxy_forwards() {
+    let (server, _) = start(CONFIG);
+    let http = server.addresses().http.unwrap();
+    assert!(ask_from("127.0.0.9", http, "").contains("slotcast_seats"));
+    for forwarded in [
+        "Forwarded: for=192.0.2.1",
+        "X-Forwarded-For: 192.0.2.1",
+        "x-forwarded-proto: https",
+        "Via: 1.1 proxy",
+        "X-Real-IP: 192.0.2.1",
+    ] {
+        let answer = ask_from("127.0.0.1", http, &format!("{forwarded}\r\n"));
+        assert!(answer.starts_with("HTTP/1.1 404") && !answer.contains("slotcast_"), "{forwarded}: {answer}");
+    }
+    assert!(get(http, "/healthz").starts_with("HTTP/1.1 200"));
+    assert!(server.shutdown());
+}
+
+#[test]
+fn metrics_with_a_listener_of_their_own_are_nowhere_else() {
+    let (server, _) = start(&format!("[metrics]\nlisten = \"127.0.0.1:0\"\n{CONFIG}"));
+    let (http, metrics) = (server.addresses().http.unwrap(), server.addresses().metrics.unwrap());
+    assert!(ask_from("127.0.0.1", metrics, "X-Forwarded-For: 192.0.2.1\r\n").contains("slotcast_seats"));
+    assert!(get(http, "/metrics").starts_with("HTTP/1.1 404"));
+    for page in ["/healthz", "/readyz", "/"] {
+        assert!(get(metrics, page).starts_with("HTTP/1.1 404"), "{page}");
+    }
+    assert!(get(http, "/readyz").starts_with("HTTP/1.1 200"));
+    assert!(server.shutdown());
+
+    let (server, _) = start(
+        &format!("[metrics]\nlisten = \"127.0.0.1:0\"\n{CONFIG}")
+            .replace("[http]\nlisten = \"127.0.0.1:0\"", "[http]\nlisten = \"off\""),
+    );
+    assert!(server.addresses().http.is_none());
+    assert!(get(server.addresses().metrics.unwrap(), "/metrics").contains("slotcast_seats"));
     assert!(server.shutdown());
 }
 
