@@ -7,11 +7,12 @@ use std::{hint::black_box, num::NonZeroU32, sync::Arc, time::Instant};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use slotcast_admission::Gate;
 use slotcast_core::{
-    chunk::{Chunk, ChunkBuilder, PacketFlags},
+    chunk::{Chunk, ChunkBuilder},
     feed::{FeedReceiver, Feeds, Wake},
     keyframe::KeyFrameScanner,
     log::{ChannelLog, LogLimits},
     media::{Codec, Description, MediaKind, Stream, StreamId, Track},
+    packet::PacketFlags,
     runs,
     time::WallTime,
     words::{ProgramId, Seats},

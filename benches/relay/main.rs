@@ -21,8 +21,9 @@ use mio::{
     net::{TcpListener, TcpStream},
 };
 use slotcast_core::{
-    chunk::{Chunk, ChunkBuilder, PacketFlags},
+    chunk::{Chunk, ChunkBuilder},
     media::{Description, Stream, StreamId},
+    packet::PacketFlags,
     runs::SEGMENTS_MAX,
     words::ProgramId,
 };

@@ -1,8 +1,8 @@
 //! The unit of publishing: what one flush of the ingest side hands to every worker.
 //!
-//! Owns: the packet table, the framed bytes behind it, and when a chunk is flushed.
-//! Not here: what the packets mean (`keyframe`), how they are grouped for sending (`runs`), who keeps them (`log`).
-//! Holds: every packet stands behind its 4-byte `$` header on its canonical channel (track k: RTP 2k, RTCP 2k+1),
+//! Owns: the framed bytes of the packets, and when a chunk is flushed.
+//! Not here: the entry of one packet (`packet`), what the packets mean (`keyframe`), how they are grouped for sending (`runs`), who keeps them (`log`).
+//! Invariant: every packet stands behind its 4-byte `$` header on its canonical channel (track k: RTP 2k, RTCP 2k+1),
 //! and the packets follow each other without gaps, so a TCP viewer of all tracks is served by one write.
 
 use std::{
@@ -14,12 +14,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::{
     media::{Stream, TRACKS_MAX},
+    packet::{FRAME_HEADER_BYTES, PacketEntry, PacketFlags},
     rtp::{RtpTimestamp, SequenceNumber},
     runs::{self, Runs},
 };
 
-/// Bytes of the `$` header in front of every packet (RFC 2326 §10.12).
-pub const FRAME_HEADER_BYTES: usize = 4;
 /// Largest packet that still fits a UDP datagram over IPv4.
 pub const PACKET_BYTES_MAX: usize = 65_507;
 /// A chunk is flushed at this many packets: they fit one run of segments.
@@ -30,64 +29,6 @@ pub const CHUNK_BYTES_MAX: usize = 60_000;
 pub const CHUNK_DELAY_MAX: Duration = Duration::from_millis(2);
 /// Chunks are cut from blocks of this size.
 const BLOCK_BYTES: usize = 64 * 1024;
-
-/// What the send path and the log need to know of a packet, as bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PacketFlags(u8);
-
-impl PacketFlags {
-    /// None.
-    pub const EMPTY: Self = Self(0);
-    /// The RTP marker: last packet of a video frame.
-    pub const MARKER: Self = Self(1);
-    /// Belongs to a frame at which a viewer may start.
-    pub const KEY: Self = Self(2);
-    /// Holds parameter sets.
-    pub const PARAMETER_SETS: Self = Self(4);
-    /// RTCP, not RTP.
-    pub const RTCP: Self = Self(8);
-
-    /// Whether all bits of `other` are set.
-    pub const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// The bits of both.
-    #[must_use]
-    pub const fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-}
-
-/// Where one packet stands in its chunk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PacketEntry {
-    /// Of the packet's first byte, behind the `$` header.
-    pub offset: u32,
-    /// Of the packet, without the `$` header.
-    pub length: u16,
-    /// Index of the track in the stream.
-    pub track: u8,
-    /// What it is.
-    pub flags: PacketFlags,
-}
-
-impl PacketEntry {
-    /// Offset of the `$` header.
-    pub const fn frame_start(&self) -> usize {
-        self.offset as usize - FRAME_HEADER_BYTES
-    }
-
-    /// Offset of the first byte after the packet.
-    pub const fn end(&self) -> usize {
-        self.offset as usize + self.length as usize
-    }
-
-    /// Whether it is RTP rather than RTCP.
-    pub const fn is_rtp(&self) -> bool {
-        !self.flags.contains(PacketFlags::RTCP)
-    }
-}
 
 /// Framed packets of one stream, published together and shared by all workers.
 #[derive(Debug)]

@@ -131,9 +131,12 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::chunk::{
-        ChunkBuilder, PacketFlags,
-        tests::{rtp, stream},
+    use crate::{
+        chunk::{
+            ChunkBuilder,
+            tests::{rtp, stream},
+        },
+        packet::PacketFlags,
     };
 
     #[derive(Clone, Default)]

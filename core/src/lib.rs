@@ -8,6 +8,7 @@ pub mod feed;
 pub mod keyframe;
 pub mod log;
 pub mod media;
+pub mod packet;
 pub mod picture;
 pub mod reception;
 pub mod rtcp;

@@ -13,8 +13,9 @@ use std::{
 };
 
 use crate::{
-    chunk::{Chunk, PacketEntry, PacketFlags},
+    chunk::Chunk,
     media::{Stream, TRACKS_MAX},
+    packet::{PacketEntry, PacketFlags},
     rtcp::{self, RtcpPacket, SenderInfo},
     rtp::{self, RtpTimestamp, SequenceNumber},
 };

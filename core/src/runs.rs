@@ -4,7 +4,7 @@
 //! Not here: sending, and what to do where the kernel refuses (`slotcast-fanout`).
 //! Holds: every packet of the chunk stands in exactly one run; packets of a track keep their order.
 
-use crate::{chunk::PacketEntry, media::TRACKS_MAX};
+use crate::{media::TRACKS_MAX, packet::PacketEntry};
 
 /// Most segments of one run (Linux `UDP_MAX_SEGMENTS` before 6.9).
 pub const SEGMENTS_MAX: usize = 64;
@@ -100,7 +100,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::chunk::PacketFlags;
+    use crate::packet::PacketFlags;
 
     fn entry(track: u8, length: u16, flags: PacketFlags) -> PacketEntry {
         PacketEntry { offset: 4, length, track, flags }

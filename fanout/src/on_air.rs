@@ -10,8 +10,8 @@ use std::{
 
 use slotcast_admission::{Gate, Program, seats::Generation};
 use slotcast_core::{
-    chunk::FRAME_HEADER_BYTES,
     log::{ChannelLog, LogLimits},
+    packet::FRAME_HEADER_BYTES,
     rtcp,
     time::{Clock, Now},
 };

@@ -8,9 +8,10 @@ use std::{collections::VecDeque, sync::Arc};
 use crate::limits;
 use bytes::{BufMut, Bytes, BytesMut};
 use slotcast_core::{
-    chunk::{Chunk, FRAME_HEADER_BYTES, PacketEntry},
+    chunk::Chunk,
     log::{ChannelLog, Position},
     media::TRACKS_MAX,
+    packet::{FRAME_HEADER_BYTES, PacketEntry},
 };
 
 /// Interleaved channels (RTP, RTCP) per track; `None` for tracks that the viewer did not set up.

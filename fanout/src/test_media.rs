@@ -3,8 +3,9 @@
 use std::{num::NonZeroU32, sync::Arc, time::Instant};
 
 use slotcast_core::{
-    chunk::{Chunk, ChunkBuilder, PacketFlags},
+    chunk::{Chunk, ChunkBuilder},
     media::{Codec, Description, MediaKind, Stream, StreamId, Track},
+    packet::PacketFlags,
     words::ProgramId,
 };
 

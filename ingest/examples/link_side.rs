@@ -10,8 +10,8 @@ use std::{
 
 use slotcast_admission::{Channel, LinkKey, ProgramSpec, Timetable};
 use slotcast_core::{
-    chunk::PacketFlags,
     feed::{Feeds, Wake},
+    packet::PacketFlags,
     time::{Clock, Now, WallTime},
     words::{ChannelNumber, ConnectMargins, OpenLevel, ProgramId, Seats, Toll, Window},
 };

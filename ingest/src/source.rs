@@ -13,10 +13,11 @@ use std::{
 
 use slotcast_admission::{ClassMeter, MeterVerdict, Program, Reason};
 use slotcast_core::{
-    chunk::{ChunkBuilder, PacketFlags},
+    chunk::ChunkBuilder,
     feed::Feeds,
     keyframe::ParameterSets,
     media::{Description, MediaKind, Stream, StreamId, TRACKS_MAX},
+    packet::PacketFlags,
     rtp::{self, RtpPacket},
     time::Now,
 };

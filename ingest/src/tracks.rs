@@ -7,9 +7,9 @@
 use std::{num::NonZeroU32, time::Instant};
 
 use slotcast_core::{
-    chunk::PacketFlags,
     keyframe::{KeyFrameScanner, ParameterSets},
     media::Track,
+    packet::PacketFlags,
     reception::Reception,
     rtcp::{self, RtcpPacket, SenderInfo},
     rtp::{RtpPacket, Ssrc},

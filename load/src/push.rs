@@ -457,7 +457,7 @@ impl Source for SyntheticSource {
 
 #[cfg(test)]
 mod tests {
-    use slotcast_core::{chunk::PacketFlags, keyframe::KeyFrameScanner, media::Codec, rtp::RtpPacket};
+    use slotcast_core::{keyframe::KeyFrameScanner, media::Codec, packet::PacketFlags, rtp::RtpPacket};
 
     use super::*;
     use slotcast_tools::shape::read_stamp;

@@ -7,8 +7,9 @@
 use std::{num::NonZeroU32, ops::Range, sync::Arc, time::Duration};
 
 use slotcast_core::{
-    chunk::{Chunk, ChunkBuilder, PacketFlags},
+    chunk::{Chunk, ChunkBuilder},
     media::{Codec, Description, MediaKind, Stream, StreamId, Track},
+    packet::PacketFlags,
     words::ProgramId,
 };
 

@@ -11,7 +11,7 @@ pub(super) fn starts_key_frame(payload: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::{chunk::PacketFlags, keyframe::tests::check, media::Codec::Av1};
+    use crate::{keyframe::tests::check, media::Codec::Av1, packet::PacketFlags};
 
     #[test]
     fn first_packet_of_a_coded_video_sequence() {

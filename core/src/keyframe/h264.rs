@@ -3,7 +3,7 @@
 //! Passed over: STAP-B, MTAP and FU-B, which belong to interleaved mode and which no encoder at hand sends.
 
 use super::{NalFormat, NalKind, NalState, SetKind, aggregated};
-use crate::chunk::PacketFlags;
+use crate::packet::PacketFlags;
 
 /// Slices and their partitions; the last type is that of IDR pictures.
 const SLICES: std::ops::RangeInclusive<u8> = 1..=5;

@@ -3,7 +3,7 @@
 //! Taken as absent: DONL fields, which need `sprop-max-don-diff` above 0. PACI packets are passed over.
 
 use super::{NalFormat, NalKind, NalState, SetKind, aggregated};
-use crate::chunk::PacketFlags;
+use crate::packet::PacketFlags;
 
 /// Slices of pictures (H.265 table 7-1).
 const SLICES: std::ops::RangeInclusive<u8> = 0..=31;

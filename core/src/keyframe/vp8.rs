@@ -26,7 +26,7 @@ fn behind_extension(rest: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{chunk::PacketFlags, keyframe::tests::check, media::Codec::Vp8};
+    use crate::{keyframe::tests::check, media::Codec::Vp8, packet::PacketFlags};
 
     #[test]
     fn first_partition_of_a_key_frame() {

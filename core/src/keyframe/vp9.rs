@@ -25,7 +25,7 @@ fn spatial_layer(bits: u8, mut rest: &[u8]) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{chunk::PacketFlags, keyframe::tests::check, media::Codec::Vp9};
+    use crate::{keyframe::tests::check, media::Codec::Vp9, packet::PacketFlags};
 
     #[test]
     fn start_of_a_picture_that_needs_no_other() {

@@ -12,9 +12,10 @@ use std::{
 
 use slotcast_admission::{Channel, GuessLimits, Guesses, LinkKey, ProgramSpec, Programs, Secret, Timetable};
 use slotcast_core::{
-    chunk::{ChunkBuilder, PacketFlags},
+    chunk::ChunkBuilder,
     feed::Feeds,
     media::{Codec, Description, MediaKind, Stream, StreamId, Track},
+    packet::PacketFlags,
     time::{Clock, Now, WallTime},
     words::{ChannelNumber, ConnectMargins, OpenLevel, ProgramId, Seats, Toll, Window},
 };

@@ -5,10 +5,7 @@ use std::{
     time::Duration,
 };
 
-use slotcast_core::{
-    chunk::{Chunk, PacketFlags},
-    rtcp,
-};
+use slotcast_core::{chunk::Chunk, packet::PacketFlags, rtcp};
 use slotcast_ingest::IngestConfig;
 
 use crate::{

@@ -13,9 +13,9 @@ use std::{
 
 use mio::net::{TcpStream, UdpSocket};
 use slotcast_core::{
-    chunk::PacketFlags,
     keyframe::KeyFrameScanner,
     media::TRACKS_MAX,
+    packet::PacketFlags,
     rtcp::{self, RtcpPacket},
     rtp::{RtpPacket, SequenceNumber},
 };
