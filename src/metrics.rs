@@ -437,7 +437,7 @@ fn link_result(reason: &str) -> Option<&'static str> {
 }
 
 /// Picks one counter of a worker.
-type CounterOf = fn(&WorkerStats) -> &slotcast_fanout::Counter;
+type CounterOf = fn(&WorkerStats) -> &slotcast_core::counter::Counter;
 
 fn seconds(micros: i64) -> f64 {
     micros as f64 / 1e6

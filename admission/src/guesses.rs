@@ -12,10 +12,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use slotcast_core::address::party;
 
-use crate::{
-    limits::{FAR_LOOKS_MAX, FAR_LOOKS_TIME, GUESS_ADDRESS_SETS, GUESS_TARGET_SETS, GUESS_WAYS, Limits},
-    lines::party,
+use crate::limits::{
+    FAR_LOOKS_MAX, FAR_LOOKS_TIME, GUESS_ADDRESS_SETS, GUESS_TARGET_SETS, GUESS_WAYS, Limits,
 };
 
 /// What each address keeps of its budget at a program that is over its own: one typing error.

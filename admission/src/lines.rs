@@ -5,14 +5,10 @@
 //! Refuses: one too many, at once, without waiting.
 //! Invariant: a dropped [`Line`] is free again; the table never holds more addresses than there are lines.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    net::{IpAddr, Ipv6Addr},
-    sync::Arc,
-};
+use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc};
 
 use parking_lot::Mutex;
+use slotcast_core::address::party;
 
 use crate::reason::Reason;
 
@@ -42,14 +38,6 @@ impl fmt::Display for LineRefusal {
 }
 
 impl std::error::Error for LineRefusal {}
-
-/// The part of an address that counts as one party: all of IPv4, the first 64 bits of IPv6.
-pub fn party(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-    }
-}
 
 struct Open {
     lines_max: u32,

@@ -2,8 +2,10 @@
 //!
 //! Nothing here does I/O, reads a clock or waits: `now` is always an argument.
 
+pub mod address;
 pub mod bucket;
 pub mod chunk;
+pub mod counter;
 pub mod feed;
 pub mod keyframe;
 pub mod log;
@@ -16,6 +18,7 @@ pub mod rtp;
 pub mod runs;
 pub mod sender_clock;
 pub mod splice;
+pub mod table;
 pub mod time;
 pub mod timers;
 pub mod words;

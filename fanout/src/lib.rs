@@ -41,7 +41,7 @@ use slotcast_admission::{Guesses, Lines, Programs};
 use slotcast_core::{feed::Feeds, time::Clock};
 use slotcast_rtsp::server::{Role, ServerConfig, UdpPorts as AdvertisedPorts};
 use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
-pub use stats::{Counter, CutoffStats, FanoutStats, Protocol, SendErrorKind, WorkerStats};
+pub use stats::{CutoffStats, FanoutStats, Protocol, SendErrorKind, WorkerStats};
 
 use crate::{
     mailbox::{Mailbox, Message, WakeWorker},

@@ -7,7 +7,6 @@ use slotcast_rtsp::server::ServerConnection;
 use std::net::SocketAddr;
 
 use crate::{
-    antechamber::AddressKey,
     closing::Closing,
     limits,
     link::Link,
@@ -65,7 +64,7 @@ impl Thread {
             return;
         }
         self.links.put(id, link);
-        if let Some(leaves) = self.antechamber.enter(id, AddressKey::of(peer.ip())) {
+        if let Some(leaves) = self.antechamber.enter(id, peer.ip()) {
             self.end_link(leaves, Closing::Displaced, now);
         }
         self.show_counts();

@@ -2,26 +2,14 @@
 //!
 //! Owns: how many they are, in all and per address, and who has to leave when it is full.
 //! Not here: their deadline (`thread`), the proof itself (`slotcast-admission`).
-//! Holds: a newcomer always gets in; who leaves for it comes from the address that has the most there, and has
+//! Invariant: a newcomer always gets in; who leaves for it comes from the address that has the most there, and has
 //! shown less than the others of it, and among equals is the oldest. So a crowd pushes out its own.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
-use crate::table::LinkId;
+use slotcast_core::address::party;
 
-/// The unit in which addresses are limited: an IPv4 address, or the /64 that one IPv6 host can choose from freely.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct AddressKey(IpAddr);
-
-impl AddressKey {
-    /// The key of `address`; an IPv4 address in IPv6 dress counts as IPv4.
-    pub(crate) fn of(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
-            v4 @ IpAddr::V4(_) => v4,
-        })
-    }
-}
+use crate::link::LinkId;
 
 /// What an unproven connection has shown so far. Later is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +27,7 @@ pub(crate) enum Shown {
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     link: LinkId,
-    address: AddressKey,
+    address: IpAddr,
     shown: Shown,
 }
 
@@ -58,7 +46,8 @@ impl Antechamber {
     }
 
     /// Lets `link` in; returns who has to leave for it, and has been forgotten here already.
-    pub(crate) fn enter(&mut self, link: LinkId, address: AddressKey) -> Option<LinkId> {
+    pub(crate) fn enter(&mut self, link: LinkId, address: IpAddr) -> Option<LinkId> {
+        let address = party(address);
         let leaves = if self.count_from(address) >= self.per_address_max {
             self.least_of(address)
         } else if self.waiting.len() >= self.waiting_max {
@@ -101,13 +90,13 @@ impl Antechamber {
         self.waiting.len()
     }
 
-    fn count_from(&self, address: AddressKey) -> usize {
+    fn count_from(&self, address: IpAddr) -> usize {
         self.waiting.iter().filter(|w| w.address == address).count()
     }
 
     /// The address with the most waiting; of equals the one that came first.
-    fn most_crowded(&self) -> Option<AddressKey> {
-        let mut counts: Vec<(AddressKey, usize)> = Vec::new();
+    fn most_crowded(&self) -> Option<IpAddr> {
+        let mut counts: Vec<(IpAddr, usize)> = Vec::new();
         for waiting in &self.waiting {
             match counts.iter_mut().find(|(address, _)| *address == waiting.address) {
                 Some((_, count)) => *count += 1,
@@ -119,7 +108,7 @@ impl Antechamber {
     }
 
     /// Place of the one of `address` that has shown least, the oldest of these.
-    fn least_of(&self, address: AddressKey) -> Option<usize> {
+    fn least_of(&self, address: IpAddr) -> Option<usize> {
         let of_address = self.waiting.iter().enumerate().filter(|(_, w)| w.address == address);
         of_address.min_by_key(|(at, w)| (w.shown, *at)).map(|(at, _)| at)
     }
@@ -129,11 +118,11 @@ impl Antechamber {
 mod tests {
     use super::*;
 
-    fn address(last: u8) -> AddressKey {
-        AddressKey::of(IpAddr::from([192, 0, 2, last]))
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
     }
 
-    fn link(serial: u64) -> LinkId {
+    fn link(serial: u32) -> LinkId {
         LinkId::for_tests(serial)
     }
 
@@ -173,14 +162,5 @@ mod tests {
         assert_eq!(room.give_up_one(), Some(link(1)));
         assert_eq!(room.give_up_one(), Some(link(2)));
         assert_eq!(room.give_up_one(), None);
-    }
-
-    #[test]
-    fn one_ipv6_host_is_one_address() {
-        let key = |text: &str| AddressKey::of(text.parse().unwrap());
-        assert_eq!(key("2001:db8::1"), key("2001:db8::ffff"));
-        assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
-        assert_eq!(key("::ffff:192.0.2.1"), key("192.0.2.1"));
-        assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
     }
 }

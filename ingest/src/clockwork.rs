@@ -11,9 +11,8 @@ use slotcast_core::{time::Now, words::ProgramId};
 use crate::{
     closing::Closing,
     limits,
-    link::{Link, Stage},
+    link::{Link, LinkId, Stage},
     source::Source,
-    table::LinkId,
     thread::{Thread, Work},
 };
 
@@ -67,7 +66,7 @@ impl Thread {
         for source in self.sources.values_mut() {
             source.measure(now);
         }
-        for id in self.links.ids() {
+        for id in self.links.keys() {
             if let Some(mut link) = self.links.take(id) {
                 let outcome = self.check_deadlines(id, &mut link, now);
                 self.put_back(id, link, outcome, now);

@@ -19,14 +19,11 @@ use slotcast_rtsp::{
     url::Target,
 };
 
-use std::net::SocketAddr;
-
 use crate::{
     antechamber::Shown,
     closing::Closing,
-    link::{Admitted, Link, Stage},
+    link::{Admitted, Link, LinkId, Stage},
     source::{ClassRules, Source},
-    table::LinkId,
     thread::Thread,
     udp::Route,
 };
@@ -193,12 +190,15 @@ impl Thread {
     /// From here on, datagrams from the ports that `link` has announced are its tracks'.
     fn claim_ports(&mut self, id: LinkId, link: &Link, program: ProgramId) -> bool {
         let Some(session) = link.connection.session() else { return false };
-        let peer = link.peer.ip();
         session.tracks().iter().all(|setup| match setup.transport {
             TrackTransport::Tcp { .. } => true,
             TrackTransport::Udp { client_rtp, client_rtcp } => {
                 let route = Route { link: id, program, track: setup.track };
-                let at = |port| SocketAddr::new(peer, port);
+                let at = |port| {
+                    let mut at = link.peer;
+                    at.set_port(port);
+                    at
+                };
                 let pair = link.pair.and_then(|pair| self.pairs.get_mut(pair));
                 pair.is_some_and(|pair| pair.claim(at(client_rtp), at(client_rtcp), route))
             }

@@ -8,9 +8,8 @@ use crate::{
     antechamber::Shown,
     closing::{Closing, for_log},
     limits,
-    link::{Backlog, Link, ReadOutcome, Stage},
+    link::{Backlog, Link, LinkId, ReadOutcome, Stage},
     source::Fate,
-    table::LinkId,
     thread::{Thread, Work},
 };
 

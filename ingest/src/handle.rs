@@ -14,6 +14,7 @@ use std::{
 use mio::{Interest, Poll, Waker};
 use slotcast_admission::{Lines, Programs};
 use slotcast_core::{feed::Feeds, time::Clock, words::ProgramId};
+use slotcast_net::sockets::cannot_bind;
 use slotcast_rtsp::server::{Role, ServerConfig, UdpPorts};
 
 use crate::{
@@ -129,7 +130,8 @@ fn bind_all(config: &IngestConfig) -> io::Result<(Vec<Port>, Vec<UdpPair>)> {
     let mut pairs: Vec<UdpPair> = Vec::new();
     let mut ports = Vec::with_capacity(config.listen.len());
     for address in &config.listen {
-        let listener = Listener::bind(*address).map_err(|error| named(&error, *address, "TCP"))?;
+        let listener =
+            Listener::bind(*address).map_err(|error| cannot_bind(&error, "links.listen", *address))?;
         let pair = match config.rtp_ports {
             Some(numbers) => Some(pair_for(&mut pairs, udp_address(config, address.ip()), numbers)?),
             None => None,
@@ -160,13 +162,9 @@ fn pair_for(pairs: &mut Vec<UdpPair>, address: IpAddr, numbers: [u16; 2]) -> io:
         return Ok(known);
     }
     let bound = UdpPair::bind(address, numbers)
-        .map_err(|error| named(&error, SocketAddr::new(address, numbers[0]), "UDP"))?;
+        .map_err(|error| cannot_bind(&error, "links.rtp_ports", SocketAddr::new(address, numbers[0])))?;
     pairs.push(bound);
     Ok(pairs.len() - 1)
-}
-
-fn named(error: &io::Error, address: SocketAddr, protocol: &str) -> io::Error {
-    io::Error::new(error.kind(), format!("link side, {protocol} {address}: {error}"))
 }
 
 fn register(poll: &Poll, ports: &mut [Port], pairs: &mut [UdpPair]) -> io::Result<()> {

@@ -21,11 +21,10 @@ mod link;
 mod listener;
 mod source;
 mod stats;
-mod table;
 mod thread;
 mod tracks;
 mod udp;
 
 pub use config::{ConfigError, IngestConfig};
 pub use handle::Ingest;
-pub use stats::{Counter, IngestStats, LinkState, LinkStatus, ProgramStats, Traffic};
+pub use stats::{IngestStats, LinkState, LinkStatus, ProgramStats, Traffic};

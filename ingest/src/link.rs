@@ -22,6 +22,9 @@ use slotcast_rtsp::{
 
 use crate::{closing::Closing, limits};
 
+/// Names one connection, also after it is gone.
+pub(crate) type LinkId = slotcast_core::table::Key;
+
 /// What a link is to a program, from the accepted ANNOUNCE on.
 pub(crate) struct Admitted {
     pub(crate) program: ProgramId,

@@ -1,17 +1,14 @@
 //! The access ports: listening, accepting, and what happens when descriptors run out.
 //!
-//! Holds: one descriptor is kept in reserve, so that a connection which cannot be served is closed and not left in
-//! the kernel's queue, and accepting pauses instead of spinning.
+//! Invariant: where descriptors run out, a connection is closed rather than left in the kernel's queue, and accepting pauses.
 
-use std::{fs::File, io, net::SocketAddr, time::Instant};
+use std::{io, net::SocketAddr, time::Instant};
 
 use mio::net::{TcpListener, TcpStream};
+use slotcast_net::sockets::{Reserve, is_exhausted};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::limits;
-
-/// Linux numbers of the errors that mean "no descriptors or memory left": ENOMEM, ENFILE, EMFILE, ENOBUFS.
-const EXHAUSTED: [i32; 4] = [12, 23, 24, 105];
 
 /// What one accept gave.
 pub(crate) enum Accepted {
@@ -64,35 +61,12 @@ impl Listener {
         match self.socket.accept() {
             Ok((stream, peer)) => Accepted::Stream(stream, peer),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Accepted::Drained,
-            Err(error) if error.raw_os_error().is_some_and(|code| EXHAUSTED.contains(&code)) => {
-                reserve.spend(|| drop(self.socket.accept()));
+            Err(error) if is_exhausted(&error) => {
+                reserve.turn_one_away(|| self.socket.accept());
                 self.retry_at = Some(now + limits::ACCEPT_PAUSE);
                 Accepted::Exhausted
             }
             Err(_) => Accepted::Lost,
         }
     }
-}
-
-/// The descriptor kept for the moment when there is none left.
-pub(crate) struct Reserve(Option<File>);
-
-impl Reserve {
-    /// Takes one descriptor aside; without one it goes on without.
-    pub(crate) fn new() -> Self {
-        Self(open())
-    }
-
-    /// Runs `action` with one descriptor more, then takes one aside again.
-    fn spend(&mut self, action: impl FnOnce()) {
-        let had = self.0.take().is_some();
-        if had {
-            action();
-        }
-        self.0 = open();
-    }
-}
-
-fn open() -> Option<File> {
-    File::open("/dev/null").ok()
 }

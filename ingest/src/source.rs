@@ -14,6 +14,7 @@ use std::{
 use slotcast_admission::{ClassMeter, MeterVerdict, Program, Reason};
 use slotcast_core::{
     chunk::ChunkBuilder,
+    counter::Counter,
     feed::Feeds,
     keyframe::ParameterSets,
     media::{Description, MediaKind, Stream, StreamId, TRACKS_MAX},
@@ -26,8 +27,8 @@ use slotcast_rtsp::sdp::{self, Announced};
 use crate::{
     choice::Chosen,
     limits,
-    stats::{Counter, IngestStats, LinkState, ProgramStats, Traffic},
-    table::LinkId,
+    link::LinkId,
+    stats::{IngestStats, LinkState, ProgramStats, Traffic},
     tracks::Tracks,
 };
 

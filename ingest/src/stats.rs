@@ -8,35 +8,17 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU8, Ordering},
     },
 };
 
 use parking_lot::Mutex;
 use slotcast_core::{
+    counter::Counter,
     picture::PictureSize,
     time::WallTime,
     words::{ChannelName, ProgramId},
 };
-
-/// A number that one thread changes and any may read.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// The value as of now.
-    pub fn value(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn add(&self, more: u64) {
-        self.set(self.value().wrapping_add(more));
-    }
-
-    pub(crate) fn set(&self, value: u64) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-}
 
 /// What came from broadcasters, of one channel or one program.
 #[derive(Debug, Default)]

@@ -21,9 +21,11 @@ use slotcast_admission::{Guesses, Lines, Programs, Reason};
 use slotcast_core::{
     feed::Feeds,
     media::StreamId,
+    table::Table,
     time::{Clock, Now},
     words::ProgramId,
 };
+use slotcast_net::sockets::Reserve;
 use slotcast_rtsp::server::ServerConfig;
 
 use crate::{
@@ -31,11 +33,10 @@ use crate::{
     closing::Closing,
     config::IngestConfig,
     limits,
-    link::Link,
-    listener::{Listener, Reserve},
+    link::{Link, LinkId},
+    listener::Listener,
     source::Source,
     stats::IngestStats,
-    table::{LinkId, Table},
     udp::{Half, UdpPair},
 };
 
@@ -110,7 +111,7 @@ pub(crate) struct Thread {
     pub(crate) ports: Vec<Port>,
     pub(crate) pairs: Vec<UdpPair>,
     pub(crate) reserve: Reserve,
-    pub(crate) links: Table<Link>,
+    pub(crate) links: Table<Box<Link>>,
     pub(crate) antechamber: Antechamber,
     pub(crate) lines: Arc<Lines>,
     pub(crate) guesses: Guesses,
@@ -155,7 +156,7 @@ impl Thread {
         stats.lines.set(u64::from(lines.lines()));
         Self {
             poll,
-            reserve: Reserve::new(),
+            reserve: Reserve::open(),
             links: Table::default(),
             antechamber: Antechamber::new(config.antechamber, config.antechamber_per_address),
             lines,
@@ -290,7 +291,7 @@ impl Thread {
     fn shut_down(&mut self, by: Instant) {
         self.ports.clear();
         self.ends_at = Some(by);
-        let all = self.links.ids();
+        let all = self.links.keys();
         self.ending.extend(all.into_iter().map(|id| (id, Closing::Because(Reason::Draining))));
     }
 

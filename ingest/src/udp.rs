@@ -1,26 +1,22 @@
 //! The UDP socket pairs that broadcasters send RTP and RTCP to, one pair per address that is listened on.
 //!
 //! Owns: the sockets, and which source address belongs to which track of which link.
-//! Holds: a datagram from an address that no link has announced reaches no program, and an address that one link
+//! Invariant: a datagram from an address that no link has announced reaches no program, and an address that one link
 //! has announced is not given to another.
 
 use std::{
     collections::HashMap,
     io::{self, IoSlice},
     net::{IpAddr, SocketAddr},
+    os::fd::AsFd as _,
 };
 
 use mio::net::UdpSocket;
-use slotcast_core::words::ProgramId;
-use socket2::{Domain, MsgHdr, Protocol, SockRef, Socket, Type};
+use slotcast_core::{address::canonical, words::ProgramId};
+use slotcast_net::sys::{self, Destination};
+use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::{limits, table::LinkId};
-
-/// Linux numbers of the control messages that name a source address, by level and type.
-const SOL_IP: i32 = 0;
-const IP_PKTINFO: i32 = 8;
-const SOL_IPV6: i32 = 41;
-const IPV6_PKTINFO: i32 = 50;
+use crate::{limits, link::LinkId};
 
 /// What a known source address sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,12 +121,10 @@ impl UdpPair {
     /// - `source`: which of the machine's addresses they leave from, where the socket is bound to all of them: the one that
     ///   the broadcaster speaks to, which need not be what routing would pick.
     pub(crate) fn send_reports(&self, source: IpAddr, to: SocketAddr, bytes: &[u8]) {
-        let control = source_control(source);
-        let (to, parts) = (to.into(), [IoSlice::new(bytes)]);
-        let message = MsgHdr::new().with_addr(&to).with_buffers(&parts);
-        let message = if self.address.is_unspecified() { message.with_control(&control) } else { message };
+        let source = self.address.is_unspecified().then_some(source);
+        let to = Destination::from(to).leaving_from(source);
         // WouldBlock and ICMP errors change nothing for the link: its media says whether it lives.
-        let _ = SockRef::from(&self.rtcp.socket).sendmsg(&message, 0);
+        let _ = sys::send_datagrams(self.rtcp.socket.as_fd(), &to, &[IoSlice::new(bytes)], None);
     }
 
     /// Takes RTP and RTCP from these addresses as `route`; `false`, and nothing changes, when another link has one.
@@ -159,30 +153,6 @@ impl UdpPair {
             !routes.is_empty()
         });
     }
-}
-
-/// A control message of sendmsg(2) that names the source address (ip(7), ipv6(7)): length, level and type, then the value.
-fn source_control(source: IpAddr) -> Vec<u8> {
-    let (level, kind, value) = match source {
-        IpAddr::V4(ip) => {
-            let octets = ip.octets();
-            // in_pktinfo: any device, the source, and one that only counts for what is received.
-            (SOL_IP, IP_PKTINFO, [&[0; 4], &octets[..], &[0; 4]].concat())
-        }
-        // in6_pktinfo: the source, any device.
-        IpAddr::V6(ip) => (SOL_IPV6, IPV6_PKTINFO, [&ip.octets()[..], &[0; 4]].concat()),
-    };
-    let header_bytes = size_of::<usize>() + 2 * size_of::<i32>();
-    let mut control = (header_bytes + value.len()).to_ne_bytes().to_vec();
-    control.extend(level.to_ne_bytes());
-    control.extend(kind.to_ne_bytes());
-    control.extend(value);
-    control.resize(control.len().next_multiple_of(size_of::<usize>()), 0);
-    control
-}
-
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 fn bind(address: IpAddr, port: u16) -> io::Result<UdpSocket> {

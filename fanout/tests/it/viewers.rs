@@ -5,7 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use slotcast_fanout::{Counter, FanoutConfig, Protocol, SegmentationPolicy, WorkerStats};
+use slotcast_core::counter::Counter;
+use slotcast_fanout::{FanoutConfig, Protocol, SegmentationPolicy, WorkerStats};
 
 use crate::rig::{Client, Item, PATIENCE, Rig, Setting, datagrams, has_bye, sequence_number, wait};
 
