@@ -7,6 +7,11 @@ pub const STORE_TRIES_MAX: u32 = 6;
 /// Wait after the first failed try; doubled after each further one.
 pub const STORE_RETRY_FIRST: Duration = Duration::from_millis(5);
 
+/// How long the sound of a channel may wait for the next picture, where nobody says otherwise.
+pub const GATHER_USUAL: Duration = Duration::from_millis(20);
+/// Longest such wait.
+pub const GATHER_MAX: Duration = Duration::from_millis(100);
+
 /// Fewest characters of a password.
 pub const PASSWORD_CHARS_MIN: usize = 10;
 /// Most characters of a password.

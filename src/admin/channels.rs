@@ -11,7 +11,7 @@ use crate::config::Config;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Every channel with seats, rate and toll
+    /// Every channel with seats, rate, how long sound may wait, and toll
     List,
     /// Add the channels that are not sold yet; the others stay as they are
     #[command(after_help = "\
@@ -38,15 +38,19 @@ pub(super) async fn run(service: &Service, config: &Config, command: Command) ->
 }
 
 async fn list(service: &Service, config: &Config) -> Outcome {
-    println!("{:>6}  {:<20} {:>7}  {:>12}  toll per slot", "number", "name", "seats", "rate");
+    println!(
+        "{:>6}  {:<20} {:>7}  {:>12}  {:>6}  toll per slot",
+        "number", "name", "seats", "rate", "gather"
+    );
     for channel in service.store().read().await?.channels().await? {
         let retired = if channel.is_retired { "  (not sold any more)" } else { "" };
         println!(
-            "{:>6}  {:<20} {:>7}  {:>12}  {} {}{retired}",
+            "{:>6}  {:<20} {:>7}  {:>12}  {:>4}ms  {} {}{retired}",
             channel.number,
             channel.name,
             channel.seats,
             channel.class.to_string(),
+            channel.gather.as_millis(),
             channel.toll.0,
             config.server.currency,
         );
@@ -68,5 +72,6 @@ pub(crate) fn edit(channel: &Channel) -> ChannelEdit {
         seats: channel.seats,
         class: channel.class,
         toll: channel.toll,
+        gather: None,
     }
 }

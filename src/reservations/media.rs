@@ -154,7 +154,7 @@ mod tests {
         time::WallTime,
         words::{ChannelNumber, OpenLevel, Toll, Window},
     };
-    use slotcast_reservation::vault::Vault;
+    use slotcast_reservation::{limits::GATHER_USUAL, vault::Vault};
 
     use super::*;
 
@@ -165,6 +165,7 @@ mod tests {
             seats: Seats::new(seats).unwrap(),
             class: class.parse().unwrap(),
             toll: Toll(1000),
+            gather: GATHER_USUAL,
             is_retired: false,
             version: 1,
         }

@@ -3,7 +3,7 @@
 //! Owns: [`Reservation`], [`ProgramDetails`], [`State`], [`SoldChannel`].
 //! Not here: the rules by which states follow each other (`rules`).
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use slotcast_core::{
     time::WallTime,
@@ -25,6 +25,9 @@ pub struct SoldChannel {
     pub class: BitRate,
     /// The price of one slot.
     pub toll: Toll,
+    /// How long sound may wait for the next picture, so that one send carries both; zero: not at all. At most
+    /// [`GATHER_MAX`](crate::limits::GATHER_MAX), in whole milliseconds.
+    pub gather: Duration,
     /// Not sold any more; what is reserved stays.
     pub is_retired: bool,
     /// Counts edits, from 1.

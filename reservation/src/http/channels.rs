@@ -43,7 +43,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Channel, example = json!({
     "number": 1, "name": "channel1", "seats": 5, "bandwidth_class": 28800, "toll": 1000, "currency": "JPY",
-    "slot_seconds": 600, "is_retired": false, "version": 1,
+    "slot_seconds": 600, "gather_ms": 20, "is_retired": false, "version": 1,
 }))]
 pub(super) struct ChannelBody {
     number: u16,
@@ -59,6 +59,8 @@ pub(super) struct ChannelBody {
     currency: String,
     /// Length of a slot.
     slot_seconds: u64,
+    /// How long sound may wait for the next picture, so that one send carries both; in milliseconds.
+    gather_ms: u64,
     /// Not sold any more.
     is_retired: bool,
     /// Counts edits: what `ETag` and `If-Match` are about.
@@ -77,6 +79,7 @@ impl ChannelBody {
             toll: channel.toll.0,
             currency: rules.currency.to_string(),
             slot_seconds: rules.slot.as_secs(),
+            gather_ms: u64::try_from(channel.gather.as_millis()).unwrap_or(u64::MAX),
             is_retired: channel.is_retired,
             version: channel.version,
         }

@@ -1,6 +1,8 @@
 //! What operators do: channels, special programs, the pickup, members, viewers and links, the ledger; and the payment
 //! company's notices.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::State,
@@ -60,7 +62,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ChannelEdit, example = json!({
-    "name": "channel1", "seats": 5, "bandwidth_class": 28800, "toll": 1000,
+    "name": "channel1", "seats": 5, "bandwidth_class": 28800, "toll": 1000, "gather_ms": 20,
 }))]
 struct ChannelEditBody {
     /// Under which it is found in addresses; unique: letters, digits, '.', '_' or '-'.
@@ -75,6 +77,10 @@ struct ChannelEditBody {
     /// The price of one slot, in minor units.
     #[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64)]
     toll: u64,
+    /// How long sound may wait for the next picture, so that one send carries both; in milliseconds, 0: not at all. Left
+    /// out, it stays as it is; a new channel has 20.
+    #[schema(minimum = 0, maximum = 100)]
+    gather_ms: Option<u64>,
 }
 
 impl ChannelEditBody {
@@ -89,6 +95,7 @@ impl ChannelEditBody {
             class: BitRate::new(self.bandwidth_class)
                 .map_err(|_| Problem::field("bandwidth_class", "1 to 10^12"))?,
             toll: Toll(self.toll),
+            gather: self.gather_ms.map(Duration::from_millis),
         })
     }
 }

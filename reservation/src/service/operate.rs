@@ -1,6 +1,6 @@
 //! What operators do, and what the binary needs to begin.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use slotcast_core::{
     time::WallTime,
@@ -23,7 +23,7 @@ use crate::{
         rules::{self, Draft},
         words::{Amount, MemberNumber, ReservationNumber, UserId, is_one_line},
     },
-    limits::{EXPORT_ROWS_MAX, ROWS_AT_ONCE},
+    limits::{EXPORT_ROWS_MAX, GATHER_MAX, GATHER_USUAL, ROWS_AT_ONCE},
     store::{Listed, Page, Pickup, Reads, ReservationFilter, Units},
     streaming::Viewer,
 };
@@ -41,6 +41,9 @@ pub struct ChannelEdit {
     pub class: BitRate,
     /// The price of one slot.
     pub toll: Toll,
+    /// How long sound may wait for the next picture, at most [`GATHER_MAX`]. `None`: stays as it is;
+    /// [`GATHER_USUAL`] for a new channel.
+    pub gather: Option<Duration>,
 }
 
 /// What an operator changes of a member; `None`: stays.
@@ -77,8 +80,8 @@ impl Service {
     /// Adds a channel (`version` `None`) or changes one whose version that is. What is reserved stays as booked; a
     /// retired channel is sold again.
     ///
-    /// Refused: `Exists("channel")` (number or name), `NotFound("channel")`, `Stale`, `Invalid` (the toll), `UplinkSold`,
-    /// `ChannelNameInUse`.
+    /// Refused: `Exists("channel")` (number or name), `NotFound("channel")`, `Stale`, `Invalid` (the toll, how long sound
+    /// may wait), `UplinkSold`, `ChannelNameInUse`.
     pub async fn put_channel(
         &self,
         actor: &Actor,
@@ -90,20 +93,23 @@ impl Service {
             let expected = format!("0 to {} minor units", Amount::MAX);
             return Err(Refusal::Invalid(vec![FieldProblem { field: "toll", expected }]).into());
         }
+        if edit.gather.is_some_and(|gather| gather > GATHER_MAX) {
+            let expected = format!("0 to {} milliseconds", GATHER_MAX.as_millis());
+            return Err(Refusal::Invalid(vec![FieldProblem { field: "gather_ms", expected }]).into());
+        }
         let put = retry(|| async {
             let mut tx = self.0.store.begin().await?;
             let found = channel_of(tx.as_mut(), edit.number).await;
-            let new = match (found, version) {
+            let channel = match (found, version) {
                 (Ok(found), Some(_)) => {
                     is_current(version, found.version)?;
                     self.may_be_named(tx.as_mut(), &found, &edit.name).await?;
-                    found.version + 1
+                    edit.at(found.version + 1, found.gather)
                 }
                 (Ok(_), None) => return Err(Refusal::Exists("channel").into()),
-                (Err(ServiceError::Refused(_)), None) => 1,
+                (Err(ServiceError::Refused(_)), None) => edit.at(1, GATHER_USUAL),
                 (Err(error), _) => return Err(error),
             };
-            let channel = edit.at(new);
             rules::may_sell(&self.taken_up(tx.as_mut()).await?, &channel, self.rules().uplink)?;
             tx.put_channel(&channel).await?;
             tx.commit().await?;
@@ -439,7 +445,7 @@ impl Service {
             let mut added = 0;
             for edit in &channels {
                 if known.iter().all(|channel| channel.number != edit.number) {
-                    let channel = edit.at(1);
+                    let channel = edit.at(1, GATHER_USUAL);
                     rules::may_sell(&known, &channel, self.rules().uplink)?;
                     tx.put_channel(&channel).await?;
                     known.push(channel);
@@ -469,13 +475,15 @@ impl Service {
 }
 
 impl ChannelEdit {
-    fn at(&self, version: i64) -> SoldChannel {
+    /// - `gather`: where the edit does not say how long sound may wait.
+    fn at(&self, version: i64, gather: Duration) -> SoldChannel {
         SoldChannel {
             number: self.number,
             name: self.name.clone(),
             seats: self.seats,
             class: self.class,
             toll: self.toll,
+            gather: self.gather.unwrap_or(gather),
             is_retired: false,
             version,
         }

@@ -42,7 +42,10 @@ use session::{Work, fault};
 
 pub(super) type Db = sqlx::Postgres;
 
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/postgres/0001_first.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/postgres/0001_first.sql"),
+    include_str!("../../migrations/postgres/0002_gather.sql"),
+];
 const CONNECTIONS_MAX: u32 = 16;
 /// Waiting for a connection of ours.
 const WAIT_MAX: Duration = Duration::from_secs(10);

@@ -48,7 +48,10 @@ use session::{Work, fault};
 
 pub(super) type Db = sqlx::Sqlite;
 
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_first.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/sqlite/0001_first.sql"),
+    include_str!("../../migrations/sqlite/0002_gather.sql"),
+];
 /// Connections that read. More than the machine has cores: on a busy one each question waits for its thread to be
 /// scheduled, not for the file.
 const READERS_MAX: u32 = 16;

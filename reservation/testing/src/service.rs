@@ -26,7 +26,7 @@ use slotcast_reservation::{
         rules::{Draft, Rules},
         words::{Amount, Email, Language, MemberNumber, ReservationNumber},
     },
-    limits::{Budget, Budgets},
+    limits::{Budget, Budgets, GATHER_USUAL},
     mail::{Post, PostError},
     payments::{CardCheck, Moved, Movement, NewCard, Notice, PaymentError, Payments},
     service::{Actor, Answer, Provider, Service, ServiceError, Settings},
@@ -519,6 +519,7 @@ impl World {
                 seats: Seats::new(5).unwrap(),
                 class: "64kbit/s".parse().unwrap(),
                 toll: Toll(if number == 3 { 0 } else { 2000 }),
+                gather: GATHER_USUAL,
                 is_retired: false,
                 version: 1,
             };

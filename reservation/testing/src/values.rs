@@ -13,6 +13,7 @@ use slotcast_reservation::domain::{
     reservation::{ProgramDetails, ProgramKind, Reservation, SoldChannel, State},
     words::{Amount, Language, MemberNumber, ReservationNumber},
 };
+use slotcast_reservation::limits::GATHER_USUAL;
 
 /// Ten minutes.
 pub const SLOT: i64 = 600_000_000;
@@ -51,6 +52,7 @@ pub fn channel(number: u16) -> SoldChannel {
         seats: Seats::new(100).unwrap(),
         class: BitRate::new(2_000_000).unwrap(),
         toll: Toll(500),
+        gather: GATHER_USUAL,
         is_retired: false,
         version: 1,
     }

@@ -20,6 +20,7 @@ use slotcast_reservation::domain::{
     rules::{self, BookingFacts, Draft, Rules},
     words::{Language, MemberNumber, ReservationNumber},
 };
+use slotcast_reservation::limits::GATHER_USUAL;
 
 const SLOT: i64 = 600;
 const TOLL: u64 = 1_000;
@@ -89,6 +90,7 @@ fn channel(number: u16) -> SoldChannel {
         seats: Seats::new(5).unwrap(),
         class: BitRate::new(64_000).unwrap(),
         toll: Toll(TOLL),
+        gather: GATHER_USUAL,
         is_retired: false,
         version: 1,
     }

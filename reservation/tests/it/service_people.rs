@@ -1,6 +1,6 @@
 //! Members, log-ins, tokens, operators, and what strangers may see.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use futures_util::future::join_all;
 use slotcast_core::words::{ChannelNumber, OpenLevel, Seats, Toll};
@@ -325,6 +325,7 @@ async fn operators_price_channels_and_book_without_toll() {
         seats: Seats::new(10).unwrap(),
         class: "2Mbit/s".parse().unwrap(),
         toll: Toll(toll),
+        gather: None,
     };
     let exists = service.put_channel(&operator, channel(1, 9), None).await;
     assert_eq!(refusal(exists), Refusal::Exists("channel"));
@@ -332,6 +333,13 @@ async fn operators_price_channels_and_book_without_toll() {
     let stale = service.put_channel(&operator, channel(1, 9), Some(1)).await;
     assert_eq!(refusal(stale), Refusal::Stale { version: 2 });
     service.put_channel(&operator, channel(9, 9), None).await.unwrap();
+    let gather = |ms| ChannelEdit { gather: Some(Duration::from_millis(ms)), ..channel(9, 9) };
+    let too_long = service.put_channel(&operator, gather(101), Some(1)).await;
+    assert_eq!(fields(refusal(too_long)), ["gather_ms"]);
+    let put = service.put_channel(&operator, gather(0), Some(1)).await.unwrap();
+    assert_eq!(put.gather, Duration::ZERO);
+    let kept = service.put_channel(&operator, channel(9, 9), Some(2)).await.unwrap();
+    assert_eq!(kept.gather, Duration::ZERO, "what the edit leaves out stays");
     service.retire_channel(&operator, ChannelNumber(9), None).await.unwrap();
     // As the server does at each start: what the operator has changed since stays changed.
     let added = service.add_channels(vec![channel(9, 9), channel(8, 1), channel(1, 10)]).await;
@@ -397,6 +405,7 @@ async fn a_channel_keeps_its_name_while_programs_are_booked() {
         seats: found.seats,
         class: found.class,
         toll: found.toll,
+        gather: None,
     };
     let booked = world.book_as(1, found.number.0, "2026-12-02T00:00:00Z", 1).await.unwrap();
     let put = |name, version| service.put_channel(&operator, named(name), Some(version));
@@ -419,6 +428,7 @@ async fn no_more_seats_are_sold_than_the_uplink_carries() {
         seats: Seats::new(seats).unwrap(),
         class: "10Mbit/s".parse().unwrap(),
         toll: Toll(1),
+        gather: None,
     };
     let put = |number, seats, version| service.put_channel(&operator, edit(number, seats), version);
     let beyond = |seats_max| Refusal::UplinkSold { uplink: "1Gbit/s".parse().unwrap(), seats_max };

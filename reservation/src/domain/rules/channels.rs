@@ -50,6 +50,7 @@ mod tests {
     use slotcast_core::words::{ChannelNumber, Toll};
 
     use super::*;
+    use crate::limits::GATHER_USUAL;
 
     fn channel(number: u16, seats: u32, is_retired: bool) -> SoldChannel {
         SoldChannel {
@@ -58,6 +59,7 @@ mod tests {
             seats: Seats::new(seats).unwrap(),
             class: "2Mbit/s".parse().unwrap(),
             toll: Toll(0),
+            gather: GATHER_USUAL,
             is_retired,
             version: 1,
         }

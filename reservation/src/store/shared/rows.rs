@@ -142,6 +142,7 @@ pub(super) fn channel(row: &Row) -> Stored<SoldChannel> {
         seats: seats(row)?,
         class: class(row)?,
         toll: Toll(narrow(row, "toll")?),
+        gather: Duration::from_millis(narrow(row, "gather_ms")?),
         is_retired: at(row, "is_retired")?,
         version: at(row, "version")?,
     })

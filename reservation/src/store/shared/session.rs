@@ -32,7 +32,7 @@ macro_rules! reservation_columns {
 }
 macro_rules! channel_columns {
     () => {
-        "name, seats, class, toll, is_retired, version"
+        "name, seats, class, toll, gather_ms, is_retired, version"
     };
 }
 macro_rules! payment_columns {

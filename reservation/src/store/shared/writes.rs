@@ -53,12 +53,15 @@ const PUT_RESERVATION: &str = concat!(
     ") = ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, \
      $22, $23, $24, $25, $26, $27, $28, $29, $30) WHERE number = $1 AND version = $30 - 1"
 );
-const ADD_CHANNEL: &str =
-    concat!("INSERT INTO channels (number, ", channel_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7)");
+const ADD_CHANNEL: &str = concat!(
+    "INSERT INTO channels (number, ",
+    channel_columns!(),
+    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+);
 const PUT_CHANNEL: &str = concat!(
     "UPDATE channels SET (",
     channel_columns!(),
-    ") = ($2, $3, $4, $5, $6, $7) WHERE number = $1 AND version = $7 - 1"
+    ") = ($2, $3, $4, $5, $6, $7, $8) WHERE number = $1 AND version = $8 - 1"
 );
 const ADD_MAIL: &str = "INSERT INTO mails
     (key, kind, recipient, member, reservation, calendar_sequence, changes, created_at, tries, next_at)
@@ -308,6 +311,7 @@ fn channel_query<'q>(sql: &'static str, channel: &SoldChannel) -> Stored<Query<'
         .bind(i64::from(channel.seats.count()))
         .bind(names::signed(channel.class.bits_per_second())?)
         .bind(names::signed(channel.toll.0)?)
+        .bind(i64::try_from(channel.gather.as_millis()).unwrap_or(i64::MAX))
         .bind(channel.is_retired)
         .bind(channel.version))
 }

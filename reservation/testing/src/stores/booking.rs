@@ -1,6 +1,6 @@
 //! Channels, reservations and their slots.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use slotcast_core::{
     time::WallTime,
@@ -15,6 +15,7 @@ use slotcast_reservation::{
         },
         words::{MemberNumber, ReservationNumber},
     },
+    limits::GATHER_MAX,
     store::{Conflict, Due, Page, Pickup, ReservationFilter, Run, TakenSlot, ViewerSample, WallSpan},
 };
 
@@ -27,10 +28,11 @@ pub async fn channels_keep_price_and_version(world: Arc<World>) {
         seats: Seats::new(Seats::MAX).unwrap(),
         class: BitRate::new(1_000_000_000_000).unwrap(),
         toll: Toll(i64::MAX as u64),
+        gather: GATHER_MAX,
         is_retired: true,
         ..channel(u16::MAX)
     };
-    let edited = SoldChannel { toll: Toll(0), version: 2, ..channel(2) };
+    let edited = SoldChannel { toll: Toll(0), gather: Duration::ZERO, version: 2, ..channel(2) };
     let mut tx = world.store.begin().await.unwrap();
     tx.put_channel(&largest).await.unwrap();
     tx.put_channel(&edited).await.unwrap();

@@ -74,6 +74,7 @@ macro_rules! store_cases {
             opening:
                 another_key_is_refused
                 a_newer_schema_is_refused
+                an_older_schema_is_brought_up_with_all_that_it_holds
                 opening_again_keeps_everything
                 many_open_it_at_once
                 texts_are_kept_as_they_are

@@ -14,7 +14,9 @@ use slotcast_reservation::{
     vault::Vault,
 };
 
-use crate::stores::{ALL, World, booking, broken, mail, member, patiently, reservation, slot, vault};
+use crate::stores::{
+    ALL, World, booking, broken, channel, mail, member, patiently, reservation, slot, vault,
+};
 
 pub async fn another_key_is_refused(world: Arc<World>) {
     let why = broken(world.open_again(Vault::new(&[8; 32])).await);
@@ -27,6 +29,22 @@ pub async fn a_newer_schema_is_refused(world: Arc<World>) {
     world.raw("INSERT INTO schema_versions (version, applied_at) VALUES (9999, 1)").await.unwrap();
     let why = broken(world.open_again(vault()).await);
     assert!(why.contains("version 9999") && why.contains("newer slotcast"), "{why}");
+}
+
+pub async fn an_older_schema_is_brought_up_with_all_that_it_holds(world: Arc<World>) {
+    world.with_members(1).await;
+    // As the first version made it.
+    world.raw("ALTER TABLE channels DROP COLUMN gather_ms").await.unwrap();
+    world.raw("DELETE FROM schema_versions WHERE version > 1").await.unwrap();
+    let newer = world.open_again(vault()).await.unwrap();
+    assert_eq!(newer.read().await.unwrap().channels().await.unwrap(), [channel(1), channel(2)]);
+    // Values that no version of this program writes stay out.
+    for wrong in [
+        "UPDATE channels SET gather_ms = 101 WHERE number = 1",
+        "UPDATE channels SET gather_ms = -1 WHERE number = 1",
+    ] {
+        assert!(world.raw(wrong).await.is_err(), "{wrong}");
+    }
 }
 
 pub async fn opening_again_keeps_everything(world: Arc<World>) {

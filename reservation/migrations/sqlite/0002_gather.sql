@@ -1,0 +1,2 @@
+-- How long sound may wait for the next picture of its program, in milliseconds; 0: not at all.
+ALTER TABLE channels ADD COLUMN gather_ms INTEGER NOT NULL DEFAULT 20 CHECK (gather_ms BETWEEN 0 AND 100);
