@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use slotcast_admission::{Program, Reason};
+use slotcast_admission::{Cut, Program, Reason};
 use slotcast_core::{time::Now, words::ProgramId};
 
 use crate::{
@@ -158,6 +158,10 @@ fn why_over(published: Option<&Arc<Program>>, known: Option<&Arc<Program>>, now:
     // The same id with another gate: moved to another channel or a later start.
     if known.is_some_and(|known| !Arc::ptr_eq(&known.gate, &published.gate)) {
         return Some(Reason::ProgramWithdrawn);
+    }
+    // One that ran to its end keeps its link for a while.
+    if let Some(cut @ (Cut::Stopped | Cut::Withdrawn)) = published.gate.cut() {
+        return Some(Reason::from(cut));
     }
     (published.connect.end() <= now.wall).then_some(Reason::LinkWindowClosed)
 }

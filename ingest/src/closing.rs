@@ -72,7 +72,9 @@ impl Closing {
     pub(crate) const fn session_end(self) -> SessionEnd {
         match self {
             Self::Because(Reason::ClassExceeded { .. }) => SessionEnd::OverClass,
-            Self::Because(Reason::LinkWindowClosed | Reason::ProgramWithdrawn) => SessionEnd::ProgramOver,
+            Self::Because(Reason::LinkWindowClosed | Reason::ProgramStopped | Reason::ProgramWithdrawn) => {
+                SessionEnd::ProgramOver
+            }
             Self::Because(Reason::Draining) => SessionEnd::ShuttingDown,
             Self::Because(Reason::BroadcasterSilent) => SessionEnd::Silent,
             Self::NotRecorded => SessionEnd::NotStarted,

@@ -1,6 +1,7 @@
 //! The border to the streaming side: what this side publishes to it, and asks of it.
 //!
-//! Owns: [`Scheduled`], [`Streaming`]. Holds: nothing here waits; the streaming side never waits for this one.
+//! Owns: [`Scheduled`], [`Streaming`].
+//! Invariant: nothing here waits; the streaming side never waits for this one.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -17,6 +18,15 @@ use crate::{
     vault::ReservationId,
 };
 
+/// Who ended a program before its window was over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoppedBy {
+    /// Whose program it is.
+    Member,
+    /// The operator.
+    Operator,
+}
+
 /// One confirmed program, as the streaming side must know it.
 #[derive(Clone, Debug)]
 pub struct Scheduled {
@@ -24,8 +34,10 @@ pub struct Scheduled {
     pub number: ReservationNumber,
     /// On which channel.
     pub channel: ChannelNumber,
-    /// When it is on air.
+    /// When it is on air; until it was stopped, if it was.
     pub window: Window,
+    /// Set where it was ended before its time: viewers, broadcaster and log are told who did.
+    pub stopped: Option<StoppedBy>,
     /// When its link is accepted.
     pub connect: Window,
     /// How many viewers at once.
@@ -47,7 +59,7 @@ pub struct Scheduled {
 pub struct Schedule {
     /// Channels that are sold, and retired ones with programs left.
     pub channels: Vec<SoldChannel>,
-    /// Confirmed and on-air programs whose connect window is not over.
+    /// Programs that are confirmed, on air or over, and whose connect window is not over.
     pub programs: Vec<Scheduled>,
 }
 

@@ -8,13 +8,13 @@ use std::{
     sync::{Arc, Weak, atomic::Ordering},
 };
 
-use slotcast_admission::{Channel, LinkKey, ProgramSpec, Programs, Secret, Timetable};
+use slotcast_admission::{Channel, Cut, LinkKey, ProgramSpec, Programs, Secret, Timetable};
 use slotcast_core::words::{BitRate, ProgramId, Seats};
 use slotcast_fanout::{FanoutStats, Roll, ViewerInfo};
 use slotcast_ingest::{Ingest, IngestStats, LinkState};
 use slotcast_reservation::{
     domain::{reservation::SoldChannel, words::ReservationNumber},
-    streaming::{Link, Live, Schedule, Scheduled, Streaming, Viewer},
+    streaming::{Link, Live, Schedule, Scheduled, StoppedBy, Streaming, Viewer},
 };
 
 use crate::metrics::Counts;
@@ -34,11 +34,15 @@ impl Streaming for Media {
     fn publish(&self, schedule: &Schedule) -> Result<(), String> {
         let channels = schedule.channels.iter().map(|sold| channel(sold, &schedule.programs)).collect();
         let programs = schedule.programs.iter().map(program).collect();
+        // Before their windows end in the timetable, which would be the reason otherwise.
+        self.stop(schedule);
         let changes = self.timetable.publish(channels, programs).map_err(|error| error.to_string())?;
         let [added, changed, removed] = [changes.added.len(), changes.changed.len(), changes.removed.len()];
         if added + changed + removed > 0 {
             tracing::info!(added, changed, removed, "the schedule of programs changed");
         }
+        // Those that this server has not known until now, as after a start.
+        self.stop(schedule);
         if let Some(ingest) = self.ingest.upgrade() {
             ingest.serve_channels(schedule.channels.len());
         }
@@ -103,6 +107,22 @@ impl Streaming for Media {
                 true
             }
             _ => false,
+        }
+    }
+}
+
+impl Media {
+    /// Closes the gates of programs that were ended before their time, with the reason.
+    fn stop(&self, schedule: &Schedule) {
+        for scheduled in &schedule.programs {
+            let cut = match scheduled.stopped {
+                Some(StoppedBy::Member) => Cut::Stopped,
+                Some(StoppedBy::Operator) => Cut::Withdrawn,
+                None => continue,
+            };
+            if let Some(program) = self.timetable.program(program_id(scheduled.number)) {
+                program.gate.close_as(cut);
+            }
         }
     }
 }
@@ -178,6 +198,7 @@ mod tests {
             number,
             channel: channel.number,
             window: Window::new(at(600), at(1200)).unwrap(),
+            stopped: None,
             connect: Window::new(at(300), at(1500)).unwrap(),
             seats: channel.seats,
             class: channel.class,

@@ -36,9 +36,15 @@ impl Feeder {
     /// Goes on air with this reservation ID.
     #[track_caller]
     pub fn start_as(server: &Server, channel: &str, id: &str, lower: Lower) -> Self {
-        let url = format!("rtsp://{}/{channel}?token={id}", server.links);
-        let track = format!("rtsp://{}/{channel}/streamid=0?token={id}", server.links);
-        let mut link = Dialogue::connect(server.links);
+        Self::start_at(server.links, channel, id, lower)
+    }
+
+    /// Goes on air at this address of a link side.
+    #[track_caller]
+    pub fn start_at(links: SocketAddr, channel: &str, id: &str, lower: Lower) -> Self {
+        let url = format!("rtsp://{links}/{channel}?token={id}");
+        let track = format!("rtsp://{links}/{channel}/streamid=0?token={id}");
+        let mut link = Dialogue::connect(links);
         let content = [("Content-Type", "application/sdp")];
         link.request_with_body("ANNOUNCE", &url, &content, SDP).expect(200);
         let (rtp, rtcp, client_port) = udp_pair();
@@ -49,8 +55,8 @@ impl Feeder {
             }
         };
         let setup = link.request("SETUP", &track, &[("Transport", &transport)]).expect(200);
-        let ports = (lower == Lower::Udp)
-            .then(|| server_ports(setup.header("Transport").unwrap(), server.links.ip()));
+        let ports =
+            (lower == Lower::Udp).then(|| server_ports(setup.header("Transport").unwrap(), links.ip()));
         link.request("RECORD", &url, &[("Session", &setup.session())]).expect(200);
 
         let stop = Arc::new(AtomicBool::new(false));

@@ -24,3 +24,4 @@ mod retina;
 mod secrets;
 mod serve;
 mod stage;
+mod stopped;

@@ -1,6 +1,6 @@
 //! Telling the streaming side what may be on air.
 //!
-//! Holds: the schedule is handed over whole or not at all; while the store does not answer, the last one stays, and
+//! Invariant: the schedule is handed over whole or not at all; while the store does not answer, the last one stays, and
 //! ends are exact since the streaming side has them.
 
 use std::collections::HashSet;
@@ -13,12 +13,12 @@ use slotcast_core::{
 use super::{Answer, Service, ServiceError, counts::count};
 use crate::{
     domain::{
-        reservation::{Reservation, Settlement, SoldChannel, State},
+        reservation::{CancelledBy, Reservation, Settlement, SoldChannel, State},
         words::ReservationNumber,
     },
     limits::{CLOCK_STEP_MIN, PUBLISH_EVERY, ROWS_AT_ONCE},
     store::{Page, Reads, ReservationFilter},
-    streaming::{Schedule, Scheduled},
+    streaming::{Schedule, Scheduled, StoppedBy},
     vault::same_hash,
 };
 
@@ -108,11 +108,14 @@ impl Service {
             }
             return None;
         }
+        let stopped = stopped_by(&reservation);
+        let window = until_stopped(&reservation)?;
         let program = reservation.program;
         Some(Scheduled {
             number,
             channel: reservation.channel,
-            window: reservation.window,
+            window,
+            stopped,
             connect: reservation.window.widened(self.rules().margins),
             seats: reservation.seats,
             class: reservation.class,
@@ -124,19 +127,38 @@ impl Service {
     }
 }
 
-/// Programs that ran to their end a moment ago: their links stay until the connect window is over.
+/// Programs that are over and whose connect window is not: links of those that ran to their end stay until then, and
+/// who comes back to one that was ended before its time is told so.
 async fn just_over(reads: &mut (dyn Reads + '_), from: WallTime, now: WallTime) -> Answer<Vec<Reservation>> {
     let finished = [Settlement::Open, Settlement::Charged, Settlement::Waived].map(State::Finished);
+    let cancelled = [CancelledBy::Member, CancelledBy::Operator].map(State::Cancelled);
     let filter = ReservationFilter {
         between: Some((from, now)),
-        states: finished.to_vec(),
+        states: [&finished[..], &cancelled[..]].concat(),
         newest_first: true,
         ..ReservationFilter::default()
     };
     let found = reads.reservations(&filter, Page { offset: 0, limit: ROWS_AT_ONCE }).await?;
-    let ran_out = |reservation: &Reservation| {
-        reservation.over_at.is_some_and(|over_at| over_at >= reservation.window.end())
-            && reservation.window.end() > from
-    };
-    Ok(found.items.into_iter().filter(ran_out).collect())
+    // What nobody reconfirmed was never on air, and its slots are somebody else's.
+    let was_confirmed = |reservation: &Reservation| reservation.confirmed_at.is_some();
+    Ok(found.items.into_iter().filter(was_confirmed).collect())
+}
+
+/// Who ended the program before its window was over; `None`: nobody did.
+fn stopped_by(reservation: &Reservation) -> Option<StoppedBy> {
+    let is_early = reservation.over_at.is_some_and(|over_at| over_at < reservation.window.end());
+    match reservation.state {
+        State::Finished(_) if is_early => Some(StoppedBy::Member),
+        State::Cancelled(CancelledBy::Member) => Some(StoppedBy::Member),
+        State::Cancelled(_) => Some(StoppedBy::Operator),
+        _ => None,
+    }
+}
+
+/// The window as far as it was used: from then on the channel's slots may be another program's. `None`: it was ended
+/// before it began.
+fn until_stopped(reservation: &Reservation) -> Option<Window> {
+    let window = reservation.window;
+    let over = reservation.over_at.map_or(window.end(), |over_at| over_at.min(window.end()));
+    Window::new(window.start(), over).ok()
 }

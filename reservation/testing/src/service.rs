@@ -32,7 +32,7 @@ use slotcast_reservation::{
     service::{Actor, Answer, Provider, Service, ServiceError, Settings},
     settings,
     store::{self, Page, Reads, Session, Store, StoreError, Stored, Tx},
-    streaming::{Link, Live, Schedule, Streaming, Viewer},
+    streaming::{Link, Live, Schedule, StoppedBy, Streaming, Viewer},
     vault::Vault,
 };
 use tempfile::TempDir;
@@ -274,8 +274,21 @@ impl FakeStreaming {
         live.insert(number, live_now);
     }
 
+    /// What may be on air, or was until its window ended.
     pub fn scheduled(&self) -> Vec<ReservationNumber> {
-        self.schedule.lock().programs.iter().map(|program| program.number).collect()
+        let schedule = self.schedule.lock();
+        let all = schedule.programs.iter().filter(|program| program.stopped.is_none());
+        all.map(|program| program.number).collect()
+    }
+
+    /// What was ended before its time: by whom, and when.
+    pub fn stopped(&self) -> Vec<(ReservationNumber, StoppedBy, WallTime)> {
+        let schedule = self.schedule.lock();
+        let stopped = schedule
+            .programs
+            .iter()
+            .filter_map(|program| Some((program.number, program.stopped?, program.window.end())));
+        stopped.collect()
     }
 }
 

@@ -9,6 +9,7 @@ use slotcast_reservation::{
         words::MemberNumber,
     },
     service::{ExtensionOffer, Idempotency, ProgramEdit, Seal},
+    streaming::StoppedBy,
 };
 use slotcast_reservation_testing::service::*;
 
@@ -281,10 +282,50 @@ async fn ending_early_is_charged_in_full_and_cuts_at_once() {
     assert_eq!(over.over_at, Some(wall("2026-12-02T00:05:00Z")));
     world.turn().await;
     assert!(world.streaming.scheduled().is_empty());
+    let stopped = [(confirmed.number, StoppedBy::Member, wall("2026-12-02T00:05:00Z"))];
+    assert_eq!(world.streaming.stopped(), stopped, "whoever watched or sent is told who ended it");
     world.clock.pass(5 * SECOND);
     world.turn().await;
     assert_eq!(world.found(confirmed.number).await.state, State::Finished(Settlement::Charged));
     assert_eq!(world.payments.sum(PaymentKind::Capture), 4000);
+}
+
+#[tokio::test]
+async fn a_cancelled_program_that_was_on_air_is_stopped_and_its_next_slot_can_be_sold() {
+    let world = World::new().await;
+    let first = world.confirmed("2026-12-02T00:00:00Z", 3).await;
+    world.clock.set(wall("2026-12-02T00:04:00Z"));
+    world.turn().await;
+    world.service.cancel(&world.actor(1).await, first.number, None).await.unwrap();
+    world.turn().await;
+    let stopped = [(first.number, StoppedBy::Member, wall("2026-12-02T00:04:00Z"))];
+    assert_eq!((world.streaming.scheduled(), world.streaming.stopped()), (vec![], stopped.to_vec()));
+    // Slot 00:10 is free again; whoever has it runs beside the one that was stopped, never at the same time.
+    let second = world.confirmed("2026-12-02T00:10:00Z", 1).await;
+    world.turn().await;
+    assert_eq!(world.streaming.scheduled(), [second.number]);
+    let windows: Vec<_> =
+        world.streaming.schedule.lock().programs.iter().map(|program| program.window).collect();
+    assert!(windows.len() == 2 && !windows[0].overlaps(windows[1]), "{windows:?}");
+    // Once nobody can connect to it any more it is forgotten.
+    world.clock.set(wall("2026-12-02T00:36:00Z"));
+    world.turn().await;
+    assert_eq!(world.streaming.stopped(), []);
+}
+
+#[tokio::test]
+async fn a_program_that_is_cancelled_before_its_start_is_not_scheduled() {
+    let world = World::new().await;
+    let confirmed = world.confirmed("2026-12-02T00:00:00Z", 1).await;
+    world.clock.set(wall("2026-12-01T23:58:00Z"));
+    world.turn().await;
+    assert_eq!(world.streaming.scheduled(), [confirmed.number]);
+    world.service.cancel(&world.actor(1).await, confirmed.number, None).await.unwrap();
+    world.turn().await;
+    assert!(world.streaming.schedule.lock().programs.is_empty());
+    world.clock.set(wall("2026-12-02T00:02:00Z"));
+    world.turn().await;
+    assert!(world.streaming.schedule.lock().programs.is_empty());
 }
 
 /// The server is looked at on whole seconds; what lies before and after the looks is nobody's fault.
@@ -322,6 +363,8 @@ async fn an_operator_never_spends_a_members_money() {
     assert_eq!(over.state, State::Cancelled(CancelledBy::Operator));
     world.turn().await;
     assert!(world.streaming.scheduled().is_empty());
+    let stopped = [(confirmed.number, StoppedBy::Operator, wall("2026-12-02T00:05:00Z"))];
+    assert_eq!(world.streaming.stopped(), stopped);
     world.clock.pass(5 * SECOND);
     world.turn().await;
     assert_eq!(world.payments.sum(PaymentKind::Release), 2000);
