@@ -159,6 +159,6 @@ fn stopped_by(reservation: &Reservation) -> Option<StoppedBy> {
 /// before it began.
 fn until_stopped(reservation: &Reservation) -> Option<Window> {
     let window = reservation.window;
-    let over = reservation.over_at.map_or(window.end(), |over_at| over_at.min(window.end()));
+    let over = reservation.over_at.unwrap_or_else(|| window.end()).min(window.end());
     Window::new(window.start(), over).ok()
 }
