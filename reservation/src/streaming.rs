@@ -1,7 +1,7 @@
 //! The border to the streaming side: what this side publishes to it, and asks of it.
 //!
 //! Owns: [`Scheduled`], [`Streaming`].
-//! Invariant: nothing here waits; the streaming side never waits for this one.
+//! Invariant: the streaming side never waits for this one.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -102,7 +102,7 @@ pub struct Viewer {
     pub protocol: &'static str,
 }
 
-/// What this side asks of the streaming side. Answers come from memory, at once.
+/// What this side asks of the streaming side. Answers come from memory, at once, but for the two that say otherwise.
 pub trait Streaming: Send + Sync {
     /// Replaces the schedule. Errors: what does not fit together, for the log; nothing was changed then.
     fn publish(&self, schedule: &Schedule) -> Result<(), String>;
@@ -110,9 +110,9 @@ pub trait Streaming: Send + Sync {
     fn is_normal(&self) -> bool;
     /// Programs that have or had a link, or have viewers.
     fn live(&self) -> BTreeMap<ReservationNumber, Live>;
-    /// Who watches `program`.
+    /// Who watches `program`. Waits for the threads that send, a second at most: not for a thread that serves others.
     fn viewers(&self, program: ReservationNumber) -> Vec<Viewer>;
-    /// Ends one viewer's session. `false`: not there.
+    /// Ends one viewer's session. `false`: not there. Waits as [`viewers`](Self::viewers) does.
     fn kick_viewer(&self, program: ReservationNumber, viewer: u64, reason: &str) -> bool;
     /// Closes the program's link; the broadcaster may connect again. `false`: there was none.
     fn kick_link(&self, program: ReservationNumber, reason: &str) -> bool;

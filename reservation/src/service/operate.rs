@@ -1,6 +1,6 @@
 //! What operators do, and what the binary needs to begin.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use slotcast_core::{
     time::WallTime,
@@ -25,7 +25,7 @@ use crate::{
     },
     limits::{EXPORT_ROWS_MAX, GATHER_MAX, GATHER_USUAL, ROWS_AT_ONCE},
     store::{Listed, Page, Pickup, Reads, ReservationFilter, Units},
-    streaming::Viewer,
+    streaming::{Streaming, Viewer},
 };
 
 /// A channel as the operator wants it.
@@ -311,7 +311,17 @@ impl Service {
     /// Who watches.
     pub async fn viewers(&self, actor: &Actor, number: ReservationNumber) -> Answer<Vec<Viewer>> {
         actor.need(Scope::Operate)?;
-        Ok(self.0.streaming.viewers(number))
+        self.ask_streaming(move |streaming| streaming.viewers(number)).await
+    }
+
+    /// Asks what the streaming side may take a moment to answer, on a thread that may wait.
+    async fn ask_streaming<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&dyn Streaming) -> T + Send + 'static,
+    ) -> Answer<T> {
+        let streaming = Arc::clone(&self.0.streaming);
+        let asked = tokio::task::spawn_blocking(move || ask(streaming.as_ref())).await;
+        asked.map_err(|error| ServiceError::Internal(format!("the streaming side was not asked: {error}")))
     }
 
     /// Ends one viewer's session. `reason`: one line, 1 to 200 characters.
@@ -324,7 +334,9 @@ impl Service {
     ) -> Answer<()> {
         actor.need(Scope::Operate)?;
         let reason = reason_of(reason)?;
-        if !self.0.streaming.kick_viewer(number, viewer, reason) {
+        let said = reason.to_owned();
+        let kick = move |streaming: &dyn Streaming| streaming.kick_viewer(number, viewer, &said);
+        if !self.ask_streaming(kick).await? {
             return Err(Refusal::NotFound("viewer").into());
         }
         tracing::info!(reservation = %number, viewer, reason, by = %actor.member, "an operator ended a viewer");

@@ -6,6 +6,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
+        mpsc,
     },
     time::{Duration, Instant},
 };
@@ -257,9 +258,17 @@ pub struct FakeStreaming {
     pub schedule: Mutex<Schedule>,
     pub is_broken: Mutex<bool>,
     pub live: Mutex<BTreeMap<ReservationNumber, Live>>,
+    /// The next question about viewers waits for a word from there.
+    pub slow: Mutex<Option<mpsc::Receiver<()>>>,
 }
 
 impl FakeStreaming {
+    fn wait_if_slow(&self) {
+        if let Some(word) = self.slow.lock().take() {
+            word.recv_timeout(10 * SECOND).expect("others go on while this question waits");
+        }
+    }
+
     pub fn send(&self, number: ReservationNumber, viewers: u32) {
         let mut live = self.live.lock();
         let packets = live.get(&number).map_or(0, |live| live.packets) + 100;
@@ -307,10 +316,12 @@ impl Streaming for FakeStreaming {
     }
 
     fn viewers(&self, _: ReservationNumber) -> Vec<Viewer> {
+        self.wait_if_slow();
         Vec::new()
     }
 
     fn kick_viewer(&self, _: ReservationNumber, viewer: u64, _: &str) -> bool {
+        self.wait_if_slow();
         viewer == 1
     }
 

@@ -364,6 +364,27 @@ async fn operators_price_channels_and_book_without_toll() {
     assert_eq!(fields(refusal(unsaid)), ["reason"]);
 }
 
+/// The test's runtime has one thread: a question that kept it would keep the word from being sent.
+#[tokio::test]
+async fn a_question_who_watches_keeps_nobody_else_waiting() {
+    let world = World::new().await;
+    let (service, operator) = (&world.service, world.actor(4).await);
+    let number = ReservationNumber(1);
+    let slow = || {
+        let (word, heard) = std::sync::mpsc::channel();
+        *world.streaming.slow.lock() = Some(heard);
+        word
+    };
+    let word = slow();
+    let (viewers, sent) = tokio::join!(service.viewers(&operator, number), async move { word.send(()) });
+    assert_eq!((viewers.unwrap(), sent), (vec![], Ok(())));
+    let word = slow();
+    let kick = service.kick_viewer(&operator, number, 1, "a reason");
+    let (kicked, sent) = tokio::join!(kick, async move { word.send(()) });
+    kicked.unwrap();
+    assert_eq!(sent, Ok(()));
+}
+
 #[tokio::test]
 async fn a_blocked_member_is_not_on_air_until_the_block_ends() {
     let world = World::new().await;
