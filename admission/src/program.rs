@@ -3,7 +3,7 @@
 //! Owns: [`Channel`], [`Program`], [`ProgramSpec`] and the trait [`Programs`].
 //! Not here: keeping them (`timetable`), deciding by them (`viewer`, `link`).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use slotcast_core::{
     time::WallTime,
@@ -25,6 +25,8 @@ pub struct Channel {
     pub class: BitRate,
     /// The price of one slot.
     pub toll: Toll,
+    /// How long sound may wait for the next picture, so that one send carries both; zero: not at all.
+    pub gather: Duration,
 }
 
 /// What is published of one program.

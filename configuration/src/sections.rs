@@ -2,11 +2,14 @@
 //!
 //! Not here: the defaults (`default.toml`), how a value is written (`values`), how values fit together (`check`).
 
+use std::time::Duration;
+
 use slotcast_admission::{Channel, GuessLimits, LinkKey, ProgramSpec, Secret};
 use slotcast_core::{
     time::WallTime,
     words::{ChannelNumber, ConnectMargins, OpenLevel, Toll, Window},
 };
+use slotcast_reservation::limits::GATHER_USUAL;
 
 use super::{
     Config, Http, Links, Log, Metrics, Reservations, Server, Viewers,
@@ -34,6 +37,7 @@ pub(super) struct ChannelDraft {
     pub(super) seats: Option<slotcast_core::words::Seats>,
     pub(super) class: Option<slotcast_core::words::BitRate>,
     toll: Option<u64>,
+    gather: Option<Duration>,
 }
 
 /// Everything as far as it could be read: what is wrong with one value must not hide what is wrong with another.
@@ -100,6 +104,7 @@ impl ChannelDraft {
             seats: self.seats?,
             class: self.class?,
             toll: Toll(self.toll?),
+            gather: self.gather?,
         })
     }
 }
@@ -226,6 +231,9 @@ fn channel(mut table: Section<'_, '_>) -> ChannelDraft {
         seats: table.required("seats", values::seats),
         class: table.required("rate", values::rate),
         toll: table.optional("toll", values::number).or_else(|| (!table.is_written("toll")).then_some(0)),
+        gather: table
+            .optional("gather", values::gather)
+            .or_else(|| (!table.is_written("gather")).then_some(GATHER_USUAL)),
     };
     table.finish();
     draft

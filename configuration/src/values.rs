@@ -9,6 +9,7 @@ use slotcast_core::{
     time::WallTime,
     words::{BitRate, ChannelName, OpenLevel, Seats},
 };
+use slotcast_reservation::limits::GATHER_MAX;
 use toml::de::DeValue;
 
 use super::{GsoPolicy, LogFormat, Workers};
@@ -213,6 +214,14 @@ pub(super) fn stalled_viewer(raw: Raw<'_>) -> Reading<Duration> {
     match duration(raw)? {
         time if (1_000..=600_000).contains(&time.as_millis()) => Ok(time),
         _ => Err(raw.expected("a duration from \"1s\" to \"10m\"")),
+    }
+}
+
+/// How long sound may wait for a picture.
+pub(super) fn gather(raw: Raw<'_>) -> Reading<Duration> {
+    match duration(raw)? {
+        time if time <= GATHER_MAX => Ok(time),
+        _ => Err(raw.expected(&format!("a duration from \"0ms\" to \"{}ms\"", GATHER_MAX.as_millis()))),
     }
 }
 

@@ -31,8 +31,14 @@ fn wall_now() -> WallTime {
 fn timetable(seconds: u64) -> Result<Timetable, Box<dyn std::error::Error>> {
     let number = ChannelNumber(4);
     let class = "8Mbit/s".parse()?;
-    let channel =
-        Channel { number, name: "channel4".parse()?, seats: Seats::new(50)?, class, toll: Toll(10_000) };
+    let channel = Channel {
+        number,
+        name: "channel4".parse()?,
+        seats: Seats::new(50)?,
+        class,
+        toll: Toll(10_000),
+        gather: Duration::ZERO,
+    };
     let start = wall_now();
     let window = Window::new(start, start.saturating_add(Duration::from_secs(seconds)))?;
     let program = ProgramSpec {

@@ -72,6 +72,6 @@ pub(crate) fn edit(channel: &Channel) -> ChannelEdit {
         seats: channel.seats,
         class: channel.class,
         toll: channel.toll,
-        gather: None,
+        gather: Some(channel.gather),
     }
 }

@@ -150,6 +150,7 @@ fn channel(sold: &SoldChannel, programs: &[Scheduled]) -> Channel {
         seats: booked().map(|program| program.seats).fold(sold.seats, Seats::max),
         class: booked().map(|program| program.class).fold(sold.class, BitRate::max),
         toll: sold.toll,
+        gather: sold.gather,
     }
 }
 
@@ -174,7 +175,10 @@ mod tests {
         time::WallTime,
         words::{ChannelNumber, OpenLevel, Toll, Window},
     };
-    use slotcast_reservation::{limits::GATHER_USUAL, vault::Vault};
+    use slotcast_reservation::{
+        limits::{GATHER_MAX, GATHER_USUAL},
+        vault::Vault,
+    };
 
     use super::*;
 
@@ -217,6 +221,12 @@ mod tests {
         timetable.publish(vec![channel(now, &programs)], specs).unwrap();
         let found = timetable.program(ProgramId(7)).unwrap();
         assert_eq!((found.seats, found.class), (booked.seats, booked.class));
+    }
+
+    #[test]
+    fn a_channel_keeps_sound_as_long_as_the_operator_says() {
+        let sold = SoldChannel { gather: GATHER_MAX, ..sold(5, "64kbit/s") };
+        assert_eq!(channel(&sold, &[]).gather, GATHER_MAX);
     }
 
     #[test]

@@ -187,6 +187,10 @@ fn wrong_channels_are_refused_at_their_line() {
     refused(&CHANNEL.replace("= 4", "= 65536"), 2, "0 to 65535");
     refused(&CHANNEL.replace("seats = 50\n", ""), 1, "seats is missing");
     refused(&format!("{CHANNEL}toll = -5\n"), 6, "from 0");
+    refused(&format!("{CHANNEL}gather = \"101ms\"\n"), 6, "from \"0ms\" to \"100ms\"");
+    refused(&format!("{CHANNEL}gather = 20\n"), 6, "a duration like");
+    assert_eq!(good(CHANNEL).config.channels[0].gather, Duration::from_millis(20));
+    assert_eq!(good(&format!("{CHANNEL}gather = \"0ms\"\n")).config.channels[0].gather, Duration::ZERO);
     let second = CHANNEL.replace("channel4", "other");
     refused(&format!("{CHANNEL}{second}"), 7, "4 is taken by channels[0]");
     let second = CHANNEL.replace("= 4", "= 5");

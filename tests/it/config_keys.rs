@@ -94,6 +94,7 @@ const KEYS: &[Row] = &[
     key("channels.seats", "51", "51"),
     key("channels.rate", "'3Mbit/s'", "3Mbit/s"),
     key("channels.toll", "76", "76"),
+    key("channels.gather", "'5ms'", "5ms"),
     key("programs.channel", "7", "7"),
     key("programs.start", "'2026-11-22T09:50:00Z'", "2026-11-22T09:50:00Z"),
     key("programs.end", "'2026-11-22T10:40:00Z'", "2026-11-22T10:40:00Z"),
@@ -286,13 +287,14 @@ fn fields(config: Config, folder: &Path) -> BTreeMap<&'static str, String> {
         ("log.level", level),
         ("log.format", debug(format)),
     ]);
-    if let Some(Channel { number, name, seats, class, toll }) = channels.into_iter().next() {
+    if let Some(Channel { number, name, seats, class, toll, gather }) = channels.into_iter().next() {
         fields.extend([
             ("channels.number", number.to_string()),
             ("channels.name", name.to_string()),
             ("channels.seats", seats.to_string()),
             ("channels.rate", class.to_string()),
             ("channels.toll", toll.0.to_string()),
+            ("channels.gather", debug(gather)),
         ]);
     }
     fields.extend(programs.into_iter().next().into_iter().flat_map(program_fields));

@@ -89,6 +89,7 @@ impl Rig {
             seats: Seats::new(setting.seats).unwrap(),
             class: "8Mbit/s".parse().unwrap(),
             toll: Toll(0),
+            gather: Duration::ZERO,
         };
         let open_level = if setting.password.is_some() { OpenLevel::Password } else { OpenLevel::Public };
         let spec = ProgramSpec {
