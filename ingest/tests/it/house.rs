@@ -73,7 +73,7 @@ fn channel(number: u16) -> Channel {
         seats: Seats::new(5).unwrap(),
         class: "2Mbit/s".parse().unwrap(),
         toll: Toll(100),
-        gather: std::time::Duration::ZERO,
+        gather: Duration::ZERO,
     }
 }
 
