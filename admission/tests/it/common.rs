@@ -43,7 +43,7 @@ pub(crate) fn channel(number: u16) -> Channel {
         seats: seats(10),
         class: BitRate::new(64_000).unwrap(),
         toll: Toll(0),
-        gather: std::time::Duration::ZERO,
+        gather: Duration::ZERO,
     }
 }
 
