@@ -112,3 +112,24 @@ async fn a_special_program_needs_no_money_and_an_operator() {
     assert_eq!(operator.delete(&format!("/operator/pickups/{number}")).await.status, 204);
     assert_eq!(operator.delete(&format!("/operator/pickups/{number}")).await.status, 404);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_says_how_long_sound_may_wait() {
+    let server = Server::start().await;
+    let operator = server.sell(1).await;
+    let edit = async |gather: Value| {
+        let version = server.anybody().get("/channels/1").await.header("ETag").unwrap().to_owned();
+        let mut channel = json!({ "name": "channel1", "seats": 5, "bandwidth_class": 64_000, "toll": 1000 });
+        if !gather.is_null() {
+            channel["gather_ms"] = gather;
+        }
+        operator.with("If-Match", &version).put("/operator/channels/1", &channel).await
+    };
+    assert_eq!(server.anybody().get("/channels/1").await.body["gather_ms"], 20, "as for each new channel");
+    for (gather, expected) in [(json!(0), 0), (json!(null), 0), (json!(100), 100)] {
+        let reply = edit(gather).await;
+        assert_eq!((reply.status, &reply.body["gather_ms"]), (200, &json!(expected)), "{reply:?}");
+    }
+    let refused = edit(json!(101)).await;
+    assert_eq!((refused.status, refused.fields()), (422, vec!["gather_ms"]), "{refused:?}");
+}
