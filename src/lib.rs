@@ -4,6 +4,7 @@
 
 mod admin;
 pub mod cli;
+mod control;
 pub mod demo;
 mod http;
 pub mod logging;

@@ -1,14 +1,13 @@
 //! One running server: the rooms wired to each other.
 //!
-//! Owns: [`Server`], its start, reload, drain and end; the thread for health, metrics and the watch over the clock.
-//! Not here: signals and the process (`run`), what the rooms do.
+//! Owns: [`Server`], its start, reload, drain and end.
+//! Not here: signals and the process (`run`), the thread for all that is not media (`control`), what the rooms do.
 //! Invariant: a reload cuts nobody who is still in the timetable; a reload that is refused changes nothing.
 
 use std::{
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak, atomic::Ordering},
-    thread::JoinHandle,
     time::Duration,
 };
 
@@ -17,32 +16,22 @@ use slotcast_core::time::Clock;
 use slotcast_fanout::{Fanout, FanoutConfig, FanoutStats, SegmentationPolicy};
 use slotcast_ingest::{Ingest, IngestConfig, IngestStats};
 use slotcast_reservation::service::Service;
-use tokio::{
-    net::TcpSocket,
-    runtime::{Handle, Runtime},
-    sync::oneshot,
-};
+use tokio::{net::TcpSocket, runtime::Runtime};
 
 use crate::{
     config::{self, Config, GsoPolicy},
-    http::{self, Pages, Site},
+    control::{Control, Doors, control_runtime, give_way},
+    http::Pages,
     metrics::{Counts, Metrics, Sources},
     reservations::{Media, Reservations},
 };
-use slotcast_net::clock::{Step, StepWatch, WATCH_EVERY};
 
 /// How long the viewers' side may take to say goodbye to everybody.
 const VIEWERS_GOODBYE_MAX: Duration = Duration::from_secs(2);
 /// How long the link side may take.
 const LINKS_GOODBYE_MAX: Duration = Duration::from_secs(1);
-/// How long the reservation side may take to end what it is about.
-const RESERVATIONS_CLOSE_MAX: Duration = Duration::from_secs(5);
-/// How urgent a booking is (nice level): less than media.
-const BOOKING_NICENESS: i32 = 10;
 /// A media thread's turns; the shortest that the kernel gives.
 const MEDIA_TURN: Duration = Duration::from_micros(100);
-/// Threads for HTTP and the reservation side.
-const CONTROL_THREADS: usize = 2;
 
 /// Where a running server can be reached, with the real ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -351,19 +340,6 @@ impl Pages for ServerPages {
     }
 }
 
-/// One thread does for health and metrics. Bookings have two, which give way to the media threads.
-fn control_runtime(with_reservations: bool) -> io::Result<Runtime> {
-    if !with_reservations {
-        return tokio::runtime::Builder::new_current_thread().enable_all().build();
-    }
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(CONTROL_THREADS)
-        .thread_name("slotcast-booking")
-        .on_thread_start(give_way)
-        .enable_all()
-        .build()
-}
-
 fn addresses_of(config: &Config, fanout: &Fanout, ingest: &Ingest, doors: &Doors) -> io::Result<Addresses> {
     let address = |door: &Option<TcpSocket>| door.as_ref().map(TcpSocket::local_addr).transpose();
     Ok(Addresses {
@@ -374,24 +350,6 @@ fn addresses_of(config: &Config, fanout: &Fanout, ingest: &Ingest, doors: &Doors
         http: address(&doors.http)?,
         metrics: address(&doors.metrics)?,
     })
-}
-
-/// Where HTTP is answered: bound, not listening yet.
-struct Doors {
-    http: Option<TcpSocket>,
-    metrics: Option<TcpSocket>,
-}
-
-impl Doors {
-    fn bind(config: &Config) -> io::Result<Self> {
-        let bind = |setting, listen: Option<SocketAddr>| {
-            listen.map(|address| http::bind(setting, address)).transpose()
-        };
-        Ok(Self {
-            http: bind("http.listen", config.http.listen)?,
-            metrics: bind("metrics.listen", config.metrics.listen)?,
-        })
-    }
 }
 
 /// Opens the reservation side in `runtime`, if channels are sold. On a thread of its own: the caller's may be inside
@@ -429,93 +387,6 @@ fn with_short_turns<T>(start: impl FnOnce() -> T) -> T {
     let started = start();
     set(Duration::ZERO);
     started
-}
-
-/// Lowers this thread's priority: who books waits a moment rather than who watches.
-fn give_way() {
-    // Of a thread on Linux; each takes after the one that starts it, so this says how much, not how much more.
-    if let Err(error) = rustix::process::setpriority_process(None, BOOKING_NICENESS) {
-        tracing::debug!(%error, "the priority of a booking thread could not be lowered");
-    }
-}
-
-/// The thread for all that is not media: a small tokio runtime of its own.
-struct Control {
-    runtime: Handle,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Control {
-    fn start(
-        runtime: Runtime,
-        doors: Doors,
-        pages: Arc<dyn Pages>,
-        reservations: Option<Reservations>,
-        counts: Arc<Counts>,
-        clock: Clock,
-    ) -> io::Result<Self> {
-        let handle = runtime.handle().clone();
-        let [main, metrics] = {
-            let _inside = runtime.enter();
-            [doors.http.map(http::listen).transpose()?, doors.metrics.map(http::listen).transpose()?]
-        };
-        let (stop, stopped) = oneshot::channel();
-        let work = move || {
-            runtime.block_on(async {
-                let api = reservations.as_ref().map(|reservations| reservations.router.clone());
-                if let Some(listener) = main {
-                    let site = Site::main(Arc::clone(&pages), api, metrics.is_none());
-                    tokio::spawn(http::serve(listener, site));
-                }
-                if let Some(listener) = metrics {
-                    tokio::spawn(http::serve(listener, Site::metrics(pages)));
-                }
-                tokio::spawn(watch_clock(clock, counts));
-                // Told, or the server was dropped.
-                let _ = stopped.await;
-                let closing = async {
-                    if let Some(reservations) = reservations {
-                        reservations.close().await;
-                    }
-                };
-                if tokio::time::timeout(RESERVATIONS_CLOSE_MAX, closing).await.is_err() {
-                    tracing::warn!("the reservation side was not done in time; what it confirmed is kept");
-                }
-            });
-            runtime.shutdown_background();
-        };
-        let thread = std::thread::Builder::new().name("slotcast-control".to_owned()).spawn(work)?;
-        Ok(Self { runtime: handle, stop: Some(stop), thread: Some(thread) })
-    }
-
-    fn stop(mut self) {
-        drop(self.stop.take());
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the control thread had panicked");
-        }
-    }
-}
-
-/// Notices when the wall clock is set. The rooms follow it by themselves; the operator should know.
-async fn watch_clock(clock: Clock, counts: Arc<Counts>) {
-    let mut watch = StepWatch::new(clock());
-    let mut ticks = tokio::time::interval(WATCH_EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let Some(step) = watch.look(clock()) else { continue };
-        counts.step(step);
-        let (direction, by) = match step {
-            Step::Forward(by) => ("forward", by),
-            Step::Back(by) => ("back", by),
-        };
-        tracing::warn!(
-            direction,
-            seconds = by.as_secs_f64(),
-            "the wall clock was set; windows follow it: check NTP"
-        );
-    }
 }
 
 #[cfg(test)]
