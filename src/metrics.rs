@@ -18,11 +18,8 @@ use prometheus_client::{
     metrics::{MetricType, exemplar::Exemplar},
     registry::Registry,
 };
-use slotcast_admission::{Programs, Reason};
-use slotcast_core::{
-    time::{Clock, WallTime},
-    words::BitRate,
-};
+use slotcast_admission::{Outcome, Programs, Reason};
+use slotcast_core::time::{Clock, WallTime};
 use slotcast_fanout::{FanoutStats, Protocol, SendErrorKind, WorkerStats};
 use slotcast_ingest::{IngestStats, LinkState, Traffic};
 use slotcast_reservation::service::Service;
@@ -410,30 +407,13 @@ impl Sources {
     }
 }
 
-/// What was decided when the link side counted `reason`; `None`: it is why a connection ended, not a decision.
-fn link_result(reason: &str) -> Option<&'static str> {
-    let challenged = [Reason::IdMissing, Reason::ProofStale];
-    let at_once = WallTime::from_micros(0);
-    let class = BitRate::new(1).ok()?;
-    let refused = [
-        Reason::IdWrong,
-        Reason::OtherChannel,
-        Reason::TooEarly { opens: at_once },
-        Reason::TooLate { closed: at_once },
-        Reason::LinkStopped,
-        Reason::AboveClass { class, declared_kbps: 0 },
-        Reason::LinesTaken,
-        Reason::LinesPerAddress,
-        Reason::GateDeadline,
-        Reason::TooManyGuesses,
-    ];
-    let is = |known: &Reason| known.label() == reason;
-    match reason {
-        "admitted" => Some("admitted"),
-        _ if challenged.iter().any(is) => Some("challenged"),
-        _ if refused.iter().any(is) => Some("refused"),
-        _ => None,
+/// What was decided when the link side counted `label`; `None`: it is why a connection ended, not a decision.
+fn link_result(label: &str) -> Option<&'static str> {
+    if label == "admitted" {
+        return Some("admitted");
     }
+    let reason = Reason::all().into_iter().find(|reason| reason.label() == label)?;
+    Some(reason.result()).filter(|result| *result != Outcome::Ended).map(Outcome::label)
 }
 
 /// Picks one counter of a worker.

@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Guesses`], two tables of a fixed size with sliding counts.
 //! Refuses: an address over its budget, before anything that it shows is looked at.
-//! Holds: memory does not grow with guessers; nobody's guesses lock out the right password from an address that has
+//! Invariant: memory does not grow with guessers; nobody's guesses lock out the right password from an address that has
 //! not guessed. A program under attack from many addresses leaves each of them [`STRAINED_PER_ADDRESS`] guesses.
 
 use std::{
@@ -14,9 +14,7 @@ use std::{
 use parking_lot::Mutex;
 use slotcast_core::address::party;
 
-use crate::limits::{
-    FAR_LOOKS_MAX, FAR_LOOKS_TIME, GUESS_ADDRESS_SETS, GUESS_TARGET_SETS, GUESS_WAYS, Limits,
-};
+use crate::limits::{FAR_LOOKS_MAX, FAR_LOOKS_TIME, GUESS_ADDRESS_SETS, GUESS_TARGET_SETS, GUESS_WAYS};
 
 /// What each address keeps of its budget at a program that is over its own: one typing error.
 pub const STRAINED_PER_ADDRESS: u32 = 2;
@@ -40,17 +38,7 @@ pub struct GuessLimits {
 
 impl Default for GuessLimits {
     fn default() -> Self {
-        Self::from(Limits::default())
-    }
-}
-
-impl From<Limits> for GuessLimits {
-    fn from(limits: Limits) -> Self {
-        Self {
-            per_address: limits.guesses_per_address,
-            per_target: limits.guesses_per_target,
-            window: limits.guess_window,
-        }
+        Self { per_address: 10, per_target: 100, window: Duration::from_secs(60) }
     }
 }
 

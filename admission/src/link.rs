@@ -1,42 +1,35 @@
 //! Who may send: is the reservation ID right, for this channel, now, and within the class.
 //!
-//! Owns: the decision at ANNOUNCE, as a function of the programs, the request and now.
+//! Owns: the decision, as a function of the programs, the request and now.
 //! Not here: lines and the gate's deadline (`lines`, the ingest side), taking over an older link of the same ID.
 //! Invariant: whoever does not show a right ID learns nothing, neither which channels there are nor which are reserved:
 //! one answer, after the same work. Only who shows a right one is told more.
 //!
-//! | what | status | connection |
+//! | what | kind | connection |
 //! |---|---|---|
-//! | no ID, or a stale proof | 401 with a challenge | stays, until the gate's deadline |
-//! | wrong ID, whatever the channel | 401 | closed |
-//! | wrong ID from an address over its budget | 403, late | closed |
-//! | right ID for another channel | 403 | closed |
-//! | right ID before or after its connect window | 403 that names the time | closed |
-//! | right ID of a program that was ended early | 403 | closed |
-//! | the SDP declares more than the class | 453 that names both | closed |
+//! | no ID, or a stale proof | challenge | stays, until the gate's deadline |
+//! | wrong ID, whatever the channel | unproven | closed |
+//! | wrong ID from an address over its budget | forbidden, late | closed |
+//! | right ID for another channel | forbidden | closed |
+//! | right ID before or after its connect window | forbidden, names the time | closed |
+//! | right ID of a program that was ended early | forbidden | closed |
+//! | the broadcaster declares more than the class | full, names both | closed |
 //!
 //! A right ID is let in from any address at any time: an ID is too long to guess, and a neighbour's guesses must not
-//! keep a broadcaster off the air. IDs that an operator makes up should be as long ([`ID_CHARS_MIN`]).
+//! keep a broadcaster off the air. `check-config` warns of IDs that an operator made up and that are short.
 
-use std::{cmp::Reverse, net::IpAddr, sync::Arc, time::Duration};
+use std::{cmp::Reverse, net::IpAddr, sync::Arc};
 
+use slotcast_auth::{Credential, LinkKey, Proof, Verdict};
 use slotcast_core::time::{Now, WallTime};
-use slotcast_rtsp::auth::Verdict;
 
 use crate::{
     gate::Cut,
     guesses::{GuessTarget, Guesses, Standing},
     limits::LINK_CANDIDATES_MAX,
-    link_key::LinkKey,
     program::{Program, Programs},
-    proof::Proof,
-    reason::{Challenge, Decision, Reason, Refusal, Then},
+    reason::{Decision, Reason, Refusal},
 };
-
-pub use crate::limits::ID_CHARS_MIN;
-
-/// The header that tells an early broadcaster when the program goes on air.
-pub const ON_AIR_HEADER: &str = "Slotcast-On-Air";
 
 /// How many programs of one channel are connectable at once, if none is shorter than the margins between.
 const CONNECTABLE_USUAL: usize = 2;
@@ -44,22 +37,18 @@ const CONNECTABLE_USUAL: usize = 2;
 /// What a broadcaster asks, and what the edge knows about who asks.
 #[derive(Clone, Copy)]
 pub struct LinkRequest<'a> {
-    /// The channel's name in the address; anything at all, it is looked up and no more.
-    pub name: &'a str,
-    /// `?token=` of the address: the reservation ID in place of digest.
-    pub token: Option<&'a str>,
+    /// The channel's name in the address; anything at all, it is looked up and no more. `None`: the protocol's addresses name
+    /// no channel, and the ID, shown as a token, says which.
+    pub channel: Option<&'a str>,
     /// What the request shows.
     pub credentials: &'a dyn Proof,
-    /// Sum of the SDP's bandwidth lines, kbit/s; `None` when it has none.
+    /// What it declares to send, kbit/s; `None` when it does not say.
     pub declared_kbps: Option<u64>,
     /// Where it comes from.
     pub address: IpAddr,
     /// Wall time decides which connect windows are open.
     pub now: Now,
 }
-
-/// Let in to send.
-pub type LinkDecision = Decision<LinkGrant>;
 
 /// A link that was let in.
 #[derive(Clone, Debug)]
@@ -70,30 +59,27 @@ pub struct LinkGrant {
     pub on_air_at: Option<WallTime>,
 }
 
-impl LinkGrant {
-    /// For the responses to ANNOUNCE and RECORD; empty once the program is on air.
-    pub fn headers(&self) -> Vec<(String, String)> {
-        let early =
-            self.on_air_at.map(|start| (ON_AIR_HEADER.to_owned(), format!("{start}; held-until-then")));
-        early.into_iter().collect()
-    }
-}
-
-/// Decides about ANNOUNCE.
+/// Decides about a link.
 ///
-/// Checks what is shown against the programs that the channel may send now. What is none of theirs is checked against
+/// An ID that is shown as a token is found by its hash, whatever the channel and the time. A digest is checked against the
+/// programs that the channel may send now. What is none of theirs is checked against
 /// the programs of all channels that start nearest to now, at most [`LINK_CANDIDATES_MAX`] before and as many after, for
 /// a refusal that says more: the ID of one further away is answered as a wrong one. Cost: two digests for each of these,
 /// about 3 µs together. The second part is left out for an address that is over its budget of wrong IDs, and for all
 /// once too many have asked for it ([`FAR_LOOKS_MAX`](crate::limits::FAR_LOOKS_MAX)), so that nobody can keep the ingest
 /// side busy.
-pub fn decide_announce(
+pub fn decide_link(
     programs: &dyn Programs,
     guesses: &Guesses,
     request: &LinkRequest<'_>,
-) -> LinkDecision {
-    let target = GuessTarget::Sending(request.name);
-    let connectable = programs.connectable(request.name, request.now.wall);
+) -> Decision<LinkGrant> {
+    let by_token = request.credentials.link_hash().map(|hash| programs.of_link(&hash)).unwrap_or_default();
+    if !by_token.is_empty() {
+        return decide_for_right_id(&by_token.iter().collect::<Vec<_>>(), request);
+    }
+    let channel = request.channel.unwrap_or_default();
+    let target = GuessTarget::Sending(channel);
+    let connectable = programs.connectable(channel, request.now.wall);
     // A channel has two at most where two are back to back; a name with fewer, known or not, costs as much.
     let decoy_key = LinkKey::from_reservation_id("decoy-reservation-id");
     let decoy = verdict(request, &decoy_key);
@@ -105,7 +91,7 @@ pub fn decide_announce(
         return decide_for_right_id(&right, request);
     }
     if decoy == Verdict::Missing {
-        return challenge(Reason::IdMissing);
+        return Err(Refusal::challenge(Reason::IdMissing));
     }
     let standing = guesses.standing(request.now.mono, request.address, target);
     if standing == Standing::Free && guesses.may_look_far(request.now.mono) {
@@ -117,12 +103,12 @@ pub fn decide_announce(
         stale |= far_stale;
     }
     if stale {
-        return challenge(Reason::ProofStale);
+        return Err(Refusal::challenge(Reason::ProofStale));
     }
     let guess = guesses.wrong(request.now.mono, request.address, target);
-    Decision::Refuse(match standing {
+    Err(match standing {
         Standing::Free => Refusal::close(Reason::IdWrong),
-        Standing::Spent => Refusal { reason: Reason::TooManyGuesses, delay: guess.delay, then: Then::Close },
+        Standing::Spent => Refusal::close(Reason::TooManyGuesses).after(guess.delay),
     })
 }
 
@@ -139,11 +125,12 @@ fn compare<'a>(request: &LinkRequest<'_>, programs: &'a [Arc<Program>]) -> (Vec<
     (right, stale)
 }
 
-fn decide_for_right_id(right: &[&Arc<Program>], request: &LinkRequest<'_>) -> LinkDecision {
-    let refuse = |reason| Decision::Refuse(Refusal::close(reason));
+fn decide_for_right_id(right: &[&Arc<Program>], request: &LinkRequest<'_>) -> Decision<LinkGrant> {
+    let refuse = |reason| Err(Refusal::close(reason));
     let now = request.now.wall;
-    let here: Vec<_> =
-        right.iter().copied().filter(|program| program.channel.name.as_str() == request.name).collect();
+    let is_meant =
+        |program: &Program| request.channel.is_none_or(|name| program.channel.name.as_str() == name);
+    let here: Vec<_> = right.iter().copied().filter(|program| is_meant(program)).collect();
     if here.is_empty() {
         return refuse(Reason::OtherChannel);
     }
@@ -159,7 +146,7 @@ fn decide_for_right_id(right: &[&Arc<Program>], request: &LinkRequest<'_>) -> Li
     }
     let start = program.window.start();
     let on_air_at = (now < start).then_some(start);
-    Decision::Admit(LinkGrant { program: Arc::clone(program), on_air_at })
+    Ok(LinkGrant { program: Arc::clone(program), on_air_at })
 }
 
 /// The one to send to now, where one ID opens several: on air before still to come before over.
@@ -191,21 +178,5 @@ fn is_above(program: &Program, declared_kbps: u64) -> bool {
 }
 
 fn verdict(request: &LinkRequest<'_>, key: &LinkKey) -> Verdict {
-    let by_token = request.token.map(|token| key.matches_token(token));
-    let [as_given, in_capitals] =
-        key.credentials().map(|credential| request.credentials.verify(request.now.mono, &credential));
-    let by_digest = match (as_given, in_capitals) {
-        (Verdict::Granted, _) | (_, Verdict::Granted) => Verdict::Granted,
-        (Verdict::Stale, _) | (_, Verdict::Stale) => Verdict::Stale,
-        (verdict, _) => verdict,
-    };
-    match (by_token, by_digest) {
-        (Some(true), _) => Verdict::Granted,
-        (Some(false), Verdict::Missing) => Verdict::Wrong,
-        (_, verdict) => verdict,
-    }
-}
-
-fn challenge(reason: Reason) -> LinkDecision {
-    Decision::Challenge(Challenge { reason, stale: reason == Reason::ProofStale, delay: Duration::ZERO })
+    request.credentials.verify(request.now.mono, &Credential::Link(key))
 }

@@ -5,12 +5,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use slotcast_auth::{LinkKey, Secret};
 use slotcast_core::{
     time::WallTime,
     words::{BitRate, ChannelName, ChannelNumber, OpenLevel, ProgramId, Seats, Toll, Window},
 };
 
-use crate::{gate::Gate, link_key::LinkKey, secret::Secret};
+use crate::gate::Gate;
 
 /// One sellable line of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +105,8 @@ pub trait Programs: Send + Sync {
     fn on_air(&self, name: &str, at: WallTime) -> Option<Arc<Program>>;
     /// The programs of the channel whose connect window holds `at`, by start: two when they are back to back.
     fn connectable(&self, name: &str, at: WallTime) -> Vec<Arc<Program>>;
+    /// The programs, by start, whose reservation ID has this hash ([`LinkKey::hash`]): one as a rule.
+    fn of_link(&self, hash: &[u8; 32]) -> Vec<Arc<Program>>;
     /// The program as it is published now; `None` once it was removed.
     fn program(&self, id: ProgramId) -> Option<Arc<Program>>;
     /// Every channel, by number.

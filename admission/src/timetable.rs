@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Timetable`], the rules of a publish and what it does to the gates of running programs.
 //! Refuses: as a whole, with nothing changed, what does not fit together ([`TimetableError`]).
-//! Holds: a program that stays keeps its gate, so its viewers keep their seats; one that goes has its gate closed;
+//! Invariant: a program that stays keeps its gate, so its viewers keep their seats; one that goes has its gate closed;
 //! no two programs of a channel share a moment.
 
 use std::{
@@ -116,6 +116,7 @@ struct Snapshot {
     by_id: HashMap<ProgramId, Arc<Program>>,
     /// By name: the channel, and its programs by start.
     by_name: HashMap<ChannelName, (Arc<Channel>, Vec<Arc<Program>>)>,
+    by_link: HashMap<[u8; 32], Vec<Arc<Program>>>,
 }
 
 /// The newest snapshot. Reading is one atomic load and a look-up; publishing replaces the whole.
@@ -208,6 +209,10 @@ impl Programs for Timetable {
         let now = self.now.load();
         let programs = now.by_name.get(&name).map_or(&[][..], |(_, programs)| programs);
         programs.iter().filter(|program| program.connect.contains(at)).cloned().collect()
+    }
+
+    fn of_link(&self, hash: &[u8; 32]) -> Vec<Arc<Program>> {
+        self.now.load().by_link.get(hash).cloned().unwrap_or_default()
     }
 
     fn program(&self, id: ProgramId) -> Option<Arc<Program>> {
@@ -349,11 +354,13 @@ fn snapshot(channels: ByNumber, programs: impl Iterator<Item = Arc<Program>>) ->
     channels.sort_by_key(|channel| channel.number);
     let mut by_name: HashMap<_, _> =
         channels.iter().map(|channel| (channel.name.clone(), (Arc::clone(channel), Vec::new()))).collect();
+    let mut by_link: HashMap<_, Vec<_>> = HashMap::with_capacity(programs.len());
     for program in &programs {
+        by_link.entry(*program.link_key.hash()).or_default().push(Arc::clone(program));
         if let Some((_, of_channel)) = by_name.get_mut(&program.channel.name) {
             of_channel.push(Arc::clone(program));
         }
     }
     let by_id = programs.iter().map(|program| (program.id, Arc::clone(program))).collect();
-    Snapshot { channels, programs, by_id, by_name }
+    Snapshot { channels, programs, by_id, by_name, by_link }
 }

@@ -1,41 +1,38 @@
 //! Who may watch: is the program on air, is the password right, is there a seat; in this order.
 //!
-//! Owns: the decisions at DESCRIBE and at SETUP, as functions of the programs, the request and now.
+//! Owns: the decisions whether a viewer may see the description and whether it gets a seat, as functions of the programs,
+//! the request and now.
 //! Not here: whether the broadcaster's packets arrive (the workers know), what the response looks like.
-//! Holds: a protected program asks for its password before anything else is said about it; a wrong password is
+//! Invariant: a protected program asks for its password before anything else is said about it; a wrong password is
 //! counted and answered late; no seat is taken by anyone who was not let in.
 //!
-//! | what | status | connection |
+//! | what | kind | connection |
 //! |---|---|---|
-//! | no program on air, or no such channel (one text, the same work) | 404 | stays |
-//! | password missing, or a stale proof | 401 with a challenge, at once | stays |
-//! | wrong password, the first two of an address | 401 with a challenge, late | stays |
-//! | wrong password, from the third on | 401, late | closed |
-//! | the address's budget is spent: nothing that it shows is looked at | 403, late | closed |
-//! | every seat taken (SETUP) | 453 | stays |
+//! | no program on air, or no such channel (one text, the same work) | absent | stays |
+//! | password missing, or a stale proof | challenge, at once | stays |
+//! | wrong password, the first two of an address | challenge, late | stays |
+//! | wrong password, from the third on | unproven, late | closed |
+//! | the address's budget is spent: nothing that it shows is looked at | forbidden, late | closed |
+//! | every seat taken | full | stays |
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc};
 
+use slotcast_auth::{Credential, Proof, Secret, Verdict};
 use slotcast_core::{time::Now, words::ProgramId};
-use slotcast_rtsp::auth::{Credential, Verdict};
 
 use crate::{
     gate::Seat,
     guesses::{CLOSE_AFTER, GuessTarget, Guesses, Standing},
     program::{Program, Programs},
-    proof::Proof,
-    reason::{Challenge, Decision, Reason, Refusal, Then},
+    reason::{Decision, Reason, Refusal},
     seats::SeatRefusal,
-    secret::Secret,
 };
 
 /// What a viewer asks, and what the edge knows about who asks.
 #[derive(Clone, Copy)]
 pub struct ViewerRequest<'a> {
     /// The channel's name in the address; anything at all, it is looked up and no more.
-    pub name: &'a str,
-    /// `?token=` of the address: the password in place of digest.
-    pub token: Option<&'a str>,
+    pub channel: &'a str,
     /// What the request shows.
     pub credentials: &'a dyn Proof,
     /// Where it comes from.
@@ -47,12 +44,6 @@ pub struct ViewerRequest<'a> {
     pub now: Now,
 }
 
-/// Let in to see the description.
-pub type ViewerDecision = Decision<Arc<Program>>;
-
-/// Let in to watch.
-pub type SeatDecision = Decision<Seated>;
-
 /// A viewer session with its place.
 #[derive(Debug)]
 pub struct Seated {
@@ -62,86 +53,62 @@ pub struct Seated {
     pub seat: Seat,
 }
 
-/// Decides about DESCRIBE: on air, password. Takes no seat.
-pub fn decide_describe(
+/// Decides whether the viewer may see the description: on air, password. Takes no seat.
+pub fn decide_description(
     programs: &dyn Programs,
     guesses: &Guesses,
     request: &ViewerRequest<'_>,
-) -> ViewerDecision {
-    let Some(program) = programs.on_air(request.name, request.now.wall) else {
-        return Decision::Refuse(Refusal::keep_open(nothing_there(programs, guesses, request)));
+) -> Decision<Arc<Program>> {
+    let Some(program) = programs.on_air(request.channel, request.now.wall) else {
+        return Err(Refusal::keep_open(nothing_there(programs, guesses, request)));
     };
-    let Some(password) = program.protection() else { return Decision::Admit(program) };
+    let Some(password) = program.protection() else { return Ok(program) };
     if request.admitted == Some(program.id) {
-        return Decision::Admit(program);
+        return Ok(program);
     }
-    let target = GuessTarget::Viewing(request.name);
+    let target = GuessTarget::Viewing(request.channel);
     if guesses.standing(request.now.mono, request.address, target) == Standing::Spent {
-        return Decision::Refuse(late(Reason::TooManyGuesses, guesses.delay(), Then::Close));
+        return Err(Refusal::close(Reason::TooManyGuesses).after(guesses.delay()));
     }
-    match shown(request, password) {
-        Verdict::Granted => Decision::Admit(program),
-        Verdict::Missing => challenge(Reason::PasswordMissing, Duration::ZERO),
-        Verdict::Stale => challenge(Reason::ProofStale, Duration::ZERO),
+    match request.credentials.verify(request.now.mono, &Credential::Password(password)) {
+        Verdict::Granted => Ok(program),
+        Verdict::Missing => Err(Refusal::challenge(Reason::PasswordMissing)),
+        Verdict::Stale => Err(Refusal::challenge(Reason::ProofStale)),
         Verdict::Wrong => {
             let guess = guesses.wrong(request.now.mono, request.address, target);
-            if guess.count >= CLOSE_AFTER {
-                Decision::Refuse(late(Reason::PasswordWrong, guess.delay, Then::Close))
-            } else {
-                challenge(Reason::PasswordWrong, guess.delay)
-            }
+            let refusal = if guess.count >= CLOSE_AFTER { Refusal::close } else { Refusal::challenge };
+            Err(refusal(Reason::PasswordWrong).after(guess.delay))
         }
     }
 }
 
-/// Decides about the first SETUP of a session: on air, password, seat. The seat is taken when the answer is yes.
-pub fn decide_setup(programs: &dyn Programs, guesses: &Guesses, request: &ViewerRequest<'_>) -> SeatDecision {
-    let program = match decide_describe(programs, guesses, request) {
-        Decision::Admit(program) => program,
-        Decision::Challenge(challenge) => return Decision::Challenge(challenge),
-        Decision::Refuse(refusal) => return Decision::Refuse(refusal),
-    };
+/// Decides about a new session: on air, password, seat. The seat is taken when the answer is yes.
+pub fn decide_seat(
+    programs: &dyn Programs,
+    guesses: &Guesses,
+    request: &ViewerRequest<'_>,
+) -> Decision<Seated> {
+    let program = decide_description(programs, guesses, request)?;
     match program.gate.enter() {
-        Ok(seat) => Decision::Admit(Seated { program, seat }),
-        Err(SeatRefusal::Full { seats }) => {
-            Decision::Refuse(Refusal::keep_open(Reason::SeatsTaken { seats }))
-        }
+        Ok(seat) => Ok(Seated { program, seat }),
+        Err(SeatRefusal::Full { seats }) => Err(Refusal::keep_open(Reason::SeatsTaken { seats })),
         // It closed between the look-up and here.
         Err(SeatRefusal::Closed) => {
-            let reason = program.gate.cut().map_or(Reason::ProgramEnded, Reason::from);
-            Decision::Refuse(Refusal::keep_open(reason))
+            Err(Refusal::keep_open(program.gate.cut().map_or(Reason::ProgramEnded, Reason::from)))
         }
     }
 }
 
 /// Why there is nothing, after as much work as a protected program would have cost.
 fn nothing_there(programs: &dyn Programs, guesses: &Guesses, request: &ViewerRequest<'_>) -> Reason {
-    let target = GuessTarget::Viewing(request.name);
+    let target = GuessTarget::Viewing(request.channel);
+    let decoy = Secret::new("decoy-password".to_owned());
     let _same_work = (
         guesses.standing(request.now.mono, request.address, target),
-        shown(request, &Secret::new("decoy-password".to_owned())),
+        request.credentials.verify(request.now.mono, &Credential::Password(&decoy)),
     );
-    match programs.channel(request.name) {
+    match programs.channel(request.channel) {
         Some(_) => Reason::NotOnAir,
         None => Reason::UnknownChannel,
     }
-}
-
-/// How what the request shows compares to `password`: the token or the digest, whichever is right.
-fn shown(request: &ViewerRequest<'_>, password: &Secret) -> Verdict {
-    let by_token = request.token.map(|token| password.matches(token));
-    let by_digest = request.credentials.verify(request.now.mono, &Credential::Password(password.expose()));
-    match (by_token, by_digest) {
-        (Some(true), _) => Verdict::Granted,
-        (Some(false), Verdict::Missing) => Verdict::Wrong,
-        (_, verdict) => verdict,
-    }
-}
-
-fn challenge<T>(reason: Reason, delay: Duration) -> Decision<T> {
-    Decision::Challenge(Challenge { reason, stale: reason == Reason::ProofStale, delay })
-}
-
-const fn late(reason: Reason, delay: Duration, then: Then) -> Refusal {
-    Refusal { reason, delay, then }
 }

@@ -81,9 +81,9 @@ pub(super) fn text(raw: Raw<'_>) -> Reading<String> {
 pub(super) fn secret(raw: Raw<'_>) -> Reading<String> {
     match raw.as_text() {
         Some("") => Err("expected a text that is not empty".to_owned()),
-        Some(text) if text.len() > slotcast_admission::limits::SECRET_BYTES_MAX => Err(format!(
+        Some(text) if text.len() > slotcast_auth::limits::SECRET_BYTES_MAX => Err(format!(
             "expected at most {} bytes, got {}",
-            slotcast_admission::limits::SECRET_BYTES_MAX,
+            slotcast_auth::limits::SECRET_BYTES_MAX,
             text.len()
         )),
         Some(text) if text.chars().any(char::is_control) => {

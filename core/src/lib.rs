@@ -6,6 +6,7 @@ pub mod address;
 pub mod bucket;
 pub mod chunk;
 pub mod counter;
+pub mod denial;
 pub mod feed;
 pub mod keyframe;
 pub mod log;

@@ -108,6 +108,9 @@ impl fmt::Display for Seats {
 pub struct BitRate(u64);
 
 impl BitRate {
+    /// The smallest.
+    pub const MIN: Self = Self(1);
+
     /// `bits_per_second`, 1 to 10^12.
     pub fn new(bits_per_second: u64) -> Result<Self, WordError> {
         if (1..=1_000_000_000_000).contains(&bits_per_second) {

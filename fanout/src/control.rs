@@ -14,10 +14,10 @@ use slotcast_admission::{
     Decision, Fault, Reason, Refusal, Then,
     viewer::{self, Seated, ViewerRequest},
 };
+use slotcast_auth::Credentials;
 use slotcast_core::{media::TRACKS_MAX, rtcp, time::Now};
 use slotcast_net::sys::Destination;
 use slotcast_rtsp::{
-    auth::Credentials,
     headers::transport::LowerTransport,
     server::{AfterRefusal, Answer, Ask, CloseReason, Event, Output, SessionEnd, TrackTransport},
     status::Status,
@@ -148,7 +148,7 @@ impl Worker {
         now: Now,
     ) -> Option<Answer> {
         let request = self.request(key, target, credentials, now)?;
-        let decision = viewer::decide_describe(&*self.shared.programs, &self.shared.guesses, &request);
+        let decision = viewer::decide_description(&*self.shared.programs, &self.shared.guesses, &request);
         let program = match self.admitted(key, decision, now) {
             Ok(program) => program,
             Err(answer) => return answer,
@@ -169,7 +169,7 @@ impl Worker {
         now: Now,
     ) -> Option<Answer> {
         let request = self.request(key, target, credentials, now)?;
-        let decision = viewer::decide_setup(&*self.shared.programs, &self.shared.guesses, &request);
+        let decision = viewer::decide_seat(&*self.shared.programs, &self.shared.guesses, &request);
         let Seated { program, seat } = match self.admitted(key, decision, now) {
             Ok(seated) => seated,
             Err(answer) => return answer,
@@ -253,8 +253,7 @@ impl Worker {
     ) -> Option<ViewerRequest<'a>> {
         let Connection { peer, admitted, .. } = self.connections.get(key)?;
         Some(ViewerRequest {
-            name: &target.path,
-            token: target.token(),
+            channel: &target.path,
             credentials,
             address: peer.ip(),
             admitted: *admitted,
@@ -264,19 +263,19 @@ impl Worker {
 
     /// What admission let in; else the answer for the peer, `None` when it is held back.
     fn admitted<T>(&mut self, key: usize, decision: Decision<T>, now: Now) -> Result<T, Option<Answer>> {
-        let (delay, answer) = match decision {
-            Decision::Admit(admitted) => return Ok(admitted),
-            Decision::Challenge(challenge) => {
-                self.shared.stats.decided("challenged", challenge.reason.label());
-                (challenge.delay, Answer::Challenge { stale: challenge.stale })
+        decision.map_err(|refusal| {
+            let answer = if refusal.then == Then::Challenge {
+                self.shared.stats.decided("challenged", refusal.reason.label());
+                self::refusal(&refusal)
+            } else {
+                self.refuse(key, &refusal)
+            };
+            if refusal.delay.is_zero() {
+                return Some(answer);
             }
-            Decision::Refuse(refusal) => (refusal.delay, self.refuse(key, &refusal)),
-        };
-        if delay.is_zero() {
-            return Err(Some(answer));
-        }
-        self.delayed.push((now.mono + delay, key, answer));
-        Err(None)
+            self.delayed.push((now.mono + refusal.delay, key, answer));
+            None
+        })
     }
 
     /// Counts and logs a refusal.
@@ -465,12 +464,14 @@ fn udp_addresses(connection: &Connection) -> impl Iterator<Item = (SocketAddr, P
 }
 
 fn refusal(refusal: &Refusal) -> Answer {
+    let then = match refusal.then {
+        Then::Challenge => return Answer::Challenge { stale: refusal.is_stale() },
+        Then::KeepOpen => AfterRefusal::KeepOpen,
+        Then::Close => AfterRefusal::Close,
+    };
     Answer::Refuse {
-        status: Status::from_code(refusal.reason.status()).unwrap_or(Status::INTERNAL_SERVER_ERROR),
+        status: refusal.reason.denial().into(),
         reason: refusal.reason.text().into_owned(),
-        then: match refusal.then {
-            Then::KeepOpen => AfterRefusal::KeepOpen,
-            Then::Close => AfterRefusal::Close,
-        },
+        then,
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use slotcast_rtsp::auth::{Challenge, Credential, Credentials, Nonces, Verdict, ha1_md5, ha1_sha256};
+use slotcast_auth::{
+    Challenge, Credential, Credentials, LinkKey, Nonces, Proof as _, Request, Secret, Verdict,
+};
 use slotcast_rtsp::headers::transport::{LowerTransport, Offer};
 use slotcast_rtsp::headers::{range, rtp_info, session, transport as transport_header};
 use slotcast_rtsp::limits;
@@ -86,15 +88,19 @@ pub(crate) fn authorization(data: &[u8]) {
     let now = Instant::now();
     let mut nonces = Nonces::new();
     nonces.issue(now, [0x5a; 16]);
-    let target = Target::parse("rtsp://127.0.0.1:8554/stage").expect("an address");
-    let headers = Headers::new().with("Authorization", text(data));
-    let password = "a password that stands in no seed, 4f9c";
-    let (md5, sha256) = (ha1_md5("live", password), ha1_sha256("live", password));
+    let header = text(data);
+    let id = "a password that stands in no seed, 4f9c";
+    let (password, key) = (Secret::new(id.to_owned()), LinkKey::from_reservation_id(id));
     for basic in [false, true] {
-        let credentials = Credentials::new(&headers, "DESCRIBE", &target, &nonces, basic, false);
-        for credential in
-            [Credential::Password(password), Credential::Ha1 { user: "live", md5: &md5, sha256: &sha256 }]
-        {
+        let request = Request {
+            method: "DESCRIBE",
+            path: "stage",
+            path_of: |uri| Target::parse(uri).ok().map(|target| target.path),
+            nonces: &nonces,
+            basic,
+        };
+        let credentials = Credentials::of_request(None, std::iter::once(header.as_str()), &request);
+        for credential in [Credential::Password(&password), Credential::Link(&key)] {
             assert_ne!(credentials.verify(now, &credential), Verdict::Granted);
         }
     }
@@ -103,8 +109,8 @@ pub(crate) fn authorization(data: &[u8]) {
 /// Whatever the challenge, the answer to it is one header.
 pub(crate) fn challenge(data: &[u8]) {
     let text = text(data);
-    let headers = Headers::new().with("WWW-Authenticate", &text);
-    for challenge in [Challenge::parse(&text), Challenge::strongest(&headers)].into_iter().flatten() {
+    let strongest = Challenge::strongest(std::iter::once(text.as_str()));
+    for challenge in [Challenge::parse(&text), strongest].into_iter().flatten() {
         let answer =
             challenge.respond("live", "secret", "ANNOUNCE", "rtsp://127.0.0.1/stage", "0123456789abcdef");
         assert!(!Headers::new().with("Authorization", &answer).is_empty());

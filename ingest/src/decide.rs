@@ -7,12 +7,12 @@
 use std::sync::Arc;
 
 use slotcast_admission::{
-    Decision, Line, LineRefusal, Program, Reason, Refusal, Then,
-    link::{LinkGrant, LinkRequest, decide_announce},
+    Line, LineRefusal, Program, Reason, Refusal, Then,
+    link::{LinkGrant, LinkRequest, decide_link},
 };
+use slotcast_auth::Credentials;
 use slotcast_core::{time::Now, words::ProgramId};
 use slotcast_rtsp::{
-    auth::Credentials,
     sdp::Announced,
     server::{AfterRefusal, Answer, Ask, TrackTransport},
     status::Status,
@@ -27,6 +27,9 @@ use crate::{
     thread::Thread,
     udp::Route,
 };
+
+/// The header that tells an early broadcaster when the program goes on air.
+const ON_AIR_HEADER: &str = "Slotcast-On-Air";
 
 /// The header that tells a broadcaster which of its tracks is not taken, and why.
 const LEFT_OUT_HEADER: &str = "Slotcast-Left-Out";
@@ -56,22 +59,21 @@ impl Thread {
     ) -> Option<Answer> {
         link.wanted = Some(target.path.clone().into());
         let request = LinkRequest {
-            name: &target.path,
-            token: target.token(),
+            channel: Some(&target.path),
             credentials,
             declared_kbps: announced.bandwidth_kbps,
             address: link.peer.ip().to_canonical(),
             now,
         };
-        match decide_announce(&*self.programs, &self.guesses, &request) {
-            Decision::Admit(grant) => Some(self.admit(id, link, grant, announced, now)),
-            Decision::Challenge(challenge) => {
-                self.stats.decided(challenge.reason.label());
+        match decide_link(&*self.programs, &self.guesses, &request) {
+            Ok(grant) => Some(self.admit(id, link, grant, announced, now)),
+            Err(refusal) if refusal.then == Then::Challenge => {
+                self.stats.decided(refusal.reason.label());
                 self.antechamber.note(id, Shown::Announce);
-                link.challenged = Some(challenge.reason);
-                Some(Answer::Challenge { stale: challenge.stale })
+                link.challenged = Some(refusal.reason);
+                Some(Answer::Challenge { stale: refusal.is_stale() })
             }
-            Decision::Refuse(refusal) => self.refuse(id, link, refusal, now),
+            Err(refusal) => self.refuse(id, link, refusal, now),
         }
     }
 
@@ -103,7 +105,10 @@ impl Thread {
         self.holders.insert(program.id, id);
         self.stats.decided("admitted");
         self.show_counts();
-        let mut headers = grant.headers();
+        let mut headers = Vec::new();
+        if let Some(start) = grant.on_air_at {
+            headers.push((ON_AIR_HEADER.to_owned(), format!("{start}; held-until-then")));
+        }
         for section in &announced.left_out {
             let reason = section.reason.to_string();
             tracing::warn!(channel = %program.channel.name, peer = %link.peer.ip(), %reason, "track left out");
@@ -238,10 +243,10 @@ impl Thread {
 fn refusal_answer(link: &mut Link, refusal: Refusal) -> Answer {
     link.refused = Some(Closing::Because(refusal.reason));
     Answer::Refuse {
-        status: Status::from_code(refusal.reason.status()).unwrap_or(Status::FORBIDDEN),
+        status: refusal.reason.denial().into(),
         reason: refusal.reason.text().into_owned(),
         then: match refusal.then {
-            Then::KeepOpen => AfterRefusal::KeepOpen,
+            Then::Challenge | Then::KeepOpen => AfterRefusal::KeepOpen,
             Then::Close => AfterRefusal::Close,
         },
     }

@@ -1,11 +1,10 @@
 //! slotcast-rtsp: RTSP 1.0 (RFC 2326) without I/O.
 //!
-//! Owns: messages as bytes, the headers that decide something, request addresses, digest and SDP;
+//! Owns: messages as bytes, the headers that decide something, request addresses and SDP;
 //! on top of them the session machines of both sides.
-//! Not here: sockets, clocks, random numbers, and who may watch (`slotcast-admission`).
-//! Holds: no input makes a public entry panic, and nothing is kept beyond [`limits`].
+//! Not here: sockets, clocks, random numbers, secrets (`slotcast-auth`), and who may watch (`slotcast-admission`).
+//! Invariant: no input makes a public entry panic, and nothing is kept beyond [`limits`].
 
-pub mod auth;
 pub mod client;
 pub mod headers;
 pub mod limits;

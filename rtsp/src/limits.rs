@@ -35,15 +35,6 @@ pub const TRANSPORT_ALTERNATIVES_MAX: usize = 16;
 /// Entries in an RTP-Info header.
 pub const RTP_INFO_ENTRIES_MAX: usize = 16;
 
-/// Parameters of one Authorization or WWW-Authenticate header.
-pub const AUTH_PARAMETERS_MAX: usize = 16;
-
-/// Authorization or WWW-Authenticate headers that are looked at.
-pub const AUTH_HEADERS_MAX: usize = 4;
-
-/// Nonces that one connection may have open; issuing another forgets the oldest.
-pub const NONCES_MAX: usize = 4;
-
 /// Lowest client port that is sent to: below it are services that answer (echo, chargen, DNS, NTP).
 pub const CLIENT_PORT_MIN: u16 = 1024;
 

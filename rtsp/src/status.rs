@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use slotcast_core::denial::Denial;
+
 /// A status code, 100 to 599. Codes outside the table come only from peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Status(u16);
@@ -79,6 +81,20 @@ impl Status {
     /// 200 to 299.
     pub const fn is_success(self) -> bool {
         matches!(self.0, 200..=299)
+    }
+}
+
+impl From<Denial> for Status {
+    fn from(denial: Denial) -> Self {
+        match denial {
+            Denial::Unproven => Self::UNAUTHORIZED,
+            Denial::Forbidden => Self::FORBIDDEN,
+            Denial::Absent => Self::NOT_FOUND,
+            Denial::Late => Self::REQUEST_TIMEOUT,
+            Denial::Full => Self::NOT_ENOUGH_BANDWIDTH,
+            Denial::SessionOver => Self::SESSION_NOT_FOUND,
+            Denial::Unavailable => Self::SERVICE_UNAVAILABLE,
+        }
     }
 }
 

@@ -5,12 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use slotcast_admission::{Channel, LinkKey, ProgramSpec, Proof, Timetable};
+use slotcast_admission::{Channel, Decision, LinkKey, ProgramSpec, Reason, Timetable};
+use slotcast_auth::{Credential, Proof, Verdict};
 use slotcast_core::{
     time::{Now, WallTime},
     words::{BitRate, ChannelNumber, OpenLevel, ProgramId, Seats, Toll, Window},
 };
-use slotcast_rtsp::auth::{Credential, LINK_USER, Verdict, ha1_md5, ha1_sha256};
 
 /// Minute `n` of the test's day, 2026-11-22.
 pub(crate) fn minute(n: i64) -> WallTime {
@@ -74,6 +74,11 @@ pub(crate) fn republish(timetable: &Timetable, programs: Vec<ProgramSpec>) {
     timetable.publish(vec![channel(1), channel(2)], programs).unwrap();
 }
 
+/// Why not; `None` when admitted.
+pub(crate) fn why_not<T>(decision: &Decision<T>) -> Option<Reason> {
+    decision.as_ref().err().map(|refusal| refusal.reason)
+}
+
 /// What a request shows, without digest around it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Shown {
@@ -90,12 +95,8 @@ impl Proof for Shown {
             Self::Text(text) => *text,
         };
         let right = match credential {
-            Credential::Password(password) => *password == text,
-            Credential::Ha1 { user, md5, sha256 } => {
-                *user == LINK_USER
-                    && **md5 == ha1_md5(LINK_USER, text)
-                    && **sha256 == ha1_sha256(LINK_USER, text)
-            }
+            Credential::Password(password) => password.matches(text),
+            Credential::Link(key) => key.matches_token(text),
         };
         if right { Verdict::Granted } else { Verdict::Wrong }
     }

@@ -1,17 +1,13 @@
 //! The same decisions with what players and encoders really send: digests of either kind.
 
 use slotcast_admission::{
-    Decision, Guesses, LinkRequest, ProgramSpec, Reason, Secret, Timetable, ViewerRequest,
-    link::decide_announce, viewer::decide_describe,
+    Guesses, LinkRequest, ProgramSpec, Reason, Secret, Timetable, ViewerRequest, link::decide_link,
+    viewer::decide_description,
 };
+use slotcast_auth::{Challenge, Credentials, NONCE_LIFETIME, Nonces, Request, challenges};
 use slotcast_core::{time::Now, words::OpenLevel};
-use slotcast_rtsp::{
-    auth::{Challenge, Credentials, NONCE_LIFETIME, Nonces, challenges},
-    message::Headers,
-    url::Target,
-};
 
-use crate::common::{ip, later, now, published, spec};
+use crate::common::{ip, later, now, published, spec, why_not};
 
 fn timetable() -> Timetable {
     let password = Some(Secret::new("open sesame".to_owned()));
@@ -27,8 +23,10 @@ fn proof(method: &str, url: &str, user: &str, password: &str, algorithm: usize, 
     let nonce = nonces.issue(at.mono, [7; 16]);
     let challenge = Challenge::parse(&challenges(&nonce, false, false)[algorithm]).unwrap();
     let header = challenge.respond(user, password, method, url, "cnonce");
-    let headers = Headers::default().with("Authorization", header);
-    Credentials::new(&headers, method, &Target::parse(url).unwrap(), &nonces, false, false)
+    let path_of = |uri: &str| uri.rsplit('/').next().map(str::to_owned);
+    let path = path_of(url).unwrap();
+    let request = Request { method, path: &path, path_of, nonces: &nonces, basic: false };
+    Credentials::of_request(None, std::iter::once(header.as_str()), &request)
 }
 
 #[track_caller]
@@ -37,15 +35,14 @@ fn viewer(password: &str, seconds_later: u64, expected: Option<Reason>) {
         let at = now(5);
         let credentials = proof("DESCRIBE", "rtsp://host:8554/channel2", "anyone", password, algorithm, at);
         let request = ViewerRequest {
-            name: "channel2",
-            token: None,
+            channel: "channel2",
             credentials: &credentials,
             address: ip(1),
             admitted: None,
             now: later(at, seconds_later),
         };
-        let decided = decide_describe(&timetable(), &Guesses::default(), &request);
-        assert_eq!(decided.reason(), expected, "algorithm {algorithm}");
+        let decided = decide_description(&timetable(), &Guesses::default(), &request);
+        assert_eq!(why_not(&decided), expected, "algorithm {algorithm}");
     }
 }
 
@@ -55,16 +52,15 @@ fn broadcaster(channel: &str, user: &str, id: &str, expected: Option<Reason>) {
         let url = format!("rtsp://host:8555/{channel}");
         let credentials = proof("ANNOUNCE", &url, user, id, algorithm, now(5));
         let request = LinkRequest {
-            name: channel,
-            token: None,
+            channel: Some(channel),
             credentials: &credentials,
             declared_kbps: None,
             address: ip(1),
             now: now(5),
         };
-        let decided = decide_announce(&timetable(), &Guesses::default(), &request);
-        assert_eq!(decided.reason(), expected, "algorithm {algorithm}");
-        assert!(expected.is_some() || matches!(decided, Decision::Admit(grant) if grant.program.id.0 == 1));
+        let decided = decide_link(&timetable(), &Guesses::default(), &request);
+        assert_eq!(why_not(&decided), expected, "algorithm {algorithm}");
+        assert!(expected.is_some() || matches!(decided, Ok(grant) if grant.program.id.0 == 1));
     }
 }
 

@@ -210,6 +210,10 @@ impl Programs for Defective {
         self.timetable.connectable(name, at)
     }
 
+    fn of_link(&self, hash: &[u8; 32]) -> Vec<Arc<Program>> {
+        self.timetable.of_link(hash)
+    }
+
     fn program(&self, id: ProgramId) -> Option<Arc<Program>> {
         self.timetable.program(id)
     }

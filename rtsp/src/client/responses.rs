@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use slotcast_auth::Challenge;
+
 use crate::{
-    auth::Challenge,
     headers::{
         rtp_info,
         session::SessionHeader,
@@ -68,7 +69,7 @@ impl ClientSession {
             return false;
         }
         let challenge = match self.config.digest {
-            DigestPolicy::Strongest => Challenge::strongest(&response.headers),
+            DigestPolicy::Strongest => Challenge::strongest(response.headers.all("WWW-Authenticate")),
             // The last one that says Digest.
             DigestPolicy::Md5 => {
                 let digests =

@@ -10,10 +10,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use slotcast_auth::Challenge;
 use slotcast_core::timers::{TimerName, Timers};
 
 use crate::{
-    auth,
     headers::transport::{ChannelPair, LowerTransport, Mode, Offer, PortPair},
     message::{Decoder, Headers, Item, Request, Response, frame_header},
     sdp,
@@ -91,7 +91,7 @@ pub struct ClientSession {
     pub(super) session: Option<String>,
     pub(super) timeout: Duration,
     pub(super) has_get_parameter: bool,
-    pub(super) challenge: Option<auth::Challenge>,
+    pub(super) challenge: Option<Challenge>,
     pub(super) timers: Timers<Timer, 2>,
     udp_ports: Vec<UdpPorts>,
     cseq: u32,

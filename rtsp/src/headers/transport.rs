@@ -7,8 +7,8 @@
 
 use std::fmt;
 
-use super::{split_unquoted, unquoted};
 use crate::{limits, status::Status};
+use slotcast_auth::parameters::{split_unquoted, unquoted};
 
 /// What carries the packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -5,10 +5,10 @@
 
 use std::time::Instant;
 
+use slotcast_auth::challenges;
 use slotcast_core::media::Stream;
 
 use crate::{
-    auth,
     headers::rtp_info::{self, RtpInfo},
     sdp,
     status::Status,
@@ -18,7 +18,6 @@ use crate::{
 use super::{
     border::{AfterRefusal, Answer, CloseReason, Event, Output, RtpInfoEntry, SessionEnd},
     connection::{ServerConnection, Timer},
-    grants::Proof,
     reply::Reply,
     session::{Session, SessionState},
     setup::{Announcement, Plan},
@@ -29,8 +28,8 @@ use super::{
 pub(super) struct Parked {
     /// Its `CSeq`, as it came.
     pub(super) cseq: String,
-    /// What it proved itself with.
-    pub(super) proof: Proof,
+    /// Whether it brought a proof: a challenge in answer to it means that it was wrong, not missing.
+    pub(super) has_proof: bool,
     /// What the answer is for.
     pub(super) question: Question,
 }
@@ -50,12 +49,9 @@ impl ServerConnection {
     pub fn handle_answer(&mut self, now: Instant, answer: Answer) {
         let Some(parked) = self.parked.take() else { return };
         let reply = Reply::new(Status::OK).cseq(&parked.cseq);
-        if !matches!(answer, Answer::Challenge { .. } | Answer::Refuse { .. }) {
-            self.grants.on_yes(now, &parked.proof);
-        }
         match (parked.question, answer) {
             (question, Answer::Challenge { stale }) => {
-                self.on_challenge(now, reply, &parked.proof, stale);
+                self.on_challenge(now, reply, parked.has_proof, stale);
                 self.after_no(&question);
             }
             (question, Answer::Refuse { status, reason, then }) => {
@@ -85,18 +81,17 @@ impl ServerConnection {
     }
 
     /// 401 with fresh challenges; after too many wrong proofs, without, and closed.
-    fn on_challenge(&mut self, now: Instant, reply: Reply, proof: &Proof, stale: bool) {
+    fn on_challenge(&mut self, now: Instant, reply: Reply, has_proof: bool, stale: bool) {
         let mut reply = reply.status(Status::UNAUTHORIZED);
-        if proof.is_present && !stale {
+        if has_proof && !stale {
             self.wrong_proofs = self.wrong_proofs.saturating_add(1);
         }
         if self.wrong_proofs >= self.config.wrong_proofs_max {
             self.send(reply.closing());
             return self.close(CloseReason::WrongProofs);
         }
-        self.grants.on_challenge(&proof.path);
         let nonce = self.nonces.issue(now, self.random.bits128());
-        for challenge in auth::challenges(&nonce, stale, self.config.basic) {
+        for challenge in challenges(&nonce, stale, self.config.basic) {
             reply = reply.header("WWW-Authenticate", &challenge);
         }
         self.send(reply);

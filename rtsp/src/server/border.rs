@@ -5,11 +5,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use slotcast_auth::Credentials;
 use slotcast_core::media::Stream;
 
-use crate::{
-    auth::Credentials, headers::transport::LowerTransport, sdp::Announced, status::Status, url::Target,
-};
+use crate::{headers::transport::LowerTransport, sdp::Announced, status::Status, url::Target};
 
 /// What the connection wants of the edge, in the order in which it must be done.
 #[derive(Debug)]

@@ -7,10 +7,10 @@
 use std::{collections::VecDeque, fmt, mem, net::IpAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
+use slotcast_auth::{Nonces, Random};
 use slotcast_core::timers::{TimerName, Timers};
 
 use crate::{
-    auth::Nonces,
     limits,
     message::{Decoder, Item, MessageError, Phase},
     status::Status,
@@ -20,8 +20,6 @@ use super::{
     answers::{Parked, Question},
     border::{CloseReason, Event, Output, SessionEnd},
     config::ServerConfig,
-    grants::Grants,
-    random::Random,
     reply::Reply,
     session::{Session, SessionState, TrackTransport},
     setup::Announcement,
@@ -81,7 +79,6 @@ pub struct ServerConnection {
     pub(super) config: Arc<ServerConfig>,
     pub(super) random: Random,
     pub(super) nonces: Nonces,
-    pub(super) grants: Grants,
     pub(super) session: Option<Session>,
     pub(super) announcement: Option<Announcement>,
     pub(super) parked: Option<Parked>,
@@ -106,7 +103,6 @@ impl ServerConnection {
         timers.set(Timer::Idle, now + config.idle);
         Self {
             nonces: Nonces::new(),
-            grants: Grants::default(),
             config,
             random: Random::new(seed),
             session: None,

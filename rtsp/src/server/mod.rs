@@ -11,8 +11,6 @@ mod answers;
 mod border;
 mod config;
 mod connection;
-mod grants;
-mod random;
 mod reply;
 mod requests;
 mod session;

@@ -4,8 +4,9 @@
 
 use std::time::Instant;
 
+use slotcast_auth::Credentials;
+
 use crate::{
-    auth::Credentials,
     message::Request,
     sdp,
     status::Status,
@@ -16,7 +17,6 @@ use super::{
     answers::{Parked, Question},
     border::{Ask, CloseReason, Event, Output, SessionEnd},
     connection::{ServerConnection, Timer},
-    grants::Proof,
     reply::Reply,
     session::{Session, SessionState},
     setup::Announcement,
@@ -81,8 +81,8 @@ impl ServerConnection {
         }
         match method {
             Method::Options => Some(Reply::new(Status::OK).header("Public", table::public(self.config.role))),
-            Method::Describe => self.on_describe(now, request, cseq),
-            Method::Announce => self.on_announce(now, request, cseq),
+            Method::Describe => self.on_describe(request, cseq),
+            Method::Announce => self.on_announce(request, cseq),
             Method::Setup => self.on_setup(now, request, cseq),
             Method::Play | Method::Record => self.on_start(method, request, cseq),
             Method::Pause => Some(self.on_pause(request)),
@@ -92,31 +92,37 @@ impl ServerConnection {
     }
 
     /// Leaves the request waiting for the edge's word.
-    pub(super) fn park(&mut self, cseq: &str, proof: Proof, question: Question, ask: Ask) -> Outcome {
-        self.parked = Some(Parked { cseq: cseq.to_owned(), proof, question });
+    ///
+    /// - `has_proof`: whether the request brought one, so that a challenge in answer to it means that it was wrong.
+    pub(super) fn park(&mut self, cseq: &str, has_proof: bool, question: Question, ask: Ask) -> Outcome {
+        self.parked = Some(Parked { cseq: cseq.to_owned(), has_proof, question });
         self.push(Output::Ask(ask));
         None
     }
 
     /// What the request brought to prove itself with.
-    pub(super) fn credentials(&self, now: Instant, request: &Request, target: &Target) -> Credentials {
-        let granted = self.grants.holds(now, &target.path)
-            || self.announcement.as_ref().is_some_and(|announcement| announcement.path == target.path);
-        let (headers, method) = (&request.headers, request.method.as_str());
-        Credentials::new(headers, method, target, &self.nonces, self.config.basic, granted)
+    pub(super) fn credentials(&self, request: &Request, target: &Target) -> Credentials {
+        let asked = slotcast_auth::Request {
+            method: &request.method,
+            path: &target.path,
+            path_of: |uri| Target::parse(uri).ok().map(|target| target.path),
+            nonces: &self.nonces,
+            basic: self.config.basic,
+        };
+        Credentials::of_request(target.token(), request.headers.all("Authorization"), &asked)
     }
 
-    fn on_describe(&mut self, now: Instant, request: &Request, cseq: &str) -> Outcome {
+    fn on_describe(&mut self, request: &Request, cseq: &str) -> Outcome {
         let target = match program(request) {
             Ok(target) => target,
             Err(reply) => return Some(reply),
         };
-        let credentials = self.credentials(now, request, &target);
+        let credentials = self.credentials(request, &target);
         let question = Question::Describe(target.clone());
-        self.park(cseq, Proof::of(&credentials, &target), question, Ask::Describe { target, credentials })
+        self.park(cseq, credentials.is_present(), question, Ask::Describe { target, credentials })
     }
 
-    fn on_announce(&mut self, now: Instant, request: &Request, cseq: &str) -> Outcome {
+    fn on_announce(&mut self, request: &Request, cseq: &str) -> Outcome {
         let target = match program(request) {
             Ok(target) => target,
             Err(reply) => return Some(reply),
@@ -129,13 +135,13 @@ impl ServerConnection {
             Ok(announced) => announced,
             Err(error) => return Some(Reply::new(Status::BAD_REQUEST).reason(error.to_string())),
         };
-        let credentials = self.credentials(now, request, &target);
+        let credentials = self.credentials(request, &target);
         let left_out = announced.left_out.iter().map(|section| &section.control);
         let controls = announced.controls.iter().chain(left_out).cloned().collect();
         let announcement = Announcement { path: target.path.clone(), controls };
-        let proof = Proof::of(&credentials, &target);
+        let has_proof = credentials.is_present();
         let ask = Ask::Announce { target, credentials, announced };
-        self.park(cseq, proof, Question::Announce(announcement), ask)
+        self.park(cseq, has_proof, Question::Announce(announcement), ask)
     }
 
     /// PLAY and RECORD.
@@ -149,8 +155,8 @@ impl ServerConnection {
         }
         self.timers.clear(Timer::Start);
         match method {
-            Method::Play => self.park(cseq, Proof::default(), Question::Play, Ask::Play),
-            _ => self.park(cseq, Proof::default(), Question::Record, Ask::Record),
+            Method::Play => self.park(cseq, false, Question::Play, Ask::Play),
+            _ => self.park(cseq, false, Question::Record, Ask::Record),
         }
     }
 
@@ -181,7 +187,7 @@ impl ServerConnection {
     }
 
     fn on_parameter(&self, request: &Request) -> Reply {
-        if !&request.body.is_empty() {
+        if !request.body.is_empty() {
             return Reply::new(Status::PARAMETER_NOT_UNDERSTOOD);
         }
         let reply = Reply::new(Status::OK);

@@ -4,9 +4,9 @@
 
 use std::{fmt, time::Instant};
 
-use crate::headers::{session::SessionHeader, transport::LowerTransport};
+use slotcast_auth::Random;
 
-use super::random::Random;
+use crate::headers::{session::SessionHeader, transport::LowerTransport};
 
 /// 128 random bits as 32 letters and digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -19,7 +19,6 @@ use super::{
     border::{Ask, Event, Output, SessionEnd},
     config::ServerConfig,
     connection::{ServerConnection, Timer},
-    grants::Proof,
     reply::Reply,
     requests::{Outcome, not_found, target},
     session::{Session, SessionId, SessionState, TrackSetup, TrackTransport},
@@ -96,10 +95,10 @@ impl ServerConnection {
     fn ask_for_seat(&mut self, now: Instant, request: &Request, cseq: &str, plan: Plan) -> Outcome {
         self.end_session(now, SessionEnd::Replaced);
         let target = plan.target.clone();
-        let credentials = self.credentials(now, request, &target);
-        let proof = Proof::of(&credentials, &target);
+        let credentials = self.credentials(request, &target);
+        let has_proof = credentials.is_present();
         let ask = Ask::Setup { target, credentials, lower: plan.offer.lower() };
-        self.park(cseq, proof, Question::Setup(plan), ask)
+        self.park(cseq, has_proof, Question::Setup(plan), ask)
     }
 
     /// The seat is taken: the session begins, or the seat goes back at once.

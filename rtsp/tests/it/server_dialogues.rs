@@ -1,7 +1,7 @@
 //! Whole dialogues, as the programs that are out there speak them.
 
+use slotcast_auth::Challenge;
 use slotcast_rtsp::{
-    auth::Challenge,
     message::Response,
     server::{CloseReason, Role, ServerConfig, TrackTransport},
     status::Status,

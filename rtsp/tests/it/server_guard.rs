@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use slotcast_auth::Challenge;
 use slotcast_rtsp::{
-    auth::Challenge,
     message::Response,
     server::{Answer, CloseReason, Role, ServerConfig},
     status::Status,
@@ -20,7 +20,7 @@ fn proof(response: &Response, md5: bool, password: &str, method: &str, uri: &str
     let challenge = if md5 {
         response.headers.all("WWW-Authenticate").last().and_then(Challenge::parse)
     } else {
-        Challenge::strongest(&response.headers)
+        Challenge::strongest(response.headers.all("WWW-Authenticate"))
     };
     challenge.expect("a challenge").respond("anyone", password, method, uri, "c")
 }
@@ -90,29 +90,6 @@ fn r12_nonces_expire_and_a_stale_one_is_not_counted() {
     }
     let fresh = proof(&challenge, true, "secret", "DESCRIBE", URL);
     assert_eq!(server.request("DESCRIBE", URL, &[("Authorization", &fresh)], "").status, Status::OK);
-}
-
-#[test]
-fn r12_a_proof_once_given_holds_for_the_path_and_for_no_other() {
-    let mut server = guarded(Role::Viewer);
-    let challenge = server.request("DESCRIBE", URL, &[], "");
-    let right = proof(&challenge, true, "secret", "DESCRIBE", URL);
-    server.request("DESCRIBE", URL, &[("Authorization", &right)], "");
-    assert_eq!(server.request("DESCRIBE", "rtsp://h/other", &[], "").status, Status::UNAUTHORIZED);
-    let mut server = guarded(Role::Viewer);
-    let challenge = server.request("DESCRIBE", URL, &[], "");
-    let right = proof(&challenge, true, "secret", "DESCRIBE", URL);
-    server.request("DESCRIBE", URL, &[("Authorization", &right)], "");
-    server.set_up(&format!("{URL}/trackID=0"), TCP);
-}
-
-#[test]
-fn a_made_up_proof_shown_to_an_open_program_is_worth_nothing_at_the_next() {
-    let mut server = Server::viewer();
-    let made_up = "Digest username=\"u\", realm=\"slotcast\", nonce=\"n\", uri=\"/ch\", response=\"r\"";
-    assert_eq!(server.request("DESCRIBE", URL, &[("Authorization", made_up)], "").status, Status::OK);
-    server.policy.password = Some("secret");
-    assert_eq!(server.request("DESCRIBE", URL, &[], "").status, Status::UNAUTHORIZED);
 }
 
 #[test]

@@ -7,12 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use slotcast_auth::{Credential, Proof as _, Secret, Verdict};
 use slotcast_core::{
     media::{Codec, Description, MediaKind, Stream, StreamId, Track},
     words::ProgramId,
 };
 use slotcast_rtsp::{
-    auth::{Credential, Verdict},
     message::{Decoder, Item, Response},
     server::{
         AfterRefusal, Answer, Ask, CloseReason, Event, Output, Role, RtpInfoEntry, ServerConfig,
@@ -60,6 +60,8 @@ pub(crate) struct Server {
     pub(crate) log: Vec<String>,
     pub(crate) frames: Vec<(u8, Vec<u8>)>,
     pub(crate) closed: Option<CloseReason>,
+    /// The path that the connection has proven itself for.
+    admitted: Option<String>,
     cseq: u32,
 }
 
@@ -118,6 +120,7 @@ impl Server {
             log: Vec::new(),
             frames: Vec::new(),
             closed: None,
+            admitted: None,
             cseq: 0,
         }
     }
@@ -171,10 +174,11 @@ impl Server {
             Ask::Record => return Some(Answer::Record { headers: Vec::new() }),
         };
         if let Some(password) = self.policy.password
-            && !credentials.already_granted()
+            && self.admitted.as_ref() != Some(&target.path)
         {
-            match credentials.verify(self.now, &Credential::Password(password)) {
-                Verdict::Granted => {}
+            let password = Secret::new(password.to_owned());
+            match credentials.verify(self.now, &Credential::Password(&password)) {
+                Verdict::Granted => self.admitted = Some(target.path.clone()),
                 verdict => return Some(Answer::Challenge { stale: verdict == Verdict::Stale }),
             }
         }

@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use slotcast_auth::{
+    Challenge, Credential, Credentials, LinkKey, Nonces, Proof as _, Request as Asked, Secret, Verdict,
+};
 use slotcast_rtsp::{
-    auth::{Challenge, Credential, Credentials, Nonces, ha1_md5, ha1_sha256},
     headers::{
         range::Range,
         rtp_info::{self, RtpInfo},
@@ -166,11 +168,17 @@ proptest! {
         let headers = Headers::new().with("Authorization", format!("Digest {text}")).with("Authorization", &text);
         #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
         let now = std::time::Instant::now();
-        let credentials = Credentials::new(&headers, "DESCRIBE", &target, &Nonces::new(), true, false);
-        let (md5, sha256) = (ha1_md5("live", "ID"), ha1_sha256("live", "ID"));
-        for credential in [Credential::Password("p"), Credential::Ha1 { user: "live", md5: &md5, sha256: &sha256 }] {
-            let verdict = credentials.verify(now, &credential);
-            prop_assert_ne!(verdict, slotcast_rtsp::auth::Verdict::Granted);
+        let asked = Asked {
+            method: "DESCRIBE",
+            path: &target.path,
+            path_of: |uri| Target::parse(uri).ok().map(|target| target.path),
+            nonces: &Nonces::new(),
+            basic: true,
+        };
+        let credentials = Credentials::of_request(target.token(), headers.all("Authorization"), &asked);
+        let (password, key) = (Secret::new("p".to_owned()), LinkKey::from_reservation_id("ID"));
+        for credential in [Credential::Password(&password), Credential::Link(&key)] {
+            prop_assert_ne!(credentials.verify(now, &credential), Verdict::Granted);
         }
     }
 

@@ -1,13 +1,10 @@
 //! A password that is compared without telling how much of it was right, and never shown.
 //!
-//! Owns: [`Secret`]. Holds: no `Debug`, no `Display` and no log line can show the text.
+//! Owns: [`Secret`]. Invariant: no `Debug`, no `Display` and no log line can show the text.
 
 use std::fmt;
 
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
-
-use crate::limits::SECRET_BYTES_MAX;
+use crate::hash::{is_same, of_shown, sha256};
 
 /// A program's password. Kept in plain in memory, since digest authentication needs it.
 #[derive(Clone)]
@@ -25,10 +22,15 @@ impl Secret {
 
     /// Whether `shown` is the secret: both are hashed, and the hashes compared in constant time.
     pub fn matches(&self, shown: &str) -> bool {
-        hash_matches(&self.hash, shown)
+        of_shown(shown).is_some_and(|hash| self.has_hash(&hash))
     }
 
-    /// The text itself, for the digest check alone.
+    /// Whether `hash` is the secret's SHA-256.
+    pub(crate) fn has_hash(&self, hash: &[u8; 32]) -> bool {
+        is_same(&self.hash, hash)
+    }
+
+    /// The text itself, for the digest check and for showing it to those who may see it.
     pub fn expose(&self) -> &str {
         &self.text
     }
@@ -37,7 +39,7 @@ impl Secret {
 /// Constant time, as [`Secret::matches`].
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        self.hash.ct_eq(&other.hash).into()
+        self.has_hash(&other.hash)
     }
 }
 
@@ -47,15 +49,6 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
     }
-}
-
-pub(crate) fn sha256(text: &str) -> [u8; 32] {
-    Sha256::digest(text.as_bytes()).into()
-}
-
-/// Whether `shown` hashes to `hash`; a text beyond the bound is wrong without being hashed.
-pub(crate) fn hash_matches(hash: &[u8; 32], shown: &str) -> bool {
-    shown.len() <= SECRET_BYTES_MAX && bool::from(sha256(shown).ct_eq(hash))
 }
 
 #[cfg(test)]

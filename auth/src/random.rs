@@ -1,21 +1,24 @@
 //! Numbers that nobody can guess, from a seed that nobody knows: SHA-256 of the seed and a counter.
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
+
+use crate::hash::hex;
 
 /// A generator; two with the same seed yield the same.
 #[derive(Clone)]
-pub(crate) struct Random {
+pub struct Random {
     seed: [u8; 32],
     drawn: u64,
 }
 
 impl Random {
-    pub(crate) fn new(seed: [u8; 32]) -> Self {
+    /// - `seed`: 256 bits that nobody knows, of their own for each generator.
+    pub fn new(seed: [u8; 32]) -> Self {
         Self { seed, drawn: 0 }
     }
 
     /// 128 bits.
-    pub(crate) fn bits128(&mut self) -> [u8; 16] {
+    pub fn bits128(&mut self) -> [u8; 16] {
         let digest = Sha256::new().chain_update(self.seed).chain_update(self.drawn.to_be_bytes()).finalize();
         self.drawn += 1;
         let mut bits = [0; 16];
@@ -24,12 +27,8 @@ impl Random {
     }
 
     /// 128 bits as 32 lower-case hexadecimal digits.
-    pub(crate) fn hex128(&mut self) -> String {
-        self.bits128()
-            .iter()
-            .flat_map(|b| [b >> 4, b & 15])
-            .filter_map(|d| char::from_digit(d.into(), 16))
-            .collect()
+    pub fn hex128(&mut self) -> String {
+        hex(&self.bits128())
     }
 }
 

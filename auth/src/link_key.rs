@@ -5,23 +5,27 @@
 
 use std::fmt;
 
-use slotcast_rtsp::auth::{Credential, LINK_USER, ha1_md5, ha1_sha256};
+use md5::{Digest as _, Md5};
 
 use crate::{
+    hash::{Algorithm, hex, is_same, sha256},
     limits::SECRET_BYTES_MAX,
-    secret::{hash_matches, sha256},
+    nonces::REALM,
 };
+
+/// The user name that goes with a reservation ID.
+pub const LINK_USER: &str = "live";
 
 /// The derived values of one reservation ID.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LinkKey {
     /// Of the ID as [`normalised`] writes it.
-    sha256: [u8; 32],
+    hash: [u8; 32],
     /// A digest is made of the ID as it was typed: as it was given out, or in capital letters.
-    as_given: Ha1,
-    in_capitals: Ha1,
+    typed: [Ha1; 2],
 }
 
+/// A digest's HA1, `live:slotcast:ID`, by algorithm.
 #[derive(Clone, PartialEq, Eq)]
 struct Ha1 {
     md5: [u8; 16],
@@ -31,33 +35,43 @@ struct Ha1 {
 impl LinkKey {
     /// Derives the values; `id` is not kept.
     pub fn from_reservation_id(id: &str) -> Self {
-        Self {
-            sha256: sha256(&normalised(id)),
-            as_given: Ha1::of(id),
-            in_capitals: Ha1::of(&id.to_ascii_uppercase()),
-        }
+        Self { hash: sha256(&normalised(id)), typed: [Ha1::of(id), Ha1::of(&id.to_ascii_uppercase())] }
     }
 
-    /// Whether `token` (`?token=` in the address) is the reservation ID, however it was typed; constant time over the
-    /// hash.
+    /// Whether `token` is the reservation ID, however it was typed; constant time over the hash.
     pub fn matches_token(&self, token: &str) -> bool {
-        token.len() <= SECRET_BYTES_MAX && hash_matches(&self.sha256, &normalised(token))
+        hash_of_token(token).is_some_and(|hash| self.has_hash(&hash))
     }
 
-    /// What a digest is checked against: one of these has to be right.
-    pub fn credentials(&self) -> [Credential<'_>; 2] {
-        [&self.as_given, &self.in_capitals].map(|ha1| Credential::Ha1 {
-            user: LINK_USER,
-            md5: &ha1.md5,
-            sha256: &ha1.sha256,
+    /// What the ID is found by: the SHA-256 of the ID, whose letters are in one case, without dashes and spaces.
+    pub const fn hash(&self) -> &[u8; 32] {
+        &self.hash
+    }
+
+    pub(crate) fn has_hash(&self, hash: &[u8; 32]) -> bool {
+        is_same(&self.hash, hash)
+    }
+
+    /// HA1 (hexadecimal digits) for each way in which the ID may have been typed.
+    pub(crate) fn ha1(&self, algorithm: Algorithm) -> [String; 2] {
+        let [as_given, in_capitals] = &self.typed;
+        [as_given, in_capitals].map(|ha1| match algorithm {
+            Algorithm::Md5 => hex(&ha1.md5),
+            Algorithm::Sha256 => hex(&ha1.sha256),
         })
     }
 }
 
 impl Ha1 {
     fn of(id: &str) -> Self {
-        Self { md5: ha1_md5(LINK_USER, id), sha256: ha1_sha256(LINK_USER, id) }
+        let text = [LINK_USER, REALM, id].join(":");
+        Self { md5: Md5::digest(&text).into(), sha256: sha256(&text) }
     }
+}
+
+/// As [`LinkKey::hash`], of what a peer shows; `None` where it is too long to be an ID.
+pub(crate) fn hash_of_token(token: &str) -> Option<[u8; 32]> {
+    (token.len() <= SECRET_BYTES_MAX).then(|| sha256(&normalised(token)))
 }
 
 /// An ID as it is compared: case, dashes and spaces do not count, `o` is 0, `i` and `l` are 1.
