@@ -34,7 +34,7 @@ fn stream() -> Arc<Stream> {
         payload_types: vec![96],
         clock_rate: NonZeroU32::new(90_000).unwrap_or(NonZeroU32::MIN),
     };
-    let description = Description { session: String::new(), media: vec![String::new()] };
+    let description = Description { title: String::new(), media: vec![String::new()] };
     Arc::new(Stream { id: StreamId(1), program: ProgramId(1), tracks: vec![track], description })
 }
 

@@ -95,7 +95,7 @@ impl Relay {
             id: StreamId(1),
             program: ProgramId(1),
             tracks: Vec::new(),
-            description: Description { session: String::new(), media: Vec::new() },
+            description: Description { title: String::new(), media: Vec::new() },
         };
         Ok(Self {
             poll,

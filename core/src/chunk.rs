@@ -211,7 +211,7 @@ pub(crate) mod tests {
                 track(MediaKind::Video, Codec::H264, 96, 90_000),
                 track(MediaKind::Audio, Codec::Audio, 97, 16_000),
             ],
-            description: Description { session: String::new(), media: vec![String::new(), String::new()] },
+            description: Description { title: String::new(), media: vec![String::new(), String::new()] },
         })
     }
 

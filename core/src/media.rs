@@ -60,14 +60,28 @@ pub struct Track {
     pub clock_rate: NonZeroU32,
 }
 
-/// The SDP that viewers get, in pieces: each media section is followed by its `a=control:` line,
-/// which depends on the viewer's URL.
+/// What viewers are told of a stream, in pieces: the session's lines and each section's `a=control:` are added for each viewer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
-    /// Session-level lines, each ending in CRLF, without `a=control:`.
-    pub session: String,
+    /// For people; any text.
+    pub title: String,
     /// One per track: its lines, each ending in CRLF, without `a=control:`; empty for one that viewers are not told of.
     pub media: Vec<String>,
+}
+
+/// What somebody is going to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// 1 to [`TRACKS_MAX`].
+    pub tracks: Vec<Track>,
+    /// By track: whether anything will be sent on it. Ignored until it begins.
+    pub is_sent: [bool; TRACKS_MAX],
+    /// For viewers. The title is the program's, whatever stands here.
+    pub description: Description,
+    /// Kilobits per second that it says that it takes; `None`: it does not say.
+    pub declared_kbps: Option<u64>,
+    /// Tracks that were offered beside these and cannot be taken.
+    pub left_out: u8,
 }
 
 /// What names one continuous stream: it changes when a returning broadcaster's tracks differ from before.

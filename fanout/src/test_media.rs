@@ -21,7 +21,7 @@ pub(crate) fn stream() -> Arc<Stream> {
         id: StreamId(1),
         program: ProgramId(1),
         tracks: vec![track(MediaKind::Video, Codec::H264, 96), track(MediaKind::Audio, Codec::Audio, 97)],
-        description: Description { session: String::new(), media: vec![String::new(); 2] },
+        description: Description { title: String::new(), media: vec![String::new(); 2] },
     })
 }
 

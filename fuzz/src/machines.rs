@@ -166,7 +166,7 @@ fn stream() -> Stream {
         program: ProgramId(1),
         tracks: vec![track(MediaKind::Video, Codec::H264, 96), track(MediaKind::Audio, Codec::Audio, 97)],
         description: Description {
-            session: "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\n".to_owned(),
+            title: "x".to_owned(),
             media: vec![
                 "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n".to_owned(),
                 "m=audio 0 RTP/AVP 97\r\na=rtpmap:97 opus/48000/2\r\n".to_owned(),

@@ -22,7 +22,8 @@ use slotcast_core::{
     rtp::{self, RtpPacket},
     time::Now,
 };
-use slotcast_rtsp::sdp::{self, Announced};
+use slotcast_media::decoders;
+use slotcast_rtsp::sdp::Announced;
 
 use crate::{
     choice::Chosen,
@@ -118,7 +119,7 @@ impl Source {
         let (program_stats, channel) = stats.add_program(program.id, &program.channel.name);
         let meter = ClassMeter::new(program.class, rules.burst, rules.exceeded_max, now.mono);
         let stream = stream_of(id, &program, announced);
-        program_stats.set_picture(sdp::described_picture(&stream));
+        program_stats.set_picture(decoders::described_picture(&stream));
         Self {
             tracks: Tracks::new(&stream.tracks),
             meter,
@@ -177,7 +178,7 @@ impl Source {
 
     /// Viewers go on if the tracks are the same and what they decode with is: as announced before, or as it came in band.
     fn change_stream(&mut self, announced: Announced, id: StreamId) {
-        let decodes_alike = |before| sdp::decodes_alike(before, &announced.description);
+        let decodes_alike = |before| decoders::decodes_alike(before, &announced.description);
         let goes_on = self.stream.continues_with(&announced.tracks)
             && (decodes_alike(&self.announced) || decodes_alike(&self.description));
         let id = if goes_on { self.stream.id } else { id };
@@ -379,7 +380,8 @@ impl Source {
     }
 
     fn complete_description(&mut self, track: u8, sets: &ParameterSets) {
-        if let Some(description) = sdp::with_parameter_sets(&self.description, usize::from(track), sets) {
+        if let Some(description) = decoders::with_parameter_sets(&self.description, usize::from(track), sets)
+        {
             self.description = description;
             self.show_description();
         }
@@ -395,7 +397,7 @@ impl Source {
         if description != self.stream.description {
             self.stream = Arc::new(Stream { description, ..Stream::clone(&self.stream) });
         }
-        self.counts.program.set_picture(sdp::described_picture(&self.stream));
+        self.counts.program.set_picture(decoders::described_picture(&self.stream));
     }
 
     /// A track is told of as soon as something comes on it. On the packet path.
@@ -512,6 +514,6 @@ impl Source {
 
 fn stream_of(id: StreamId, program: &Program, announced: Announced) -> Arc<Stream> {
     let Announced { tracks, description, .. } = announced;
-    let description = sdp::with_title(&description, &program.title);
+    let description = Description { title: program.title.clone(), ..description };
     Arc::new(Stream { id, program: program.id, tracks, description })
 }

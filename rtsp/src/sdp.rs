@@ -1,6 +1,6 @@
 //! SDP (RFC 8866): what a broadcaster announces, and what viewers are told of it.
 //!
-//! Owns: tracks as values, the description rebuilt for viewers, parameter sets written into it.
+//! Owns: tracks as values, the description rebuilt for viewers.
 //! Refuses: what exceeds [`limits`], and what has no track that can be taken.
 //! Left out, each with its reason: sections that are not plain RTP or have no payload type. What is not understood of a
 //! track otherwise is ignored (RFC 8866 §5): it passes through, at 90 kHz where it names no clock.
@@ -9,7 +9,6 @@
 mod codec;
 mod description;
 mod lines;
-mod sets;
 
 use std::{fmt, num::NonZeroU32};
 
@@ -19,8 +18,7 @@ use crate::limits;
 
 use lines::{Lines, Section};
 
-pub use description::{over_ipv6, render, with_title};
-pub use sets::{decodes_alike, described_picture, with_parameter_sets};
+pub use description::{over_ipv6, render};
 
 /// The clock of a track that does not say it (Hz): that of nearly all video, and of what else is sent beside it.
 const CLOCK_RATE_UNSAID: NonZeroU32 = NonZeroU32::new(90_000).unwrap();
@@ -36,7 +34,7 @@ pub struct Announced {
     pub left_out: Vec<LeftOut>,
     /// The session's `a=control:`, for our own client.
     pub session_control: Option<String>,
-    /// For viewers, with a title of ours: see [`with_title`].
+    /// For viewers, without a title.
     pub description: Description,
     /// The sum of all `b=AS`, `b=TIAS` lines, in kbit/s, or the session's own where that is more; `None` without any.
     pub bandwidth_kbps: Option<u64>,

@@ -161,7 +161,7 @@ impl Synthesizer {
             id: StreamId(1),
             program: ProgramId(channel as u64),
             tracks,
-            description: Description { session: String::new(), media: Vec::new() },
+            description: Description { title: String::new(), media: Vec::new() },
         };
         Self {
             shape,

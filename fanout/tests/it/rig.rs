@@ -234,7 +234,7 @@ fn stream(id: u64) -> Arc<Stream> {
             track(MediaKind::Audio, Codec::Audio, 97, 48_000),
         ],
         description: Description {
-            session: "v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=test\r\nt=0 0\r\n".to_owned(),
+            title: "test".to_owned(),
             media: vec![
                 "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n".to_owned(),
                 "m=audio 0 RTP/AVP 97\r\na=rtpmap:97 opus/48000/2\r\n".to_owned(),

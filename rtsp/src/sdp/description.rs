@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{limits, url::ControlBase};
 
-/// What stands in `s=` until a title is known.
+/// What stands in `s=` where there is no title.
 const TITLE_DEFAULT: &str = "slotcast";
 
 const ORIGIN_IPV4: &str = "\r\no=- 0 0 IN IP4 127.0.0.1\r\n";
@@ -41,21 +41,14 @@ const ATTRIBUTES_BY_PAYLOAD_TYPE: [&str; 3] = ["rtpmap", "fmtp", "framesize"];
 /// The description rebuilt from the media sections that `tracks` were read from.
 pub(super) fn for_viewers(medias: &[&Section<'_>], tracks: &[Track]) -> Description {
     let media = medias.iter().zip(tracks).map(|(media, track)| media_lines(media, track)).collect();
-    Description { session: session_lines(TITLE_DEFAULT), media }
-}
-
-/// The same description under another title, e.g. the program's. Control characters become spaces; at most
-/// [`limits::SDP_TITLE_CHARS_MAX`] characters.
-#[must_use]
-pub fn with_title(description: &Description, title: &str) -> Description {
-    Description { session: session_lines(title), media: description.media.clone() }
+    Description { title: String::new(), media }
 }
 
 /// The SDP for one viewer, each media section followed by its control line: `trackID=0`, `trackID=1`, …
 ///
 /// Lines end in CRLF. A track without lines is left out; the others keep their numbers.
 pub fn render(description: &Description, control_base: ControlBase<'_>) -> String {
-    let mut text = description.session.clone();
+    let mut text = session_lines(&description.title);
     let control = |text: &mut String, control: &str| {
         let address = match control_base {
             ControlBase::Relative => control.to_owned(),
@@ -81,6 +74,7 @@ pub fn over_ipv6(sdp: &str) -> String {
     sdp.replacen(ORIGIN_IPV4, ORIGIN_IPV6, 1).replacen(CONNECTION_IPV4, CONNECTION_IPV6, 1)
 }
 
+/// Control characters of the title become spaces; at most [`limits::SDP_TITLE_CHARS_MAX`] characters of it are told.
 fn session_lines(title: &str) -> String {
     let spaced = title.chars().map(|c| if c.is_control() { ' ' } else { c });
     let title: String = spaced.take(limits::SDP_TITLE_CHARS_MAX).collect();

@@ -1,7 +1,6 @@
 //! What real broadcasters announce, and what becomes of it.
 
-use bytes::Bytes;
-use slotcast_core::{keyframe::ParameterSets, media::Codec};
+use slotcast_core::media::Codec;
 
 use super::*;
 use crate::url::ControlBase;
@@ -61,7 +60,8 @@ fn rtspclientsink() {
 
 #[test]
 fn viewers_get_lines_of_ours_and_no_address_of_the_broadcaster() {
-    let description = with_title(&read(FFMPEG).description, "News\r\nm=evil 1 RTP/AVP 0");
+    let title = "News\r\nm=evil 1 RTP/AVP 0".to_owned();
+    let description = Description { title, ..read(FFMPEG).description };
     let text = render(&description, ControlBase::Relative);
     assert_eq!(
         text,
@@ -195,75 +195,4 @@ fn bad() {
     for text in ["", "v=1\r\n", "m=audio 0 RTP/AVP 0\r\n"] {
         assert!(matches!(parse(text.as_bytes()), Err(SdpError::Malformed(_))), "{text}");
     }
-}
-
-fn sets(vps: Option<&'static [u8]>) -> ParameterSets {
-    let bytes = Bytes::from_static;
-    ParameterSets {
-        revision: 1,
-        vps: vps.map(bytes),
-        sps: bytes(&[0x67, 0x64, 0x00, 0x1F, 0xAC]),
-        pps: bytes(&[0x68, 0xEE, 0x3C, 0x80]),
-    }
-}
-
-#[test]
-fn parameter_sets_replace_those_of_the_sdp_once() {
-    let description = read(FFMPEG).description;
-    let with_sets = with_parameter_sets(&description, 0, &sets(None)).unwrap();
-    assert_eq!(
-        with_sets.media[0].lines().last(),
-        Some(
-            "a=fmtp:96 packetization-mode=1; sprop-parameter-sets=Z2QAH6w=,aO48gA==; profile-level-id=42C01E"
-        )
-    );
-    assert_eq!(with_sets.media[1], description.media[1]);
-    assert_eq!(with_parameter_sets(&with_sets, 0, &sets(None)), None);
-    assert_eq!(with_parameter_sets(&description, 2, &sets(None)), None);
-}
-
-#[test]
-fn parameter_sets_make_an_fmtp_where_there_is_none() {
-    let h264 = read(&media("m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n")).description;
-    assert_eq!(
-        with_parameter_sets(&h264, 0, &sets(None)).unwrap().media[0].lines().last(),
-        Some(
-            "a=fmtp:96 packetization-mode=1; profile-level-id=64001F; sprop-parameter-sets=Z2QAH6w=,aO48gA=="
-        )
-    );
-    let h265 = read(&media("m=video 0 RTP/AVP 97\r\na=rtpmap:97 H265/90000\r\n")).description;
-    assert_eq!(
-        with_parameter_sets(&h265, 0, &sets(Some(&[0x40, 1]))).unwrap().media[0].lines().last(),
-        Some("a=fmtp:97 sprop-vps=QAE=; sprop-sps=Z2QAH6w=; sprop-pps=aO48gA==")
-    );
-}
-
-#[test]
-fn what_a_decoder_is_set_up_with_is_compared_and_nothing_else() {
-    let video = |fmtp: &str| {
-        read(&media(&format!("m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n{fmtp}"))).description
-    };
-    let with = |sets: &str| video(&format!("a=fmtp:96 packetization-mode=1; {sets}\r\n"));
-    let small = with("sprop-parameter-sets=Z0LAHtkA,aMuMsg==; profile-level-id=42C01E");
-    let same = video(
-        "a=framerate:25\r\na=fmtp:96  profile-level-id=42c01e;sprop-parameter-sets=Z0LAHtkA,aMuMsg==\r\n",
-    );
-    let large = with("sprop-parameter-sets=Z2QAH6w=,aO48gA==");
-    assert!(decodes_alike(&small, &same) && decodes_alike(&same, &small));
-    assert!(!decodes_alike(&small, &large));
-    assert!(decodes_alike(&small, &with("")), "they come in band");
-    assert!(!decodes_alike(&with(""), &small), "nobody has seen them");
-    assert!(!decodes_alike(&with("profile-level-id=42C01E"), &with("profile-level-id=640028")));
-    assert!(decodes_alike(&video(""), &with("")));
-
-    let audio = |map: &str, config: &str| {
-        let lines =
-            format!("m=audio 0 RTP/AVP 97\r\na=rtpmap:97 {map}\r\na=fmtp:97 mode=AAC-hbr;{config}\r\n");
-        read(&media(&lines)).description
-    };
-    let stereo = audio("MPEG4-GENERIC/48000/2", "config=1190; sizelength=13");
-    assert!(decodes_alike(&stereo, &audio("mpeg4-generic/48000/2", "SizeLength=13;config=1190")));
-    assert!(!decodes_alike(&stereo, &audio("MPEG4-GENERIC/48000/2", "config=1188;sizelength=13")));
-    assert!(!decodes_alike(&stereo, &audio("MPEG4-GENERIC/48000/1", "config=1190;sizelength=13")));
-    assert!(!decodes_alike(&stereo, &audio("MPEG4-GENERIC/48000/2", "config=1190")));
 }

@@ -93,8 +93,8 @@ pub(crate) fn stream(tracks: u8) -> Stream {
     ];
     let (tracks, media) =
         all.into_iter().take(tracks.into()).map(|(track, text)| (track, text.to_owned())).unzip();
-    let session = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n".to_owned();
-    Stream { id: StreamId(1), program: ProgramId(1), tracks, description: Description { session, media } }
+    let description = Description { title: "x".to_owned(), media };
+    Stream { id: StreamId(1), program: ProgramId(1), tracks, description }
 }
 
 impl Server {

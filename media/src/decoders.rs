@@ -1,5 +1,8 @@
-//! Parameter sets in the description: those that came in band are written into it, for some players do not start
-//! without; the size of the picture is read from it.
+//! What a description tells decoders: whether two tell the same, the parameter sets, the size of the picture.
+//!
+//! Owns: the `rtpmap` and `fmtp` lines of a [`Description`] as far as decoders are set up by them. Parameter sets that came in
+//! band are written into it, because some players do not start without them.
+//! Not here: reading and writing whole descriptions (`slotcast-rtsp`), parameter sets in packets (`keyframe`).
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use slotcast_core::{
@@ -164,4 +167,89 @@ fn completed(fmtp: &str, sets: &ParameterSets) -> String {
         None => name,
     });
     texts.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use slotcast_rtsp::sdp;
+
+    use super::*;
+
+    const FFMPEG: &str = "m=video 0 RTP/AVP 96\r\nb=AS:800\r\na=rtpmap:96 H264/90000\r\n\
+        a=fmtp:96 packetization-mode=1; sprop-parameter-sets=Z0LAHtkA,aMuMsg==; profile-level-id=42C01E\r\n\
+        m=audio 0 RTP/AVP 97\r\na=rtpmap:97 MPEG4-GENERIC/48000/2\r\n";
+
+    fn read(media: &str) -> Description {
+        sdp::parse(format!("v=0\r\n{media}").as_bytes()).unwrap().description
+    }
+
+    fn sets(vps: Option<&'static [u8]>) -> ParameterSets {
+        let bytes = Bytes::from_static;
+        ParameterSets {
+            revision: 1,
+            vps: vps.map(bytes),
+            sps: bytes(&[0x67, 0x64, 0x00, 0x1F, 0xAC]),
+            pps: bytes(&[0x68, 0xEE, 0x3C, 0x80]),
+        }
+    }
+
+    #[test]
+    fn parameter_sets_replace_those_of_the_sdp_once() {
+        let description = read(FFMPEG);
+        let with_sets = with_parameter_sets(&description, 0, &sets(None)).unwrap();
+        assert_eq!(
+            with_sets.media[0].lines().last(),
+            Some(
+                "a=fmtp:96 packetization-mode=1; sprop-parameter-sets=Z2QAH6w=,aO48gA==; profile-level-id=42C01E"
+            )
+        );
+        assert_eq!(with_sets.media[1], description.media[1]);
+        assert_eq!(with_parameter_sets(&with_sets, 0, &sets(None)), None);
+        assert_eq!(with_parameter_sets(&description, 2, &sets(None)), None);
+    }
+
+    #[test]
+    fn parameter_sets_make_an_fmtp_where_there_is_none() {
+        let h264 = read("m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n");
+        assert_eq!(
+            with_parameter_sets(&h264, 0, &sets(None)).unwrap().media[0].lines().last(),
+            Some(
+                "a=fmtp:96 packetization-mode=1; profile-level-id=64001F; sprop-parameter-sets=Z2QAH6w=,aO48gA=="
+            )
+        );
+        let h265 = read("m=video 0 RTP/AVP 97\r\na=rtpmap:97 H265/90000\r\n");
+        assert_eq!(
+            with_parameter_sets(&h265, 0, &sets(Some(&[0x40, 1]))).unwrap().media[0].lines().last(),
+            Some("a=fmtp:97 sprop-vps=QAE=; sprop-sps=Z2QAH6w=; sprop-pps=aO48gA==")
+        );
+    }
+
+    #[test]
+    fn what_a_decoder_is_set_up_with_is_compared_and_nothing_else() {
+        let video = |fmtp: &str| read(&format!("m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n{fmtp}"));
+        let with = |sets: &str| video(&format!("a=fmtp:96 packetization-mode=1; {sets}\r\n"));
+        let small = with("sprop-parameter-sets=Z0LAHtkA,aMuMsg==; profile-level-id=42C01E");
+        let same = video(
+            "a=framerate:25\r\na=fmtp:96  profile-level-id=42c01e;sprop-parameter-sets=Z0LAHtkA,aMuMsg==\r\n",
+        );
+        let large = with("sprop-parameter-sets=Z2QAH6w=,aO48gA==");
+        assert!(decodes_alike(&small, &same) && decodes_alike(&same, &small));
+        assert!(!decodes_alike(&small, &large));
+        assert!(decodes_alike(&small, &with("")), "they come in band");
+        assert!(!decodes_alike(&with(""), &small), "nobody has seen them");
+        assert!(!decodes_alike(&with("profile-level-id=42C01E"), &with("profile-level-id=640028")));
+        assert!(decodes_alike(&video(""), &with("")));
+
+        let audio = |map: &str, config: &str| {
+            let lines =
+                format!("m=audio 0 RTP/AVP 97\r\na=rtpmap:97 {map}\r\na=fmtp:97 mode=AAC-hbr;{config}\r\n");
+            read(&lines)
+        };
+        let stereo = audio("MPEG4-GENERIC/48000/2", "config=1190; sizelength=13");
+        assert!(decodes_alike(&stereo, &audio("mpeg4-generic/48000/2", "SizeLength=13;config=1190")));
+        assert!(!decodes_alike(&stereo, &audio("MPEG4-GENERIC/48000/2", "config=1188;sizelength=13")));
+        assert!(!decodes_alike(&stereo, &audio("MPEG4-GENERIC/48000/1", "config=1190;sizelength=13")));
+        assert!(!decodes_alike(&stereo, &audio("MPEG4-GENERIC/48000/2", "config=1190")));
+    }
 }
