@@ -133,8 +133,9 @@ fn log_start(server: &Server, files: Option<u64>) {
         let text = std::fs::read_to_string(Path::new("/proc/sys").join(name)).unwrap_or_default();
         if text.is_empty() { "unknown".to_owned() } else { text.trim().to_owned() }
     };
-    let ports = |ports: Option<[u16; 2]>| {
-        ports.map_or_else(|| "off".to_owned(), |[rtp, rtcp]| format!("{rtp}-{rtcp}"))
+    let ports = |pairs: &[[u16; 2]]| {
+        let pairs: Vec<_> = pairs.iter().map(|[rtp, rtcp]| format!("{rtp}-{rtcp}")).collect();
+        if pairs.is_empty() { "off".to_owned() } else { pairs.join(",") }
     };
     let addresses = server.addresses();
     let links: Vec<_> = addresses.links.iter().map(ToString::to_string).collect();
@@ -149,9 +150,9 @@ fn log_start(server: &Server, files: Option<u64>) {
         receive_buffer_bytes_max = system("net/core/rmem_max"),
         open_files_max = files,
         viewers = %addresses.viewers,
-        viewers_rtp = ports(addresses.viewers_rtp),
+        viewers_rtp = ports(&addresses.viewers_rtp),
         links = links.join(","),
-        links_rtp = ports(addresses.links_rtp),
+        links_rtp = ports(addresses.links_rtp.as_slice()),
         http = addresses.http.map(tracing::field::display),
         metrics = addresses.metrics.map(tracing::field::display),
         channels = server.programs().channels().len(),

@@ -38,8 +38,8 @@ const MEDIA_TURN: Duration = Duration::from_micros(100);
 pub struct Addresses {
     /// RTSP for viewers.
     pub viewers: SocketAddr,
-    /// UDP ports from which RTP and RTCP leave; `None`: UDP is off.
-    pub viewers_rtp: Option<[u16; 2]>,
+    /// UDP ports from which each worker's RTP and RTCP leave; none: UDP is off.
+    pub viewers_rtp: Vec<[u16; 2]>,
     /// RTSP for broadcasters, in the order of the configuration.
     pub links: Vec<SocketAddr>,
     /// UDP ports on which media arrives; `None`: over TCP only.
@@ -83,7 +83,7 @@ impl Server {
             io::Result::Ok((fanout, ingest))
         })?;
         let ingest = Arc::new(ingest);
-        let addresses = addresses_of(&config, &fanout, &ingest, &doors)?;
+        let addresses = addresses_of(&fanout, &ingest, &doors)?;
         let counts = Arc::new(Counts::default());
         let sold = Arc::new(OnceLock::new());
         let metrics = Metrics::new(Sources {
@@ -340,11 +340,11 @@ impl Pages for ServerPages {
     }
 }
 
-fn addresses_of(config: &Config, fanout: &Fanout, ingest: &Ingest, doors: &Doors) -> io::Result<Addresses> {
+fn addresses_of(fanout: &Fanout, ingest: &Ingest, doors: &Doors) -> io::Result<Addresses> {
     let address = |door: &Option<TcpSocket>| door.as_ref().map(TcpSocket::local_addr).transpose();
     Ok(Addresses {
         viewers: fanout.local_addr(),
-        viewers_rtp: config.viewers.udp.then(|| fanout.rtp_ports()),
+        viewers_rtp: fanout.rtp_ports().to_vec(),
         links: ingest.local_addrs().to_vec(),
         links_rtp: ingest.udp_ports(),
         http: address(&doors.http)?,

@@ -2,7 +2,9 @@
 //!
 //! Owns: what may stand in one run: packets of one track and one port, of one size, the last one may be shorter.
 //! Not here: sending, and what to do where the kernel refuses (`slotcast-fanout`).
-//! Holds: every packet of the chunk stands in exactly one run; packets of a track keep their order.
+//! Invariant: every packet of the chunk stands in exactly one run; packets of a track keep their order.
+
+use std::ops::Range;
 
 use crate::{media::TRACKS_MAX, packet::PacketEntry};
 
@@ -31,6 +33,11 @@ impl Run {
     pub const fn count(&self) -> usize {
         self.count as usize
     }
+
+    /// Its packets' places among those of all runs, one run after the other.
+    pub fn range(&self) -> Range<usize> {
+        usize::from(self.first)..usize::from(self.first + self.count)
+    }
 }
 
 /// The runs of one chunk.
@@ -48,7 +55,7 @@ impl Runs {
 
     /// Indices into the chunk's packet table of the packets of `run`.
     pub fn packets(&self, run: &Run) -> &[u16] {
-        &self.order[usize::from(run.first)..usize::from(run.first + run.count)]
+        &self.order[run.range()]
     }
 }
 

@@ -168,6 +168,11 @@ impl<T> Table<T> {
         self.count
     }
 
+    /// One more than the largest place that was ever taken.
+    pub const fn places(&self) -> usize {
+        self.places.len()
+    }
+
     /// Whether there is none, not even in hand.
     pub const fn is_empty(&self) -> bool {
         self.count == 0

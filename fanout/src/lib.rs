@@ -3,56 +3,61 @@
 //! Pinned workers, each with its own poll, sockets, viewers and timers. A chunk from the ingest side reaches each
 //! worker once; each viewer then costs one send call per frame.
 //!
-//! Holds: no media packet to a viewer without a seat, none after the program's end; a stalled or hostile viewer costs
+//! Invariant: no media packet to a viewer without a seat, none after the program's end; a stalled or hostile viewer costs
 //! bounded memory and no other viewer anything; no lock, allocation or copy per packet per viewer.
 
+mod audience;
+mod budget;
 mod config;
-mod connection;
-mod control;
-mod ending;
+mod door;
+mod guard;
+mod hall;
+mod halls;
 mod limits;
 mod mailbox;
-mod media;
-mod on_air;
+mod ports;
 mod roll;
-mod shape;
+mod sockets;
 mod stats;
-mod tcp;
 #[cfg(test)]
 mod test_media;
-mod udp;
+mod viewer;
+mod wire;
 mod worker;
 
 use std::{
     io,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64, atomic::Ordering},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 pub use config::{FanoutConfig, SegmentationPolicy};
-use mio::{Poll, net::TcpListener};
-pub use roll::{Roll, ViewerInfo};
+pub use mailbox::ViewerInfo;
+use mio::{Interest, Poll, net::TcpListener};
+pub use roll::Roll;
 use slotcast_admission::{Guesses, Lines, Programs};
 use slotcast_core::{feed::Feeds, time::Clock};
+use slotcast_net::sockets::cannot_bind;
 use slotcast_rtsp::server::{Role, ServerConfig, UdpPorts as AdvertisedPorts};
 use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
-pub use stats::{CutoffStats, FanoutStats, Protocol, SendErrorKind, WorkerStats};
+pub use stats::{CutoffStats, FanoutStats, Histogram, Protocol, SendErrorKind, WorkerStats};
 
 use crate::{
+    audience::{Patience, udp::Udp},
+    door::{DoorCommon, RtspDoor},
+    halls::{Common, Halls},
     mailbox::{Mailbox, Message, WakeWorker},
-    udp::UdpPorts,
-    worker::{Shared, Sockets, WAKER, Worker},
+    ports::UdpPorts,
+    sockets::Sockets,
+    worker::{LISTENER, RTCP, RTP, WAKER, Worker},
 };
 
 /// The running viewers' side. Dropping it stops the workers without waiting for them.
 pub struct Fanout {
     listen: SocketAddr,
-    rtp_ports: [u16; 2],
+    rtp_ports: Vec<[u16; 2]>,
     stats: Arc<FanoutStats>,
     mailboxes: Vec<Mailbox>,
     threads: Vec<JoinHandle<()>>,
@@ -61,7 +66,7 @@ pub struct Fanout {
 impl Fanout {
     /// Binds the sockets and starts the workers.
     ///
-    /// Returns the running side and the feeds through which the ingest side hands it chunks.
+    /// Returns the running side and the feeds through which the link side hands it chunks.
     ///
     /// # Errors
     /// An address that cannot be bound is named in the error.
@@ -71,51 +76,50 @@ impl Fanout {
         guesses: Arc<Guesses>,
         clock: Clock,
     ) -> io::Result<(Self, Feeds)> {
-        let workers = config.workers.max(1);
-        let (mut listen, mut rtp_ports) = (config.listen, config.rtp_ports);
+        let count = config.workers.max(1);
         probe(&config)?;
-        let mut sockets = Vec::with_capacity(workers);
-        for _ in 0..workers {
-            // Port 0 becomes a real port with the first worker; the others share it.
-            let listener = listen_at(listen).map_err(|e| named(e, "viewers.listen", listen))?;
-            listen = listener.local_addr()?;
-            let udp = if config.udp { Some(bind_udp(listen, rtp_ports, &config)?) } else { None };
-            if let Some(udp) = &udp {
-                rtp_ports = [udp.rtp.local_addr()?.port(), udp.rtcp.local_addr()?.port()];
-            }
-            sockets.push(Sockets { poll: Poll::new()?, listener, udp });
-        }
-        let segmentation = sockets.iter().all(|s| s.udp.as_ref().is_some_and(UdpPorts::segmentation));
-        let mut rtsp = ServerConfig::new(Role::Viewer);
-        rtsp.server_name.clone_from(&config.server_name);
-        rtsp.udp = config.udp.then_some(AdvertisedPorts { rtp: rtp_ports[0], rtcp: rtp_ports[1] });
-        let worker_stats: Vec<Arc<WorkerStats>> = (0..workers).map(|_| Arc::default()).collect();
-        let stats = Arc::new(FanoutStats::new(worker_stats.clone(), segmentation));
+        let worker_stats: Vec<Arc<WorkerStats>> = (0..count).map(|_| Arc::default()).collect();
+        let ports = (0..count).map(|worker| bind_udp(&config, worker)).collect::<io::Result<Vec<_>>>()?;
+        let segments = config.segmentation == SegmentationPolicy::Auto
+            && ports.iter().flatten().all(UdpPorts::can_segment)
+            && config.udp;
+        let stats = Arc::new(FanoutStats::new(worker_stats.clone(), segments));
+        let common = Common {
+            programs: Arc::clone(&programs),
+            clock: Arc::clone(&clock),
+            stats: Arc::clone(&stats),
+            patience: Patience { behind: config.slow_viewer, stalled: config.stalled_viewer },
+        };
         let [in_all, per_address] = [config.connections_max, config.connections_per_address_max]
             .map(|count| u32::try_from(count).unwrap_or(u32::MAX));
-        let shared = Arc::new(Shared {
-            programs,
-            clock,
-            guesses,
-            lines: Lines::new(in_all, per_address),
-            stats: Arc::clone(&stats),
-            rtsp: Arc::new(rtsp),
-            admitted: AtomicU64::new(0),
-        });
-        let mut mailboxes = Vec::with_capacity(workers);
-        let (feeds, mut receivers) = (Feeds::default(), Vec::with_capacity(workers));
-        for sockets in &sockets {
-            let waker = Arc::new(mio::Waker::new(sockets.poll.registry(), WAKER)?);
-            mailboxes.push(Mailbox::new(Arc::clone(&waker)));
-            receivers.push(feeds.subscribe(limits::FEED_CHUNKS_MAX, WakeWorker(waker)));
+        let lines = Lines::new(in_all, per_address);
+        let door_common = Arc::new(DoorCommon { programs, guesses, lines, admitted: AtomicU64::new(0) });
+        let feeds = Feeds::default();
+        let mut fanout = Self {
+            listen: config.listen,
+            rtp_ports: Vec::new(),
+            stats,
+            mailboxes: Vec::new(),
+            threads: Vec::new(),
+        };
+        let mut workers = Vec::with_capacity(count);
+        for (stats, ports) in worker_stats.into_iter().zip(ports) {
+            // Port 0 becomes a real port with the first worker; the others share it.
+            let at = fanout.listen;
+            let listener = listen_at(at).map_err(|e| cannot_bind(&e, "viewers.listen", at))?;
+            fanout.listen = listener.local_addr()?;
+            let advertised = match &ports {
+                Some(ports) => Some([ports.rtp.local_addr()?.port(), ports.rtcp.local_addr()?.port()]),
+                None => None,
+            };
+            fanout.rtp_ports.extend(advertised);
+            let rtsp = rtsp_config(&config, advertised);
+            let udp = ports.map(|ports| Udp { ports, segments, awaits_room: false });
+            let worker = make_worker(&common, &door_common, &feeds, stats, rtsp, listener, udp)?;
+            fanout.mailboxes.push(worker.mailbox.clone());
+            workers.push(worker);
         }
-        let mut fanout = Self { listen, rtp_ports, stats, mailboxes, threads: Vec::with_capacity(workers) };
-        for (index, ((sockets, receiver), stats)) in
-            sockets.into_iter().zip(receivers).zip(worker_stats).enumerate()
-        {
-            let mut siblings = fanout.mailboxes.clone();
-            let mailbox = siblings.remove(index);
-            let worker = Worker::new(Arc::clone(&shared), stats, sockets, receiver, mailbox, siblings)?;
+        for (index, worker) in workers.into_iter().enumerate() {
             let pin = config.pin;
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{index}"))
@@ -130,9 +134,9 @@ impl Fanout {
         self.listen
     }
 
-    /// The UDP ports from which RTP and RTCP leave.
-    pub const fn rtp_ports(&self) -> [u16; 2] {
-        self.rtp_ports
+    /// The UDP ports from which each worker's RTP and RTCP leave; none where UDP is off.
+    pub fn rtp_ports(&self) -> &[[u16; 2]] {
+        &self.rtp_ports
     }
 
     /// What the workers count.
@@ -172,43 +176,73 @@ impl Drop for Fanout {
     }
 }
 
-fn work(worker: Worker, index: usize, pin: bool) {
-    if pin {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let mut set = rustix::thread::CpuSet::new();
-        set.set(index % cores);
-        if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
-            tracing::warn!(%error, worker = index, "the worker could not be pinned to a core");
-        }
+fn rtsp_config(config: &FanoutConfig, ports: Option<[u16; 2]>) -> Arc<ServerConfig> {
+    let mut rtsp = ServerConfig::new(Role::Viewer);
+    rtsp.server_name.clone_from(&config.server_name);
+    rtsp.udp = ports.map(|[rtp, rtcp]| AdvertisedPorts { rtp, rtcp });
+    rtsp.liveness_advertised = config.session_timeout;
+    rtsp.liveness = config.session_timeout + limits::LIVENESS_SLACK;
+    Arc::new(rtsp)
+}
+
+fn make_worker(
+    common: &Common,
+    door_common: &Arc<DoorCommon>,
+    feeds: &Feeds,
+    stats: Arc<WorkerStats>,
+    rtsp: Arc<ServerConfig>,
+    mut listener: TcpListener,
+    mut udp: Option<Udp<UdpPorts>>,
+) -> io::Result<Worker> {
+    let poll = Poll::new()?;
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    if let Some(udp) = &mut udp {
+        poll.registry().register(&mut udp.ports.rtp, RTP, Interest::READABLE)?;
+        poll.registry().register(&mut udp.ports.rtcp, RTCP, Interest::READABLE)?;
     }
-    let _ended = NoteEnd(Arc::clone(&worker.stats));
+    let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
+    let feed = Arc::new(feeds.subscribe(limits::FEED_CHUNKS_MAX, WakeWorker(Arc::clone(&waker))));
+    let registry = poll.registry().try_clone()?;
+    Ok(Worker {
+        clock: Arc::clone(&common.clock),
+        stats: Arc::clone(&stats),
+        poll,
+        feed,
+        mailbox: Mailbox::new(waker),
+        house: Halls::new(common.clone(), stats, Sockets::new(udp)),
+        door: RtspDoor::new(Arc::clone(door_common), rtsp, registry, listener),
+        tick_at: (common.clock)().mono,
+        has_more: false,
+        is_stopping: false,
+    })
+}
+
+fn work(worker: Worker, index: usize, pin: bool) {
+    if pin && let Err(error) = slotcast_net::process::pin_to_nth(index) {
+        tracing::warn!(%error, worker = index, "the worker could not be pinned to a core");
+    }
+    let _ended = NoteEnd(Arc::clone(&worker.stats), worker.mailbox.clone());
     if let Err(error) = worker.run() {
         tracing::error!(%error, worker = index, "the worker's poll failed: its viewers are lost");
     }
 }
 
 /// Notes the end of a worker's thread, however it comes.
-struct NoteEnd(Arc<WorkerStats>);
+struct NoteEnd(Arc<WorkerStats>, Mailbox);
 
 impl Drop for NoteEnd {
     fn drop(&mut self) {
         self.0.ended.store(true, Ordering::Relaxed);
+        self.1.close();
     }
 }
 
-fn named(error: io::Error, what: &str, address: SocketAddr) -> io::Error {
-    io::Error::new(error.kind(), format!("{what}: cannot bind {address}: {error}"))
-}
-
-/// Whether the ports are free. The workers' own sockets share their ports, with a second server on this machine too:
-/// that one must be told, not given half of the viewers.
+/// Whether the port is free. The workers' own listeners share it, with a second server on this machine too: that one must
+/// be told, not given half of the viewers.
 fn probe(config: &FanoutConfig) -> io::Result<()> {
-    std::net::TcpListener::bind(config.listen).map_err(|e| named(e, "viewers.listen", config.listen))?;
-    for port in config.rtp_ports.into_iter().filter(|_| config.udp) {
-        let at = SocketAddr::new(config.listen.ip(), port);
-        std::net::UdpSocket::bind(at).map_err(|e| named(e, "viewers.rtp_ports", at))?;
-    }
-    Ok(())
+    std::net::TcpListener::bind(config.listen)
+        .map(drop)
+        .map_err(|e| cannot_bind(&e, "viewers.listen", config.listen))
 }
 
 fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
@@ -221,8 +255,20 @@ fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(TcpListener::from_std(socket.into()))
 }
 
-fn bind_udp(listen: SocketAddr, ports: [u16; 2], config: &FanoutConfig) -> io::Result<UdpPorts> {
-    let at = |port| SocketAddr::new(listen.ip(), port);
-    UdpPorts::bind(ports.map(at), config.segmentation)
-        .map_err(|e| named(e, "viewers.rtp_ports", at(ports[0])))
+/// The UDP ports of a worker; `None` where UDP is off.
+fn bind_udp(config: &FanoutConfig, worker: usize) -> io::Result<Option<UdpPorts>> {
+    if !config.udp {
+        return Ok(None);
+    }
+    let up = u16::try_from(2 * worker).ok();
+    let of_worker = |port: u16| if port == 0 { Some(0) } else { port.checked_add(up?) };
+    let [rtp, rtcp] = config.rtp_ports.map(of_worker);
+    let (Some(rtp), Some(rtcp)) = (rtp, rtcp) else {
+        let text = format!("viewers.rtp_ports: no ports above 65535 for worker {worker}; choose lower ones");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    };
+    let at = |port| SocketAddr::new(config.listen.ip(), port);
+    let ports =
+        UdpPorts::bind([at(rtp), at(rtcp)]).map_err(|e| cannot_bind(&e, "viewers.rtp_ports", at(rtp)))?;
+    Ok(Some(ports))
 }

@@ -6,21 +6,24 @@ use std::time::Duration;
 pub(crate) const FEED_CHUNKS_MAX: usize = 4096;
 /// Chunks a worker takes before it looks at its sockets again.
 pub(crate) const CHUNKS_PER_TURN_MAX: usize = 256;
+/// Work of a turn beside chunks: questions, viewers who come, catch up and leave, connections that are gone. All draw from it.
+pub(crate) const TURN_WORK: Duration = Duration::from_millis(2);
+/// Of this, what is done though a chunk waits.
+pub(crate) const WORK_BEFORE_CHUNKS: Duration = Duration::from_micros(200);
+/// Chunks are sent for so long in a turn; then the rest has its share.
+pub(crate) const LIVE_WORK: Duration = Duration::from_millis(2);
+/// One program's viewers are sent to for so long before another's chunk goes first.
+pub(crate) const LIVE_SLICE: Duration = Duration::from_micros(500);
+/// Sends after which the clock is looked at.
+pub(crate) const SENDS_PER_LOOK: u32 = 8;
+/// A send that returns so long after the program's end is late. A call takes some microseconds.
+pub(crate) const LATE_SEND: Duration = Duration::from_millis(1);
 /// Connections a worker accepts before it looks at media again.
 pub(crate) const ACCEPTS_PER_TURN_MAX: usize = 64;
 /// Bytes a worker reads from one connection in a turn.
 pub(crate) const READ_BYTES_PER_TURN_MAX: usize = 8 * 1024;
 /// Room for one datagram of any size.
 pub(crate) const DATAGRAM_BYTES_MAX: usize = 64 * 1024;
-/// Datagrams a worker reads from one UDP socket in a turn.
-pub(crate) const DATAGRAMS_PER_TURN_MAX: usize = 64;
-/// Datagrams handed on to sibling workers in 100 ms: the rest is dropped, a flood must not multiply.
-pub(crate) const FORWARDS_PER_TICK_MAX: u32 = 256;
-/// Slots into which the ports of a worker's viewers are counted for its siblings: 256 KiB. With 5,000 UDP viewers of two
-/// ports each, one stranger's datagram in 13 is handed on.
-pub(crate) const KNOWN_PORTS_SLOTS: usize = 1 << 17;
-/// Messages that may wait in a worker's mailbox.
-pub(crate) const MAILBOX_MAX: usize = 4096;
 /// RTSP bytes that may wait for a peer that does not read them; then its connection is closed.
 pub(crate) const CONTROL_BYTES_MAX: usize = 256 * 1024;
 /// Buffers given to one writev.
@@ -33,6 +36,10 @@ pub(crate) const PUMP_BYTES_MAX: usize = 64 * 1024;
 pub(crate) const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Unsent bytes in the kernel above which writes wait.
 pub(crate) const UNSENT_BYTES_MAX: i32 = 32 * 1024;
+/// Datagrams, and errors, that are read from a UDP socket at once.
+pub(crate) const DATAGRAMS_AT_ONCE: usize = 64;
+/// That descriptors have run out is said this often.
+pub(crate) const EXHAUSTED_SAID_EVERY: Duration = Duration::from_secs(10);
 /// Send and receive buffer asked for a UDP socket.
 pub(crate) const UDP_BUFFER_BYTES: usize = 4 << 20;
 /// Segments of one datagram train to a viewer that catches up.
@@ -47,20 +54,14 @@ pub(crate) const JOIN_TIME_MAX: Duration = Duration::from_secs(10);
 pub(crate) const JOIN_TURN: Duration = Duration::from_millis(2);
 /// How long PLAY waits for the first packets of a stream that has just begun.
 pub(crate) const PARK_TIME_MAX: Duration = Duration::from_secs(8);
-/// A viewer further behind than this jumps to the newest key frame.
-pub(crate) const BEHIND_MAX: Duration = Duration::from_secs(1);
 /// So many jumps within [`SKIP_WINDOW`] end the viewer's session.
 pub(crate) const SKIPS_MAX: usize = 3;
 /// See [`SKIPS_MAX`].
 pub(crate) const SKIP_WINDOW: Duration = Duration::from_secs(30);
-/// A viewer who takes no byte for this long is cut.
-pub(crate) const STALL_MAX: Duration = Duration::from_secs(10);
 /// How long a TCP viewer may take to drain after the end, before its connection is reset.
 pub(crate) const DRAIN_AFTER_END: Duration = Duration::from_millis(200);
 /// How long any other connection may take to drain before it is closed.
 pub(crate) const DRAIN_BEFORE_CLOSE: Duration = Duration::from_secs(2);
-/// Viewers told of the end before media of other programs is served again.
-pub(crate) const GOODBYES_PER_TURN_MAX: usize = 128;
 /// All gates are looked at this often, and at each program's end; a program that is sent something is looked at then, too.
 pub(crate) const GATES_EVERY: Duration = Duration::from_millis(10);
 /// Each connection's deadlines are looked at once in so many ticks ...
@@ -69,6 +70,8 @@ pub(crate) const SWEEP_TICKS: u32 = 10;
 pub(crate) const SWEEP_MIN: usize = 64;
 /// Longest wait of a worker: slow viewers and the wall clock are looked at this often.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
+/// A session is ended so long after the time without a sign of life that it was told.
+pub(crate) const LIVENESS_SLACK: Duration = Duration::from_secs(5);
 /// Within this time of the end, the clock is read before every send.
 pub(crate) const END_IS_NEAR: Duration = Duration::from_secs(2);
 /// A stream that has been silent for this long is not offered to new viewers.
@@ -83,11 +86,6 @@ pub(crate) const SILENCE_EXCUSES: Duration = Duration::from_secs(5);
 pub(crate) const PROBE_AFTER: Duration = Duration::from_secs(20);
 /// See [`PROBE_AFTER`].
 pub(crate) const PROBE_EVERY: Duration = Duration::from_secs(10);
-/// Channel numberings and choices of tracks, other than the canonical one, that the viewers of a program may use at once
-/// on a worker: each costs a copy of what the log holds.
-pub(crate) const SHAPES_MAX: usize = 16;
-/// Re-framed views that nobody reads are kept up for so many chunks.
-pub(crate) const IDLE_SHAPE_CHUNKS_MAX: u32 = 100;
 /// "Unreachable" answers further apart than this do not add up.
 pub(crate) const UNREACHABLE_FORGOTTEN: Duration = Duration::from_secs(10);
 /// PLAY does not wait longer than this for the first packet of a track while others flow.

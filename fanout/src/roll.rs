@@ -1,36 +1,19 @@
 //! Who watches, for an operator: asked of the workers by name of a program, and the way to send one away.
 //!
-//! Owns: [`ViewerInfo`] and [`Roll`], the handle. Holds: workers answer between two turns and never wait for whoever
-//! asks; whoever asks waits at most a second.
+//! Owns: [`Roll`], the handle.
+//! Invariant: workers answer between two turns and never wait for whoever asks; whoever asks waits at most a second.
 
 use std::{
-    net::SocketAddr,
     sync::mpsc::{SyncSender, sync_channel},
     time::Instant,
 };
 
-use slotcast_admission::Fault;
-use slotcast_core::{time::Now, words::ProgramId};
-use slotcast_rtsp::server::SessionEnd;
+use slotcast_core::words::ProgramId;
 
 use crate::{
-    connection::Cause,
-    limits::{ROLL_VIEWERS_MAX, ROLL_WAIT_MAX},
-    mailbox::{Mailbox, Message},
-    stats::Protocol,
-    worker::Worker,
+    limits::ROLL_WAIT_MAX,
+    mailbox::{Mailbox, Message, ViewerInfo},
 };
-
-/// One viewer who holds a seat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ViewerInfo {
-    /// Never given twice while the server runs.
-    pub id: u64,
-    /// From where its RTSP connection comes.
-    pub address: SocketAddr,
-    /// How media reaches it.
-    pub protocol: Protocol,
-}
 
 /// Asks the workers who watches; clones ask the same.
 #[derive(Clone)]
@@ -61,29 +44,5 @@ impl Roll {
         let deadline = Instant::now() + ROLL_WAIT_MAX;
         let left = || deadline.saturating_duration_since(Instant::now());
         self.0.iter().map_while(|_| answers.recv_timeout(left()).ok()).collect()
-    }
-}
-
-impl Worker {
-    /// Who of this worker's viewers holds a seat of `program`.
-    pub(crate) fn list_viewers(&self, program: ProgramId) -> Vec<ViewerInfo> {
-        let of_program = self.connections.iter().filter_map(|(key, connection)| {
-            let viewer = connection.viewer.as_ref().filter(|viewer| viewer.program == program)?;
-            // A connection that broke at this moment is about to be closed.
-            let address = self.streams.get(key)?.peer_addr().ok()?;
-            Some(ViewerInfo { id: viewer.id, address, protocol: viewer.protocol })
-        });
-        of_program.take(ROLL_VIEWERS_MAX).collect()
-    }
-
-    /// Ends the session of that viewer, if it is this worker's.
-    pub(crate) fn kick_viewer(&mut self, program: ProgramId, id: u64, now: Now) -> bool {
-        let found = self.connections.iter().find(|(_, connection)| {
-            connection.viewer.as_ref().is_some_and(|viewer| viewer.program == program && viewer.id == id)
-        });
-        let Some(key) = found.map(|(key, _)| key) else { return false };
-        let cause = Cause { reason: "kicked", fault: Fault::Operator };
-        self.end_session(key, SessionEnd::Kicked, cause, now);
-        true
     }
 }

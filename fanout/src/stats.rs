@@ -1,6 +1,6 @@
 //! What the workers count: each its own, without a shared write on the send path.
 //!
-//! Holds: a counter has one writer, its worker, so it is a plain load and store; totals are made by the reader.
+//! Invariant: a counter has one writer, its worker, so it is a plain load and store; totals are made by the reader.
 
 use std::{
     collections::BTreeMap,
@@ -13,6 +13,51 @@ use std::{
 
 use parking_lot::Mutex;
 use slotcast_core::{counter::Counter, words::ChannelNumber};
+
+/// Durations by how long they were, with one writer.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    counts: [Counter; Self::BOUNDS.len() + 1],
+    sum_micros: Counter,
+    max_micros: Counter,
+}
+
+impl Histogram {
+    /// Upper bounds of the buckets but the last, which has none.
+    pub const BOUNDS: [Duration; 8] = [
+        Duration::from_micros(200),
+        Duration::from_micros(500),
+        Duration::from_millis(1),
+        Duration::from_millis(2),
+        Duration::from_millis(5),
+        Duration::from_millis(10),
+        Duration::from_millis(20),
+        Duration::from_millis(100),
+    ];
+
+    /// Only the owning worker calls this.
+    pub(crate) fn note(&self, time: Duration) {
+        self.counts[Self::BOUNDS.partition_point(|bound| *bound < time)].add(1);
+        let micros = time.as_micros() as u64;
+        self.sum_micros.add(micros);
+        self.max_micros.set(self.max_micros.value().max(micros));
+    }
+
+    /// How many fell into each bucket, by [`BOUNDS`](Self::BOUNDS); the last: above all of them.
+    pub fn counts(&self) -> [u64; Self::BOUNDS.len() + 1] {
+        std::array::from_fn(|bucket| self.counts[bucket].value())
+    }
+
+    /// All of them together.
+    pub fn sum(&self) -> Duration {
+        Duration::from_micros(self.sum_micros.value())
+    }
+
+    /// The longest so far.
+    pub fn max(&self) -> Duration {
+        Duration::from_micros(self.max_micros.value())
+    }
+}
 
 /// How media reaches a viewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,16 +138,18 @@ pub struct WorkerStats {
     pub skips: Counter,
     /// Datagrams from addresses that belong to no viewer.
     pub foreign_datagrams: Counter,
-    /// Words left with other workers about datagrams that may be of their viewers.
-    pub handed_on: Counter,
+    /// Media sends that returned later after their program's end than a call takes: stays 0.
+    pub late_sends: Counter,
+    /// Viewers whose route does not take segmented datagrams: they are sent one packet a call.
+    pub unsegmented_routes: Counter,
+    /// How long the worker's turns took, from the wake-up to the next wait.
+    pub turns: Histogram,
     /// Errors of media sends by [`SendErrorKind`].
     pub send_errors: [Counter; SendErrorKind::ALL.len()],
     /// Open RTSP connections.
     pub connections: Counter,
     /// Whether its thread has ended: in order, or because it could not go on.
     pub ended: AtomicBool,
-    /// Whether segmentation was given up because the kernel or device refused it.
-    pub segmentation_refused: AtomicBool,
     audience: Mutex<BTreeMap<(ChannelNumber, Protocol), u32>>,
 }
 
@@ -173,9 +220,9 @@ impl FanoutStats {
         all
     }
 
-    /// Whether UDP sends are segmented by the kernel now.
-    pub fn segmentation_in_use(&self) -> bool {
-        self.segmentation && !self.workers.iter().any(|w| w.segmentation_refused.load(Ordering::Relaxed))
+    /// Whether the kernel segments UDP sends, where routes take that.
+    pub const fn segmentation_in_use(&self) -> bool {
+        self.segmentation
     }
 
     /// Admission decisions so far by (result, reason): `("admitted", "seat")`, `("refused", "full")`.

@@ -4,7 +4,7 @@ use std::io;
 
 use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
-    thread::{CpuSet, sched_setaffinity},
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
 
 /// Raises the limit of open files as far as this process may, or to `enough` if that is more and allowed.
@@ -36,9 +36,36 @@ pub fn pin(core: usize) -> io::Result<()> {
         .map_err(|error| io::Error::new(io::Error::from(error).kind(), format!("core {core}: {error}")))
 }
 
+/// Keeps the calling thread to the `nth` of the cores that this process may use, counted round.
+///
+/// # Errors
+/// Of the kernel.
+pub fn pin_to_nth(nth: usize) -> io::Result<()> {
+    let allowed = sched_getaffinity(None)?;
+    let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect();
+    match cores.get(nth % cores.len().max(1)) {
+        Some(core) => pin(*core),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_keeps_to_the_cores_that_the_process_may_use() {
+        let allowed = sched_getaffinity(None).unwrap();
+        let last = (0..CpuSet::MAX_CPU).rfind(|core| allowed.is_set(*core)).unwrap();
+        // In a thread of its own, which alone is kept to the core.
+        let kept = std::thread::spawn(move || {
+            pin(last).unwrap();
+            pin_to_nth(0).unwrap();
+            let now = sched_getaffinity(None).unwrap();
+            (0..CpuSet::MAX_CPU).filter(|core| now.is_set(*core)).collect::<Vec<_>>()
+        });
+        assert_eq!(kept.join().unwrap(), [last], "core 0 is not the first one that it may use");
+    }
 
     #[test]
     fn the_limit_of_open_files_is_raised_to_what_is_allowed() {

@@ -3,7 +3,7 @@
 //! Owns: one datagram send with scattered buffers, UDP segmentation and a chosen source address, the socket's error
 //! queue, socket options, the length of a thread's turns; and for the load tools: one call that sends or receives several
 //! datagrams.
-//! Holds: every pointer given to the kernel points into a value borrowed for the length of the call.
+//! Invariant: every pointer given to the kernel points into a value borrowed for the length of the call.
 #![expect(
     unsafe_code,
     reason = "sendmsg with UDP_SEGMENT, recvmsg with MSG_ERRQUEUE, sendmmsg and recvmmsg have no safe wrapper that does not \
@@ -62,6 +62,24 @@ impl Destination {
         Self { source, ..self }
     }
 
+    /// The same address at another port, in host order.
+    #[must_use]
+    pub const fn at_port(mut self, port: u16) -> Self {
+        match &mut self.name {
+            Name::V4(v4) => v4.sin_port = port.to_be(),
+            Name::V6(v6) => v6.sin6_port = port.to_be(),
+        }
+        self
+    }
+
+    /// Where it goes, to look at.
+    pub fn address(&self) -> SocketAddr {
+        match &self.name {
+            Name::V4(v4) => v4_address(v4),
+            Name::V6(v6) => v6_address(v6),
+        }
+    }
+
     const fn as_name(&self) -> (*const libc::c_void, libc::socklen_t) {
         match &self.name {
             Name::V4(v4) => (ptr::from_ref(v4).cast(), size_of_val(v4) as libc::socklen_t),
@@ -93,22 +111,52 @@ impl SegmentControl {
     }
 }
 
-/// A source address as a control message, with the one above before it.
+/// What goes with a message: the segments' size, and the address that it leaves from (`IP_PKTINFO`, `IPV6_PKTINFO`).
 #[repr(C)]
-struct SourceControl<T> {
+struct Control {
     segment: SegmentControl,
     header: libc::cmsghdr,
-    /// `in_pktinfo` or `in6_pktinfo`.
-    source: T,
+    /// An `in_pktinfo` (index, source, address) or an `in6_pktinfo` (address, index).
+    source: [u32; 6],
 }
 
 const _: () = {
     // SAFETY: all only compute from their arguments.
     let [segment, v4, v6] = unsafe { [libc::CMSG_SPACE(2), libc::CMSG_SPACE(12), libc::CMSG_SPACE(20)] };
     assert!(size_of::<libc::in_pktinfo>() == 12 && size_of::<libc::in6_pktinfo>() == 20);
-    assert!(size_of::<SourceControl<libc::in_pktinfo>>() == (segment + v4) as usize);
-    assert!(size_of::<SourceControl<libc::in6_pktinfo>>() == (segment + v6) as usize);
+    assert!(mem::offset_of!(Control, header) == segment as usize);
+    assert!(
+        size_of::<Control>() >= (segment + v4) as usize && size_of::<Control>() == (segment + v6) as usize
+    );
 };
+
+impl Control {
+    /// The messages, with where they begin in `self` and how long they are.
+    fn new(segment_bytes: Option<u16>, source: Option<IpAddr>) -> (Self, usize, usize) {
+        let (level, name, source, bytes) = match source {
+            None => (0, 0, [0; 6], 0),
+            Some(IpAddr::V4(ip)) => {
+                let ip = u32::from_ne_bytes(ip.octets());
+                (libc::SOL_IP, libc::IP_PKTINFO, [0, ip, 0, 0, 0, 0], 12)
+            }
+            Some(IpAddr::V6(ip)) => {
+                let mut words = [0; 6];
+                for (word, four) in words.iter_mut().zip(ip.octets().as_chunks().0) {
+                    *word = u32::from_ne_bytes(*four);
+                }
+                (libc::SOL_IPV6, libc::IPV6_PKTINFO, words, 20)
+            }
+        };
+        // SAFETY: both only compute from their argument.
+        let (cmsg_len, space) = unsafe { (libc::CMSG_LEN(bytes), libc::CMSG_SPACE(bytes)) };
+        let header = libc::cmsghdr { cmsg_len: cmsg_len as _, cmsg_level: level, cmsg_type: name };
+        let control = Self { segment: SegmentControl::new(segment_bytes.unwrap_or(0)), header, source };
+        let of_segment = mem::offset_of!(Self, header);
+        let begins = if segment_bytes.is_some() { 0 } else { of_segment };
+        let ends = if bytes > 0 { of_segment + space as usize } else { of_segment };
+        (control, begins, ends - begins)
+    }
+}
 
 /// Sends the bytes of `parts`, in order, to `to` with one call.
 ///
@@ -116,85 +164,91 @@ const _: () = {
 ///
 /// # Errors
 /// As sendmsg(2). `WouldBlock`: nothing was sent, wait for the socket. `EINVAL`, `EMSGSIZE`: this size is not to be
-/// segmented here. `EIO`, `EOPNOTSUPP`: the device cannot segment.
+/// segmented here. `EIO`, `EOPNOTSUPP`: the route's device cannot segment.
 pub fn send_datagrams(
     socket: BorrowedFd<'_>,
     to: &Destination,
     parts: &[IoSlice<'_>],
     segment_bytes: Option<u16>,
 ) -> io::Result<()> {
-    let mut control = SegmentControl::new(segment_bytes.unwrap_or(0));
-    let (name, name_bytes) = to.as_name();
+    let (mut control, begins, length) = Control::new(segment_bytes, to.source);
+    let mut message = message_of(to, parts);
+    if length > 0 {
+        message.msg_control = ptr::from_mut(&mut control).wrapping_byte_add(begins).cast();
+        message.msg_controllen = length as _;
+    }
+    // SAFETY: `message` points to `to`, `parts` and `control`, which outlive the call; the descriptor is borrowed, and
+    // nothing is written through the pointers.
+    let sent = unsafe {
+        libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+    };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A message without control messages.
+fn message_of(to: &Destination, parts: &[IoSlice<'_>]) -> libc::msghdr {
     // SAFETY: an all-zero msghdr is a valid one: null pointers with zero lengths.
     let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    let (name, name_bytes) = to.as_name();
     message.msg_name = name.cast_mut();
     message.msg_namelen = name_bytes;
-    // `IoSlice` is an iovec by its documentation; sendmsg does not write through it.
+    // `IoSlice` is an iovec by its documentation; the kernel does not write through it.
     message.msg_iov = parts.as_ptr().cast_mut().cast();
     message.msg_iovlen = parts.len() as _;
-    if let Some(source) = to.source {
-        return send_from(socket, message, control, segment_bytes.is_some(), source);
-    }
-    if segment_bytes.is_some() {
-        message.msg_control = ptr::from_mut(&mut control).cast();
-        message.msg_controllen = size_of::<SegmentControl>() as _;
-    }
-    // SAFETY: `message` points to `to`, `parts` and `control`, which outlive the call.
-    unsafe { send_message(socket, &message) }
+    message
 }
 
-/// Sends `message`, whose control messages are still missing, from `source` (`IP_PKTINFO`, `IPV6_PKTINFO`).
+/// One message of [`send_runs`]: as the arguments of [`send_datagrams`].
+#[derive(Clone, Copy)]
+pub struct Outgoing<'a> {
+    /// Where it goes.
+    pub to: Destination,
+    /// What it is made of.
+    pub parts: &'a [IoSlice<'a>],
+    /// Into datagrams of which size the kernel cuts it.
+    pub segment_bytes: Option<u16>,
+}
+
+/// Most messages of one [`send_runs`].
+pub const RUNS_MAX: usize = 8;
+
+/// Sends the messages one after the other with one call (sendmmsg); at most [`RUNS_MAX`], the rest is left.
 ///
-/// - `is_train`: whether `segment` is to be said, too.
-#[cold]
-fn send_from(
-    socket: BorrowedFd<'_>,
-    message: libc::msghdr,
-    segment: SegmentControl,
-    is_train: bool,
-    source: IpAddr,
-) -> io::Result<()> {
-    match source {
-        IpAddr::V4(ip) => {
-            let spec_dst = libc::in_addr { s_addr: u32::from_ne_bytes(ip.octets()) };
-            let any = libc::in_addr { s_addr: 0 };
-            let source = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: spec_dst, ipi_addr: any };
-            let header = source_header::<libc::in_pktinfo>(libc::SOL_IP, libc::IP_PKTINFO);
-            send_with(socket, message, is_train, SourceControl { segment, header, source })
-        }
-        IpAddr::V6(ip) => {
-            let address = libc::in6_addr { s6_addr: ip.octets() };
-            let source = libc::in6_pktinfo { ipi6_addr: address, ipi6_ifindex: 0 };
-            let header = source_header::<libc::in6_pktinfo>(libc::SOL_IPV6, libc::IPV6_PKTINFO);
-            send_with(socket, message, is_train, SourceControl { segment, header, source })
+/// Returns how many were sent, at least one.
+///
+/// # Errors
+/// As [`send_datagrams`], for the first.
+pub fn send_runs(socket: BorrowedFd<'_>, runs: &[Outgoing<'_>]) -> io::Result<usize> {
+    // SAFETY: all-zero is a valid mmsghdr: null pointers with zero lengths.
+    let mut messages: [libc::mmsghdr; RUNS_MAX] = unsafe { mem::zeroed() };
+    let mut controls: [Option<Control>; RUNS_MAX] = [const { None }; RUNS_MAX];
+    let count = runs.len().min(RUNS_MAX);
+    for ((message, control), run) in messages.iter_mut().zip(&mut controls).zip(runs) {
+        message.msg_hdr = message_of(&run.to, run.parts);
+        let (made, begins, length) = Control::new(run.segment_bytes, run.to.source);
+        if length > 0 {
+            message.msg_hdr.msg_control =
+                ptr::from_mut(control.insert(made)).wrapping_byte_add(begins).cast();
+            message.msg_hdr.msg_controllen = length as _;
         }
     }
-}
-
-const fn source_header<T>(cmsg_level: i32, cmsg_type: i32) -> libc::cmsghdr {
-    // SAFETY: only computes from its argument.
-    libc::cmsghdr { cmsg_len: unsafe { libc::CMSG_LEN(size_of::<T>() as u32) } as _, cmsg_level, cmsg_type }
-}
-
-fn send_with<T>(
-    socket: BorrowedFd<'_>,
-    mut message: libc::msghdr,
-    is_train: bool,
-    mut control: SourceControl<T>,
-) -> io::Result<()> {
-    let skipped = if is_train { 0 } else { mem::offset_of!(SourceControl<T>, header) };
-    message.msg_control = ptr::from_mut(&mut control).wrapping_byte_add(skipped).cast();
-    message.msg_controllen = (size_of_val(&control) - skipped) as _;
-    // SAFETY: the caller's pointers are alive as it says; the control messages are those of `control`, to its end.
-    unsafe { send_message(socket, &message) }
+    // SAFETY: the first `count` messages point into `runs` and `controls`, which outlive the call and do not move.
+    unsafe { send_all(socket, &mut messages[..count]) }
 }
 
 /// # Safety
-/// All that `message` points to is alive and as long as it says.
-unsafe fn send_message(socket: BorrowedFd<'_>, message: &libc::msghdr) -> io::Result<()> {
-    // SAFETY: as the caller promises; the descriptor is borrowed, and nothing is written through the pointers.
-    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
-    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+/// All that `messages` point to is alive and as long as they say.
+unsafe fn send_all(socket: BorrowedFd<'_>, messages: &mut [libc::mmsghdr]) -> io::Result<usize> {
+    // SAFETY: as the caller promises; the descriptor is borrowed. The kernel writes each message's length only.
+    let sent = unsafe {
+        libc::sendmmsg(
+            socket.as_raw_fd(),
+            messages.as_mut_ptr(),
+            messages.len() as libc::c_uint,
+            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+        )
+    };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
 /// A datagram that came back.
@@ -242,19 +296,25 @@ fn read_errno(message: &libc::msghdr) -> i32 {
     error.ee_errno.cast_signed()
 }
 
+const fn v4_address(v4: &libc::sockaddr_in) -> SocketAddr {
+    let ip = Ipv4Addr::from_octets(v4.sin_addr.s_addr.to_ne_bytes());
+    SocketAddr::new(IpAddr::V4(ip), u16::from_be(v4.sin_port))
+}
+
+const fn v6_address(v6: &libc::sockaddr_in6) -> SocketAddr {
+    let ip = Ipv6Addr::from_octets(v6.sin6_addr.s6_addr);
+    SocketAddr::V6(SocketAddrV6::new(ip, u16::from_be(v6.sin6_port), 0, v6.sin6_scope_id))
+}
+
 fn read_name(name: &libc::sockaddr_storage) -> SocketAddr {
     match i32::from(name.ss_family) {
         libc::AF_INET => {
             // SAFETY: the family says what is stored; sockaddr_storage is large and aligned enough for it.
-            let v4 = unsafe { &*ptr::from_ref(name).cast::<libc::sockaddr_in>() };
-            let ip = Ipv4Addr::from(v4.sin_addr.s_addr.to_ne_bytes());
-            SocketAddr::new(IpAddr::V4(ip), u16::from_be(v4.sin_port))
+            v4_address(unsafe { &*ptr::from_ref(name).cast::<libc::sockaddr_in>() })
         }
         libc::AF_INET6 => {
             // SAFETY: as above.
-            let v6 = unsafe { &*ptr::from_ref(name).cast::<libc::sockaddr_in6>() };
-            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
-            SocketAddr::V6(SocketAddrV6::new(ip, u16::from_be(v6.sin6_port), 0, v6.sin6_scope_id))
+            v6_address(unsafe { &*ptr::from_ref(name).cast::<libc::sockaddr_in6>() })
         }
         _ => SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
     }
@@ -274,23 +334,10 @@ pub fn send_messages(socket: BorrowedFd<'_>, datagrams: &[(Destination, IoSlice<
     let mut messages: [libc::mmsghdr; MESSAGES_MAX] = unsafe { mem::zeroed() };
     let count = datagrams.len().min(MESSAGES_MAX);
     for (message, (to, bytes)) in messages.iter_mut().zip(datagrams) {
-        let (name, name_bytes) = to.as_name();
-        message.msg_hdr.msg_name = name.cast_mut();
-        message.msg_hdr.msg_namelen = name_bytes;
-        // `IoSlice` is an iovec by its documentation; sendmmsg does not write through it.
-        message.msg_hdr.msg_iov = ptr::from_ref(bytes).cast_mut().cast();
-        message.msg_hdr.msg_iovlen = 1;
+        message.msg_hdr = message_of(to, std::slice::from_ref(bytes));
     }
-    // SAFETY: the first `count` messages point into `datagrams`, which outlives the call; the descriptor is borrowed.
-    let sent = unsafe {
-        libc::sendmmsg(
-            socket.as_raw_fd(),
-            messages.as_mut_ptr(),
-            count as libc::c_uint,
-            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
-        )
-    };
-    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    // SAFETY: the first `count` messages point into `datagrams`, which outlives the call.
+    unsafe { send_all(socket, &mut messages[..count]) }
 }
 
 /// Where [`receive_datagrams`] puts what came.

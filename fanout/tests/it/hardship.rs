@@ -151,7 +151,7 @@ fn icmp_about_one_viewer_does_not_turn_segmentation_off() {
     assert!(rig.fanout.stats().segmentation_in_use());
     for _ in 0..20 {
         let to = rtp.local_addr().unwrap().port();
-        tell_unreachable(&icmp, PROTOCOL_UNREACHABLE, rig.fanout.rtp_ports()[0], to);
+        tell_unreachable(&icmp, PROTOCOL_UNREACHABLE, rig.fanout.rtp_ports()[0][0], to);
         rig.frame(false, 5);
         rig.taken();
     }
@@ -169,7 +169,7 @@ fn icmp_about_one_viewer_costs_the_others_no_packet() {
     let sockets: Vec<_> = clients.iter_mut().map(Client::play_udp).collect();
     let second = sockets[1].0.local_addr().unwrap().port();
     for _ in 0..50 {
-        tell_unreachable(&icmp, HOST_UNREACHABLE, rig.fanout.rtp_ports()[0], second);
+        tell_unreachable(&icmp, HOST_UNREACHABLE, rig.fanout.rtp_ports()[0][0], second);
         rig.frame(false, 5);
         rig.taken();
     }
@@ -245,7 +245,7 @@ fn ports_that_another_viewer_of_the_address_uses_are_not_given_twice() {
     second.ask("PLAY", "", "");
     assert_eq!(second.ask("TEARDOWN", "", "").status, 200);
     // The first one's sign of life is now a foreign datagram.
-    rtcp.send_to(&[0x80, 201, 0, 1, 0, 0, 0, 1], ("127.0.0.1", rig.fanout.rtp_ports()[1])).unwrap();
+    rtcp.send_to(&[0x80, 201, 0, 1, 0, 0, 0, 1], ("127.0.0.1", rig.fanout.rtp_ports()[0][1])).unwrap();
     rig.turn();
     assert_eq!(rig.fanout.stats().sum(|w| &w.foreign_datagrams), 0);
 }

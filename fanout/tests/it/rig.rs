@@ -150,6 +150,8 @@ impl Rig {
     /// Waits until each worker has taken all chunks.
     pub(crate) fn taken(&self) {
         let chunks = self.index * self.fanout.stats().workers().len() as u64;
+        // A worker without viewers of the program is not woken for its chunks: the question wakes it.
+        self.turn();
         wait(|| self.fanout.stats().sum(|w| &w.chunks) >= chunks);
     }
 

@@ -5,8 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use slotcast_core::counter::Counter;
-use slotcast_fanout::{FanoutConfig, Protocol, SegmentationPolicy, WorkerStats};
+use slotcast_fanout::{FanoutConfig, Protocol, SegmentationPolicy};
 
 use crate::rig::{Client, Item, PATIENCE, Rig, Setting, datagrams, has_bye, sequence_number, wait};
 
@@ -97,7 +96,7 @@ fn udp_leaves_from_the_advertised_port_with_and_without_segmentation() {
         for expected in 1002..1009 {
             let (length, from) = rtp.recv_from(&mut buffer).unwrap();
             assert_eq!((length, sequence_number(&buffer)), (1200, expected));
-            assert_eq!(from.port(), rig.fanout.rtp_ports()[0]);
+            assert!(rig.fanout.rtp_ports().iter().any(|pair| pair[0] == from.port()));
         }
         rig.frame(false, 20);
         for expected in 1009..1029 {
@@ -395,22 +394,31 @@ fn a_udp_viewer_whose_port_is_gone_loses_its_seat() {
     rig.client().play_udp();
 }
 
+/// Each worker has a pair of ports of its own, so that what viewers send back comes to theirs.
 #[test]
-fn a_viewers_datagram_at_another_worker_is_handed_on_and_a_strangers_is_not() {
+fn what_a_viewer_sends_back_comes_to_its_own_worker() {
     let mut rig = Rig::start(Setting { seats: 30, ..Setting::default() });
     warm_up(&mut rig);
-    let count = |of_stats: fn(&WorkerStats) -> &Counter| rig.fanout.stats().sum(of_stats);
-    let server = ("127.0.0.1", rig.fanout.rtp_ports()[0]);
-    for strangers in 1..=50 {
-        UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"punch", server).unwrap();
-        wait(|| count(|w| &w.foreign_datagrams) == strangers);
-    }
-    assert_eq!(count(|w| &w.handed_on), 0);
-    // The kernel chooses the worker by the viewer's port: of thirty, some come to another than their own.
+    let foreign = || rig.fanout.stats().sum(|worker| &worker.foreign_datagrams);
     let mut clients: Vec<Client> = (0..30).map(|_| rig.client()).collect();
-    let sockets: Vec<_> = clients.iter_mut().map(Client::play_udp).collect();
-    sockets.iter().for_each(|(rtp, _)| _ = rtp.send_to(b"punch", server).unwrap());
-    wait(|| count(|w| &w.handed_on) > 0);
+    let mut used = std::collections::BTreeSet::new();
+    for client in &mut clients {
+        let (rtp, rtcp) = client.play_udp();
+        let mut buffer = [0; 2000];
+        let (_, from) = rtp.recv_from(&mut buffer).unwrap();
+        used.insert(from.port());
+        // To where its media comes from, as players do.
+        rtp.send_to(b"punch", from).unwrap();
+        let pair = rig.fanout.rtp_ports().iter().find(|pair| pair[0] == from.port()).unwrap();
+        rtcp.send_to(&[0x80, 201, 0, 1, 0, 0, 0, 1], (from.ip(), pair[1])).unwrap();
+    }
+    let ports: std::collections::BTreeSet<u16> = rig.fanout.rtp_ports().iter().map(|pair| pair[0]).collect();
+    assert_eq!((ports.len(), &used), (2, &ports), "the kernel gave all viewers to one worker");
+    rig.turn();
+    assert_eq!(foreign(), 0);
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    stranger.send_to(b"punch", ("127.0.0.1", rig.fanout.rtp_ports()[1][0])).unwrap();
+    wait(|| foreign() == 1);
 }
 
 #[test]

@@ -1,0 +1,622 @@
+//! Viewers over TCP: RTP in `$` frames (RFC 2326 §10.12), one write per viewer and frame.
+//!
+//! Owns: who is where in the log, which frames of a chunk a viewer gets and how they are numbered, and slow viewers' jumps.
+//! Invariant: who stands at the head of the log has nothing waiting; a packet's bytes come from the log, whatever its
+//! channel: only the four bytes before them are a viewer's own.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io::{self, IoSlice, Write},
+    time::Instant,
+};
+
+use bytes::{Bytes, BytesMut};
+use slotcast_admission::Reason;
+use slotcast_core::{
+    bucket::TokenBucket,
+    chunk::{CHUNK_PACKETS_MAX, Chunk},
+    log::{ChannelLog, Position},
+    media::TRACKS_MAX,
+    packet::{FRAME_HEADER_BYTES, PacketEntry},
+};
+
+use crate::{
+    audience::{Loss, Patience, Progress, Turn},
+    guard::Guard,
+    limits,
+    sockets::{Net, Sockets},
+    stats::{SendErrorKind, WorkerStats},
+    viewer::Key,
+    wire::{Wire, Written, write_some},
+};
+
+/// Headers of the frames of one chunk.
+const HEADERS_MAX: usize = CHUNK_PACKETS_MAX + TRACKS_MAX;
+/// Buffers of one write: what waits, and headers and packets.
+const PARTS_MAX: usize = 2 + 2 * HEADERS_MAX;
+
+/// On which interleaved channels (RTP, RTCP) a viewer gets each track; `None` for tracks that it did not set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Numbering(pub(crate) [Option<(u8, u8)>; TRACKS_MAX]);
+
+impl Numbering {
+    /// Whether chunks of a stream of `tracks` tracks can be sent as they are.
+    pub(crate) fn is_canonical(&self, tracks: usize) -> bool {
+        self.0.iter().enumerate().all(|(track, channels)| {
+            *channels == (track < tracks).then_some((2 * track as u8, 2 * track as u8 + 1))
+        })
+    }
+
+    fn header(&self, entry: &PacketEntry) -> Option<[u8; FRAME_HEADER_BYTES]> {
+        let (rtp, rtcp) = (*self.0.get(usize::from(entry.track))?)?;
+        let [high, low] = entry.length.to_be_bytes();
+        Some([b'$', if entry.is_rtp() { rtp } else { rtcp }, high, low])
+    }
+}
+
+/// How a viewer sees chunks: as they are, or with headers of its own.
+#[derive(Clone, Copy, Debug)]
+enum Framing {
+    Canonical,
+    Own(Numbering),
+}
+
+impl Framing {
+    fn header(&self, entry: &PacketEntry) -> Option<[u8; FRAME_HEADER_BYTES]> {
+        match self {
+            Self::Canonical => {
+                let [high, low] = entry.length.to_be_bytes();
+                Some([b'$', 2 * entry.track + u8::from(!entry.is_rtp()), high, low])
+            }
+            Self::Own(numbering) => numbering.header(entry),
+        }
+    }
+
+    /// Bytes of the chunk's frames from the packet at `place` on.
+    fn bytes_from(&self, chunk: &Chunk, place: u16) -> usize {
+        let packets = chunk.packets().get(usize::from(place)..).unwrap_or_default();
+        match self {
+            Self::Canonical => chunk.bytes().len() - start_of(chunk, place),
+            Self::Own(numbering) => {
+                let own = packets.iter().filter(|entry| numbering.header(entry).is_some());
+                own.map(|entry| FRAME_HEADER_BYTES + usize::from(entry.length)).sum()
+            }
+        }
+    }
+}
+
+/// Where the frame of the packet at `place` begins; the chunk's end when there is none.
+fn start_of(chunk: &Chunk, place: u16) -> usize {
+    chunk.packets().get(usize::from(place)).map_or_else(|| chunk.bytes().len(), PacketEntry::frame_start)
+}
+
+/// What one write to a viewer did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wrote {
+    /// The socket took all that was offered, this many bytes of media among it.
+    All(usize),
+    /// It took some of it, or nothing, and is full.
+    Full(usize, bool),
+    /// Nothing is left to write: the viewer is at the head of the log.
+    Nothing,
+}
+
+/// A viewer's place in the log, and how it sees what stands there.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    /// Next packet.
+    cursor: Position,
+    framing: Framing,
+}
+
+impl Reading {
+    /// Bytes of the next chunk that the viewer has not had; 0 at the head.
+    fn bytes_ahead(&self, log: &ChannelLog) -> usize {
+        let chunk = log.chunk(self.cursor.chunk);
+        chunk.map_or(0, |chunk| self.framing.bytes_from(chunk, self.cursor.packet))
+    }
+
+    /// Writes what waits on the wire and then media, with one call, and moves on in the log.
+    ///
+    /// - `bytes_max`: media bytes at the most, rounded up to whole chunks.
+    fn write<S: Write>(
+        &mut self,
+        wire: &mut Wire<S>,
+        log: &ChannelLog,
+        bytes_max: usize,
+        stats: &WorkerStats,
+    ) -> io::Result<Wrote> {
+        while log.chunk(self.cursor.chunk).is_some() && self.bytes_ahead(log) == 0 {
+            // Nothing of this chunk is for this viewer.
+            self.cursor = Position::at_chunk(self.cursor.chunk + 1);
+        }
+        let Wire { stream, outbox } = wire;
+        let mut headers = [[0; FRAME_HEADER_BYTES]; HEADERS_MAX];
+        let mut parts = [IoSlice::new(&[]); PARTS_MAX];
+        [parts[0], parts[1]] = outbox.parts();
+        let (count, media) = self.gather(log, bytes_max, &mut headers, &mut parts);
+        let offered = outbox.len() + media;
+        if offered == 0 {
+            return Ok(Wrote::Nothing);
+        }
+        stats.send_calls.add(1);
+        let Some(written) = write_some(|| stream.write_vectored(&parts[..count]))? else {
+            return Ok(Wrote::Full(0, false));
+        };
+        let of_media = outbox.consume(written);
+        if let Some(tail) = self.advance(log, of_media, stats) {
+            outbox.keep_tail(tail);
+        }
+        Ok(if written == offered { Wrote::All(of_media) } else { Wrote::Full(of_media, true) })
+    }
+
+    /// Puts media from the cursor on into `parts`, behind the first two. Returns how many of them count, and the bytes.
+    fn gather<'p>(
+        &self,
+        log: &'p ChannelLog,
+        bytes_max: usize,
+        headers: &'p mut [[u8; FRAME_HEADER_BYTES]; HEADERS_MAX],
+        parts: &mut [IoSlice<'p>; PARTS_MAX],
+    ) -> (usize, usize) {
+        let (mut count, mut bytes) = (2, 0);
+        let Framing::Own(numbering) = self.framing else {
+            let mut from = self.cursor;
+            while let Some(chunk) = log.chunk(from.chunk)
+                && bytes < bytes_max
+                && count < limits::WRITE_PARTS_MAX
+            {
+                parts[count] = IoSlice::new(&chunk.bytes()[start_of(chunk, from.packet)..]);
+                bytes += parts[count].len();
+                (count, from) = (count + 1, Position::at_chunk(from.chunk + 1));
+            }
+            return (count, bytes);
+        };
+        let Some(chunk) = log.chunk(self.cursor.chunk) else { return (count, bytes) };
+        let own = chunk.packets().iter().skip(self.cursor.packet.into());
+        let own = own.filter_map(|entry| Some((entry, numbering.header(entry)?)));
+        for (slot, (_, header)) in headers.iter_mut().zip(own.clone()) {
+            *slot = header;
+        }
+        for (header, (entry, _)) in headers.iter().zip(own) {
+            parts[count] = IoSlice::new(header);
+            parts[count + 1] = IoSlice::new(chunk.packet(entry));
+            bytes += FRAME_HEADER_BYTES + parts[count + 1].len();
+            count += 2;
+        }
+        (count, bytes)
+    }
+
+    /// Notes that `count` bytes of media were written from the cursor on. Returns the rest of a packet that was begun.
+    fn advance(&mut self, log: &ChannelLog, mut count: usize, stats: &WorkerStats) -> Option<Bytes> {
+        stats.bytes_sent.add(count as u64);
+        while let Some(chunk) = log.chunk(self.cursor.chunk).filter(|_| count > 0) {
+            for (place, entry) in (0u16..).zip(chunk.packets()).skip(self.cursor.packet.into()) {
+                let Some(header) = self.framing.header(entry) else { continue };
+                if count == 0 {
+                    self.cursor.packet = place;
+                    return None;
+                }
+                stats.packets_sent.add(1);
+                let length = FRAME_HEADER_BYTES + usize::from(entry.length);
+                if count < length {
+                    self.cursor.packet = place + 1;
+                    let mut frame = BytesMut::with_capacity(length);
+                    frame.extend_from_slice(&header);
+                    frame.extend_from_slice(chunk.packet(entry));
+                    return Some(frame.split_off(count).freeze());
+                }
+                count -= length;
+            }
+            stats.viewer_frames.add(1);
+            self.cursor = Position::at_chunk(self.cursor.chunk + 1);
+        }
+        None
+    }
+}
+
+/// A viewer at the head of the log, or on its way there since the last chunk: all that a frame's pass touches of it, beside
+/// its wire.
+struct Member {
+    viewer: Key,
+    wire: usize,
+    framing: Framing,
+    /// Index of the chunk that it gets next.
+    next: u64,
+    /// When its socket last took a chunk.
+    took_at: Instant,
+}
+
+/// A viewer who reads at its own pace.
+struct Reader {
+    wire: usize,
+    reading: Reading,
+    /// While it catches up after PLAY: until when it may be behind without being slow.
+    joins_until: Option<Instant>,
+    /// Whether it stands in the queue of those who can go on.
+    is_queued: bool,
+    /// Whether its socket was full at the last write.
+    is_blocked: bool,
+    /// Whether it waits for the next key frame.
+    awaits_key: bool,
+    /// When the socket last took a byte.
+    progress_at: Instant,
+    /// When it last jumped in the log.
+    jumped_at: Option<Instant>,
+}
+
+/// The TCP viewers of one program on this worker.
+#[derive(Default)]
+pub(crate) struct TcpAudience {
+    members: Vec<Member>,
+    places: HashMap<Key, usize>,
+    /// The member that is served next, and how many are to be looked at from it on until all are at the head.
+    at: usize,
+    todo: usize,
+    readers: HashMap<Key, Reader>,
+    /// Readers who can go on, in the order in which they are served.
+    queue: VecDeque<Key>,
+    /// Readers who wait for a key frame.
+    awaiting: Vec<Key>,
+}
+
+impl TcpAudience {
+    pub(crate) fn len(&self) -> usize {
+        self.members.len() + self.readers.len()
+    }
+
+    pub(crate) fn enter(
+        &mut self,
+        viewer: Key,
+        wire: usize,
+        numbering: Option<Numbering>,
+        start: Position,
+        now: Instant,
+    ) {
+        let framing = numbering.map_or(Framing::Canonical, Framing::Own);
+        let joins_until = Some(now + limits::JOIN_TIME_MAX);
+        let reading = Reading { cursor: start, framing };
+        self.read_on(viewer, Reader { joins_until, ..Reader::new(wire, reading, now) });
+    }
+
+    fn read_on(&mut self, viewer: Key, mut reader: Reader) {
+        reader.is_queued = !reader.is_blocked;
+        if reader.is_queued {
+            self.queue.push_back(viewer);
+        }
+        self.readers.insert(viewer, reader);
+    }
+
+    pub(crate) fn leave(&mut self, viewer: Key) {
+        self.readers.remove(&viewer);
+        if let Some(place) = self.places.get(&viewer).copied() {
+            self.remove(place);
+            // The one that moved may be among those who were served, and not be served itself: all are looked at anew.
+            self.todo = if self.todo > 0 { self.members.len() } else { 0 };
+        }
+    }
+
+    fn remove(&mut self, place: usize) -> Member {
+        let member = self.members.swap_remove(place);
+        self.places.remove(&member.viewer);
+        if let Some(moved) = self.members.get(place) {
+            self.places.insert(moved.viewer, place);
+        }
+        member
+    }
+
+    pub(crate) fn chunk_came(&mut self) {
+        self.todo = self.members.len();
+        for viewer in std::mem::take(&mut self.awaiting) {
+            self.queue_up(viewer);
+        }
+    }
+
+    fn queue_up(&mut self, viewer: Key) {
+        let Some(reader) = self.readers.get_mut(&viewer) else { return };
+        if !reader.is_queued && !reader.is_blocked {
+            reader.is_queued = true;
+            self.queue.push_back(viewer);
+        }
+    }
+
+    pub(crate) fn live<N: Net>(&mut self, turn: &mut Turn<'_, N>) -> Progress {
+        let head = turn.log.head();
+        while self.todo > 0 {
+            self.at = if self.at < self.members.len() { self.at } else { 0 };
+            let Some(member) = self.members.get_mut(self.at) else { break };
+            if member.next >= head.chunk {
+                (self.at, self.todo) = (self.at + 1, self.todo - 1);
+                continue;
+            }
+            if !turn.guard.may_send() {
+                return Progress::Done;
+            }
+            let Some(wire) = turn.sockets.wire(member.wire) else { break };
+            let mut reading = Reading { cursor: Position::at_chunk(member.next), framing: member.framing };
+            let time = (turn.now.mono, turn.patience);
+            let wrote = write_live(&mut reading, wire, turn.log, time, turn.stats);
+            turn.guard.sent(turn.stats);
+            self.todo -= 1;
+            match wrote {
+                Ok(Wrote::All(_) | Wrote::Nothing) if reading.cursor >= head => {
+                    (member.next, member.took_at) = (head.chunk, turn.now.mono);
+                    self.at += 1;
+                }
+                Ok(wrote) => self.fall_behind(self.at, reading, wrote, turn.now.mono),
+                Err(_) => {
+                    turn.stats.send_error(SendErrorKind::Broken);
+                    let member = self.remove(self.at);
+                    turn.lost.push((member.viewer, Loss::Broken));
+                }
+            }
+            if !turn.budget.goes_on_after_send() {
+                return if self.todo > 0 { Progress::More } else { Progress::Done };
+            }
+        }
+        Progress::Done
+    }
+
+    /// The member at `place`, whose socket did not take all, reads on at its own pace.
+    fn fall_behind(&mut self, place: usize, reading: Reading, wrote: Wrote, now: Instant) {
+        let member = self.remove(place);
+        let is_blocked = matches!(wrote, Wrote::Full(..));
+        // It stood at the head until now: its patience begins here.
+        self.read_on(member.viewer, Reader { is_blocked, ..Reader::new(member.wire, reading, now) });
+    }
+
+    pub(crate) fn behind<N: Net>(&mut self, turn: &mut Turn<'_, N>) -> Option<Instant> {
+        for _ in 0..self.queue.len() {
+            let viewer = self.queue.pop_front()?;
+            let Some(reader) = self.readers.get_mut(&viewer) else { continue };
+            reader.is_queued = false;
+            let wire = turn.sockets.wire(reader.wire);
+            let Some((wire, holder)) = wire.zip(turn.viewers.get_mut(&viewer)) else { continue };
+            let counted = (turn.stats, turn.now.mono);
+            let stands = reader.go_on(wire, &mut holder.pace, turn.log, &turn.guard, counted);
+            match stands.unwrap_or(Stands::Broken) {
+                Stands::Head => {
+                    let (wire, Reading { cursor, framing }) = (reader.wire, reader.reading);
+                    let took_at = reader.progress_at;
+                    self.readers.remove(&viewer);
+                    self.places.insert(viewer, self.members.len());
+                    self.members.push(Member { viewer, wire, framing, next: cursor.chunk, took_at });
+                }
+                Stands::Behind => self.queue_up(viewer),
+                Stands::AwaitsKey => self.awaiting.push(viewer),
+                Stands::Blocked => reader.is_blocked = true,
+                Stands::Broken => {
+                    turn.stats.send_error(SendErrorKind::Broken);
+                    self.readers.remove(&viewer);
+                    turn.lost.push((viewer, Loss::Broken));
+                }
+            }
+            if !turn.budget.goes_on() {
+                return (!self.queue.is_empty()).then_some(turn.now.mono);
+            }
+        }
+        (!self.queue.is_empty()).then(|| turn.now.mono + limits::JOIN_TURN)
+    }
+
+    pub(crate) fn look_at_slow<N: Net>(&mut self, turn: &mut Turn<'_, N>) {
+        let mut gone = Vec::new();
+        for (&viewer, reader) in &mut self.readers {
+            let stalled = turn.now.mono.saturating_duration_since(reader.progress_at);
+            if reader.is_blocked && stalled > turn.patience.stalled {
+                gone.push((viewer, Reason::ViewerStalled));
+                continue;
+            }
+            let Some(skipped) = reader.jump_if_late(turn.log, turn.now.mono, turn.patience) else { continue };
+            turn.stats.frames_skipped.add(skipped);
+            turn.stats.skips.add(1);
+            let holder = turn.viewers.get_mut(&viewer);
+            if holder.is_some_and(|holder| holder.slowness.jumped(turn.now.mono)) {
+                gone.push((viewer, Reason::ViewerSlow));
+            }
+        }
+        for (viewer, reason) in gone {
+            self.readers.remove(&viewer);
+            turn.lost.push((viewer, Loss::Told(reason)));
+        }
+    }
+
+    pub(crate) fn cut<N: Net>(&mut self, sockets: &mut Sockets<N>) {
+        for reader in self.readers.values() {
+            if let Some(wire) = sockets.wire(reader.wire) {
+                wire.outbox.forget_tail();
+            }
+        }
+        *self = Self::default();
+    }
+
+    pub(crate) fn writable(&mut self, viewer: Key) {
+        if let Some(reader) = self.readers.get_mut(&viewer) {
+            reader.is_blocked = false;
+            self.queue_up(viewer);
+        }
+    }
+
+    pub(crate) fn full(&mut self, viewer: Key, log: &ChannelLog, now: Instant) {
+        if let Some(reader) = self.readers.get_mut(&viewer) {
+            reader.is_blocked = true;
+        } else if let Some(place) = self.places.get(&viewer).copied() {
+            let Some(member) = self.members.get(place) else { return };
+            let cursor = Position::at_chunk(member.next.min(log.head().chunk));
+            let reading = Reading { cursor, framing: member.framing };
+            self.fall_behind(place, reading, Wrote::Full(0, false), now);
+            self.todo = if self.todo > 0 { self.members.len() } else { 0 };
+        }
+    }
+
+    pub(crate) fn next_of(&self, viewer: Key) -> Option<Position> {
+        match self.readers.get(&viewer) {
+            Some(reader) => (!reader.awaits_key).then_some(reader.reading.cursor),
+            None => Some(Position::at_chunk(self.members.get(*self.places.get(&viewer)?)?.next)),
+        }
+    }
+
+    pub(crate) fn took_at(&self, viewer: Key) -> Option<Instant> {
+        match self.readers.get(&viewer) {
+            Some(reader) => Some(reader.progress_at),
+            None => Some(self.members.get(*self.places.get(&viewer)?)?.took_at),
+        }
+    }
+}
+
+/// Writes all that a viewer at the head has not had: one call, for the chunk itself as nearly always.
+fn write_live<S: Write>(
+    reading: &mut Reading,
+    wire: &mut Wire<S>,
+    log: &ChannelLog,
+    (now, patience): (Instant, Patience),
+    stats: &WorkerStats,
+) -> io::Result<Wrote> {
+    let chunk = log.chunk(reading.cursor.chunk);
+    if chunk.is_none_or(|chunk| is_old(chunk, now, patience)) {
+        return Ok(Wrote::All(0));
+    }
+    let newest = log.newest().filter(|newest| newest.index() == reading.cursor.chunk);
+    let Some(chunk) = newest.filter(|_| matches!(reading.framing, Framing::Canonical)) else {
+        return reading.write(wire, log, limits::PUMP_BYTES_MAX, stats);
+    };
+    stats.send_calls.add(1);
+    let written = write_some(|| wire.stream.write(chunk.bytes()))?;
+    if written == Some(chunk.bytes().len()) {
+        stats.packets_sent.add(chunk.packets().len() as u64);
+        stats.bytes_sent.add(chunk.bytes().len() as u64);
+        stats.viewer_frames.add(1);
+        reading.cursor = Position::at_chunk(chunk.index() + 1);
+        return Ok(Wrote::All(chunk.bytes().len()));
+    }
+    let count = written.unwrap_or(0);
+    if let Some(tail) = reading.advance(log, count, stats) {
+        wire.outbox.keep_tail(tail);
+    }
+    Ok(Wrote::Full(count, count > 0))
+}
+
+fn is_old(chunk: &Chunk, now: Instant, patience: Patience) -> bool {
+    now.saturating_duration_since(chunk.arrival()) > patience.behind
+}
+
+/// Where a reader who was served stands.
+enum Stands {
+    /// At the head of the log.
+    Head,
+    /// Somewhere behind it: it may have more later.
+    Behind,
+    /// Behind it, until a key frame comes.
+    AwaitsKey,
+    /// Its socket is full.
+    Blocked,
+    /// Its connection broke.
+    Broken,
+}
+
+impl Reader {
+    const fn new(wire: usize, reading: Reading, now: Instant) -> Self {
+        Self {
+            wire,
+            reading,
+            joins_until: None,
+            is_queued: false,
+            is_blocked: false,
+            awaits_key: false,
+            progress_at: now,
+            jumped_at: None,
+        }
+    }
+
+    /// Writes what it may have now.
+    fn go_on<S: Write>(
+        &mut self,
+        wire: &mut Wire<S>,
+        pace: &mut TokenBucket,
+        log: &ChannelLog,
+        guard: &Guard<'_>,
+        (stats, now): (&WorkerStats, Instant),
+    ) -> io::Result<Stands> {
+        self.overtake(log);
+        if self.awaits_key && !self.find_key(log) {
+            return Ok(match wire.flush(Some(guard))? {
+                Written::All => Stands::AwaitsKey,
+                Written::Full(_) => Stands::Blocked,
+            });
+        }
+        let mut left = limits::PUMP_BYTES_MAX;
+        loop {
+            let allowed = match self.joins_until {
+                Some(_) => left.min(pace.available(now) as usize),
+                None => left,
+            };
+            let ahead = self.reading.bytes_ahead(log);
+            if !guard.may_send() || allowed < limits::PUMP_BYTES_MIN.min(ahead) {
+                return Ok(Stands::Behind);
+            }
+            let wrote = self.reading.write(wire, log, allowed, stats)?;
+            guard.sent(stats);
+            let (media, took_any) = match wrote {
+                Wrote::Nothing => return Ok(Stands::Head),
+                Wrote::All(media) => (media, true),
+                Wrote::Full(media, any) => (media, any),
+            };
+            if self.joins_until.is_some() {
+                pace.take(now, media as u64);
+            }
+            left = left.saturating_sub(media);
+            if took_any {
+                self.progress_at = now;
+            }
+            if matches!(wrote, Wrote::Full(..)) {
+                return Ok(Stands::Blocked);
+            }
+        }
+    }
+
+    /// A viewer who catches up may be overtaken by the log's own end, when the next key frame lets the old one go: it goes
+    /// on from the new one, which is no skip of its own making.
+    fn overtake(&mut self, log: &ChannelLog) {
+        let oldest = log.oldest().map_or(0, |chunk| chunk.index());
+        if self.joins_until.is_none() || self.reading.cursor.chunk >= oldest {
+            return;
+        }
+        let join = log.join_point();
+        self.awaits_key = join.is_none();
+        self.reading.cursor = join.unwrap_or_else(|| log.head());
+    }
+
+    /// Moves on to the key frame that it waits for, or without one where none comes for long; `false` while it waits.
+    fn find_key(&mut self, log: &ChannelLog) -> bool {
+        let key = log.next_join_point(Position::at_chunk(self.reading.cursor.chunk));
+        if let Some(key) = key {
+            (self.reading.cursor, self.awaits_key) = (key, false);
+        }
+        key.is_some()
+    }
+
+    /// Jumps to the newest key frame, or waits for the next one, if it is further behind than is granted.
+    ///
+    /// Returns the chunks that it misses; `None` when it did not have to jump.
+    fn jump_if_late(&mut self, log: &ChannelLog, now: Instant, patience: Patience) -> Option<u64> {
+        let is_joining = self.joins_until.is_some_and(|until| now < until);
+        // It has not taken a byte since it jumped last: that is standing still, which has a patience of its own.
+        let stands_still = self.is_blocked && self.jumped_at.is_some_and(|at| self.progress_at <= at);
+        if is_joining || self.awaits_key || stands_still {
+            return None;
+        }
+        let (head, from) = (log.head(), self.reading.cursor.chunk);
+        let is_late = match log.chunk(from) {
+            Some(chunk) => is_old(chunk, now, patience),
+            None => from < head.chunk,
+        };
+        if !is_late {
+            return None;
+        }
+        let key = log.join_point().filter(|key| {
+            key.chunk > from && log.chunk(key.chunk).is_some_and(|chunk| !is_old(chunk, now, patience))
+        });
+        self.awaits_key = key.is_none();
+        self.reading.cursor = key.unwrap_or(head);
+        (self.joins_until, self.jumped_at) = (None, Some(now));
+        Some(self.reading.cursor.chunk.saturating_sub(from))
+    }
+}

@@ -1,0 +1,192 @@
+//! PLAY: where media starts, what is said of it, and its beginning.
+
+use std::time::Instant;
+
+use slotcast_admission::{Reason, Refusal};
+use slotcast_core::{
+    log::{ChannelLog, Position},
+    rtcp,
+    table::Key as Id,
+    time::Now,
+};
+use slotcast_rtsp::{
+    server::{AfterRefusal, Answer, RtpInfoEntry, TrackTransport},
+    status::Status,
+};
+
+use super::{House, Parked, RtspDoor, connection::Connection, ending::interleaved, requests::refusal};
+use crate::{audience::Ways, hall::Hall, limits, viewer::Key};
+
+/// What PLAY waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaits {
+    /// A key frame, and a packet of every track that was set up.
+    AllTracks,
+    /// A key frame: tracks that have sent nothing so far may never do.
+    KeyFrame,
+    /// Nothing any more: whatever is known must do.
+    Nothing,
+}
+
+impl RtspDoor {
+    pub(super) fn play(&mut self, house: &House, id: Id, now: Now) -> Option<Answer> {
+        let connection = self.connections.get_mut(id)?;
+        let key = connection.viewer?;
+        let viewer = house.viewer(key)?;
+        if viewer.farewell.is_some() {
+            // The goodbye, which is on its way, answers it.
+            return None;
+        }
+        let Some(hall) = house.hall(viewer.program).filter(|hall| !hall.is_over(now)) else {
+            return Some(refusal(&Refusal::close(Reason::ProgramEnded)));
+        };
+        if connection.plays {
+            return next_of(house, hall, key, connection, now.mono).map(|rtp_info| Answer::Play { rtp_info });
+        }
+        let ports = connection.udp_ports().into_iter().filter(|&port| port != 0);
+        let taken = ports
+            .map(|port| connection.at(port))
+            .any(|at| self.ports.get(&at).is_some_and(|(owner, _)| *owner != id));
+        if taken {
+            return Some(Answer::Refuse {
+                status: Status::UNSUPPORTED_TRANSPORT,
+                reason: "Another session at your address has these client ports; choose others".to_owned(),
+                then: AfterRefusal::KeepOpen,
+            });
+        }
+        let awaits = if hall.is_settled(now.mono) { Awaits::KeyFrame } else { Awaits::AllTracks };
+        match start_of(&hall.log, connection, now.mono, awaits) {
+            Some((start, rtp_info)) => {
+                connection.start = start;
+                Some(Answer::Play { rtp_info })
+            }
+            None => {
+                let until = now.mono + limits::PARK_TIME_MAX;
+                self.parked.push(Parked { connection: id, program: viewer.program, until });
+                None
+            }
+        }
+    }
+
+    /// Answers the PLAY requests that waited for a stream's first packets, if these have come or will not.
+    pub(crate) fn look_at_parked(&mut self, house: &mut House, now: Now) {
+        let mut answers = Vec::new();
+        let connections = &mut self.connections;
+        self.parked.retain(|&Parked { connection: id, program, until }| {
+            let Some(connection) = connections.get_mut(id) else { return false };
+            let Some(hall) = house.hall(program).filter(|hall| !hall.is_over(now)) else {
+                // Its program is over, and it is told so with all others.
+                return false;
+            };
+            let awaits = match () {
+                () if until <= now.mono => Awaits::Nothing,
+                () if hall.is_settled(now.mono) => Awaits::KeyFrame,
+                () => Awaits::AllTracks,
+            };
+            let Some((start, rtp_info)) = start_of(&hall.log, connection, now.mono, awaits) else {
+                return true;
+            };
+            connection.start = start;
+            answers.push((id, Answer::Play { rtp_info }));
+            false
+        });
+        for (id, answer) in answers {
+            self.answer(house, id, answer, now);
+        }
+    }
+
+    /// Tells a viewer who is about to get its first packets what time they stand for: with the reports at hand, players
+    /// put all tracks on one time from the beginning and need not move them later.
+    pub(super) fn report_times(&mut self, house: &mut House, id: Id) {
+        let Some(connection) = self.connections.get(id) else { return };
+        let Some(session) = connection.rtsp.session() else { return };
+        let Some(viewer) = connection.viewer.and_then(|key| house.viewer(key)) else { return };
+        let Some(hall) = house.hall(viewer.program) else { return };
+        let mut reports = Vec::new();
+        for setup in session.tracks() {
+            let Some(info) = hall.log.last_report(setup.track) else { continue };
+            let mut report = Vec::new();
+            rtcp::write_sender_report(&mut report, info, rtcp::CNAME);
+            reports.push((setup.transport, report));
+        }
+        for (transport, report) in reports {
+            match (transport, &mut house.sockets.udp) {
+                (TrackTransport::Udp { client_rtcp, .. }, Some(udp)) => {
+                    udp.send_rtcp(&connection.destination(client_rtcp), &report, &house.stats);
+                }
+                (TrackTransport::Udp { .. }, None) => {}
+                (TrackTransport::Tcp { rtcp, .. }, _) => {
+                    if let Some(outbox) = house.outbox(id.place()) {
+                        outbox.push_control(&interleaved(rtcp, &report));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The PLAY response is out: media may follow.
+    pub(super) fn start_media(&mut self, house: &mut House, id: Id, now: Now) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let Some(key) = connection.viewer else { return };
+        let Some(viewer) = house.viewer(key).filter(|viewer| viewer.farewell.is_none()) else { return };
+        let stream = house.hall(viewer.program).and_then(|hall| hall.log.stream());
+        let way = connection.way(id.place(), stream.map_or(0, |stream| stream.tracks.len()));
+        connection.opening = house.enter(key, way, connection.start, now.mono);
+        connection.plays = connection.opening.is_some();
+        connection.ports = Vec::new();
+        for (place, port) in connection.udp_ports().into_iter().enumerate().filter(|(_, port)| *port != 0) {
+            let address = connection.at(port);
+            self.ports.insert(address, (id, place.is_multiple_of(2)));
+            connection.ports.push(address);
+        }
+    }
+}
+
+/// Where PLAY starts and what RTP-Info says of it; `None` while what it waits for has not come.
+fn start_of(
+    log: &ChannelLog,
+    connection: &Connection,
+    now: Instant,
+    awaits: Awaits,
+) -> Option<(Position, Vec<RtpInfoEntry>)> {
+    let start = log.join_point().or_else(|| (awaits == Awaits::Nothing).then(|| log.head()))?;
+    let session = connection.rtsp.session()?;
+    let mut entries = Vec::with_capacity(session.tracks().len());
+    for setup in session.tracks() {
+        let entry = entry(log, setup.track, Some(start), now);
+        if entry.seq.is_none() && awaits == Awaits::AllTracks {
+            return None;
+        }
+        entries.push(entry);
+    }
+    Some((start, entries))
+}
+
+/// What RTP-Info says to a viewer who plays already: the packet of each track that it is sent next. Of a viewer who waits
+/// for a key frame nobody knows.
+fn next_of(
+    house: &House,
+    hall: &Hall<Ways>,
+    key: Key,
+    connection: &Connection,
+    now: Instant,
+) -> Option<Vec<RtpInfoEntry>> {
+    let log = &hall.log;
+    let next = |track| {
+        let cursor = house.next_of(key, track)?;
+        // Who was overtaken by the log's end goes on at the newest key frame.
+        let is_kept = log.oldest().is_none_or(|oldest| oldest.index() <= cursor.chunk);
+        if is_kept { Some(cursor) } else { log.join_point() }
+    };
+    let tracks = connection.rtsp.session()?.tracks();
+    Some(tracks.iter().map(|setup| entry(log, setup.track, next(setup.track), now)).collect())
+}
+
+fn entry(log: &ChannelLog, track: u8, from: Option<Position>, now: Instant) -> RtpInfoEntry {
+    let info = from.and_then(|from| log.rtp_info(from, track, now));
+    RtpInfoEntry {
+        track,
+        seq: info.map(|(sequence_number, _)| sequence_number.0),
+        rtptime: info.map(|(_, timestamp)| timestamp.0),
+    }
+}
