@@ -210,6 +210,9 @@ reasons! {
     /// The same ID came again; the newer link goes on.
     TakenOver: "taken_over", Broadcaster, Ended, SessionOver,
         "The same reservation ID connected again and took over; close the other encoder";
+    /// The link that has the program took over from another a moment ago, and both send.
+    LinkContested: "link_contested", Broadcaster, Refused, Unavailable,
+        "Another encoder took over with the same reservation ID; close it, or connect again in a minute";
     /// No media and no request from the broadcaster.
     BroadcasterSilent: "broadcaster_silent", Broadcaster, Ended, SessionOver,
         "No media and no request in time; connect again";

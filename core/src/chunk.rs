@@ -91,6 +91,7 @@ impl Chunk {
 }
 
 /// Gathers packets until they are flushed as a chunk: at the marker of a frame, 2 ms after the first packet, or when full.
+/// Packets that came beside the picture may wait longer, for its next packet.
 ///
 /// The one copy on a packet's way: from the socket's buffer into the chunk. Nothing behind it copies again.
 #[derive(Debug, Default)]
@@ -98,6 +99,9 @@ pub struct ChunkBuilder {
     bytes: BytesMut,
     packets: Vec<PacketEntry>,
     first_arrival: Option<Instant>,
+    deadline: Option<Instant>,
+    /// Whether a packet is there that waits for nothing but the marker of its frame.
+    is_urgent: bool,
 }
 
 impl ChunkBuilder {
@@ -118,22 +122,32 @@ impl ChunkBuilder {
     /// Returns the copy, so that SSRC, sequence number and timestamp may be rewritten in place; `None`, and nothing
     /// is taken, when the packet is empty, above [`PACKET_BYTES_MAX`], or the track above [`TRACKS_MAX`].
     pub fn push(&mut self, now: Instant, track: u8, flags: PacketFlags, packet: &[u8]) -> Option<&mut [u8]> {
-        self.append(now, track, 2 * track, flags, packet)
+        let copy = self.append(now, track, flags, packet)?;
+        if !self.is_urgent {
+            self.is_urgent = true;
+            self.deadline = Some(now + CHUNK_DELAY_MAX);
+        }
+        self.bytes.get_mut(copy..)
     }
 
-    /// Appends an RTCP packet of `track`, for the viewers. Limits as for [`push`](Self::push).
-    pub fn push_rtcp(&mut self, now: Instant, track: u8, packet: &[u8]) -> Option<&mut [u8]> {
-        self.append(now, track, 2 * track + 1, PacketFlags::RTCP, packet)
-    }
-
-    fn append(
+    /// Appends a packet that is in no hurry: sound beside a picture, and with [`PacketFlags::RTCP`] a report for the viewers.
+    /// Alone it is flushed after `wait`, but not before [`CHUNK_DELAY_MAX`]; with a packet of [`push`](Self::push) as that is.
+    /// Returns as [`push`](Self::push) does.
+    pub fn push_beside(
         &mut self,
         now: Instant,
+        wait: Duration,
         track: u8,
-        channel: u8,
         flags: PacketFlags,
         packet: &[u8],
     ) -> Option<&mut [u8]> {
+        let copy = self.append(now, track, flags, packet)?;
+        self.deadline.get_or_insert_with(|| now + wait.max(CHUNK_DELAY_MAX));
+        self.bytes.get_mut(copy..)
+    }
+
+    /// Where the copy begins.
+    fn append(&mut self, now: Instant, track: u8, flags: PacketFlags, packet: &[u8]) -> Option<usize> {
         let length = u16::try_from(packet.len()).ok()?;
         if packet.is_empty() || packet.len() > PACKET_BYTES_MAX || usize::from(track) >= TRACKS_MAX {
             return None;
@@ -143,18 +157,18 @@ impl ChunkBuilder {
             self.bytes.reserve(framed.max(BLOCK_BYTES));
         }
         self.bytes.put_u8(b'$');
-        self.bytes.put_u8(channel);
+        self.bytes.put_u8(2 * track + u8::from(flags.contains(PacketFlags::RTCP)));
         self.bytes.put_u16(length);
         let offset = self.bytes.len();
         self.bytes.put_slice(packet);
         self.packets.push(PacketEntry { offset: u32::try_from(offset).ok()?, length, track, flags });
         self.first_arrival.get_or_insert(now);
-        self.bytes.get_mut(offset..)
+        Some(offset)
     }
 
     /// When what is there must be flushed; `None` when nothing is there.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.first_arrival.map(|arrival| arrival + CHUNK_DELAY_MAX)
+    pub const fn deadline(&self) -> Option<Instant> {
+        self.deadline
     }
 
     /// Whether nothing is there.
@@ -165,6 +179,7 @@ impl ChunkBuilder {
     /// Takes what is there as the chunk number `index`; `None` when nothing is there.
     pub fn flush(&mut self, stream: &Arc<Stream>, index: u64) -> Option<Arc<Chunk>> {
         let arrival = self.first_arrival.take()?;
+        (self.deadline, self.is_urgent) = (None, false);
         let packets = std::mem::take(&mut self.packets).into_boxed_slice();
         let runs = runs::group(&packets);
         Some(Arc::new(Chunk {
@@ -181,7 +196,7 @@ impl ChunkBuilder {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.packets.clear();
-        self.first_arrival = None;
+        (self.first_arrival, self.deadline, self.is_urgent) = (None, None, false);
     }
 }
 
@@ -230,7 +245,7 @@ pub(crate) mod tests {
         let now = Instant::now();
         let mut builder = ChunkBuilder::new();
         builder.push(now, 0, PacketFlags::KEY, &rtp(1, 10, 3)).unwrap()[12] = 9;
-        builder.push_rtcp(now, 1, &[0x80, 200, 0, 0]).unwrap();
+        builder.push_beside(now, Duration::ZERO, 1, PacketFlags::RTCP, &[0x80, 200, 0, 0]).unwrap();
         assert_eq!(builder.deadline(), Some(now + CHUNK_DELAY_MAX));
         let chunk = builder.flush(&stream(1), 5).unwrap();
         assert_eq!((chunk.index(), chunk.packets().len()), (5, 2));
@@ -242,6 +257,27 @@ pub(crate) mod tests {
         assert_eq!(chunk.timestamp(rtp), Some(RtpTimestamp(10)));
         assert_eq!(chunk.sequence_number(rtcp), None);
         assert!(builder.is_empty() && builder.flush(&stream(1), 6).is_none());
+    }
+
+    #[test]
+    fn what_came_beside_the_picture_waits_for_it_and_never_makes_it_wait() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let wait = Duration::from_millis(20);
+        let mut builder = ChunkBuilder::new();
+        let beside = |builder: &mut ChunkBuilder, ms| {
+            builder.push_beside(at(ms), wait, 1, PacketFlags::KEY, &rtp(1, 10, 3)).unwrap();
+        };
+        beside(&mut builder, 0);
+        beside(&mut builder, 10);
+        assert_eq!(builder.deadline(), Some(at(20)), "the first one waits longest");
+        builder.push(at(12), 0, PacketFlags::KEY, &rtp(1, 10, 3)).unwrap();
+        beside(&mut builder, 13);
+        assert_eq!(builder.deadline(), Some(at(14)));
+        assert_eq!(builder.flush(&stream(1), 0).unwrap().packets().len(), 4);
+        assert_eq!(builder.deadline(), None);
+        builder.push_beside(at(30), Duration::ZERO, 1, PacketFlags::KEY, &rtp(1, 10, 3)).unwrap();
+        assert_eq!(builder.deadline(), Some(at(32)));
     }
 
     #[test]

@@ -555,7 +555,7 @@ mod tests {
         let mut report = Vec::new();
         rtcp::write_sender_report(&mut report, &info, rtcp::CNAME);
         let mut builder = ChunkBuilder::new();
-        builder.push_rtcp(feeder.now, 1, &report).unwrap();
+        builder.push_beside(feeder.now, Duration::ZERO, 1, PacketFlags::RTCP, &report).unwrap();
         feeder.log.push(builder.flush(&stream(1), 0).unwrap());
         assert_eq!((feeder.log.last_report(0), feeder.log.last_report(1)), (None, Some(&info)));
     }

@@ -9,12 +9,12 @@ use std::net::SocketAddr;
 use crate::{
     closing::Closing,
     limits,
-    link::Link,
     listener::Accepted,
-    thread::{Thread, Work},
+    rtsp::Link,
+    side::{LinkSide, Work},
 };
 
-impl Thread {
+impl LinkSide {
     /// Accepts what a listener has, within the turn's budget.
     pub(crate) fn on_accept(&mut self, port: usize, now: Now) {
         for _ in 0..limits::ACCEPTS_PER_TURN {
@@ -58,7 +58,7 @@ impl Thread {
         let id = self.links.reserve();
         let token = Work::Link(id.place()).token();
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(link.source(), token, interest) {
+        if let Err(error) = self.poll.registry().register(link.socket(), token, interest) {
             tracing::warn!(%error, fault = "operator", "a connection could not be watched: dropped");
             self.links.remove(id);
             return;

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use slotcast_core::address::party;
 
-use crate::link::LinkId;
+use crate::rtsp::LinkId;
 
 /// What an unproven connection has shown so far. Later is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

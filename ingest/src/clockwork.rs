@@ -1,28 +1,24 @@
-//! What is due by time: deadlines of links, reports, and the windows, by wall time.
-//!
-//! Holds: wall time is looked at every tick and at each exact edge, so that a stepped clock is noticed; a link does
-//! not outlive its program's connect window, nor a source its program.
+//! What is due by time: deadlines of links, and what the desk has to do and to tell.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
-use slotcast_admission::{Cut, Program, Reason};
-use slotcast_core::{time::Now, words::ProgramId};
+use slotcast_admission::Reason;
+use slotcast_core::time::Now;
+use slotcast_desk::{ToLink, limits::TICK};
 
 use crate::{
     closing::Closing,
     limits,
-    link::{Link, LinkId, Stage},
-    source::Source,
-    thread::{Thread, Work},
+    rtsp::{Link, LinkId, Stage, WrongPort},
+    side::{LinkSide, Work},
 };
 
-impl Thread {
+impl LinkSide {
     /// When something is due next; `None` when nothing is.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let is_idle = self.links.is_empty() && self.sources.is_empty();
-        let tick = (!is_idle).then_some(self.next_tick);
+        let tick = (!self.links.is_empty()).then_some(self.next_tick);
         let accepts = self.ports.iter().filter_map(|port| port.listener.retry_at);
-        accepts.chain(self.due_at).chain(tick).min()
+        accepts.chain(self.desk.deadline()).chain(tick).min()
     }
 
     /// Does what is due at `now`.
@@ -32,85 +28,32 @@ impl Thread {
                 self.work.push(Work::Accept(at));
             }
         }
-        let touched = self.touched.drain(..).filter_map(|id| self.sources.get(&id)?.deadline());
-        self.due_at = touched.chain(self.due_at).min();
-        if self.due_at.is_some_and(|at| at <= now.mono) {
-            for source in self.sources.values_mut() {
-                source.on_time(now, &self.feeds);
-            }
-            self.report_to_broadcasters(now);
-            self.due_at = self.sources.values().filter_map(Source::deadline).min();
-        }
+        let mut to_links = std::mem::take(&mut self.to_links);
+        self.desk.on_time(now, &mut to_links);
+        to_links.drain(..).for_each(|word| self.tell(word, now));
+        self.to_links = to_links;
         if now.mono >= self.next_tick {
-            self.tick(now);
-        }
-    }
-
-    fn report_to_broadcasters(&mut self, now: Now) {
-        let mut due = Vec::new();
-        for source in self.sources.values_mut() {
-            if let Some(link) = source.link() {
-                due.extend(source.take_receiver_reports(now).map(|reports| (link, reports)));
-            }
-        }
-        for (id, reports) in due {
-            if let Some(mut link) = self.links.take(id) {
-                self.send_reports(&mut link, reports);
-                self.put_back(id, link, Ok(()), now);
-            }
-        }
-    }
-
-    fn tick(&mut self, now: Now) {
-        self.check_programs(now);
-        for source in self.sources.values_mut() {
-            source.measure(now);
-        }
-        for id in self.links.keys() {
-            if let Some(mut link) = self.links.take(id) {
-                let outcome = self.check_deadlines(id, &mut link, now);
-                self.put_back(id, link, outcome, now);
-            }
-        }
-        let edges = self.sources.values().map(|source| source.program().connect.end());
-        let edge = edges.filter(|edge| *edge > now.wall).min().map(|edge| now.instant_of(edge));
-        let tick = now.mono + limits::TICK;
-        self.next_tick = edge.map_or(tick, |edge| edge.min(tick));
-    }
-
-    /// Looks up every program again: what a reload took away, or whose connect window has closed, ends its link.
-    fn check_programs(&mut self, now: Now) {
-        let mut over = Vec::new();
-        for (id, link) in &self.holders {
-            let known = self.sources.get(id).map(Source::program);
-            if let Some(reason) = why_over(self.programs.program(*id).as_ref(), known, now) {
-                over.push((*link, reason));
-            }
-        }
-        for (link, reason) in over {
-            self.end_link(link, Closing::Because(reason), now);
-        }
-        let ids: Vec<ProgramId> = self.sources.keys().copied().collect();
-        for id in ids {
-            let program = self.programs.program(id);
-            let Some(source) = self.sources.get_mut(&id) else { continue };
-            match (program, why_over(self.programs.program(id).as_ref(), Some(source.program()), now)) {
-                (Some(program), None) => {
-                    if program.gate.reopen_if_early(now.wall) {
-                        tracing::warn!(
-                            channel = %program.channel.name,
-                            end = %program.gate.end(),
-                            fault = "operator",
-                            "the clock was set back before the program's end, which had come: it is on air again"
-                        );
-                    }
-                    source.set_program(now, program);
-                }
-                _ => {
-                    self.sources.remove(&id);
-                    self.stats.remove_program(id);
+            self.next_tick = now.mono + TICK;
+            for id in self.links.keys() {
+                if let Some(mut link) = self.links.take(id) {
+                    let outcome = self.check_deadlines(id, &mut link, now);
+                    self.put_back(id, link, outcome, now);
                 }
             }
+        }
+    }
+
+    fn tell(&mut self, word: ToLink, now: Now) {
+        let (ToLink::Reports { pass, .. } | ToLink::End { pass, .. }) = &word;
+        let Some(id) = self.passes.get(pass).copied() else { return };
+        match word {
+            ToLink::Reports { reports, .. } => {
+                if let Some(mut link) = self.links.take(id) {
+                    self.send_reports(&mut link, reports);
+                    self.put_back(id, link, Ok(()), now);
+                }
+            }
+            ToLink::End { reason, .. } => self.end_link(id, Closing::Because(reason), now),
         }
     }
 
@@ -130,7 +73,8 @@ impl Thread {
             link.connection.handle_answer(now.mono, answer);
             self.drain(id, link, now)?;
         }
-        self.note_alive(link, now);
+        Self::note_alive(link, now);
+        Self::tell_of_wrong_port(link, now);
         if link.connection.deadline().is_some_and(|deadline| deadline <= now.mono) {
             link.connection.handle_timeout(now.mono);
             self.drain(id, link, now)?;
@@ -139,29 +83,35 @@ impl Thread {
     }
 
     /// Datagrams keep a session alive as requests do.
-    fn note_alive(&self, link: &mut Link, now: Now) {
-        let Some(admitted) = link.admitted().filter(|admitted| admitted.recording) else { return };
-        let arrival = self.sources.get(&admitted.program).and_then(Source::last_arrival);
+    fn note_alive(link: &mut Link, now: Now) {
+        let arrival = link.recording_mut().and_then(|recording| recording.arrival);
         if arrival.is_some() && arrival > link.alive_at {
             link.alive_at = arrival;
             link.connection.handle_alive(now.mono);
         }
     }
-}
 
-/// Why the link of a program has to be closed; `None`: it goes on.
-///
-/// - `published`: the program as it stands in the timetable now.
-/// - `known`: the program as it stood when the source was last looked at.
-fn why_over(published: Option<&Arc<Program>>, known: Option<&Arc<Program>>, now: Now) -> Option<Reason> {
-    let Some(published) = published else { return Some(Reason::ProgramWithdrawn) };
-    // The same id with another gate: moved to another channel or a later start.
-    if known.is_some_and(|known| !Arc::ptr_eq(&known.gate, &published.gate)) {
-        return Some(Reason::ProgramWithdrawn);
+    /// Says once per link what to do about ports that were changed on the way.
+    fn tell_of_wrong_port(link: &mut Link, now: Now) {
+        let peer = link.peer.ip();
+        let Some(admitted) = link.admitted_mut() else { return };
+        let Some(recording) = admitted.recording.as_mut().filter(|recording| recording.arrival.is_none())
+        else {
+            return;
+        };
+        let waited = now.mono.saturating_duration_since(recording.since) >= limits::WRONG_PORT_PATIENCE;
+        if let WrongPort::Seen(from) = recording.wrong_port
+            && waited
+        {
+            recording.wrong_port = WrongPort::Said;
+            tracing::warn!(
+                channel = %admitted.pass.channel(),
+                %peer,
+                port = from.port(),
+                fault = "network",
+                "media comes from another UDP port than was announced, as behind an address translator, and is not taken: push \
+                 over TCP (ffmpeg -rtsp_transport tcp, rtspclientsink protocols=tcp)"
+            );
+        }
     }
-    // One that ran to its end keeps its link for a while.
-    if let Some(cut @ (Cut::Stopped | Cut::Withdrawn)) = published.gate.cut() {
-        return Some(Reason::from(cut));
-    }
-    (published.connect.end() <= now.wall).then_some(Reason::LinkWindowClosed)
 }

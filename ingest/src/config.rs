@@ -41,8 +41,8 @@ impl Default for IngestConfig {
             antechamber: limits::ANTECHAMBER,
             antechamber_per_address: limits::ANTECHAMBER_PER_ADDRESS,
             gate_deadline: limits::GATE_DEADLINE,
-            burst: limits::BURST,
-            class_exceeded_max: limits::CLASS_EXCEEDED_MAX,
+            burst: slotcast_desk::limits::BURST,
+            class_exceeded_max: slotcast_desk::limits::CLASS_EXCEEDED_MAX,
             server_name: "slotcast".to_owned(),
         }
     }

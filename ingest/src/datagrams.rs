@@ -3,19 +3,20 @@
 use std::{io, net::SocketAddr};
 
 use slotcast_core::{rtp, time::Now};
+use slotcast_desk::Fate;
 
 use crate::{
     closing::Closing,
     limits,
-    source::Fate,
-    thread::{Thread, Work},
+    rtsp::WrongPort,
+    side::{LinkSide, Work},
     udp::{Half, Route},
 };
 
-impl Thread {
+impl LinkSide {
     /// Receives what a socket has, within the turn's budget.
     pub(crate) fn on_datagrams(&mut self, pair: usize, half: Half, now: Now) {
-        // Taken out for the time, so that a datagram in it can be handed to a source.
+        // Taken out for the time, so that a datagram in it can be handed to the desk.
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut left = limits::DATAGRAMS_PER_TURN;
         while left > 0 {
@@ -38,27 +39,45 @@ impl Thread {
         }
     }
 
-    /// Nobody announced `from`. If a link did announce its address, the ports may have been changed on the way.
+    /// Nobody announced `from`. If a link did announce its address, the ports may have been changed on the way, as long as
+    /// nothing comes from those that it announced. Not taken all the same: anybody behind the same translator could send it.
     fn on_foreign(&mut self, pair: usize, half: Half, from: SocketAddr) {
         self.stats.foreign_datagrams.add(1);
         let routes = self.pairs.get(pair).map_or(&[][..], |pair| pair.routes_of(from.ip()));
         for route in routes.iter().filter(|_| half == Half::Rtp) {
-            if let Some(source) = self.sources.get_mut(&route.program) {
-                source.on_wrong_port(from);
+            let Some(admitted) = self.links.get_mut(route.link).and_then(|link| link.admitted_mut()) else {
+                continue;
+            };
+            let silent = admitted.recording.as_mut().filter(|recording| recording.arrival.is_none());
+            if let Some(recording) = silent {
+                self.stats.count_wrong_port(admitted.pass.program());
+                if matches!(recording.wrong_port, WrongPort::None) {
+                    recording.wrong_port = WrongPort::Seen(from);
+                }
             }
         }
     }
 
     fn on_datagram(&mut self, route: Route, half: Half, datagram: &[u8], now: Now) {
-        self.touch(route.program);
-        let Some(source) = self.sources.get_mut(&route.program) else { return };
+        let Some(admitted) = self.links.get_mut(route.link).and_then(|link| link.admitted_mut()) else {
+            return;
+        };
+        let Some(recording) = &mut admitted.recording else { return };
         // RTCP has a port of its own; some send it to the other one. A marker and a payload type that was announced may
         // look the same (RFC 5761 §4).
-        let is_rtcp = rtp::looks_like_rtcp(datagram) && !source.has_payload_type_of(route.track, datagram);
-        if half == Half::Rtcp || is_rtcp {
-            source.on_rtcp(now, route.track, datagram);
-        } else if let Fate::Close(reason) = source.on_rtp(now, route.track, datagram, &self.feeds) {
-            self.ending.push((route.link, Closing::Because(reason)));
+        let track = admitted.offer.tracks.get(usize::from(route.track));
+        let is_announced = || {
+            let payload_type = datagram.get(1).map(|byte| byte & 0x7f);
+            track.zip(payload_type).is_some_and(|(track, of)| track.payload_types.contains(&of))
+        };
+        if half == Half::Rtcp || rtp::looks_like_rtcp(datagram) && !is_announced() {
+            self.desk.rtcp(now, &admitted.pass, route.track, datagram);
+            return;
+        }
+        match self.desk.rtp(now, &admitted.pass, route.track, datagram) {
+            Fate::Taken => recording.arrival = Some(now.mono),
+            Fate::Dropped => {}
+            Fate::Close(reason) => self.ending.push((route.link, Closing::Because(reason))),
         }
     }
 }

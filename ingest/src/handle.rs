@@ -13,15 +13,15 @@ use std::{
 
 use mio::{Interest, Poll, Waker};
 use slotcast_admission::{Lines, Programs};
-use slotcast_core::{feed::Feeds, time::Clock, words::ProgramId};
+use slotcast_core::{feed::Feeds, rtp::Ssrc, time::Clock, words::ProgramId};
+use slotcast_desk::{ClassRules, Desk, DeskConfig, IngestStats, LinkStatus};
 use slotcast_net::sockets::cannot_bind;
 use slotcast_rtsp::server::{Role, ServerConfig, UdpPorts};
 
 use crate::{
     config::IngestConfig,
     listener::Listener,
-    stats::{IngestStats, LinkStatus},
-    thread::{Command, Port, Thread, WAKER, Work, bounded},
+    side::{Command, LinkSide, Port, WAKER, Work, bounded},
     udp::{Half, UdpPair},
 };
 
@@ -55,8 +55,9 @@ impl Ingest {
         let local_addrs = ports.iter().map(|port| port.listener.local_addr()).collect();
         let udp_ports = pairs.first().map(UdpPair::numbers);
         let (commands, received) = mpsc::channel();
-        let thread = Thread::new(poll, config, (ports, pairs), programs, feeds, Arc::clone(&clock), received);
-        let (stats, lines) = (Arc::clone(&thread.stats), Arc::clone(&thread.lines));
+        let desk = Desk::new(clock(), desk_config(&config), programs, feeds);
+        let (stats, lines) = (Arc::clone(desk.stats()), Arc::clone(desk.lines()));
+        let thread = LinkSide::new(poll, config, (ports, pairs), desk, Arc::clone(&clock), received);
         let thread =
             std::thread::Builder::new().name("slotcast-ingest".to_owned()).spawn(move || thread.run())?;
         Ok(Self { local_addrs, udp_ports, stats, lines, clock, waker, commands, thread: Some(thread) })
@@ -123,6 +124,18 @@ impl Drop for Ingest {
         if self.thread.is_some() {
             self.command(Command::Shutdown((self.clock)().mono));
         }
+    }
+}
+
+fn desk_config(config: &IngestConfig) -> DeskConfig {
+    let mut random = [0; 4];
+    // Without random numbers our reports carry an SSRC that another server's may carry too, and nothing else happens.
+    let _ = getrandom::fill(&mut random);
+    DeskConfig {
+        lines: bounded(config.lines),
+        lines_per_address: bounded(config.lines_per_address),
+        class: ClassRules { burst: config.burst, exceeded_max: config.class_exceeded_max },
+        receiver: Ssrc(u32::from_ne_bytes(random)),
     }
 }
 

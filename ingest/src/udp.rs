@@ -12,19 +12,17 @@ use std::{
 };
 
 use mio::net::UdpSocket;
-use slotcast_core::{address::canonical, words::ProgramId};
+use slotcast_core::address::canonical;
 use slotcast_net::sys::{self, Destination};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::{limits, link::LinkId};
+use crate::{limits, rtsp::LinkId};
 
 /// What a known source address sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
     /// Whose it is.
     pub(crate) link: LinkId,
-    /// Its program.
-    pub(crate) program: ProgramId,
     /// Index of the track.
     pub(crate) track: u8,
 }
@@ -179,7 +177,7 @@ mod tests {
         let [rtp, rtcp] = pair.numbers();
         assert_eq!((rtp % 2, rtcp), (0, rtp + 1));
         let (first, second) = (LinkId::for_tests(1), LinkId::for_tests(2));
-        let route = |link| Route { link, program: ProgramId(1), track: 0 };
+        let route = |link| Route { link, track: 0 };
         let peer = |port| SocketAddr::new(local, port);
         assert!(pair.claim(peer(5000), peer(5001), route(first)));
         assert!(pair.claim(peer(5000), peer(5001), route(first)));

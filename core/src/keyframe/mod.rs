@@ -80,6 +80,11 @@ impl KeyFrameScanner {
         key_if(is_key)
     }
 
+    /// No key frame has come for long: until the next one, intra pictures count as such, as they do before the first.
+    pub fn accept_intra_pictures(&mut self) {
+        self.nals.has_key = false;
+    }
+
     /// The newest parameter sets that came in band; `None` until every kind that the codec has was seen.
     ///
     /// A set whose end is in another fragment than its beginning is not kept. Cost: reference counts only.
@@ -96,7 +101,7 @@ impl KeyFrameScanner {
 #[derive(Clone, Debug, Default)]
 struct NalState {
     sets: SetStore,
-    /// Whether a picture that needs no other, or a recovery point, has come.
+    /// Whether a picture that needs no other, or a recovery point, has come of late.
     has_key: bool,
     /// The end of the newest fragment, while no picture has begun in the fragmented unit.
     unit_in_parts: Option<[u8; CARRY_BYTES]>,

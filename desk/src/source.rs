@@ -1,54 +1,44 @@
 //! What one program's broadcaster sends, over all the links that it sends it by.
 //!
 //! Owns: the stream, its continuity (`splice`), its clock, key frames, reception, class and the chunk in the making.
-//! Not here: sockets, who may send (`decide`), when the links are closed (`clockwork`).
+//! Not here: who may send (`desk`), when links and programs are over (`windows`), what viewers are told of the tracks (`told`).
 //! Invariant: outside the window nothing is published; viewers see one SSRC per track, whose sequence numbers and
 //! timestamps go on when the broadcaster returns; chunk indices have no gaps.
 
 use std::{
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use slotcast_admission::{ClassMeter, MeterVerdict, Program, Reason};
+use slotcast_admission::{ClassMeter, MeterVerdict, Program};
 use slotcast_core::{
     chunk::ChunkBuilder,
     counter::Counter,
     feed::Feeds,
     keyframe::ParameterSets,
-    media::{Description, MediaKind, Stream, StreamId, TRACKS_MAX},
+    media::{Description, MediaKind, Offer, Stream, StreamId},
     packet::PacketFlags,
-    rtp::{self, RtpPacket},
+    rtp::{self, RtpPacket, Ssrc},
     time::Now,
 };
 use slotcast_media::decoders;
-use slotcast_rtsp::sdp::Announced;
 
 use crate::{
     choice::Chosen,
     limits,
-    link::LinkId,
+    pass::{Fate, PassId},
     stats::{IngestStats, LinkState, ProgramStats, Traffic},
+    told::Told,
     tracks::Tracks,
 };
 
-/// Where a packet stands with the link that brought it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// The link goes on.
-    Fine,
-    /// The link is to be closed for this.
-    Close(Reason),
-}
-
 /// How much of the class an encoder may send, for how long.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ClassRules {
+pub struct ClassRules {
     /// At once, as time of the class's rate.
-    pub(crate) burst: Duration,
+    pub burst: Duration,
     /// Above the class, until the link is closed.
-    pub(crate) exceeded_max: Duration,
+    pub exceeded_max: Duration,
 }
 
 /// Counts the same twice: for the program and for its channel.
@@ -64,29 +54,17 @@ impl Counts {
     }
 }
 
-/// What came to a link over UDP from its address, but not from a port that it announced.
-#[derive(Clone, Copy, Debug)]
-enum WrongPort {
-    None,
-    /// From here, among others.
-    Seen(SocketAddr),
-    /// And its operator was told.
-    Said,
-}
-
 /// The state of one program's source; it outlives its links until the connect window closes.
 pub(crate) struct Source {
     program: Arc<Program>,
     stream: Arc<Stream>,
-    /// As the present link or the last one announced it.
-    announced: Description,
-    /// The same with the parameter sets that came in band. Viewers are told of it what they can get.
-    description: Description,
-    /// By track: whether viewers are told of it.
-    told: [bool; TRACKS_MAX],
-    /// By track: when the present link has last sent on it.
-    heard: [Option<Instant>; TRACKS_MAX],
+    /// What viewers are told of it.
+    told: Told,
+    /// Whether viewers are told of a video track: sound goes with its pictures.
+    has_picture: bool,
     tracks: Tracks,
+    /// Ours, in receiver reports.
+    receiver: Ssrc,
     meter: ClassMeter,
     builder: ChunkBuilder,
     /// Whether the last video packet was not the last of its picture.
@@ -94,11 +72,10 @@ pub(crate) struct Source {
     /// Shortly before the end an unfinished picture waits for its last packet rather than for the builder's deadline.
     waits_for_marker: bool,
     next_index: u64,
-    link: Option<LinkId>,
+    link: Option<PassId>,
     last_arrival: Option<Instant>,
-    /// When the present link began to record.
-    attached_at: Instant,
-    wrong_port: WrongPort,
+    /// Until when the link that took over is not taken over itself, and for how long that was said.
+    kept: Option<(Instant, Duration)>,
     receiver_reports_at: Option<Instant>,
     sender_reports_at: Option<Instant>,
     counts: Counts,
@@ -107,27 +84,26 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// A source of `announced`; no link brings it yet.
+    /// A source of what is offered; no link brings it yet.
+    ///
+    /// - `receiver`: ours, in receiver reports.
     pub(crate) fn new(
         now: Now,
         program: Arc<Program>,
-        announced: Announced,
+        offer: Offer,
         id: StreamId,
-        rules: ClassRules,
+        (rules, receiver): (ClassRules, Ssrc),
         stats: &IngestStats,
     ) -> Self {
         let (program_stats, channel) = stats.add_program(program.id, &program.channel.name);
-        let meter = ClassMeter::new(program.class, rules.burst, rules.exceeded_max, now.mono);
-        let stream = stream_of(id, &program, announced);
-        program_stats.set_picture(decoders::described_picture(&stream));
+        let stream = stream_of(id, &program, offer);
         Self {
-            tracks: Tracks::new(&stream.tracks),
-            meter,
+            tracks: Tracks::new(&stream.tracks, receiver),
+            receiver,
+            meter: ClassMeter::new(program.class, rules.burst, rules.exceeded_max, now.mono),
             program,
-            announced: stream.description.clone(),
-            description: stream.description.clone(),
-            told: [true; TRACKS_MAX],
-            heard: [None; TRACKS_MAX],
+            told: Told::new(now.mono, stream.description.clone()),
+            has_picture: false,
             stream,
             builder: ChunkBuilder::new(),
             picture_is_open: false,
@@ -135,8 +111,7 @@ impl Source {
             next_index: 0,
             link: None,
             last_arrival: None,
-            attached_at: now.mono,
-            wrong_port: WrongPort::None,
+            kept: None,
             receiver_reports_at: None,
             sender_reports_at: None,
             counts: Counts { program: program_stats, channel },
@@ -145,46 +120,30 @@ impl Source {
         }
     }
 
-    /// A link begins to bring the source; what it announces may differ from before.
+    /// A link begins to bring the source; what it offers may differ from before.
     ///
     /// - `id`: taken for the stream if viewers of the old one cannot go on with it.
-    /// - `set_up`: the tracks that it may send on.
-    pub(crate) fn attach(
-        &mut self,
-        now: Now,
-        link: LinkId,
-        announced: Option<Announced>,
-        set_up: &[u8],
-        id: StreamId,
-        feeds: &Feeds,
-    ) {
+    pub(crate) fn attach(&mut self, now: Now, link: PassId, offer: Offer, id: StreamId, feeds: &Feeds) {
         self.flush(feeds);
-        if let Some(announced) = announced {
-            self.change_stream(announced, id);
-        }
-        self.told = std::array::from_fn(|track| set_up.iter().any(|of| usize::from(*of) == track));
-        self.heard = [None; TRACKS_MAX];
+        self.counts.program.set_begun(now.wall, offer.left_out);
+        let is_sent = offer.is_sent;
+        self.change_stream(offer, id);
+        self.told.begin(now.mono, is_sent);
         self.show_description();
         self.tracks.begin_link();
         self.link = Some(link);
         self.last_arrival = None;
-        self.attached_at = now.mono;
-        self.wrong_port = WrongPort::None;
         self.receiver_reports_at = Some(now.mono + limits::RECEIVER_REPORT_EVERY);
         self.counts.add(|traffic| &traffic.links, 1);
-        self.counts.program.set_since(now.wall);
         self.show_state(now);
     }
 
-    /// Viewers go on if the tracks are the same and what they decode with is: as announced before, or as it came in band.
-    fn change_stream(&mut self, announced: Announced, id: StreamId) {
-        let decodes_alike = |before| decoders::decodes_alike(before, &announced.description);
-        let goes_on = self.stream.continues_with(&announced.tracks)
-            && (decodes_alike(&self.announced) || decodes_alike(&self.description));
+    /// Viewers go on if the tracks are the same and what they decode with is.
+    fn change_stream(&mut self, offer: Offer, id: StreamId) {
+        let goes_on = self.stream.continues_with(&offer.tracks) && self.told.goes_on_with(&offer.description);
         let id = if goes_on { self.stream.id } else { id };
-        self.stream = stream_of(id, &self.program, announced);
-        self.announced = self.stream.description.clone();
-        self.description = self.announced.clone();
+        self.stream = stream_of(id, &self.program, offer);
+        self.told.offer(self.stream.description.clone());
         if goes_on {
             // What came in band comes again, perhaps much later than the next viewer.
             for track in 0..self.tracks.count() {
@@ -193,14 +152,15 @@ impl Source {
                 }
             }
         } else {
-            self.tracks = Tracks::new(&self.stream.tracks);
+            self.tracks = Tracks::new(&self.stream.tracks, self.receiver);
         }
     }
 
-    /// The link is gone; viewers wait for the next one.
-    pub(crate) fn detach(&mut self, link: LinkId, feeds: &Feeds) {
+    /// The link is gone, or brings nothing for now; viewers wait for the next one.
+    pub(crate) fn detach(&mut self, link: PassId, feeds: &Feeds) {
         if self.link == Some(link) {
             self.flush(feeds);
+            self.tracks.end_link();
             self.link = None;
             self.receiver_reports_at = None;
             self.counts.program.set_state(LinkState::Absent);
@@ -209,8 +169,29 @@ impl Source {
     }
 
     /// The link that brings it; `None` while one is waited for.
-    pub(crate) const fn link(&self) -> Option<LinkId> {
+    pub(crate) const fn link(&self) -> Option<PassId> {
         self.link
+    }
+
+    /// Whether another link may take over now. Two encoders with one ID would take over from each other without end: one that
+    /// took over while the other was sending keeps the program for a while, and for longer each time.
+    pub(crate) fn gives_way(&mut self, now: Instant) -> bool {
+        let since = |at: Instant| now.saturating_duration_since(at);
+        if self.link.is_none() || self.last_arrival.is_none_or(|at| since(at) >= limits::RUNNING) {
+            return true;
+        }
+        let time = match self.kept {
+            Some((until, _)) if now < until => return false,
+            Some((until, time)) if since(until) < limits::KEPT_MAX => (2 * time).min(limits::KEPT_MAX),
+            _ => limits::KEPT_FIRST,
+        };
+        self.kept = Some((now + time, time));
+        true
+    }
+
+    /// For people: what it counts.
+    pub(crate) fn stats(&self) -> &ProgramStats {
+        &self.counts.program
     }
 
     /// The program as of the last look at the timetable.
@@ -224,47 +205,12 @@ impl Source {
         self.program = program;
     }
 
-    /// When the last usable packet of the present link came.
-    pub(crate) const fn last_arrival(&self) -> Option<Instant> {
-        self.last_arrival
-    }
-
     /// Something came that belongs to no track.
     pub(crate) fn on_unusable(&self) {
         self.counts.add(|traffic| &traffic.unusable, 1);
     }
 
-    /// Something came from an address of the link, but not from a port that it announced. As long as nothing comes from
-    /// those, that may be its media, with the ports changed by an address translator. Not taken all the same: anybody
-    /// behind the same translator could send it.
-    pub(crate) fn on_wrong_port(&mut self, from: SocketAddr) {
-        if self.link.is_none() || self.last_arrival.is_some() {
-            return;
-        }
-        self.counts.add(|traffic| &traffic.wrong_port, 1);
-        if matches!(self.wrong_port, WrongPort::None) {
-            self.wrong_port = WrongPort::Seen(from);
-        }
-    }
-
-    /// Says once per link what to do about ports that were changed on the way.
-    fn tell_of_wrong_port(&mut self, now: Now) {
-        let WrongPort::Seen(from) = self.wrong_port else { return };
-        let waited = now.mono.saturating_duration_since(self.attached_at) >= limits::WRONG_PORT_PATIENCE;
-        if self.link.is_some() && self.last_arrival.is_none() && waited {
-            self.wrong_port = WrongPort::Said;
-            tracing::warn!(
-                channel = %self.program.channel.name,
-                peer = %from.ip(),
-                port = from.port(),
-                fault = "network",
-                "media comes from another UDP port than was announced, as behind an address translator, and is not taken: push \
-                 over TCP (ffmpeg -rtsp_transport tcp, rtspclientsink protocols=tcp)"
-            );
-        }
-    }
-
-    /// Takes one RTP packet of `track`. On the packet path: one copy, no allocation but the chunk's.
+    /// Takes one RTP packet of `track`. On the packet path.
     pub(crate) fn on_rtp(&mut self, now: Now, track: u8, packet: &[u8], feeds: &Feeds) -> Fate {
         self.counts.add(|traffic| &traffic.packets, 1);
         self.counts.add(|traffic| &traffic.bytes, packet.len() as u64);
@@ -272,10 +218,11 @@ impl Source {
             MeterVerdict::Pass => {}
             MeterVerdict::Drop => {
                 self.counts.add(|traffic| &traffic.over_class, 1);
-                return Fate::Fine;
+                return Fate::Dropped;
             }
             MeterVerdict::Close => {
                 self.counts.add(|traffic| &traffic.over_class, 1);
+                self.counts.program.set_ended(self.meter.reason());
                 return Fate::Close(self.meter.reason());
             }
         }
@@ -283,14 +230,14 @@ impl Source {
         let parsed = RtpPacket::parse(packet).ok().zip(known);
         let Some((rtp, _)) = parsed.filter(|(rtp, t)| t.payload_types.contains(&rtp.payload_type().0)) else {
             self.on_unusable();
-            return Fate::Fine;
+            return Fate::Dropped;
         };
         self.last_arrival = Some(now.mono);
         match self.tracks.judge(now, track, &rtp, packet) {
             Chosen::Current => self.take(now, now, track, &rtp, packet, feeds),
             Chosen::Other => self.release(now, track, feeds),
         }
-        Fate::Fine
+        Fate::Taken
     }
 
     /// Takes the packets that were held until it was clear whose they are.
@@ -304,7 +251,9 @@ impl Source {
 
     /// Takes one packet of the SSRC that counts, which arrived at `at`.
     fn take(&mut self, now: Now, at: Now, track: u8, rtp: &RtpPacket<'_>, packet: &[u8], feeds: &Feeds) {
-        self.note_heard(now, track);
+        if self.told.hear(now.mono, track) {
+            self.show_description();
+        }
         let flags = self.tracks.on_arrival(at.mono, track, rtp);
         if flags.contains(PacketFlags::PARAMETER_SETS) {
             self.on_parameter_sets(track);
@@ -314,13 +263,6 @@ impl Source {
         } else {
             self.counts.add(|traffic| &traffic.held, 1);
         }
-    }
-
-    /// Whether `datagram`, read as RTP, has a payload type of `track`.
-    pub(crate) fn has_payload_type_of(&self, track: u8, datagram: &[u8]) -> bool {
-        let payload_type = datagram.get(1).map(|byte| byte & 0x7f);
-        let track = self.stream.tracks.get(usize::from(track));
-        track.zip(payload_type).is_some_and(|(track, of)| track.payload_types.contains(&of))
     }
 
     /// Takes one RTCP datagram or frame of `track`: sender reports and goodbyes count, the rest is for nobody here.
@@ -345,7 +287,12 @@ impl Source {
             self.flush(feeds);
         }
         let Some((mapped, report_due)) = self.tracks.map(at, track, rtp) else { return };
-        let Some(copy) = self.builder.push(now.mono, track, flags, packet) else {
+        let copy = if self.is_urgent(track) {
+            self.builder.push(now.mono, track, flags, packet)
+        } else {
+            self.builder.push_beside(now.mono, self.gather(now), track, flags, packet)
+        };
+        let Some(copy) = copy else {
             self.on_unusable();
             return;
         };
@@ -358,7 +305,8 @@ impl Source {
             self.report_to_viewers(now, track);
             self.sender_reports_at.get_or_insert(now.mono + limits::SENDER_REPORT_EVERY);
         }
-        if flags.contains(PacketFlags::MARKER) && self.marker_ends_chunk(track) {
+        // The marker of a sound packet does not break up the picture that comes beside it.
+        if flags.contains(PacketFlags::MARKER) && self.is_urgent(track) {
             self.flush(feeds);
         }
     }
@@ -367,9 +315,15 @@ impl Source {
         self.stream.tracks.get(usize::from(track)).is_some_and(|track| track.kind == MediaKind::Video)
     }
 
-    /// The marker of a sound packet does not break up the picture that comes beside it.
-    fn marker_ends_chunk(&self, track: u8) -> bool {
-        self.is_video(track) || !self.stream.tracks.iter().any(|track| track.kind == MediaKind::Video)
+    /// Whether packets of `track` wait for nothing but their marker: pictures, and everything where there are none.
+    fn is_urgent(&self, track: u8) -> bool {
+        !self.has_picture || self.is_video(track)
+    }
+
+    /// How long sound and reports may wait for the next picture. Near the end nothing waits that long.
+    fn gather(&self, now: Now) -> Duration {
+        let to_end = self.program.gate.end().since(now.wall);
+        self.program.channel.gather.min(to_end.saturating_sub(limits::WHOLE_PICTURES_BEFORE_END))
     }
 
     /// Puts parameter sets that came in band into the description that viewers get, if they are new.
@@ -380,52 +334,27 @@ impl Source {
     }
 
     fn complete_description(&mut self, track: u8, sets: &ParameterSets) {
-        if let Some(description) = decoders::with_parameter_sets(&self.description, usize::from(track), sets)
-        {
-            self.description = description;
+        if self.told.complete(track, sets) {
             self.show_description();
         }
     }
 
-    /// Tells viewers who come from now on of the tracks that they can get; of all, if that is none.
+    /// Tells viewers who come from now on, and the broadcaster.
     fn show_description(&mut self) {
-        let mut description = self.description.clone();
-        if self.told.contains(&true) {
-            let untold = description.media.iter_mut().zip(self.told).filter(|(_, is_told)| !is_told);
-            untold.for_each(|(media, _)| media.clear());
-        }
+        let description = self.told.description();
         if description != self.stream.description {
             self.stream = Arc::new(Stream { description, ..Stream::clone(&self.stream) });
         }
+        let mut tracks = self.stream.tracks.iter().enumerate();
+        self.has_picture = tracks.any(|(at, track)| track.kind == MediaKind::Video && self.told.is_told(at));
         self.counts.program.set_picture(decoders::described_picture(&self.stream));
-    }
-
-    /// A track is told of as soon as something comes on it. On the packet path.
-    fn note_heard(&mut self, now: Now, track: u8) {
-        let at = usize::from(track);
-        if let (Some(heard), Some(told)) = (self.heard.get_mut(at), self.told.get_mut(at)) {
-            *heard = Some(now.mono);
-            if !std::mem::replace(told, true) {
-                self.show_description();
-            }
-        }
-    }
-
-    /// A track is told of no more when nothing has come on it for long, while something came on another.
-    fn forget_silent_tracks(&mut self, now: Now) {
-        let since = |at: Instant| now.mono.saturating_duration_since(at);
-        let waited = since(self.attached_at) >= limits::SILENT_TRACK_TOLD_MAX;
-        let is_heard = |at: Option<Instant>| at.is_some_and(|at| since(at) < limits::STOPPED_TRACK_TOLD_MAX);
-        let heard = self.heard.map(is_heard);
-        if self.link.is_some() && waited && heard.contains(&true) && self.told != heard {
-            self.told = heard;
-            self.show_description();
-        }
+        self.counts.program.set_tracks(self.told.status(&self.stream.tracks));
     }
 
     fn report_to_viewers(&mut self, now: Now, track: u8) {
         if let Some(report) = self.tracks.sender_report(now, track) {
-            self.builder.push_rtcp(now.mono, track, &report);
+            let wait = if self.has_picture { self.gather(now) } else { Duration::ZERO };
+            self.builder.push_beside(now.mono, wait, track, PacketFlags::RTCP, &report);
         }
     }
 
@@ -478,11 +407,6 @@ impl Source {
         Some(reports.collect())
     }
 
-    /// A goodbye with its reason for each track, for the broadcaster.
-    pub(crate) fn goodbyes(&self, reason: &str) -> Vec<(u8, Vec<u8>)> {
-        (0..self.tracks.count()).map(|track| (track, self.tracks.goodbye(reason))).collect()
-    }
-
     /// Brings the counters for people up to date; called every tick.
     pub(crate) fn measure(&mut self, now: Now) {
         let lost = self.tracks.take_lost();
@@ -498,8 +422,9 @@ impl Source {
             self.bytes_measured = bytes;
             self.measured_at = now.mono;
         }
-        self.forget_silent_tracks(now);
-        self.tell_of_wrong_port(now);
+        if self.link.is_some() && self.told.forget_silent(now.mono) {
+            self.show_description();
+        }
         self.show_state(now);
     }
 
@@ -512,8 +437,8 @@ impl Source {
     }
 }
 
-fn stream_of(id: StreamId, program: &Program, announced: Announced) -> Arc<Stream> {
-    let Announced { tracks, description, .. } = announced;
+fn stream_of(id: StreamId, program: &Program, offer: Offer) -> Arc<Stream> {
+    let Offer { tracks, description, .. } = offer;
     let description = Description { title: program.title.clone(), ..description };
     Arc::new(Stream { id, program: program.id, tracks, description })
 }

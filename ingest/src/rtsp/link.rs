@@ -1,7 +1,7 @@
 //! One connection of the link side: its socket, what waits to be sent, and how far it has come.
 //!
-//! Owns: reading, writing, and leaving in good order. Not here: what requests mean (`decide`), media (`source`).
-//! Holds: what waits for the socket is bounded; a leaving connection is read to its end, so that the last answer is
+//! Owns: reading, writing, and leaving in good order. Not here: what requests mean (`requests`), media (`slotcast-desk`).
+//! Invariant: what waits for the socket is bounded; a leaving connection is read to its end, so that the last answer is
 //! not destroyed by a reset, for a bounded time.
 
 use std::{
@@ -13,12 +13,10 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use mio::net::TcpStream;
-use slotcast_admission::{Line, Reason};
-use slotcast_core::{words::ChannelName, words::ProgramId};
-use slotcast_rtsp::{
-    sdp::Announced,
-    server::{Answer, ServerConnection},
-};
+use slotcast_admission::Reason;
+use slotcast_core::{media::Offer, words::ProgramId};
+use slotcast_desk::Pass;
+use slotcast_rtsp::server::{Answer, ServerConnection};
 
 use crate::{closing::Closing, limits};
 
@@ -27,18 +25,35 @@ pub(crate) type LinkId = slotcast_core::table::Key;
 
 /// What a link is to a program, from the accepted ANNOUNCE on.
 pub(crate) struct Admitted {
-    pub(crate) program: ProgramId,
-    pub(crate) channel: ChannelName,
     /// Given back on drop.
-    pub(crate) line: Line,
+    pub(crate) pass: Pass,
+    /// What it is going to send.
+    pub(crate) offer: Offer,
     /// Media sections that may be set up, those included that are left out.
     pub(crate) sections: u8,
-    /// What it is going to send; moves into the source at RECORD.
-    pub(crate) announced: Option<Announced>,
     /// For the answer to RECORD: when it goes on air.
     pub(crate) headers: Vec<(String, String)>,
-    /// Whether its media is taken.
-    pub(crate) recording: bool,
+    /// Since when its media is taken.
+    pub(crate) recording: Option<Recording>,
+}
+
+/// One recording of a link, up to its pause or end.
+pub(crate) struct Recording {
+    /// When it began.
+    pub(crate) since: Instant,
+    /// When something that counts has last come.
+    pub(crate) arrival: Option<Instant>,
+    pub(crate) wrong_port: WrongPort,
+}
+
+/// What came to a link over UDP from its address, but not from a port that it announced.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum WrongPort {
+    None,
+    /// From here, among others.
+    Seen(SocketAddr),
+    /// And its operator was told.
+    Said,
 }
 
 /// How far a connection has come.
@@ -132,7 +147,7 @@ impl Link {
     }
 
     /// For registering with the poll.
-    pub(crate) const fn source(&mut self) -> &mut TcpStream {
+    pub(crate) const fn socket(&mut self) -> &mut TcpStream {
         &mut self.stream
     }
 
@@ -162,9 +177,14 @@ impl Link {
         matches!(self.stage, Stage::Leaving { .. })
     }
 
-    /// Whether its media is taken.
-    pub(crate) fn is_recording(&self) -> bool {
-        self.admitted().is_some_and(|admitted| admitted.recording)
+    /// The program that it is for; `None` as for [`admitted`](Self::admitted).
+    pub(crate) fn program(&self) -> Option<ProgramId> {
+        self.admitted().map(|admitted| admitted.pass.program())
+    }
+
+    /// What it records, to change; `None` while its media is not taken.
+    pub(crate) fn recording_mut(&mut self) -> Option<&mut Recording> {
+        self.admitted_mut()?.recording.as_mut()
     }
 
     /// Reads once.

@@ -1,22 +1,22 @@
-//! What links send: bytes in, the RTSP connection's outputs out, frames to their source; and how a link ends.
+//! What links send: bytes in, the RTSP connection's outputs out, frames to the desk; and how a link ends.
 
 use bytes::Bytes;
 use slotcast_core::time::Now;
+use slotcast_desk::Fate;
 use slotcast_rtsp::server::{CloseReason, Event, Output, SessionEnd, TrackTransport};
 
 use crate::{
     antechamber::Shown,
     closing::{Closing, for_log},
     limits,
-    link::{Backlog, Link, LinkId, ReadOutcome, Stage},
-    source::Fate,
-    thread::{Thread, Work},
+    rtsp::link::{Backlog, Link, LinkId, ReadOutcome, Recording, Stage, WrongPort},
+    side::{LinkSide, Work},
 };
 
 /// Outputs taken from a connection that ends; it has said goodbye long before.
 const LAST_OUTPUTS_MAX: usize = 32;
 
-impl Thread {
+impl LinkSide {
     /// The connection at `place` can be read or written.
     pub(crate) fn on_link(&mut self, place: usize, now: Now) {
         let Some((id, mut link)) = self.links.take_at(place) else { return };
@@ -66,7 +66,7 @@ impl Thread {
                         link.connection.handle_answer(now.mono, answer);
                     }
                 }
-                Output::Event(event) => self.on_event(id, link, event)?,
+                Output::Event(event) => self.on_event(id, link, event, now)?,
                 Output::Frame { channel, payload } => self.on_frame(link, channel, &payload, now)?,
                 Output::Close(reason) => return Err(link.refused.take().unwrap_or_else(|| reason.into())),
             }
@@ -74,15 +74,16 @@ impl Thread {
         Ok(())
     }
 
-    fn on_event(&mut self, id: LinkId, link: &mut Link, event: Event) -> Result<(), Closing> {
+    fn on_event(&mut self, id: LinkId, link: &mut Link, event: Event, now: Now) -> Result<(), Closing> {
         match event {
             Event::Recording => {
                 if let Stage::Admitted { admitted, record_by } = &mut link.stage
-                    && !admitted.recording
+                    && admitted.recording.is_none()
                 {
-                    admitted.recording = true;
+                    admitted.recording =
+                        Some(Recording { since: now.mono, arrival: None, wrong_port: WrongPort::None });
                     *record_by = None;
-                    tracing::info!(channel = %admitted.channel, peer = %link.peer.ip(), "link opened");
+                    tracing::info!(channel = %admitted.pass.channel(), peer = %link.peer.ip(), "link opened");
                 }
             }
             Event::Playing => {}
@@ -101,42 +102,37 @@ impl Thread {
     /// Takes no more media of `link`, which stays admitted; it may record again.
     pub(crate) fn stop_recording(&mut self, id: LinkId, link: &mut Link) {
         if let Some(admitted) = link.admitted_mut() {
-            admitted.recording = false;
+            admitted.recording = None;
+            self.desk.pause(&admitted.pass);
         }
-        self.release(id);
-    }
-
-    /// Takes back all that says that media of `id` is to be taken.
-    fn release(&mut self, id: LinkId) {
-        self.sources.values_mut().for_each(|source| source.detach(id, &self.feeds));
         self.pairs.iter_mut().for_each(|pair| pair.release(id));
     }
 
     /// Takes back all that is known of `id` beside the link itself.
     pub(crate) fn forget(&mut self, id: LinkId) {
-        self.release(id);
+        self.pairs.iter_mut().for_each(|pair| pair.release(id));
         self.antechamber.leave(id);
-        self.holders.retain(|_, holder| *holder != id);
+        self.passes.retain(|_, link| *link != id);
     }
 
     fn leaving(&self) -> usize {
         self.links.iter().filter(|(_, link)| link.is_leaving()).count()
     }
 
-    fn on_frame(&mut self, link: &Link, channel: u8, payload: &Bytes, now: Now) -> Result<(), Closing> {
-        let Some(admitted) = link.admitted().filter(|admitted| admitted.recording) else { return Ok(()) };
-        let program = admitted.program;
-        self.touch(program);
-        let Some(source) = self.sources.get_mut(&program) else { return Ok(()) };
+    fn on_frame(&mut self, link: &mut Link, channel: u8, payload: &Bytes, now: Now) -> Result<(), Closing> {
+        let Some(admitted) = link.admitted_mut() else { return Ok(()) };
+        let Some(recording) = &mut admitted.recording else { return Ok(()) };
         let track = channel / 2;
         if !channel.is_multiple_of(2) {
-            source.on_rtcp(now, track, payload);
+            self.desk.rtcp(now, &admitted.pass, track, payload);
             return Ok(());
         }
-        match source.on_rtp(now, track, payload, &self.feeds) {
-            Fate::Fine => Ok(()),
-            Fate::Close(reason) => Err(Closing::Because(reason)),
+        match self.desk.rtp(now, &admitted.pass, track, payload) {
+            Fate::Taken => recording.arrival = Some(now.mono),
+            Fate::Dropped => {}
+            Fate::Close(reason) => return Err(Closing::Because(reason)),
         }
+        Ok(())
     }
 
     /// Ends `id`, which is not in hand, for `closing`; one that is leaving already leaves for its own reason.
@@ -187,7 +183,7 @@ impl Thread {
         }
         self.log_end(link, closing);
         self.stats.decided(closing.label());
-        if matches!(closing, Closing::Because(_) | Closing::Kicked) && link.is_recording() {
+        if matches!(closing, Closing::Because(_) | Closing::Kicked) {
             self.say_goodbye(link, &closing.text());
         }
         link.connection.handle_end(now.mono, closing.session_end());
@@ -204,10 +200,9 @@ impl Thread {
         self.show_counts();
     }
 
-    /// Brings the numbers of the antechamber and the lines up to date.
+    /// Brings the number of the antechamber up to date.
     pub(crate) fn show_counts(&self) {
         self.stats.unproven.set(self.antechamber.len() as u64);
-        self.stats.lines_in_use.set(u64::from(self.lines.count()));
     }
 
     /// One line for each link that was opened, and for each that asked for a channel and did not get it. Who has not
@@ -216,7 +211,7 @@ impl Thread {
         let peer = link.peer.ip();
         if let Some(admitted) = link.admitted() {
             let (reason, fault) = (closing.label(), closing.fault());
-            tracing::info!(channel = %admitted.channel, %peer, reason, fault, "link closed");
+            tracing::info!(channel = %admitted.pass.channel(), %peer, reason, fault, "link closed");
         } else if let Some(wanted) = &link.wanted {
             // Who was asked for an ID and went away has not shown one.
             let why = link.challenged.filter(|_| closing.peer_went_away()).map_or(closing, Closing::Because);
@@ -229,11 +224,10 @@ impl Thread {
 
     /// Tells a broadcaster by RTCP why its link ends; encoders that look at nothing else still stop.
     fn say_goodbye(&mut self, link: &mut Link, reason: &str) {
-        let Some(source) = link.admitted().and_then(|admitted| self.sources.get(&admitted.program)) else {
-            return;
-        };
-        let goodbyes = source.goodbyes(reason);
-        self.send_reports(link, goodbyes);
+        let Some(admitted) = link.admitted().filter(|admitted| admitted.recording.is_some()) else { return };
+        let goodbye = admitted.pass.goodbye(reason);
+        let tracks = u8::try_from(admitted.offer.tracks.len()).unwrap_or(u8::MAX);
+        self.send_reports(link, (0..tracks).map(|track| (track, goodbye.clone())).collect());
     }
 
     /// Sends RTCP to a broadcaster, each on the way of its track.

@@ -1,8 +1,8 @@
 //! The one thread of the link side: waits for the kernel or the next deadline, and hands out the work.
 //!
 //! Owns: the poll, the tokens and the order of a turn. What is done stands in `accept` (new connections),
-//! `drive` (what links send), `decide` (what they ask), `datagrams` (UDP) and `clockwork` (what is due by time).
-//! Holds: every piece of work has a budget per turn; what is left over is taken up in the next turn, after everybody
+//! `rtsp` (what links send and ask), `datagrams` (UDP) and `clockwork` (what is due by time).
+//! Invariant: every piece of work has a budget per turn; what is left over is taken up in the next turn, after everybody
 //! else's.
 
 use std::{
@@ -17,26 +17,25 @@ use std::{
 };
 
 use mio::{Events, Poll, Token};
-use slotcast_admission::{Guesses, Lines, Programs, Reason};
+use slotcast_admission::Reason;
 use slotcast_core::{
-    feed::Feeds,
-    media::StreamId,
     table::Table,
     time::{Clock, Now},
     words::ProgramId,
 };
+use slotcast_desk::{Desk, IngestStats, PassId, ToLink};
 use slotcast_net::sockets::Reserve;
 use slotcast_rtsp::server::ServerConfig;
+
+use slotcast_desk::limits::TICK;
 
 use crate::{
     antechamber::Antechamber,
     closing::Closing,
     config::IngestConfig,
     limits,
-    link::{Link, LinkId},
     listener::Listener,
-    source::Source,
-    stats::IngestStats,
+    rtsp::{Link, LinkId},
     udp::{Half, UdpPair},
 };
 
@@ -101,34 +100,27 @@ pub(crate) struct Port {
 }
 
 /// All that the thread owns.
-pub(crate) struct Thread {
+pub(crate) struct LinkSide {
     pub(crate) poll: Poll,
     pub(crate) config: IngestConfig,
     pub(crate) clock: Clock,
-    pub(crate) programs: Arc<dyn Programs>,
-    pub(crate) feeds: Feeds,
+    pub(crate) desk: Desk,
     pub(crate) stats: Arc<IngestStats>,
     pub(crate) ports: Vec<Port>,
     pub(crate) pairs: Vec<UdpPair>,
     pub(crate) reserve: Reserve,
     pub(crate) links: Table<Box<Link>>,
     pub(crate) antechamber: Antechamber,
-    pub(crate) lines: Arc<Lines>,
-    pub(crate) guesses: Guesses,
-    /// The link of each program that has one, from its accepted ANNOUNCE on.
-    pub(crate) holders: HashMap<ProgramId, LinkId>,
-    pub(crate) sources: HashMap<ProgramId, Source>,
+    /// The link of each pass, from its accepted ANNOUNCE on.
+    pub(crate) passes: HashMap<PassId, LinkId>,
+    /// What the desk has to tell links, while it is taken up.
+    pub(crate) to_links: Vec<ToLink>,
     /// What this turn left for the next.
     pub(crate) work: Vec<Work>,
     /// Links to be closed for their datagrams, at the end of the turn.
     pub(crate) ending: Vec<(LinkId, Closing)>,
     pub(crate) buffer: Vec<u8>,
     pub(crate) next_tick: Instant,
-    /// Sources that were handed something in this turn: they may have something to do earlier than before.
-    pub(crate) touched: Vec<ProgramId>,
-    /// When some source has something to do by itself; it may be that none has.
-    pub(crate) due_at: Option<Instant>,
-    pub(crate) next_stream: u64,
     commands: Receiver<Command>,
     ends_at: Option<Instant>,
     /// When it was last said that descriptors have run out.
@@ -140,42 +132,32 @@ pub(crate) fn bounded(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-impl Thread {
+impl LinkSide {
     pub(crate) fn new(
         poll: Poll,
         config: IngestConfig,
         sockets: (Vec<Port>, Vec<UdpPair>),
-        programs: Arc<dyn Programs>,
-        feeds: Feeds,
+        desk: Desk,
         clock: Clock,
         commands: Receiver<Command>,
     ) -> Self {
         let now = clock();
-        let lines = Lines::new(bounded(config.lines), bounded(config.lines_per_address));
-        let stats = Arc::<IngestStats>::default();
-        stats.lines.set(u64::from(lines.lines()));
         Self {
             poll,
             reserve: Reserve::open(),
             links: Table::default(),
             antechamber: Antechamber::new(config.antechamber, config.antechamber_per_address),
-            lines,
-            guesses: Guesses::default(),
-            stats,
-            holders: HashMap::new(),
-            sources: HashMap::new(),
+            stats: Arc::clone(desk.stats()),
+            desk,
+            passes: HashMap::new(),
+            to_links: Vec::new(),
             work: Vec::new(),
             ending: Vec::new(),
             buffer: vec![0; limits::READ_BYTES],
             next_tick: now.mono,
-            touched: Vec::new(),
-            due_at: None,
-            next_stream: 1,
             ports: sockets.0,
             pairs: sockets.1,
             config,
-            programs,
-            feeds,
             clock,
             commands,
             ends_at: None,
@@ -215,10 +197,10 @@ impl Thread {
         }
     }
 
-    /// With many sources: lets some more frames come in, so that this thread and the workers are woken once for all of
+    /// With many links: lets some more frames come in, so that this thread and the workers are woken once for all of
     /// them. What is due by time is not put off.
     fn gather(&self, timeout: Option<Duration>) {
-        if self.sources.len() >= limits::GATHER_FROM {
+        if self.passes.len() >= limits::GATHER_FROM {
             std::thread::sleep(timeout.map_or(limits::GATHER_TIME, |wait| wait.min(limits::GATHER_TIME)));
         }
     }
@@ -264,16 +246,16 @@ impl Thread {
         let deadline = self.next_deadline()?;
         let wait = deadline.saturating_duration_since((self.clock)().mono);
         // The kernel counts in milliseconds: mio rounds up, so that it never wakes too early and spins.
-        Some(wait.min(limits::TICK))
+        Some(wait.min(TICK))
     }
 
     fn on_commands(&mut self, now: Now) {
         loop {
             match self.commands.try_recv() {
                 Ok(Command::Kick(program)) => {
-                    if let Some(link) = self.holders.get(&program) {
-                        self.ending.push((*link, Closing::Kicked));
-                    }
+                    let links = self.links.iter();
+                    let of_program = links.filter(|(_, link)| link.program() == Some(program));
+                    self.ending.extend(of_program.map(|(id, _)| (id, Closing::Kicked)));
                 }
                 Ok(Command::Shutdown(by)) => self.shut_down(by),
                 Err(TryRecvError::Empty) => return,
@@ -302,20 +284,6 @@ impl Thread {
 
     fn now_mono(&self) -> Instant {
         (self.clock)().mono
-    }
-
-    /// Notes that the source of `program` was handed something.
-    pub(crate) fn touch(&mut self, program: ProgramId) {
-        if self.touched.last() != Some(&program) {
-            self.touched.push(program);
-        }
-    }
-
-    /// A name for a new stream.
-    pub(crate) const fn new_stream_id(&mut self) -> StreamId {
-        let id = StreamId(self.next_stream);
-        self.next_stream += 1;
-        id
     }
 }
 

@@ -18,7 +18,10 @@ use slotcast_core::{
     time::Now,
 };
 
-use crate::choice::{Chosen, Held, SourceChoice};
+use crate::{
+    choice::{Chosen, Held, SourceChoice},
+    limits,
+};
 
 /// The state of one track; lives as long as the stream does.
 struct TrackState {
@@ -27,6 +30,8 @@ struct TrackState {
     /// A sender report that came ahead of the first packet of its source that counts.
     early_report: Option<SenderInfo>,
     scanner: KeyFrameScanner,
+    /// When the newest key frame came, or the first packet.
+    key_at: Option<Instant>,
     /// Of the present SSRC.
     reception: Option<Reception>,
     /// Packets lost that have been counted already.
@@ -43,21 +48,20 @@ pub(crate) struct Tracks {
     splice: Splice,
     clock: SenderClock,
     /// Ours, in receiver reports.
-    ssrc: Ssrc,
+    receiver: Ssrc,
     published: bool,
 }
 
 impl Tracks {
     /// Nothing has come yet.
-    pub(crate) fn new(tracks: &[Track]) -> Self {
-        let mut random = [0; 4];
-        // Without random numbers our reports carry an SSRC that another server's may carry too, and nothing else happens.
-        let _ = getrandom::fill(&mut random);
+    ///
+    /// - `receiver`: ours, in receiver reports.
+    pub(crate) fn new(tracks: &[Track], receiver: Ssrc) -> Self {
         Self {
             clock: SenderClock::new(tracks.iter().map(|track| track.clock_rate)),
             tracks: tracks.iter().map(TrackState::new).collect(),
             splice: Splice::new(),
-            ssrc: Ssrc(u32::from_ne_bytes(random)),
+            receiver,
             published: false,
         }
     }
@@ -65,6 +69,11 @@ impl Tracks {
     /// How many there are.
     pub(crate) fn count(&self) -> u8 {
         u8::try_from(self.tracks.len()).unwrap_or(u8::MAX)
+    }
+
+    /// The link is over: what was held of it goes to nobody.
+    pub(crate) fn end_link(&mut self) {
+        self.tracks.iter_mut().for_each(|track| track.choice.clear());
     }
 
     /// A new link begins: its first SSRC counts, whatever it is.
@@ -116,6 +125,12 @@ impl Tracks {
         }));
         reception.on_packet(at, rtp.sequence_number(), rtp.timestamp());
         let flags = track.scanner.scan(rtp.payload());
+        let key_at = track.key_at.get_or_insert(at);
+        if flags.contains(PacketFlags::KEY) {
+            *key_at = at;
+        } else if at.saturating_duration_since(*key_at) >= limits::KEY_FRAME_PATIENCE {
+            track.scanner.accept_intra_pictures();
+        }
         if rtp.marker() { flags.union(PacketFlags::MARKER) } else { flags }
     }
 
@@ -216,15 +231,13 @@ impl Tracks {
             return None;
         }
         let mut report = Vec::new();
-        rtcp::write_receiver_report(&mut report, self.ssrc, &[reception.report_block(now.mono)], rtcp::CNAME);
+        rtcp::write_receiver_report(
+            &mut report,
+            self.receiver,
+            &[reception.report_block(now.mono)],
+            rtcp::CNAME,
+        );
         Some(report)
-    }
-
-    /// Tells the broadcaster that nobody listens any more, and why.
-    pub(crate) fn goodbye(&self, reason: &str) -> Vec<u8> {
-        let mut goodbye = Vec::new();
-        rtcp::write_goodbye(&mut goodbye, None, self.ssrc, rtcp::CNAME, reason);
-        goodbye
     }
 }
 
@@ -235,6 +248,7 @@ impl TrackState {
             choice: SourceChoice::default(),
             early_report: None,
             scanner: KeyFrameScanner::new(track.codec),
+            key_at: None,
             reception: None,
             lost_counted: 0,
             report_due: true,

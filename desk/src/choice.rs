@@ -281,6 +281,7 @@ mod tests {
     }
 
     impl Track {
+        #[expect(clippy::disallowed_methods, reason = "a test has to begin at some instant")]
         fn new() -> Self {
             Self { choice: SourceChoice::default(), start: Instant::now(), counted: Vec::new() }
         }

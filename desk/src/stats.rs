@@ -1,7 +1,7 @@
-//! What the link side counts, readable from any thread while it runs.
+//! What is counted on the way in, by the desk and by those who call it, readable from any thread.
 //!
 //! Owns: the counters, by process, by channel and by program.
-//! Holds: the ingest thread is the only writer, so an update is a load and a store, no locked instruction;
+//! Invariant: the thread that drives the desk is the only writer, so an update is a load and a store, no locked instruction;
 //! counters of a channel never go back, those of a program are gone with its source.
 
 use std::{
@@ -13,8 +13,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use slotcast_admission::Reason;
 use slotcast_core::{
     counter::Counter,
+    media::MediaKind,
     picture::PictureSize,
     time::WallTime,
     words::{ChannelName, ProgramId},
@@ -56,6 +58,34 @@ pub enum LinkState {
     OnAir,
 }
 
+/// What comes on one track.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrackState {
+    /// It was offered and never set up: nothing can come on it, and viewers are not told of it.
+    NotSetUp,
+    /// Nothing has come on it for long, while something came on another: viewers are not told of it.
+    Silent,
+    /// Viewers are told of it.
+    Sent,
+}
+
+/// One track of a broadcaster's link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrackStatus {
+    /// Video, audio or other.
+    pub kind: MediaKind,
+    /// What comes on it.
+    pub state: TrackState,
+}
+
+/// What changes rarely of a link, for people.
+#[derive(Clone, Debug, Default)]
+struct Details {
+    tracks: Vec<TrackStatus>,
+    left_out: u8,
+    ended: Option<Reason>,
+}
+
 /// One program's counters, and the state of its link.
 #[derive(Debug)]
 pub struct ProgramStats {
@@ -67,6 +97,7 @@ pub struct ProgramStats {
     bit_rate: Counter,
     /// Width and height in the lower 32 bits; 0: not known.
     picture: Counter,
+    details: Mutex<Details>,
 }
 
 impl ProgramStats {
@@ -78,15 +109,12 @@ impl ProgramStats {
             since: AtomicI64::new(0),
             bit_rate: Counter::default(),
             picture: Counter::default(),
+            details: Mutex::default(),
         }
     }
 
     pub(crate) fn set_state(&self, state: LinkState) {
         self.state.store(state as u8, Ordering::Relaxed);
-    }
-
-    pub(crate) fn set_since(&self, since: WallTime) {
-        self.since.store(since.as_micros(), Ordering::Relaxed);
     }
 
     pub(crate) fn set_bit_rate(&self, bits_per_second: u64) {
@@ -96,6 +124,22 @@ impl ProgramStats {
     pub(crate) fn set_picture(&self, size: Option<PictureSize>) {
         let packed = size.map_or(0, |size| u64::from(size.width) << 16 | u64::from(size.height));
         self.picture.set(packed);
+    }
+
+    pub(crate) fn set_tracks(&self, tracks: Vec<TrackStatus>) {
+        self.details.lock().tracks = tracks;
+    }
+
+    /// A link begins.
+    pub(crate) fn set_begun(&self, since: WallTime, left_out: u8) {
+        self.since.store(since.as_micros(), Ordering::Relaxed);
+        let mut details = self.details.lock();
+        (details.left_out, details.ended) = (left_out, None);
+    }
+
+    /// The desk ended the link.
+    pub(crate) fn set_ended(&self, reason: Reason) {
+        self.details.lock().ended = Some(reason);
     }
 
     fn picture(&self) -> Option<PictureSize> {
@@ -128,9 +172,15 @@ pub struct LinkStatus {
     pub bit_rate: u64,
     /// How large the picture is, where the source has told it: H.264 and H.265.
     pub picture: Option<PictureSize>,
+    /// What comes on each of its tracks, in the order in which they were offered.
+    pub tracks: Vec<TrackStatus>,
+    /// Tracks that were offered beside these and cannot be taken.
+    pub left_out: u8,
+    /// Why the last link was ended, where it did not end by itself; `None` as well while there is one.
+    pub ended: Option<Reason>,
 }
 
-/// Everything that the link side counts.
+/// Everything that is counted on the way in.
 #[derive(Debug, Default)]
 pub struct IngestStats {
     /// Connections accepted.
@@ -173,21 +223,36 @@ impl IngestStats {
 
     /// The links of all programs that have or had one within their connect window, by channel.
     pub fn links(&self) -> Vec<LinkStatus> {
-        let status = |(id, stats): (&ProgramId, &Arc<ProgramStats>)| LinkStatus {
-            program: *id,
-            channel: stats.channel.clone(),
-            state: stats.state(),
-            since: WallTime::from_micros(stats.since.load(Ordering::Relaxed)),
-            bit_rate: stats.bit_rate.value(),
-            picture: stats.picture(),
+        let status = |(id, stats): (&ProgramId, &Arc<ProgramStats>)| {
+            let Details { tracks, left_out, ended } = stats.details.lock().clone();
+            LinkStatus {
+                program: *id,
+                channel: stats.channel.clone(),
+                state: stats.state(),
+                since: WallTime::from_micros(stats.since.load(Ordering::Relaxed)),
+                bit_rate: stats.bit_rate.value(),
+                picture: stats.picture(),
+                tracks,
+                left_out,
+                ended,
+            }
         };
         let mut all: Vec<_> = self.programs.lock().iter().map(status).collect();
         all.sort_unstable_by(|a, b| (&a.channel, a.program).cmp(&(&b.channel, b.program)));
         all
     }
 
-    /// Counts one decision. Rare: once per connection and reason, so a lock is no matter.
-    pub(crate) fn decided(&self, label: &'static str) {
+    /// Counts a datagram from an address of `program`'s link, but not from a port that it announced.
+    pub fn count_wrong_port(&self, program: ProgramId) {
+        let Some(stats) = self.program(program) else { return };
+        stats.traffic.wrong_port.add(1);
+        if let Some(channel) = self.channels.lock().get(&stats.channel) {
+            channel.wrong_port.add(1);
+        }
+    }
+
+    /// Counts one decision that a peer was told, or the end of a connection, by its label. Once per connection and reason.
+    pub fn decided(&self, label: &'static str) {
         *self.decisions.lock().entry(label).or_insert(0) += 1;
     }
 
