@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use slotcast_admission::{ClassMeter, MeterVerdict, Program};
+use slotcast_admission::{ClassMeter, MeterVerdict, Program, Reason};
 use slotcast_core::{
     chunk::ChunkBuilder,
     counter::Counter,
@@ -125,8 +125,10 @@ impl Source {
     /// - `id`: taken for the stream if viewers of the old one cannot go on with it.
     pub(crate) fn attach(&mut self, now: Now, link: PassId, offer: Offer, id: StreamId, feeds: &Feeds) {
         self.flush(feeds);
-        self.counts.program.set_begun(now.wall, offer.left_out);
-        let is_sent = offer.is_sent;
+        let (is_sent, left_out) = (offer.is_sent, offer.left_out);
+        self.counts.program.show(|status| {
+            (status.since, status.left_out, status.ended) = (now.wall, left_out, None);
+        });
         self.change_stream(offer, id);
         self.told.begin(now.mono, is_sent);
         self.show_description();
@@ -163,8 +165,7 @@ impl Source {
             self.tracks.end_link();
             self.link = None;
             self.receiver_reports_at = None;
-            self.counts.program.set_state(LinkState::Absent);
-            self.counts.program.set_bit_rate(0);
+            self.counts.program.show(|status| (status.state, status.bit_rate) = (LinkState::Absent, 0));
         }
     }
 
@@ -189,9 +190,9 @@ impl Source {
         true
     }
 
-    /// For people: what it counts.
-    pub(crate) fn stats(&self) -> &ProgramStats {
-        &self.counts.program
+    /// For people: why the link was ended.
+    pub(crate) fn show_ended(&self, reason: Reason) {
+        self.counts.program.show(|status| status.ended = Some(reason));
     }
 
     /// The program as of the last look at the timetable.
@@ -222,7 +223,7 @@ impl Source {
             }
             MeterVerdict::Close => {
                 self.counts.add(|traffic| &traffic.over_class, 1);
-                self.counts.program.set_ended(self.meter.reason());
+                self.show_ended(self.meter.reason());
                 return Fate::Close(self.meter.reason());
             }
         }
@@ -347,8 +348,10 @@ impl Source {
         }
         let mut tracks = self.stream.tracks.iter().enumerate();
         self.has_picture = tracks.any(|(at, track)| track.kind == MediaKind::Video && self.told.is_told(at));
-        self.counts.program.set_picture(decoders::described_picture(&self.stream));
-        self.counts.program.set_tracks(self.told.status(&self.stream.tracks));
+        self.counts.program.show(|status| {
+            status.picture = decoders::described_picture(&self.stream);
+            status.tracks = self.told.status(&self.stream.tracks);
+        });
     }
 
     fn report_to_viewers(&mut self, now: Now, track: u8) {
@@ -418,7 +421,8 @@ impl Source {
             let bytes = self.counts.program.traffic.bytes.value();
             let bits = u128::from(bytes.wrapping_sub(self.bytes_measured)) * 8_000;
             let rate = if self.link.is_some() { bits / time.as_millis().max(1) } else { 0 };
-            self.counts.program.set_bit_rate(u64::try_from(rate).unwrap_or(u64::MAX));
+            let rate = u64::try_from(rate).unwrap_or(u64::MAX);
+            self.counts.program.show(|status| status.bit_rate = rate);
             self.bytes_measured = bytes;
             self.measured_at = now.mono;
         }
@@ -429,11 +433,12 @@ impl Source {
     }
 
     fn show_state(&self, now: Now) {
-        self.counts.program.set_state(match self.link {
+        let state = match self.link {
             None => LinkState::Absent,
             Some(_) if self.program.is_on_air(now.wall) => LinkState::OnAir,
             Some(_) => LinkState::Held,
-        });
+        };
+        self.counts.program.show(|status| status.state = state);
     }
 }
 

@@ -1,16 +1,11 @@
 //! What is counted on the way in, by the desk and by those who call it, readable from any thread.
 //!
 //! Owns: the counters, by process, by channel and by program.
-//! Invariant: the thread that drives the desk is the only writer, so an update is a load and a store, no locked instruction;
+//! Invariant: the thread that drives the desk is the only writer, so counting is a load and a store, no locked
+//! instruction;
 //! counters of a channel never go back, those of a program are gone with its source.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, AtomicU8, Ordering},
-    },
-};
+use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 use slotcast_admission::Reason;
@@ -78,82 +73,33 @@ pub struct TrackStatus {
     pub state: TrackState,
 }
 
-/// What changes rarely of a link, for people.
-#[derive(Clone, Debug, Default)]
-struct Details {
-    tracks: Vec<TrackStatus>,
-    left_out: u8,
-    ended: Option<Reason>,
-}
-
 /// One program's counters, and the state of its link.
 #[derive(Debug)]
 pub struct ProgramStats {
-    channel: ChannelName,
     /// What came for this program.
     pub traffic: Traffic,
-    state: AtomicU8,
-    since: AtomicI64,
-    bit_rate: Counter,
-    /// Width and height in the lower 32 bits; 0: not known.
-    picture: Counter,
-    details: Mutex<Details>,
+    status: Mutex<LinkStatus>,
 }
 
 impl ProgramStats {
-    fn new(channel: ChannelName) -> Self {
-        Self {
+    fn new(program: ProgramId, channel: ChannelName) -> Self {
+        let status = LinkStatus {
+            program,
             channel,
-            traffic: Traffic::default(),
-            state: AtomicU8::new(0),
-            since: AtomicI64::new(0),
-            bit_rate: Counter::default(),
-            picture: Counter::default(),
-            details: Mutex::default(),
-        }
+            state: LinkState::Absent,
+            since: WallTime::from_micros(0),
+            bit_rate: 0,
+            picture: None,
+            tracks: Vec::new(),
+            left_out: 0,
+            ended: None,
+        };
+        Self { traffic: Traffic::default(), status: Mutex::new(status) }
     }
 
-    pub(crate) fn set_state(&self, state: LinkState) {
-        self.state.store(state as u8, Ordering::Relaxed);
-    }
-
-    pub(crate) fn set_bit_rate(&self, bits_per_second: u64) {
-        self.bit_rate.set(bits_per_second);
-    }
-
-    pub(crate) fn set_picture(&self, size: Option<PictureSize>) {
-        let packed = size.map_or(0, |size| u64::from(size.width) << 16 | u64::from(size.height));
-        self.picture.set(packed);
-    }
-
-    pub(crate) fn set_tracks(&self, tracks: Vec<TrackStatus>) {
-        self.details.lock().tracks = tracks;
-    }
-
-    /// A link begins.
-    pub(crate) fn set_begun(&self, since: WallTime, left_out: u8) {
-        self.since.store(since.as_micros(), Ordering::Relaxed);
-        let mut details = self.details.lock();
-        (details.left_out, details.ended) = (left_out, None);
-    }
-
-    /// The desk ended the link.
-    pub(crate) fn set_ended(&self, reason: Reason) {
-        self.details.lock().ended = Some(reason);
-    }
-
-    fn picture(&self) -> Option<PictureSize> {
-        let packed = self.picture.value();
-        let size = PictureSize { width: (packed >> 16) as u16, height: packed as u16 };
-        (packed != 0).then_some(size)
-    }
-
-    fn state(&self) -> LinkState {
-        match self.state.load(Ordering::Relaxed) {
-            1 => LinkState::Held,
-            2 => LinkState::OnAir,
-            _ => LinkState::Absent,
-        }
+    /// Changes what people see. Never for each packet.
+    pub(crate) fn show(&self, change: impl FnOnce(&mut LinkStatus)) {
+        change(&mut self.status.lock());
     }
 }
 
@@ -223,21 +169,8 @@ impl IngestStats {
 
     /// The links of all programs that have or had one within their connect window, by channel.
     pub fn links(&self) -> Vec<LinkStatus> {
-        let status = |(id, stats): (&ProgramId, &Arc<ProgramStats>)| {
-            let Details { tracks, left_out, ended } = stats.details.lock().clone();
-            LinkStatus {
-                program: *id,
-                channel: stats.channel.clone(),
-                state: stats.state(),
-                since: WallTime::from_micros(stats.since.load(Ordering::Relaxed)),
-                bit_rate: stats.bit_rate.value(),
-                picture: stats.picture(),
-                tracks,
-                left_out,
-                ended,
-            }
-        };
-        let mut all: Vec<_> = self.programs.lock().iter().map(status).collect();
+        let mut all: Vec<_> =
+            self.programs.lock().values().map(|stats| stats.status.lock().clone()).collect();
         all.sort_unstable_by(|a, b| (&a.channel, a.program).cmp(&(&b.channel, b.program)));
         all
     }
@@ -246,7 +179,7 @@ impl IngestStats {
     pub fn count_wrong_port(&self, program: ProgramId) {
         let Some(stats) = self.program(program) else { return };
         stats.traffic.wrong_port.add(1);
-        if let Some(channel) = self.channels.lock().get(&stats.channel) {
+        if let Some(channel) = self.channels.lock().get(&stats.status.lock().channel) {
             channel.wrong_port.add(1);
         }
     }
@@ -263,7 +196,7 @@ impl IngestStats {
     ) -> (Arc<ProgramStats>, Arc<Traffic>) {
         let traffic = Arc::clone(self.channels.lock().entry(channel.clone()).or_default());
         let mut programs = self.programs.lock();
-        let stats = programs.entry(id).or_insert_with(|| Arc::new(ProgramStats::new(channel.clone())));
+        let stats = programs.entry(id).or_insert_with(|| Arc::new(ProgramStats::new(id, channel.clone())));
         (Arc::clone(stats), traffic)
     }
 
@@ -282,14 +215,9 @@ mod tests {
         let channel: ChannelName = "channel4".parse().unwrap();
         let (program, traffic) = stats.add_program(ProgramId(7), &channel);
         traffic.packets.add(3);
-        program.set_state(LinkState::OnAir);
-        program.set_bit_rate(64_000);
-        program.set_picture(Some(PictureSize { width: 65_535, height: 1 }));
+        program.show(|status| status.state = LinkState::OnAir);
         let links = stats.links();
-        assert_eq!((links.len(), links[0].state, links[0].bit_rate), (1, LinkState::OnAir, 64_000));
-        assert_eq!(links[0].picture, Some(PictureSize { width: 65_535, height: 1 }));
-        program.set_picture(None);
-        assert_eq!(stats.links()[0].picture, None);
+        assert_eq!((links.len(), links[0].state, links[0].program), (1, LinkState::OnAir, ProgramId(7)));
         stats.remove_program(ProgramId(7));
         assert!(stats.links().is_empty() && stats.program(ProgramId(7)).is_none());
         assert_eq!(stats.channels()[0].1.packets.value(), 3);
