@@ -124,7 +124,9 @@ impl Source {
     ///
     /// - `id`: taken for the stream if viewers of the old one cannot go on with it.
     pub(crate) fn attach(&mut self, now: Now, link: PassId, offer: Offer, id: StreamId, feeds: &Feeds) {
-        self.flush(feeds);
+        if let Some(before) = self.link {
+            self.detach(before, feeds);
+        }
         let (is_sent, left_out) = (offer.is_sent, offer.left_out);
         self.counts.program.show(|status| {
             (status.since, status.left_out, status.ended) = (now.wall, left_out, None);
@@ -132,7 +134,6 @@ impl Source {
         self.change_stream(offer, id);
         self.told.begin(now.mono, is_sent);
         self.show_description();
-        self.tracks.begin_link();
         self.link = Some(link);
         self.last_arrival = None;
         self.receiver_reports_at = Some(now.mono + limits::RECEIVER_REPORT_EVERY);

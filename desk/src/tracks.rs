@@ -71,13 +71,8 @@ impl Tracks {
         u8::try_from(self.tracks.len()).unwrap_or(u8::MAX)
     }
 
-    /// The link is over: what was held of it goes to nobody.
+    /// The link is over: what was held of it goes to nobody, and of the next one the first SSRC counts, whatever it is.
     pub(crate) fn end_link(&mut self) {
-        self.tracks.iter_mut().for_each(|track| track.choice.clear());
-    }
-
-    /// A new link begins: its first SSRC counts, whatever it is.
-    pub(crate) fn begin_link(&mut self) {
         self.splice.restart();
         for track in &mut self.tracks {
             track.choice.clear();

@@ -1,30 +1,58 @@
-//! New connections: into the antechamber, with the gate's deadline.
+//! The access ports: listening, accepting into the antechamber with the gate's deadline, and what happens when descriptors run
+//! out.
+//!
+//! Invariant: where descriptors run out, a connection is closed rather than left in the kernel's queue, and accepting pauses.
 
-use mio::{Interest, net::TcpStream};
+use std::{
+    io::{self, ErrorKind},
+    net::SocketAddr,
+};
+
+use mio::{
+    Interest,
+    net::{TcpListener, TcpStream},
+};
 use slotcast_core::time::Now;
+use slotcast_net::sockets::is_exhausted;
 use slotcast_rtsp::server::ServerConnection;
-
-use std::net::SocketAddr;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{
     closing::Closing,
     limits,
-    listener::Accepted,
     rtsp::Link,
     side::{LinkSide, Work},
 };
+
+/// Listens on `address`; port 0 takes any free one.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(limits::BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
 
 impl LinkSide {
     /// Accepts what a listener has, within the turn's budget.
     pub(crate) fn on_accept(&mut self, port: usize, now: Now) {
         for _ in 0..limits::ACCEPTS_PER_TURN {
             let Some(at) = self.ports.get_mut(port) else { return };
-            at.listener.retry_at = None;
-            match at.listener.accept(now.mono, &mut self.reserve) {
-                Accepted::Stream(stream, peer) => self.welcome(port, stream, peer, now),
-                Accepted::Lost => {}
-                Accepted::Drained => return,
-                Accepted::Exhausted => return self.on_exhausted(now),
+            at.retry_at = None;
+            match at.listener.accept() {
+                Ok((stream, peer)) => self.welcome(port, stream, peer, now),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if is_exhausted(&error) => {
+                    at.retry_at = Some(now.mono + limits::ACCEPT_PAUSE);
+                    self.reserve.turn_one_away(|| at.listener.accept());
+                    return self.on_exhausted(now);
+                }
+                // That one is gone already; there may be more.
+                Err(_) => {}
             }
         }
         self.work.push(Work::Accept(port));

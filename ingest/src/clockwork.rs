@@ -17,14 +17,14 @@ impl LinkSide {
     /// When something is due next; `None` when nothing is.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let tick = (!self.links.is_empty()).then_some(self.next_tick);
-        let accepts = self.ports.iter().filter_map(|port| port.listener.retry_at);
+        let accepts = self.ports.iter().filter_map(|port| port.retry_at);
         accepts.chain(self.desk.deadline()).chain(tick).min()
     }
 
     /// Does what is due at `now`.
     pub(crate) fn on_time(&mut self, now: Now) {
         for (at, port) in self.ports.iter().enumerate() {
-            if port.listener.retry_at.is_some_and(|retry_at| retry_at <= now.mono) {
+            if port.retry_at.is_some_and(|retry_at| retry_at <= now.mono) {
                 self.work.push(Work::Accept(at));
             }
         }

@@ -1,6 +1,6 @@
 //! What an operator sets on the link side, and how the settings fit together.
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use crate::limits;
 
@@ -48,62 +48,27 @@ impl Default for IngestConfig {
     }
 }
 
-/// Why settings cannot work.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// Nothing to listen on.
-    NoListener,
-    /// A number that must be at least 1.
-    Zero {
-        /// Which one.
-        setting: &'static str,
-    },
-    /// RTP and RTCP on the same port, or only one of them chosen freely.
-    RtpPorts {
-        /// What was set.
-        got: [u16; 2],
-    },
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoListener => f.write_str("expected at least one address to listen on, got none"),
-            Self::Zero { setting } => write!(f, "expected {setting} of at least 1, got 0"),
-            Self::RtpPorts { got: [rtp, rtcp] } => {
-                write!(f, "expected two different RTP ports, or both 0, got {rtp} and {rtcp}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
 impl IngestConfig {
-    /// Whether the settings fit together.
-    pub fn check(&self) -> Result<(), ConfigError> {
+    /// Whether the settings fit together; if not, what is wrong.
+    pub fn check(&self) -> Result<(), String> {
         if self.listen.is_empty() {
-            return Err(ConfigError::NoListener);
+            return Err("expected at least one address to listen on, got none".to_owned());
         }
         let counts = [
             ("lines", self.lines),
             ("lines_per_address", self.lines_per_address),
             ("antechamber", self.antechamber),
             ("antechamber_per_address", self.antechamber_per_address),
+            ("gate_deadline", usize::from(!self.gate_deadline.is_zero())),
         ];
         if let Some((setting, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
-            return Err(ConfigError::Zero { setting });
-        }
-        if self.gate_deadline.is_zero() {
-            return Err(ConfigError::Zero { setting: "gate_deadline" });
+            return Err(format!("expected {setting} above 0, got 0"));
         }
         match self.rtp_ports {
-            Some([0, 0]) | None => Ok(()),
-            Some(got @ [rtp, rtcp]) if rtp == rtcp || rtp == 0 || rtcp == 0 => {
-                Err(ConfigError::RtpPorts { got })
+            Some([rtp, rtcp]) if [rtp, rtcp] != [0, 0] && (rtp == rtcp || rtp == 0 || rtcp == 0) => {
+                Err(format!("expected two different RTP ports, or both 0, got {rtp} and {rtcp}"))
             }
-            Some(_) => Ok(()),
+            _ => Ok(()),
         }
     }
 }
@@ -113,21 +78,23 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(change: impl FnOnce(&mut IngestConfig), expected: Result<(), ConfigError>) {
+    fn check(change: impl FnOnce(&mut IngestConfig), wrong: Option<&str>) {
         let mut config = IngestConfig::default();
         change(&mut config);
-        assert_eq!(config.check(), expected);
+        let error = config.check().err();
+        assert_eq!(error.is_some(), wrong.is_some(), "{error:?}");
+        assert!(error.is_none_or(|error| wrong.is_some_and(|wrong| error.contains(wrong))));
     }
 
     #[test]
     fn settings_that_cannot_work_are_named() {
-        check(|_| (), Ok(()));
-        check(|c| c.rtp_ports = Some([0, 0]), Ok(()));
-        check(|c| c.rtp_ports = Some([8002, 8003]), Ok(()));
-        check(|c| c.listen.clear(), Err(ConfigError::NoListener));
-        check(|c| c.lines = 0, Err(ConfigError::Zero { setting: "lines" }));
-        check(|c| c.gate_deadline = Duration::ZERO, Err(ConfigError::Zero { setting: "gate_deadline" }));
-        check(|c| c.rtp_ports = Some([8002, 8002]), Err(ConfigError::RtpPorts { got: [8002, 8002] }));
-        check(|c| c.rtp_ports = Some([8002, 0]), Err(ConfigError::RtpPorts { got: [8002, 0] }));
+        check(|_| (), None);
+        check(|c| c.rtp_ports = Some([0, 0]), None);
+        check(|c| c.rtp_ports = Some([8002, 8003]), None);
+        check(|c| c.listen.clear(), Some("listen"));
+        check(|c| c.lines = 0, Some("lines"));
+        check(|c| c.gate_deadline = Duration::ZERO, Some("gate_deadline"));
+        check(|c| c.rtp_ports = Some([8002, 8002]), Some("8002 and 8002"));
+        check(|c| c.rtp_ports = Some([8002, 0]), Some("8002 and 0"));
     }
 }

@@ -19,8 +19,8 @@ use slotcast_net::sockets::cannot_bind;
 use slotcast_rtsp::server::{Role, ServerConfig, UdpPorts};
 
 use crate::{
+    accept::listen,
     config::IngestConfig,
-    listener::Listener,
     side::{Command, LinkSide, Port, WAKER, Work, bounded},
     udp::{Half, UdpPair},
 };
@@ -52,7 +52,7 @@ impl Ingest {
         let waker = Waker::new(poll.registry(), WAKER)?;
         let (mut ports, mut pairs) = bind_all(&config)?;
         register(&poll, &mut ports, &mut pairs)?;
-        let local_addrs = ports.iter().map(|port| port.listener.local_addr()).collect();
+        let local_addrs = ports.iter().map(|port| port.listener.local_addr()).collect::<io::Result<_>>()?;
         let udp_ports = pairs.first().map(UdpPair::numbers);
         let (commands, received) = mpsc::channel();
         let desk = Desk::new(clock(), desk_config(&config), programs, feeds);
@@ -143,8 +143,7 @@ fn bind_all(config: &IngestConfig) -> io::Result<(Vec<Port>, Vec<UdpPair>)> {
     let mut pairs: Vec<UdpPair> = Vec::new();
     let mut ports = Vec::with_capacity(config.listen.len());
     for address in &config.listen {
-        let listener =
-            Listener::bind(*address).map_err(|error| cannot_bind(&error, "links.listen", *address))?;
+        let listener = listen(*address).map_err(|error| cannot_bind(&error, "links.listen", *address))?;
         let pair = match config.rtp_ports {
             Some(numbers) => Some(pair_for(&mut pairs, udp_address(config, address.ip()), numbers)?),
             None => None,
@@ -155,7 +154,7 @@ fn bind_all(config: &IngestConfig) -> io::Result<(Vec<Port>, Vec<UdpPair>)> {
             let [rtp, rtcp] = pair.numbers();
             UdpPorts { rtp, rtcp }
         });
-        ports.push(Port { listener, pair, rtsp: Arc::new(rtsp) });
+        ports.push(Port { listener, retry_at: None, pair, rtsp: Arc::new(rtsp) });
     }
     Ok((ports, pairs))
 }
@@ -183,7 +182,7 @@ fn pair_for(pairs: &mut Vec<UdpPair>, address: IpAddr, numbers: [u16; 2]) -> io:
 fn register(poll: &Poll, ports: &mut [Port], pairs: &mut [UdpPair]) -> io::Result<()> {
     for (at, port) in ports.iter_mut().enumerate() {
         let token = Work::Accept(at).token();
-        poll.registry().register(port.listener.source(), token, Interest::READABLE)?;
+        poll.registry().register(&mut port.listener, token, Interest::READABLE)?;
     }
     for (at, pair) in pairs.iter_mut().enumerate() {
         for half in [Half::Rtp, Half::Rtcp] {

@@ -15,11 +15,10 @@ mod config;
 mod datagrams;
 mod handle;
 pub mod limits;
-mod listener;
 mod rtsp;
 mod side;
 mod udp;
 
-pub use config::{ConfigError, IngestConfig};
+pub use config::IngestConfig;
 pub use handle::Ingest;
 pub use slotcast_desk::{IngestStats, LinkState, LinkStatus, ProgramStats, TrackState, TrackStatus, Traffic};

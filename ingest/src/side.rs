@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mio::{Events, Poll, Token};
+use mio::{Events, Poll, Token, net::TcpListener};
 use slotcast_admission::Reason;
 use slotcast_core::{
     table::Table,
@@ -34,7 +34,6 @@ use crate::{
     closing::Closing,
     config::IngestConfig,
     limits,
-    listener::Listener,
     rtsp::{Link, LinkId},
     udp::{Half, UdpPair},
 };
@@ -93,7 +92,9 @@ impl Work {
 
 /// One access port with what its connections share.
 pub(crate) struct Port {
-    pub(crate) listener: Listener,
+    pub(crate) listener: TcpListener,
+    /// When to try again after descriptors ran out.
+    pub(crate) retry_at: Option<Instant>,
     /// Index of the UDP pair on the same address.
     pub(crate) pair: Option<usize>,
     pub(crate) rtsp: Arc<ServerConfig>,

@@ -1,5 +1,7 @@
 //! What links send: bytes in, the RTSP connection's outputs out, frames to the desk; and how a link ends.
 
+use std::io::ErrorKind;
+
 use bytes::Bytes;
 use slotcast_core::time::Now;
 use slotcast_desk::Fate;
@@ -9,7 +11,7 @@ use crate::{
     antechamber::Shown,
     closing::{Closing, for_log},
     limits,
-    rtsp::link::{Backlog, Link, LinkId, ReadOutcome, Recording, Stage, WrongPort},
+    rtsp::link::{Link, LinkId, Recording, Stage, WrongPort},
     side::{LinkSide, Work},
 };
 
@@ -33,18 +35,19 @@ impl LinkSide {
         };
         for _ in 0..reads {
             match link.read(&mut self.buffer[..bytes]) {
-                ReadOutcome::Data(_) if link.is_leaving() => {}
-                ReadOutcome::Data(length) => {
-                    link.connection.handle_bytes(now.mono, &self.buffer[..length]);
-                    self.drain(id, link, now)?;
-                }
-                ReadOutcome::Drained => return Ok(()),
-                ReadOutcome::End => {
+                Ok(0) => {
                     link.peer_is_done = true;
                     link.connection.handle_eof(now.mono);
                     return self.drain(id, link, now);
                 }
-                ReadOutcome::Broken => return Err(Closing::Broken),
+                Ok(_) if link.is_leaving() => {}
+                Ok(length) => {
+                    link.connection.handle_bytes(now.mono, &self.buffer[..length]);
+                    self.drain(id, link, now)?;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Err(Closing::Broken),
             }
         }
         self.work.push(Work::Link(id.place()));
@@ -59,7 +62,7 @@ impl LinkSide {
                     if matches!(link.stage, Stage::Unproven { .. }) {
                         self.antechamber.note(id, Shown::Request);
                     }
-                    link.send(bytes).map_err(|Backlog| Closing::NotReading)?;
+                    link.send(bytes)?;
                 }
                 Output::Ask(ask) => {
                     if let Some(answer) = self.answer(id, link, ask, now) {
@@ -87,13 +90,11 @@ impl LinkSide {
                 }
             }
             Event::Playing => {}
-            Event::Paused => self.stop_recording(id, link),
-            // Another SETUP follows, or another try of the same; the line stays.
-            Event::SessionEnded(SessionEnd::Replaced | SessionEnd::SetupRefused) => {
-                self.stop_recording(id, link);
-            }
-            // The reason follows.
-            Event::SessionEnded(SessionEnd::ConnectionClosed) => self.stop_recording(id, link),
+            // Another SETUP follows, or another try of the same, and the line stays; or the reason follows.
+            Event::Paused
+            | Event::SessionEnded(
+                SessionEnd::Replaced | SessionEnd::SetupRefused | SessionEnd::ConnectionClosed,
+            ) => self.stop_recording(id, link),
             Event::SessionEnded(end) => return Err(Closing::Rtsp(CloseReason::SessionEnded(end))),
         }
         Ok(())

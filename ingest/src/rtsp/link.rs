@@ -77,22 +77,6 @@ pub(crate) enum Stage {
     },
 }
 
-/// What a read gave.
-pub(crate) enum ReadOutcome {
-    /// So many bytes.
-    Data(usize),
-    /// No more for now.
-    Drained,
-    /// The peer has closed its side.
-    End,
-    /// The connection is broken.
-    Broken,
-}
-
-/// The peer does not take what it is sent.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Backlog;
-
 /// One connection.
 pub(crate) struct Link {
     stream: TcpStream,
@@ -187,23 +171,15 @@ impl Link {
         self.admitted_mut()?.recording.as_mut()
     }
 
-    /// Reads once.
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> ReadOutcome {
-        match self.stream.read(buffer) {
-            Ok(0) => ReadOutcome::End,
-            Ok(length) => ReadOutcome::Data(length),
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => ReadOutcome::Drained,
-                io::ErrorKind::Interrupted => ReadOutcome::Data(0),
-                _ => ReadOutcome::Broken,
-            },
-        }
+    /// Reads once, as [`Read::read`] does.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
     }
 
-    /// Queues bytes for the peer, unless too much waits already.
-    pub(crate) fn send(&mut self, bytes: Bytes) -> Result<(), Backlog> {
+    /// Queues bytes for the peer; an error where too much waits already.
+    pub(crate) fn send(&mut self, bytes: Bytes) -> Result<(), Closing> {
         if self.out_bytes + bytes.len() > limits::OUT_BYTES_MAX {
-            return Err(Backlog);
+            return Err(Closing::NotReading);
         }
         self.out_bytes += bytes.len();
         self.out.push_back(bytes);
@@ -214,11 +190,7 @@ impl Link {
     pub(crate) fn send_report(&mut self, channel: u8, report: &[u8]) {
         let Ok(length) = u16::try_from(report.len()) else { return };
         if self.out_bytes < limits::OUT_BYTES_FOR_REPORTS {
-            let frame: Vec<u8> = [b'$', channel]
-                .into_iter()
-                .chain(length.to_be_bytes())
-                .chain(report.iter().copied())
-                .collect();
+            let frame = [&[b'$', channel], &length.to_be_bytes()[..], report].concat();
             self.out_bytes += frame.len();
             self.out.push_back(frame.into());
         }
