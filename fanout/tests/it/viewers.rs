@@ -401,7 +401,8 @@ fn what_a_viewer_sends_back_comes_to_its_own_worker() {
     warm_up(&mut rig);
     let foreign = || rig.fanout.stats().sum(|worker| &worker.foreign_datagrams);
     let mut clients: Vec<Client> = (0..30).map(|_| rig.client()).collect();
-    let mut used = std::collections::BTreeSet::new();
+    // Kept open: a port that is free again might be given to the next viewer.
+    let (mut used, mut sockets) = (std::collections::BTreeSet::new(), Vec::new());
     for client in &mut clients {
         let (rtp, rtcp) = client.play_udp();
         let mut buffer = [0; 2000];
@@ -411,6 +412,7 @@ fn what_a_viewer_sends_back_comes_to_its_own_worker() {
         rtp.send_to(b"punch", from).unwrap();
         let pair = rig.fanout.rtp_ports().iter().find(|pair| pair[0] == from.port()).unwrap();
         rtcp.send_to(&[0x80, 201, 0, 1, 0, 0, 0, 1], (from.ip(), pair[1])).unwrap();
+        sockets.push((rtp, rtcp));
     }
     let ports: std::collections::BTreeSet<u16> = rig.fanout.rtp_ports().iter().map(|pair| pair[0]).collect();
     assert_eq!((ports.len(), &used), (2, &ports), "the kernel gave all viewers to one worker");
