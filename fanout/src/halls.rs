@@ -27,7 +27,7 @@ use crate::{
     hall::{Hall, Opening},
     limits,
     sockets::{Net, Sockets},
-    stats::{FanoutStats, Protocol, WorkerStats},
+    stats::{FanoutStats, Protocol, SendErrorKind, WorkerStats},
     viewer::{Account, Cause, End, Farewell, Key, Viewer, Viewers},
     wire::{Outbox, Written},
 };
@@ -178,8 +178,7 @@ impl<A: Audience<N> + Default, N: Net> Halls<A, N> {
     /// The socket of a viewer is full of what its door said.
     pub(crate) fn full(&mut self, key: Key, now: Instant) {
         if let Some(hall) = self.hall_of(key) {
-            let Hall { audience, log, .. } = hall;
-            audience.full(key, log, now);
+            hall.audience.full(key, now);
         }
     }
 
@@ -339,6 +338,7 @@ impl<A: Audience<N> + Default, N: Net> Halls<A, N> {
         for (key, loss) in std::mem::take(&mut self.lost) {
             match loss {
                 Loss::Broken => {
+                    self.stats.send_error(SendErrorKind::Broken);
                     if let Some(viewer) = self.viewers.get_mut(&key) {
                         viewer.is_broken = true;
                         self.leaving.push_front(key);

@@ -4,6 +4,7 @@
 //! Not here: what viewers speak (the doors), who may watch (admission), when a program is over (the hall).
 //! Invariant: an audience knows the log, a guard and sockets, and no protocol.
 
+mod ring;
 pub(crate) mod tcp;
 pub(crate) mod udp;
 
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use slotcast_admission::Reason;
 use slotcast_core::{
+    chunk::Chunk,
     log::{ChannelLog, Position},
     time::Now,
 };
@@ -49,6 +51,13 @@ pub(crate) struct Patience {
     pub(crate) behind: Duration,
     /// A viewer who takes no byte for this long is cut.
     pub(crate) stalled: Duration,
+}
+
+impl Patience {
+    /// Whether a viewer whose next chunk this is counts as behind.
+    fn is_behind(self, chunk: &Chunk, now: Instant) -> bool {
+        now.saturating_duration_since(chunk.arrival()) > self.behind
+    }
 }
 
 /// Why a viewer cannot go on.
@@ -97,7 +106,7 @@ pub(crate) trait Audience<N: Net> {
     /// The socket of a viewer takes bytes again.
     fn writable(&mut self, viewer: Key);
     /// The socket of a viewer is full of other bytes than media.
-    fn full(&mut self, viewer: Key, log: &ChannelLog, now: Instant);
+    fn full(&mut self, viewer: Key, now: Instant);
     /// Where in the log a viewer's next packet of `track` is looked for; `None`: nobody knows.
     fn next_of(&self, viewer: Key, track: u8, log: &ChannelLog) -> Option<Position>;
     /// When a viewer last took media, as far as that shows that it lives.
@@ -186,8 +195,8 @@ impl<N: Net> Audience<N> for Ways {
         self.tcp.writable(viewer);
     }
 
-    fn full(&mut self, viewer: Key, log: &ChannelLog, now: Instant) {
-        self.tcp.full(viewer, log, now);
+    fn full(&mut self, viewer: Key, now: Instant) {
+        self.tcp.full(viewer, now);
     }
 
     fn next_of(&self, viewer: Key, track: u8, log: &ChannelLog) -> Option<Position> {

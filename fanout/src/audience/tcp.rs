@@ -21,11 +21,11 @@ use slotcast_core::{
 };
 
 use crate::{
-    audience::{Loss, Patience, Progress, Turn},
+    audience::{Loss, Patience, Progress, Turn, ring::Ring},
     guard::Guard,
     limits,
     sockets::{Net, Sockets},
-    stats::{SendErrorKind, WorkerStats},
+    stats::WorkerStats,
     viewer::Key,
     wire::{Wire, Written, write_some},
 };
@@ -54,37 +54,6 @@ impl Numbering {
     }
 }
 
-/// How a viewer sees chunks: as they are, or with headers of its own.
-#[derive(Clone, Copy, Debug)]
-enum Framing {
-    Canonical,
-    Own(Numbering),
-}
-
-impl Framing {
-    fn header(&self, entry: &PacketEntry) -> Option<[u8; FRAME_HEADER_BYTES]> {
-        match self {
-            Self::Canonical => {
-                let [high, low] = entry.length.to_be_bytes();
-                Some([b'$', 2 * entry.track + u8::from(!entry.is_rtp()), high, low])
-            }
-            Self::Own(numbering) => numbering.header(entry),
-        }
-    }
-
-    /// Bytes of the chunk's frames from the packet at `place` on.
-    fn bytes_from(&self, chunk: &Chunk, place: u16) -> usize {
-        let packets = chunk.packets().get(usize::from(place)..).unwrap_or_default();
-        match self {
-            Self::Canonical => chunk.bytes().len() - start_of(chunk, place),
-            Self::Own(numbering) => {
-                let own = packets.iter().filter(|entry| numbering.header(entry).is_some());
-                own.map(|entry| FRAME_HEADER_BYTES + usize::from(entry.length)).sum()
-            }
-        }
-    }
-}
-
 /// Where the frame of the packet at `place` begins; the chunk's end when there is none.
 fn start_of(chunk: &Chunk, place: u16) -> usize {
     chunk.packets().get(usize::from(place)).map_or_else(|| chunk.bytes().len(), PacketEntry::frame_start)
@@ -106,14 +75,25 @@ enum Wrote {
 struct Reading {
     /// Next packet.
     cursor: Position,
-    framing: Framing,
+    /// `None`: chunks are sent as they are.
+    numbering: Option<Numbering>,
 }
 
 impl Reading {
+    /// The frame of a packet: its header, `None` where the viewer does not get it.
+    fn header(&self, chunk: &Chunk, entry: &PacketEntry) -> Option<[u8; FRAME_HEADER_BYTES]> {
+        match &self.numbering {
+            Some(numbering) => numbering.header(entry),
+            None => chunk.bytes().get(entry.frame_start()..)?.first_chunk().copied(),
+        }
+    }
+
     /// Bytes of the next chunk that the viewer has not had; 0 at the head.
     fn bytes_ahead(&self, log: &ChannelLog) -> usize {
-        let chunk = log.chunk(self.cursor.chunk);
-        chunk.map_or(0, |chunk| self.framing.bytes_from(chunk, self.cursor.packet))
+        let Some(chunk) = log.chunk(self.cursor.chunk) else { return 0 };
+        let ahead = chunk.packets().iter().skip(self.cursor.packet.into());
+        let own = ahead.filter(|entry| self.header(chunk, entry).is_some());
+        own.map(|entry| FRAME_HEADER_BYTES + usize::from(entry.length)).sum()
     }
 
     /// Writes what waits on the wire and then media, with one call, and moves on in the log.
@@ -126,7 +106,8 @@ impl Reading {
         bytes_max: usize,
         stats: &WorkerStats,
     ) -> io::Result<Wrote> {
-        while log.chunk(self.cursor.chunk).is_some() && self.bytes_ahead(log) == 0 {
+        while self.numbering.is_some() && log.chunk(self.cursor.chunk).is_some() && self.bytes_ahead(log) == 0
+        {
             // Nothing of this chunk is for this viewer.
             self.cursor = Position::at_chunk(self.cursor.chunk + 1);
         }
@@ -159,7 +140,7 @@ impl Reading {
         parts: &mut [IoSlice<'p>; PARTS_MAX],
     ) -> (usize, usize) {
         let (mut count, mut bytes) = (2, 0);
-        let Framing::Own(numbering) = self.framing else {
+        let Some(numbering) = &self.numbering else {
             let mut from = self.cursor;
             while let Some(chunk) = log.chunk(from.chunk)
                 && bytes < bytes_max
@@ -190,8 +171,17 @@ impl Reading {
     fn advance(&mut self, log: &ChannelLog, mut count: usize, stats: &WorkerStats) -> Option<Bytes> {
         stats.bytes_sent.add(count as u64);
         while let Some(chunk) = log.chunk(self.cursor.chunk).filter(|_| count > 0) {
+            let is_whole =
+                self.numbering.is_none() && self.cursor.packet == 0 && count >= chunk.bytes().len();
+            if is_whole {
+                count -= chunk.bytes().len();
+                stats.packets_sent.add(chunk.packets().len() as u64);
+                stats.viewer_frames.add(1);
+                self.cursor = Position::at_chunk(self.cursor.chunk + 1);
+                continue;
+            }
             for (place, entry) in (0u16..).zip(chunk.packets()).skip(self.cursor.packet.into()) {
-                let Some(header) = self.framing.header(entry) else { continue };
+                let Some(header) = self.header(chunk, entry) else { continue };
                 if count == 0 {
                     self.cursor.packet = place;
                     return None;
@@ -217,11 +207,8 @@ impl Reading {
 /// A viewer at the head of the log, or on its way there since the last chunk: all that a frame's pass touches of it, beside
 /// its wire.
 struct Member {
-    viewer: Key,
     wire: usize,
-    framing: Framing,
-    /// Index of the chunk that it gets next.
-    next: u64,
+    reading: Reading,
     /// When its socket last took a chunk.
     took_at: Instant,
 }
@@ -247,11 +234,7 @@ struct Reader {
 /// The TCP viewers of one program on this worker.
 #[derive(Default)]
 pub(crate) struct TcpAudience {
-    members: Vec<Member>,
-    places: HashMap<Key, usize>,
-    /// The member that is served next, and how many are to be looked at from it on until all are at the head.
-    at: usize,
-    todo: usize,
+    live: Ring<Member>,
     readers: HashMap<Key, Reader>,
     /// Readers who can go on, in the order in which they are served.
     queue: VecDeque<Key>,
@@ -261,7 +244,7 @@ pub(crate) struct TcpAudience {
 
 impl TcpAudience {
     pub(crate) fn len(&self) -> usize {
-        self.members.len() + self.readers.len()
+        self.live.len() + self.readers.len()
     }
 
     pub(crate) fn enter(
@@ -269,46 +252,16 @@ impl TcpAudience {
         viewer: Key,
         wire: usize,
         numbering: Option<Numbering>,
-        start: Position,
+        cursor: Position,
         now: Instant,
     ) {
-        let framing = numbering.map_or(Framing::Canonical, Framing::Own);
         let joins_until = Some(now + limits::JOIN_TIME_MAX);
-        let reading = Reading { cursor: start, framing };
-        self.read_on(viewer, Reader { joins_until, ..Reader::new(wire, reading, now) });
+        self.read_on(viewer, Reader { joins_until, ..Reader::new(wire, Reading { cursor, numbering }, now) });
     }
 
-    fn read_on(&mut self, viewer: Key, mut reader: Reader) {
-        reader.is_queued = !reader.is_blocked;
-        if reader.is_queued {
-            self.queue.push_back(viewer);
-        }
+    fn read_on(&mut self, viewer: Key, reader: Reader) {
         self.readers.insert(viewer, reader);
-    }
-
-    pub(crate) fn leave(&mut self, viewer: Key) {
-        self.readers.remove(&viewer);
-        if let Some(place) = self.places.get(&viewer).copied() {
-            self.remove(place);
-            // The one that moved may be among those who were served, and not be served itself: all are looked at anew.
-            self.todo = if self.todo > 0 { self.members.len() } else { 0 };
-        }
-    }
-
-    fn remove(&mut self, place: usize) -> Member {
-        let member = self.members.swap_remove(place);
-        self.places.remove(&member.viewer);
-        if let Some(moved) = self.members.get(place) {
-            self.places.insert(moved.viewer, place);
-        }
-        member
-    }
-
-    pub(crate) fn chunk_came(&mut self) {
-        self.todo = self.members.len();
-        for viewer in std::mem::take(&mut self.awaiting) {
-            self.queue_up(viewer);
-        }
+        self.queue_up(viewer);
     }
 
     fn queue_up(&mut self, viewer: Key) {
@@ -319,49 +272,59 @@ impl TcpAudience {
         }
     }
 
+    pub(crate) fn leave(&mut self, viewer: Key) {
+        self.readers.remove(&viewer);
+        self.live.remove(viewer);
+    }
+
+    pub(crate) fn chunk_came(&mut self) {
+        self.live.begin();
+        for viewer in std::mem::take(&mut self.awaiting) {
+            self.queue_up(viewer);
+        }
+    }
+
     pub(crate) fn live<N: Net>(&mut self, turn: &mut Turn<'_, N>) -> Progress {
         let head = turn.log.head();
-        while self.todo > 0 {
-            self.at = if self.at < self.members.len() { self.at } else { 0 };
-            let Some(member) = self.members.get_mut(self.at) else { break };
-            if member.next >= head.chunk {
-                (self.at, self.todo) = (self.at + 1, self.todo - 1);
+        while let Some(Member { wire, reading, took_at }) = self.live.current() {
+            if reading.cursor >= head {
+                self.live.advance();
                 continue;
             }
             if !turn.guard.may_send() {
                 return Progress::Done;
             }
-            let Some(wire) = turn.sockets.wire(member.wire) else { break };
-            let mut reading = Reading { cursor: Position::at_chunk(member.next), framing: member.framing };
-            let time = (turn.now.mono, turn.patience);
-            let wrote = write_live(&mut reading, wire, turn.log, time, turn.stats);
+            let next = turn.log.chunk(reading.cursor.chunk);
+            let is_old = next.is_none_or(|chunk| turn.patience.is_behind(chunk, turn.now.mono));
+            let wrote = match turn.sockets.wire(*wire) {
+                Some(wire) if !is_old => reading.write(wire, turn.log, limits::PUMP_BYTES_MAX, turn.stats),
+                _ => Ok(Wrote::All(0)),
+            };
             turn.guard.sent(turn.stats);
-            self.todo -= 1;
             match wrote {
                 Ok(Wrote::All(_) | Wrote::Nothing) if reading.cursor >= head => {
-                    (member.next, member.took_at) = (head.chunk, turn.now.mono);
-                    self.at += 1;
+                    *took_at = turn.now.mono;
+                    self.live.advance();
                 }
-                Ok(wrote) => self.fall_behind(self.at, reading, wrote, turn.now.mono),
+                // It stood at the head until now: its patience as a reader begins here.
+                Ok(wrote) => {
+                    let Some((viewer, Member { wire, reading, .. })) = self.live.take_current() else {
+                        break;
+                    };
+                    let is_blocked = matches!(wrote, Wrote::Full(..));
+                    let reader = Reader { is_blocked, ..Reader::new(wire, reading, turn.now.mono) };
+                    self.read_on(viewer, reader);
+                }
                 Err(_) => {
-                    turn.stats.send_error(SendErrorKind::Broken);
-                    let member = self.remove(self.at);
-                    turn.lost.push((member.viewer, Loss::Broken));
+                    let Some((viewer, _)) = self.live.take_current() else { break };
+                    turn.lost.push((viewer, Loss::Broken));
                 }
             }
             if !turn.budget.goes_on_after_send() {
-                return if self.todo > 0 { Progress::More } else { Progress::Done };
+                return Progress::More;
             }
         }
         Progress::Done
-    }
-
-    /// The member at `place`, whose socket did not take all, reads on at its own pace.
-    fn fall_behind(&mut self, place: usize, reading: Reading, wrote: Wrote, now: Instant) {
-        let member = self.remove(place);
-        let is_blocked = matches!(wrote, Wrote::Full(..));
-        // It stood at the head until now: its patience begins here.
-        self.read_on(member.viewer, Reader { is_blocked, ..Reader::new(member.wire, reading, now) });
     }
 
     pub(crate) fn behind<N: Net>(&mut self, turn: &mut Turn<'_, N>) -> Option<Instant> {
@@ -375,17 +338,14 @@ impl TcpAudience {
             let stands = reader.go_on(wire, &mut holder.pace, turn.log, &turn.guard, counted);
             match stands.unwrap_or(Stands::Broken) {
                 Stands::Head => {
-                    let (wire, Reading { cursor, framing }) = (reader.wire, reader.reading);
-                    let took_at = reader.progress_at;
+                    let &mut Reader { wire, reading, progress_at: took_at, .. } = reader;
                     self.readers.remove(&viewer);
-                    self.places.insert(viewer, self.members.len());
-                    self.members.push(Member { viewer, wire, framing, next: cursor.chunk, took_at });
+                    self.live.insert(viewer, Member { wire, reading, took_at });
                 }
                 Stands::Behind => self.queue_up(viewer),
                 Stands::AwaitsKey => self.awaiting.push(viewer),
                 Stands::Blocked => reader.is_blocked = true,
                 Stands::Broken => {
-                    turn.stats.send_error(SendErrorKind::Broken);
                     self.readers.remove(&viewer);
                     turn.lost.push((viewer, Loss::Broken));
                 }
@@ -435,67 +395,26 @@ impl TcpAudience {
         }
     }
 
-    pub(crate) fn full(&mut self, viewer: Key, log: &ChannelLog, now: Instant) {
+    pub(crate) fn full(&mut self, viewer: Key, now: Instant) {
+        if let Some(Member { wire, reading, .. }) = self.live.remove(viewer) {
+            self.readers.insert(viewer, Reader::new(wire, reading, now));
+        }
         if let Some(reader) = self.readers.get_mut(&viewer) {
             reader.is_blocked = true;
-        } else if let Some(place) = self.places.get(&viewer).copied() {
-            let Some(member) = self.members.get(place) else { return };
-            let cursor = Position::at_chunk(member.next.min(log.head().chunk));
-            let reading = Reading { cursor, framing: member.framing };
-            self.fall_behind(place, reading, Wrote::Full(0, false), now);
-            self.todo = if self.todo > 0 { self.members.len() } else { 0 };
         }
     }
 
     pub(crate) fn next_of(&self, viewer: Key) -> Option<Position> {
         match self.readers.get(&viewer) {
             Some(reader) => (!reader.awaits_key).then_some(reader.reading.cursor),
-            None => Some(Position::at_chunk(self.members.get(*self.places.get(&viewer)?)?.next)),
+            None => self.live.get(viewer).map(|member| member.reading.cursor),
         }
     }
 
     pub(crate) fn took_at(&self, viewer: Key) -> Option<Instant> {
-        match self.readers.get(&viewer) {
-            Some(reader) => Some(reader.progress_at),
-            None => Some(self.members.get(*self.places.get(&viewer)?)?.took_at),
-        }
+        let reader = self.readers.get(&viewer).map(|reader| reader.progress_at);
+        reader.or_else(|| self.live.get(viewer).map(|member| member.took_at))
     }
-}
-
-/// Writes all that a viewer at the head has not had: one call, for the chunk itself as nearly always.
-fn write_live<S: Write>(
-    reading: &mut Reading,
-    wire: &mut Wire<S>,
-    log: &ChannelLog,
-    (now, patience): (Instant, Patience),
-    stats: &WorkerStats,
-) -> io::Result<Wrote> {
-    let chunk = log.chunk(reading.cursor.chunk);
-    if chunk.is_none_or(|chunk| is_old(chunk, now, patience)) {
-        return Ok(Wrote::All(0));
-    }
-    let newest = log.newest().filter(|newest| newest.index() == reading.cursor.chunk);
-    let Some(chunk) = newest.filter(|_| matches!(reading.framing, Framing::Canonical)) else {
-        return reading.write(wire, log, limits::PUMP_BYTES_MAX, stats);
-    };
-    stats.send_calls.add(1);
-    let written = write_some(|| wire.stream.write(chunk.bytes()))?;
-    if written == Some(chunk.bytes().len()) {
-        stats.packets_sent.add(chunk.packets().len() as u64);
-        stats.bytes_sent.add(chunk.bytes().len() as u64);
-        stats.viewer_frames.add(1);
-        reading.cursor = Position::at_chunk(chunk.index() + 1);
-        return Ok(Wrote::All(chunk.bytes().len()));
-    }
-    let count = written.unwrap_or(0);
-    if let Some(tail) = reading.advance(log, count, stats) {
-        wire.outbox.keep_tail(tail);
-    }
-    Ok(Wrote::Full(count, count > 0))
-}
-
-fn is_old(chunk: &Chunk, now: Instant, patience: Patience) -> bool {
-    now.saturating_duration_since(chunk.arrival()) > patience.behind
 }
 
 /// Where a reader who was served stands.
@@ -605,14 +524,14 @@ impl Reader {
         }
         let (head, from) = (log.head(), self.reading.cursor.chunk);
         let is_late = match log.chunk(from) {
-            Some(chunk) => is_old(chunk, now, patience),
+            Some(chunk) => patience.is_behind(chunk, now),
             None => from < head.chunk,
         };
         if !is_late {
             return None;
         }
         let key = log.join_point().filter(|key| {
-            key.chunk > from && log.chunk(key.chunk).is_some_and(|chunk| !is_old(chunk, now, patience))
+            key.chunk > from && log.chunk(key.chunk).is_some_and(|chunk| !patience.is_behind(chunk, now))
         });
         self.awaits_key = key.is_none();
         self.reading.cursor = key.unwrap_or(head);

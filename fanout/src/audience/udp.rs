@@ -5,9 +5,8 @@
 //! Invariant: all viewers of a chunk share its buffers; nothing is allocated, copied or locked per viewer at the head.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     io::{self, IoSlice},
-    sync::Arc,
     time::Instant,
 };
 
@@ -20,13 +19,13 @@ use slotcast_core::{
 use slotcast_net::sys::{Destination, Outgoing, RUNS_MAX};
 
 use crate::{
-    audience::{Progress, Turn},
+    audience::{Progress, Turn, ring::Ring},
     guard::Guard,
     limits,
     ports::Datagrams,
     sockets::Net,
     stats::{SendErrorKind, WorkerStats},
-    viewer::Key,
+    viewer::{Key, Viewer},
 };
 
 /// A send that fails for reasons of an earlier one is tried so often.
@@ -53,17 +52,12 @@ pub(crate) struct Udp<D> {
 }
 
 /// Why sending to a viewer stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stopped {
     /// The socket is full.
     Full,
     /// Nothing may leave any more.
     Closed,
-}
-
-/// Why a call sent nothing.
-enum Unsent {
-    Stopped(Stopped),
+    /// This one call failed.
     Failed(io::Error),
 }
 
@@ -172,9 +166,8 @@ impl<D: Datagrams> Udp<D> {
             return Ok(0);
         }
         match self.send(runs[0].rtcp, &messages[..count], guard, stats) {
-            Ok(sent) => Ok(sent),
-            Err(Unsent::Stopped(stopped)) => Err(stopped),
-            Err(Unsent::Failed(_)) => Ok(0),
+            Err(Stopped::Failed(_)) => Ok(0),
+            sent => sent,
         }
     }
 
@@ -194,9 +187,7 @@ impl<D: Datagrams> Udp<D> {
         if self.segments && target.segments && parts.len() > 1 && *done == 0 {
             let train = Outgoing { to, parts, segment_bytes: Some(run.segment_bytes) };
             match self.send(run.rtcp, &[train], guard, stats) {
-                Ok(_) => return Ok(()),
-                Err(Unsent::Stopped(stopped)) => return Err(stopped),
-                Err(Unsent::Failed(error)) => match error.raw_os_error() {
+                Err(Stopped::Failed(error)) => match error.raw_os_error() {
                     // The path's MTU is smaller than a segment: single packets may be fragmented.
                     Some(libc::EINVAL | libc::EMSGSIZE) => {}
                     Some(libc::EIO | libc::EOPNOTSUPP) => {
@@ -208,14 +199,14 @@ impl<D: Datagrams> Udp<D> {
                         return Ok(());
                     }
                 },
+                sent => return sent.map(drop),
             }
         }
         while let Some(part) = parts.get(*done) {
             let message = Outgoing { to, parts: std::slice::from_ref(part), segment_bytes: None };
             match self.send(run.rtcp, &[message], guard, stats) {
-                Err(Unsent::Stopped(stopped)) => return Err(stopped),
-                Err(Unsent::Failed(error)) => stats.send_error(kind_of(&error)),
-                Ok(_) => {}
+                Err(Stopped::Failed(error)) => stats.send_error(kind_of(&error)),
+                sent => _ = sent?,
             }
             *done += 1;
         }
@@ -229,13 +220,13 @@ impl<D: Datagrams> Udp<D> {
         messages: &[Outgoing<'_>],
         guard: &Guard<'_>,
         stats: &WorkerStats,
-    ) -> Result<usize, Unsent> {
+    ) -> Result<usize, Stopped> {
         if !guard.may_send() {
-            return Err(Unsent::Stopped(Stopped::Closed));
+            return Err(Stopped::Closed);
         }
         let sent = self.call(rtcp, messages, stats).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => Unsent::Stopped(Stopped::Full),
-            _ => Unsent::Failed(error),
+            io::ErrorKind::WouldBlock => Stopped::Full,
+            _ => Stopped::Failed(error),
         })?;
         guard.sent(stats);
         for message in &messages[..sent] {
@@ -302,111 +293,80 @@ fn kind_of(error: &io::Error) -> SendErrorKind {
 
 /// A viewer at the head of the log, or on its way there since the last chunk.
 struct Member {
-    viewer: Key,
     target: Target,
-    /// Index of the chunk that it gets next.
+    /// Index of the chunk that it gets next, and how far it is within.
     next: u64,
-}
-
-/// A viewer who catches up after it has joined.
-struct Joiner {
-    viewer: Key,
-    target: Target,
-    cursor: Position,
+    begun: Begun,
 }
 
 /// The UDP viewers of one program on this worker.
 #[derive(Default)]
 pub(crate) struct UdpAudience {
-    members: Vec<Member>,
-    places: HashMap<Key, usize>,
-    /// The member that is served next, and how many are to be looked at from it on until all are at the head.
-    at: usize,
-    todo: usize,
-    /// How far the member at `at` is within its next chunk.
-    begun: Begun,
-    joiners: VecDeque<Joiner>,
+    live: Ring<Member>,
+    /// Viewers who catch up after they have joined, and where they are.
+    joiners: VecDeque<(Key, Target, Position)>,
 }
 
 impl UdpAudience {
     pub(crate) fn len(&self) -> usize {
-        self.members.len() + self.joiners.len()
+        self.live.len() + self.joiners.len()
     }
 
     pub(crate) fn enter(&mut self, viewer: Key, to: Destination, ports: ViewerPorts, start: Position) {
-        let target = Target { to, ports, segments: true };
-        self.joiners.push_back(Joiner { viewer, target, cursor: start });
+        self.joiners.push_back((viewer, Target { to, ports, segments: true }, start));
     }
 
     pub(crate) fn leave(&mut self, viewer: Key) {
-        let Some(place) = self.places.remove(&viewer) else {
-            return self.joiners.retain(|joiner| joiner.viewer != viewer);
-        };
-        self.members.swap_remove(place);
-        if let Some(moved) = self.members.get(place) {
-            self.places.insert(moved.viewer, place);
+        if self.live.remove(viewer).is_none() {
+            self.joiners.retain(|(joiner, ..)| *joiner != viewer);
         }
-        if self.at == place || self.at >= self.members.len() {
-            self.begun = Begun::default();
-        }
-        // The one that moved may be among those who were served, and not be served itself: all are looked at anew.
-        self.todo = if self.todo > 0 { self.members.len() } else { 0 };
     }
 
-    pub(crate) fn chunk_came(&mut self) {
-        self.todo = self.members.len();
+    pub(crate) const fn chunk_came(&mut self) {
+        self.live.begin();
     }
 
     pub(crate) fn live<N: Net>(&mut self, turn: &mut Turn<'_, N>) -> Progress {
         let Some(udp) = &mut turn.sockets.udp else { return Progress::Done };
-        let head = turn.log.head().chunk;
+        let (head, now, patience) = (turn.log.head().chunk, turn.now.mono, turn.patience);
         let mut gathered: Option<Gathered<'_>> = None;
-        while self.todo > 0 {
-            self.at = if self.at < self.members.len() { self.at } else { 0 };
-            let Some(member) = self.members.get_mut(self.at) else { break };
-            while member.next < head {
-                let Some(chunk) = in_time(turn.log, member.next, turn.now.mono, turn.patience.behind) else {
-                    turn.stats.frames_skipped.add(head - member.next);
-                    (member.next, self.begun) = (head, Begun::default());
+        while let Some(Member { target, next, begun }) = self.live.current() {
+            while *next < head {
+                let chunk = turn.log.chunk(*next).filter(|chunk| !patience.is_behind(chunk, now));
+                let Some(chunk) = chunk else {
+                    turn.stats.frames_skipped.add(head - *next);
+                    (*next, *begun) = (head, Begun::default());
                     break;
                 };
-                if gathered.as_ref().is_none_or(|gathered| gathered.chunk.index() != member.next) {
-                    gathered = Some(Gathered::new(chunk));
-                }
-                let Some(gathered) = &gathered else { break };
-                let sent =
-                    udp.send_chunk(&mut member.target, gathered, &mut self.begun, &turn.guard, turn.stats);
-                match sent {
-                    Ok(()) => (member.next, self.begun) = (member.next + 1, Begun::default()),
-                    Err(Stopped::Closed) => return Progress::Done,
+                let gathered = match &mut gathered {
+                    Some(gathered) if gathered.chunk.index() == *next => gathered,
+                    other => other.insert(Gathered::new(chunk)),
+                };
+                match udp.send_chunk(target, gathered, begun, &turn.guard, turn.stats) {
+                    Ok(()) => (*next, *begun) = (*next + 1, Begun::default()),
                     Err(Stopped::Full) => {
                         turn.stats.udp_waits.add(1);
                         return Progress::Full;
                     }
+                    Err(_) => return Progress::Done,
                 }
                 turn.stats.viewer_frames.add(1);
                 if !turn.budget.goes_on_after_send() {
                     return Progress::More;
                 }
             }
-            (self.at, self.todo) = (self.at + 1, self.todo - 1);
+            self.live.advance();
         }
         Progress::Done
     }
 
     pub(crate) fn behind<N: Net>(&mut self, turn: &mut Turn<'_, N>) -> Option<Instant> {
         for _ in 0..self.joiners.len() {
-            let mut joiner = self.joiners.pop_front()?;
-            match catch_up(&mut joiner, turn) {
-                Caught::Up => {
-                    self.places.insert(joiner.viewer, self.members.len());
-                    self.members.push(Member {
-                        viewer: joiner.viewer,
-                        target: joiner.target,
-                        next: joiner.cursor.chunk,
-                    });
-                }
-                Caught::NotYet => self.joiners.push_back(joiner),
+            let (viewer, mut target, mut cursor) = self.joiners.pop_front()?;
+            if catch_up(viewer, &mut target, &mut cursor, turn) {
+                self.live.insert(viewer, Member { target, next: cursor.chunk, begun: Begun::default() });
+            } else {
+                self.joiners.push_back((viewer, target, cursor));
             }
             if !turn.budget.goes_on() {
                 return (!self.joiners.is_empty()).then_some(turn.now.mono);
@@ -416,11 +376,9 @@ impl UdpAudience {
     }
 
     pub(crate) fn next_of(&self, viewer: Key, track: u8, log: &ChannelLog) -> Option<Position> {
-        let Some(&place) = self.places.get(&viewer) else {
-            return self.joiners.iter().find(|joiner| joiner.viewer == viewer).map(|joiner| joiner.cursor);
+        let Some(&Member { next, begun, .. }) = self.live.get(viewer) else {
+            return self.joiners.iter().find(|(joiner, ..)| *joiner == viewer).map(|(.., cursor)| *cursor);
         };
-        let next = self.members.get(place)?.next;
-        let begun = if place == self.at { self.begun } else { Begun::default() };
         Some(log.chunk(next).map_or_else(|| Position::at_chunk(next), |chunk| unsent(chunk, track, begun)))
     }
 }
@@ -437,48 +395,37 @@ fn unsent(chunk: &Chunk, track: u8, begun: Begun) -> Position {
     next.map_or(behind, |&packet| Position { chunk: chunk.index(), packet })
 }
 
-/// The chunk `index`, unless it is gone or too old to be of use.
-fn in_time(log: &ChannelLog, index: u64, now: Instant, patience: std::time::Duration) -> Option<&Arc<Chunk>> {
-    log.chunk(index).filter(|chunk| now.saturating_duration_since(chunk.arrival()) <= patience)
-}
-
-/// How far a viewer who catches up has come.
-enum Caught {
-    Up,
-    NotYet,
-}
-
-/// Sends what a viewer who joined may have now, in trains that its network can bear.
-fn catch_up<N: Net>(joiner: &mut Joiner, turn: &mut Turn<'_, N>) -> Caught {
+/// Sends what a viewer who joined may have now, in trains that its network can bear. Whether it is at the head now.
+fn catch_up<N: Net>(viewer: Key, target: &mut Target, cursor: &mut Position, turn: &mut Turn<'_, N>) -> bool {
     let (log, stats) = (turn.log, turn.stats);
-    let Some(udp) = &mut turn.sockets.udp else { return Caught::NotYet };
-    let Some(viewer) = turn.viewers.get_mut(&joiner.viewer) else { return Caught::NotYet };
-    if log.oldest().is_some_and(|oldest| joiner.cursor.chunk < oldest.index()) {
-        joiner.cursor = log.join_point().unwrap_or_else(|| log.head());
+    let parts = turn.sockets.udp.as_mut().zip(turn.viewers.get_mut(&viewer));
+    let Some((udp, Viewer { pace, .. })) = parts else { return false };
+    if log.oldest().is_some_and(|oldest| cursor.chunk < oldest.index()) {
+        *cursor = log.join_point().unwrap_or_else(|| log.head());
     }
-    while let Some(chunk) = log.chunk(joiner.cursor.chunk) {
-        if viewer.pace.available(turn.now.mono) == 0 || !turn.budget.goes_on() {
-            return Caught::NotYet;
+    while let Some(chunk) = log.chunk(cursor.chunk) {
+        if pace.available(turn.now.mono) == 0 || !turn.budget.goes_on() {
+            return false;
         }
-        viewer.pace.take(turn.now.mono, chunk.bytes().len() as u64);
+        pace.take(turn.now.mono, chunk.bytes().len() as u64);
         let gathered = Gathered::new(chunk);
         for run in chunk.runs().all() {
-            if joiner.target.port(run) == 0 {
+            if target.port(run) == 0 {
                 continue;
             }
-            let first = chunk.runs().packets(run).partition_point(|&place| place < joiner.cursor.packet);
+            let first = chunk.runs().packets(run).partition_point(|&place| place < cursor.packet);
             let parts = gathered.parts(run).get(first..).unwrap_or_default();
             for parts in parts.chunks(limits::JOIN_SEGMENTS_MAX) {
                 // Where the socket is full this chunk is sent anew later. What has left of it comes twice, which receivers
                 // sort out by sequence number.
-                if udp.send_run(&mut joiner.target, run, parts, &mut 0, &turn.guard, stats).is_err() {
+                if udp.send_run(target, run, parts, &mut 0, &turn.guard, stats).is_err() {
                     stats.udp_waits.add(1);
-                    return Caught::NotYet;
+                    return false;
                 }
             }
         }
         stats.viewer_frames.add(1);
-        joiner.cursor = Position::at_chunk(joiner.cursor.chunk + 1);
+        *cursor = Position::at_chunk(cursor.chunk + 1);
     }
-    Caught::Up
+    true
 }

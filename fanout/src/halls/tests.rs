@@ -457,7 +457,7 @@ impl Audience<Memory> for Tally {
 
     fn writable(&mut self, _viewer: Key) {}
 
-    fn full(&mut self, _viewer: Key, _log: &ChannelLog, _now: Instant) {}
+    fn full(&mut self, _viewer: Key, _now: Instant) {}
 
     fn next_of(&self, viewer: Key, _track: u8, _log: &ChannelLog) -> Option<Position> {
         self.chunks.get(&viewer).map(|(next, _)| Position::at_chunk(*next))
