@@ -19,7 +19,7 @@ use super::{
     connection::{ServerConnection, Timer},
     reply::Reply,
     session::{Session, SessionState},
-    setup::Announcement,
+    setup::{Announcement, is_at},
     table::{self, Method},
 };
 
@@ -138,7 +138,8 @@ impl ServerConnection {
         let credentials = self.credentials(request, &target);
         let left_out = announced.left_out.iter().map(|section| &section.control);
         let controls = announced.controls.iter().chain(left_out).cloned().collect();
-        let announcement = Announcement { path: target.path.clone(), controls };
+        let session_control = announced.session_control.clone().unwrap_or_default();
+        let announcement = Announcement { path: target.path.clone(), session_control, controls };
         let has_proof = credentials.is_present();
         let ask = Ask::Announce { target, credentials, announced };
         self.park(cseq, has_proof, Question::Announce(announcement), ask)
@@ -147,7 +148,7 @@ impl ServerConnection {
     /// PLAY and RECORD.
     fn on_start(&mut self, method: Method, request: &Request, cseq: &str) -> Outcome {
         let session = self.session.as_ref()?;
-        if let Err(reply) = aggregate(session, request) {
+        if let Err(reply) = aggregate(session, self.announcement.as_ref(), request) {
             return Some(reply);
         }
         if session.state == SessionState::Recording {
@@ -162,7 +163,7 @@ impl ServerConnection {
 
     fn on_pause(&mut self, request: &Request) -> Reply {
         let Some(session) = self.session.as_mut() else { return not_found() };
-        if let Err(reply) = aggregate(session, request) {
+        if let Err(reply) = aggregate(session, self.announcement.as_ref(), request) {
             return reply;
         }
         let reply = Reply::new(Status::OK).session(session, &self.config);
@@ -204,7 +205,10 @@ fn acts_on_session(method: Method) -> bool {
 }
 
 /// The session's own address as a whole, or the one track that it has.
-fn aggregate(session: &Session, request: &Request) -> Result<(), Reply> {
+fn aggregate(session: &Session, announced: Option<&Announcement>, request: &Request) -> Result<(), Reply> {
+    if announced.is_some_and(|announced| is_at(&announced.session_control, &request.url)) {
+        return Ok(());
+    }
     let target = target(request)?;
     if target.path != session.path {
         return Err(not_found());

@@ -2,7 +2,7 @@
 //!
 //! Owns: rules 1 to 3 of what clients do: the first transport that is supported, one lower transport per session, and
 //! a SETUP without `Session` replaces a session that does not play.
-//! Holds: the track, its ports and its channels are checked before anything changes hands; the one thing that is
+//! Invariant: the track, its ports and its channels are checked before anything changes hands; the one thing that is
 //! known only after the seat was taken, how many tracks there are, gives the seat back where it does not fit.
 
 use std::{fmt, time::Instant};
@@ -28,6 +28,8 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Announcement {
     pub(super) path: String,
+    /// The session's `a=control:`; empty where it has none.
+    pub(super) session_control: String,
     /// `a=control:` of each track, and behind these of each section that was left out.
     pub(super) controls: Vec<String>,
 }
@@ -39,17 +41,19 @@ impl Announcement {
     /// # Errors
     /// 404: neither the announced program nor one of its tracks.
     fn target(&self, mut target: Target, url: &str) -> Result<Target, Reply> {
-        let is_address =
-            |control: &&str| control.contains("://") || control.len() > 1 && control.starts_with('/');
-        let mut addresses =
-            self.controls.iter().map(|control| control.trim_end_matches('/')).filter(is_address);
-        if target.path != self.path && !addresses.any(|address| url.trim_end_matches('/').ends_with(address))
-        {
+        if target.path != self.path && !self.controls.iter().any(|control| is_at(control, url)) {
             return Err(not_found());
         }
         target.path.clone_from(&self.path);
         Ok(target)
     }
+}
+
+/// Whether `control` is an address of its own, with or without host, and that of `url`.
+pub(super) fn is_at(control: &str, url: &str) -> bool {
+    let control = control.trim_end_matches('/');
+    let is_address = control.contains("://") || control.len() > 1 && control.starts_with('/');
+    is_address && url.trim_end_matches('/').ends_with(control)
 }
 
 /// A first SETUP that waits for its seat.

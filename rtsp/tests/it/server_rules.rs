@@ -746,6 +746,24 @@ fn r16_a_control_that_is_an_address_of_its_own_need_not_lie_below_the_announced_
 }
 
 #[test]
+fn r16_the_announced_address_of_the_session_starts_and_stops_it() {
+    for (control, url) in [
+        ("rtsp://192.0.2.9/Streaming/101/", "rtsp://192.0.2.9/Streaming/101"),
+        ("/Streaming/101", "rtsp://127.0.0.1:8554/Streaming/101/"),
+    ] {
+        let mut server = Server::broadcaster();
+        let sdp = SDP.replace("t=0 0\r\n", &format!("t=0 0\r\na=control:{control}\r\n"));
+        assert_eq!(server.request("ANNOUNCE", URL, &[], &sdp).status, Status::OK);
+        let id = server.set_up(&format!("{URL}/streamid=0"), "RTP/AVP/TCP;interleaved=0-1;mode=record");
+        let headers = [("Session", id.as_str())];
+        let other = server.request("RECORD", "rtsp://192.0.2.9/Streaming/102", &headers, "");
+        assert_eq!(other.status, Status::NOT_FOUND);
+        assert_eq!(server.request("RECORD", url, &headers, "").status, Status::OK, "{control}");
+        assert_eq!(server.request("PAUSE", url, &headers, "").status, Status::OK, "{control}");
+    }
+}
+
+#[test]
 fn r16_a_section_that_is_left_out_can_be_set_up_behind_the_tracks() {
     let mut server = Server::broadcaster();
     server.policy.tracks = 3;
