@@ -251,7 +251,6 @@ impl Desk {
     pub(crate) fn end(&mut self, now: Now, holder: &Holder, reason: Reason) {
         if let Some(source) = self.sources.get_mut(&holder.program.id) {
             source.detach(holder.pass, &self.feeds);
-            source.show_ended(reason);
         }
         self.last_call = now.mono;
         self.to_links.push(ToLink::End { pass: holder.pass, reason });

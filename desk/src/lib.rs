@@ -20,4 +20,6 @@ mod windows;
 pub use desk::{Desk, DeskConfig};
 pub use pass::{Fate, Pass, PassId, ToLink};
 pub use source::ClassRules;
-pub use stats::{IngestStats, LinkState, LinkStatus, ProgramStats, TrackState, TrackStatus, Traffic};
+pub use stats::{
+    IngestStats, LinkEnd, LinkState, LinkStatus, ProgramStats, TrackState, TrackStatus, Traffic,
+};

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use slotcast_admission::{ClassMeter, MeterVerdict, Program, Reason};
+use slotcast_admission::{ClassMeter, MeterVerdict, Program};
 use slotcast_core::{
     chunk::ChunkBuilder,
     counter::Counter,
@@ -128,9 +128,7 @@ impl Source {
             self.detach(before, feeds);
         }
         let (is_sent, left_out) = (offer.is_sent, offer.left_out);
-        self.counts.program.show(|status| {
-            (status.since, status.left_out, status.ended) = (now.wall, left_out, None);
-        });
+        self.counts.program.show(|status| (status.since, status.left_out) = (now.wall, left_out));
         self.change_stream(offer, id);
         self.told.begin(now.mono, is_sent);
         self.show_description();
@@ -191,11 +189,6 @@ impl Source {
         true
     }
 
-    /// For people: why the link was ended.
-    pub(crate) fn show_ended(&self, reason: Reason) {
-        self.counts.program.show(|status| status.ended = Some(reason));
-    }
-
     /// The program as of the last look at the timetable.
     pub(crate) const fn program(&self) -> &Arc<Program> {
         &self.program
@@ -224,7 +217,6 @@ impl Source {
             }
             MeterVerdict::Close => {
                 self.counts.add(|traffic| &traffic.over_class, 1);
-                self.show_ended(self.meter.reason());
                 return Fate::Close(self.meter.reason());
             }
         }

@@ -8,7 +8,6 @@
 use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
-use slotcast_admission::Reason;
 use slotcast_core::{
     counter::Counter,
     media::MediaKind,
@@ -73,6 +72,19 @@ pub struct TrackStatus {
     pub state: TrackState,
 }
 
+/// Why a program's link ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkEnd {
+    /// When it did.
+    pub at: WallTime,
+    /// As in the log and in the metrics.
+    pub reason: &'static str,
+    /// The side that would have to do something: `broadcaster`, `network`, `operator` or `nobody`.
+    pub fault: &'static str,
+    /// One line for the person at the encoder.
+    pub text: String,
+}
+
 /// One program's counters, and the state of its link.
 #[derive(Debug)]
 pub struct ProgramStats {
@@ -92,9 +104,14 @@ impl ProgramStats {
             picture: None,
             tracks: Vec::new(),
             left_out: 0,
-            ended: None,
+            last_end: None,
         };
         Self { traffic: Traffic::default(), status: Mutex::new(status) }
+    }
+
+    /// Keeps for the broadcaster's display why a link ended.
+    pub fn note_end(&self, end: LinkEnd) {
+        self.show(|status| status.last_end = Some(end));
     }
 
     /// Changes what people see. Never for each packet.
@@ -122,8 +139,8 @@ pub struct LinkStatus {
     pub tracks: Vec<TrackStatus>,
     /// Tracks that were offered beside these and cannot be taken.
     pub left_out: u8,
-    /// Why the last link was ended, where it did not end by itself; `None` as well while there is one.
-    pub ended: Option<Reason>,
+    /// Why the last link ended; `None`: none has.
+    pub last_end: Option<LinkEnd>,
 }
 
 /// Everything that is counted on the way in.

@@ -21,4 +21,6 @@ mod udp;
 
 pub use config::IngestConfig;
 pub use handle::Ingest;
-pub use slotcast_desk::{IngestStats, LinkState, LinkStatus, ProgramStats, TrackState, TrackStatus, Traffic};
+pub use slotcast_desk::{
+    IngestStats, LinkEnd, LinkState, LinkStatus, ProgramStats, TrackState, TrackStatus, Traffic,
+};

@@ -89,7 +89,7 @@ fn above_the_class_a_burst_passes_then_packets_are_dropped_then_the_link_is_clos
     let Some(Fate::Close(reason @ Reason::ClassExceeded { .. })) = fates.last() else { panic!("{fates:?}") };
     let after = fates.len() - first_drop;
     assert!((200..230).contains(&after), "ten seconds of it: {after} packets");
-    assert_eq!(studio.status().unwrap().ended, Some(*reason));
+    assert!(reason.text().contains("64kbit/s"));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 
 use bytes::Bytes;
 use slotcast_core::time::Now;
-use slotcast_desk::Fate;
+use slotcast_desk::{Fate, LinkEnd};
 use slotcast_rtsp::server::{CloseReason, Event, Output, SessionEnd, TrackTransport};
 
 use crate::{
@@ -183,6 +183,7 @@ impl LinkSide {
             return;
         }
         self.log_end(link, closing);
+        self.note_end(link, closing, now);
         self.stats.decided(closing.label());
         if matches!(closing, Closing::Because(_) | Closing::Kicked) {
             self.say_goodbye(link, &closing.text());
@@ -220,6 +221,14 @@ impl LinkSide {
             tracing::info!(%channel, %peer, reason, fault, "link refused");
         } else {
             tracing::debug!(%peer, reason = closing.label(), fault = closing.fault(), "connection closed");
+        }
+    }
+
+    /// Keeps for the broadcaster's display why a link ended.
+    fn note_end(&self, link: &Link, closing: Closing, now: Now) {
+        if let Some(stats) = link.program().and_then(|program| self.stats.program(program)) {
+            let (reason, fault, text) = (closing.label(), closing.fault(), closing.text());
+            stats.note_end(LinkEnd { at: now.wall, reason, fault, text });
         }
     }
 
