@@ -9,7 +9,7 @@ use slotcast_desk::{ToLink, limits::TICK};
 use crate::{
     closing::Closing,
     limits,
-    rtsp::{Link, LinkId, Stage, WrongPort},
+    rtsp::{Link, LinkId, Stage},
     side::{LinkSide, Work},
 };
 
@@ -73,8 +73,7 @@ impl LinkSide {
             link.connection.handle_answer(now.mono, answer);
             self.drain(id, link, now)?;
         }
-        Self::note_alive(link, now);
-        Self::tell_of_wrong_port(link, now);
+        Self::check_media(link, now);
         if link.connection.deadline().is_some_and(|deadline| deadline <= now.mono) {
             link.connection.handle_timeout(now.mono);
             self.drain(id, link, now)?;
@@ -82,36 +81,28 @@ impl LinkSide {
         Ok(())
     }
 
-    /// Datagrams keep a session alive as requests do.
-    fn note_alive(link: &mut Link, now: Now) {
-        let arrival = link.recording_mut().and_then(|recording| recording.arrival);
-        if arrival.is_some() && arrival > link.alive_at {
-            link.alive_at = arrival;
-            link.connection.handle_alive(now.mono);
-        }
-    }
-
-    /// Says once per link what to do about ports that were changed on the way.
-    fn tell_of_wrong_port(link: &mut Link, now: Now) {
-        let peer = link.peer.ip();
-        let Some(admitted) = link.admitted_mut() else { return };
-        let Some(recording) = admitted.recording.as_mut().filter(|recording| recording.arrival.is_none())
-        else {
-            return;
-        };
-        let waited = now.mono.saturating_duration_since(recording.since) >= limits::WRONG_PORT_PATIENCE;
-        if let WrongPort::Seen(from) = recording.wrong_port
-            && waited
-        {
-            recording.wrong_port = WrongPort::Said;
-            tracing::warn!(
-                channel = %admitted.pass.channel(),
-                %peer,
-                port = from.port(),
-                fault = "network",
-                "media comes from another UDP port than was announced, as behind an address translator, and is not taken: push \
-                 over TCP (ffmpeg -rtsp_transport tcp, rtspclientsink protocols=tcp)"
-            );
+    /// Datagrams keep a session alive as requests do. Where none come but from a port that was not announced, it is said once
+    /// per link what to do.
+    fn check_media(link: &mut Link, now: Now) {
+        let (peer, since) = (link.peer.ip(), |at| now.mono.saturating_duration_since(at));
+        let Stage::Admitted { admitted, .. } = &mut link.stage else { return };
+        let Some(recording) = &mut admitted.recording else { return };
+        match (recording.arrival, recording.wrong_port) {
+            (Some(at), _) if since(at) <= limits::ALIVE => link.connection.handle_alive(now.mono),
+            (None, Some(port))
+                if !recording.port_said && since(recording.since) >= limits::WRONG_PORT_PATIENCE =>
+            {
+                recording.port_said = true;
+                tracing::warn!(
+                    channel = %admitted.pass.channel(),
+                    %peer,
+                    port,
+                    fault = "network",
+                    "media comes from another UDP port than was announced, as behind an address translator, and is not taken: \
+                     push over TCP (ffmpeg -rtsp_transport tcp, rtspclientsink protocols=tcp)"
+                );
+            }
+            _ => {}
         }
     }
 }

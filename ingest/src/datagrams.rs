@@ -8,7 +8,6 @@ use slotcast_desk::Fate;
 use crate::{
     closing::Closing,
     limits,
-    rtsp::WrongPort,
     side::{LinkSide, Work},
     udp::{Half, Route},
 };
@@ -49,12 +48,9 @@ impl LinkSide {
                 continue;
             };
             let silent = admitted.recording.as_mut().filter(|recording| recording.arrival.is_none());
-            if let Some(recording) = silent {
-                self.stats.count_wrong_port(admitted.pass.program());
-                if matches!(recording.wrong_port, WrongPort::None) {
-                    recording.wrong_port = WrongPort::Seen(from);
-                }
-            }
+            let Some(recording) = silent else { continue };
+            self.stats.count_wrong_port(admitted.pass.program());
+            recording.wrong_port.get_or_insert_with(|| from.port());
         }
     }
 

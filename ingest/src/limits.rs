@@ -48,6 +48,8 @@ pub(crate) const PORT_TRIES: usize = 32;
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// That descriptors have run out is logged at most this often.
 pub(crate) const EXHAUSTED_SAID_EVERY: Duration = Duration::from_secs(10);
+/// Something that came within this time is a sign of life; links are looked at more often.
+pub(crate) const ALIVE: Duration = Duration::from_secs(1);
 /// A link over UDP that has brought nothing for so long, while something came from its address by other ports, is told of.
 pub(crate) const WRONG_PORT_PATIENCE: Duration = Duration::from_secs(1);
 /// Characters of a peer's text that go into a log line.

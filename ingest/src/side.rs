@@ -23,11 +23,9 @@ use slotcast_core::{
     time::{Clock, Now},
     words::ProgramId,
 };
-use slotcast_desk::{Desk, IngestStats, PassId, ToLink};
+use slotcast_desk::{Desk, IngestStats, PassId, ToLink, limits::TICK};
 use slotcast_net::sockets::Reserve;
 use slotcast_rtsp::server::ServerConfig;
-
-use slotcast_desk::limits::TICK;
 
 use crate::{
     antechamber::Antechamber,

@@ -11,7 +11,7 @@ use crate::{
     antechamber::Shown,
     closing::{Closing, for_log},
     limits,
-    rtsp::link::{Link, LinkId, Recording, Stage, WrongPort},
+    rtsp::link::{Link, LinkId, Recording, Stage},
     side::{LinkSide, Work},
 };
 
@@ -83,8 +83,12 @@ impl LinkSide {
                 if let Stage::Admitted { admitted, record_by } = &mut link.stage
                     && admitted.recording.is_none()
                 {
-                    admitted.recording =
-                        Some(Recording { since: now.mono, arrival: None, wrong_port: WrongPort::None });
+                    admitted.recording = Some(Recording {
+                        since: now.mono,
+                        arrival: None,
+                        wrong_port: None,
+                        port_said: false,
+                    });
                     *record_by = None;
                     tracing::info!(channel = %admitted.pass.channel(), peer = %link.peer.ip(), "link opened");
                 }

@@ -43,17 +43,10 @@ pub(crate) struct Recording {
     pub(crate) since: Instant,
     /// When something that counts has last come.
     pub(crate) arrival: Option<Instant>,
-    pub(crate) wrong_port: WrongPort,
-}
-
-/// What came to a link over UDP from its address, but not from a port that it announced.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum WrongPort {
-    None,
-    /// From here, among others.
-    Seen(SocketAddr),
-    /// And its operator was told.
-    Said,
+    /// Another UDP port of its address than it announced, from which something has come first.
+    pub(crate) wrong_port: Option<u16>,
+    /// Whether that was said.
+    pub(crate) port_said: bool,
 }
 
 /// How far a connection has come.
@@ -93,8 +86,6 @@ pub(crate) struct Link {
     pub(crate) refused: Option<Closing>,
     /// An answer that must not come sooner than this.
     pub(crate) delayed: Option<(Instant, Answer)>,
-    /// The newest arrival that its RTSP session has been told of.
-    pub(crate) alive_at: Option<Instant>,
     /// Whether the peer has ended its side: it is dropped as soon as all is said.
     pub(crate) peer_is_done: bool,
     out: VecDeque<Bytes>,
@@ -122,7 +113,6 @@ impl Link {
             challenged: None,
             refused: None,
             delayed: None,
-            alive_at: None,
             peer_is_done: false,
             out: VecDeque::new(),
             out_bytes: 0,
@@ -164,11 +154,6 @@ impl Link {
     /// The program that it is for; `None` as for [`admitted`](Self::admitted).
     pub(crate) fn program(&self) -> Option<ProgramId> {
         self.admitted().map(|admitted| admitted.pass.program())
-    }
-
-    /// What it records, to change; `None` while its media is not taken.
-    pub(crate) fn recording_mut(&mut self) -> Option<&mut Recording> {
-        self.admitted_mut()?.recording.as_mut()
     }
 
     /// Reads once, as [`Read::read`] does.

@@ -4,4 +4,4 @@ mod drive;
 mod link;
 mod requests;
 
-pub(crate) use link::{Link, LinkId, Stage, WrongPort};
+pub(crate) use link::{Link, LinkId, Stage};
