@@ -9,7 +9,6 @@ use slotcast_admission::Gate;
 use slotcast_core::{
     chunk::{Chunk, ChunkBuilder},
     feed::{FeedReceiver, Feeds, Wake},
-    keyframe::KeyFrameScanner,
     log::{ChannelLog, LogLimits},
     media::{Codec, Description, MediaKind, Stream, StreamId, Track},
     packet::PacketFlags,
@@ -17,6 +16,7 @@ use slotcast_core::{
     time::WallTime,
     words::{ProgramId, Seats},
 };
+use slotcast_media::keyframe::KeyFrameScanner;
 use slotcast_rtsp::message::{Decoder, Item};
 
 const KEY_PACKETS: usize = 26;

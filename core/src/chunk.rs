@@ -1,7 +1,7 @@
 //! The unit of publishing: what one flush of the ingest side hands to every worker.
 //!
 //! Owns: the framed bytes of the packets, and when a chunk is flushed.
-//! Not here: the entry of one packet (`packet`), what the packets mean (`keyframe`), how they are grouped for sending (`runs`), who keeps them (`log`).
+//! Not here: the entry of one packet (`packet`), what the packets mean (`slotcast-media`), how they are grouped for sending (`runs`), who keeps them (`log`).
 //! Invariant: every packet stands behind its 4-byte `$` header on its canonical channel (track k: RTP 2k, RTCP 2k+1),
 //! and the packets follow each other without gaps, so a TCP viewer of all tracks is served by one write.
 

@@ -1,7 +1,7 @@
 //! What a broadcaster announced: tracks, their codecs, and the description that viewers get.
 //!
 //! Owns: [`Stream`], the one value that chunks carry and that workers answer DESCRIBE from.
-//! Not here: SDP as text (`slotcast-rtsp`), finding key frames (`keyframe`).
+//! Not here: SDP as text (`slotcast-rtsp`), finding key frames (`slotcast-media`).
 
 use std::num::NonZeroU32;
 

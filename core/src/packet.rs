@@ -1,7 +1,7 @@
 //! One packet as the table of its chunk lists it.
 //!
 //! Owns: where a packet stands in its chunk, and what the send path and the log know of it.
-//! Not here: the packets' bytes (`chunk`), how the flags of a packet are found (`keyframe`).
+//! Not here: the packets' bytes (`chunk`), how the flags of a packet are found (`slotcast-media`).
 
 /// Bytes of the `$` header in front of every packet (RFC 2326 §10.12).
 pub const FRAME_HEADER_BYTES: usize = 4;

@@ -15,13 +15,12 @@ use slotcast_core::{
     chunk::ChunkBuilder,
     counter::Counter,
     feed::Feeds,
-    keyframe::ParameterSets,
     media::{Description, MediaKind, Offer, Stream, StreamId},
     packet::PacketFlags,
     rtp::{self, RtpPacket, Ssrc},
     time::Now,
 };
-use slotcast_media::decoders;
+use slotcast_media::{decoders, keyframe::ParameterSets};
 
 use crate::{
     choice::Chosen,

@@ -11,10 +11,10 @@ use parking_lot::Mutex;
 use slotcast_core::{
     counter::Counter,
     media::MediaKind,
-    picture::PictureSize,
     time::WallTime,
     words::{ChannelName, ProgramId},
 };
+use slotcast_media::picture::PictureSize;
 
 /// What came from broadcasters, of one channel or one program.
 #[derive(Debug, Default)]

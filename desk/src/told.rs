@@ -6,11 +6,8 @@
 
 use std::time::{Duration, Instant};
 
-use slotcast_core::{
-    keyframe::ParameterSets,
-    media::{Description, TRACKS_MAX, Track},
-};
-use slotcast_media::decoders;
+use slotcast_core::media::{Description, TRACKS_MAX, Track};
+use slotcast_media::{decoders, keyframe::ParameterSets};
 
 use crate::{
     limits,

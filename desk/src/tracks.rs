@@ -7,7 +7,6 @@
 use std::{num::NonZeroU32, time::Instant};
 
 use slotcast_core::{
-    keyframe::{KeyFrameScanner, ParameterSets},
     media::Track,
     packet::PacketFlags,
     reception::Reception,
@@ -17,6 +16,7 @@ use slotcast_core::{
     splice::{Mapped, Splice},
     time::Now,
 };
+use slotcast_media::keyframe::{KeyFrameScanner, ParameterSets};
 
 use crate::{
     choice::{Chosen, Held, SourceChoice},

@@ -3,14 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use slotcast_core::keyframe::KeyFrameScanner;
 use slotcast_core::media::Codec;
-use slotcast_core::picture::picture_size;
 use slotcast_core::rtcp::{self, RtcpPacket};
 use slotcast_core::rtp::{self, RtpPacket, RtpTimestamp, SequenceNumber, Ssrc};
 use slotcast_media::{
     clip::{Clip, ClipError},
+    keyframe::KeyFrameScanner,
     packetize::{Origin, Packetizer, sdp},
+    picture::picture_size,
 };
 
 /// Access units of a clip that are played: some rounds of a short one.

@@ -457,7 +457,8 @@ impl Source for SyntheticSource {
 
 #[cfg(test)]
 mod tests {
-    use slotcast_core::{keyframe::KeyFrameScanner, media::Codec, packet::PacketFlags, rtp::RtpPacket};
+    use slotcast_core::{media::Codec, packet::PacketFlags, rtp::RtpPacket};
+    use slotcast_media::keyframe::KeyFrameScanner;
 
     use super::*;
     use slotcast_tools::shape::read_stamp;

@@ -5,9 +5,10 @@
 //! Not here: reading and writing whole descriptions (`slotcast-rtsp`), parameter sets in packets (`keyframe`).
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use slotcast_core::{
+use slotcast_core::media::{Description, Stream};
+
+use crate::{
     keyframe::ParameterSets,
-    media::{Description, Stream},
     picture::{PictureSize, picture_size},
 };
 

@@ -1,10 +1,12 @@
 //! slotcast-media: what codecs need, without I/O.
 //!
-//! Owns: clips as timed access units ([`clip`]), RTP packets made of them ([`packetize`]), what a description tells decoders
-//! ([`decoders`]).
+//! Owns: clips as timed access units ([`clip`]), RTP packets made of them ([`packetize`]); key frames and parameter sets found in
+//! RTP payloads ([`keyframe`]), what those tell ([`picture`]), what a description tells decoders ([`decoders`]).
 //! Not here: when a packet is sent, how it is framed.
 
 pub mod clip;
 pub mod decoders;
+pub mod keyframe;
 mod mp4;
 pub mod packetize;
+pub mod picture;

@@ -13,12 +13,12 @@ use std::{
 
 use mio::net::{TcpStream, UdpSocket};
 use slotcast_core::{
-    keyframe::KeyFrameScanner,
     media::TRACKS_MAX,
     packet::PacketFlags,
     rtcp::{self, RtcpPacket},
     rtp::{RtpPacket, SequenceNumber},
 };
+use slotcast_media::keyframe::KeyFrameScanner;
 use slotcast_net::sys::join_datagrams;
 use slotcast_rtsp::{
     client::{ClientConfig, ClientEvent, ClientOutput, ClientSession, Failure},

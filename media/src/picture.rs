@@ -4,10 +4,9 @@
 //! Refuses: what breaks off, counts beyond what the standards allow, a picture of no size. No work beyond
 //! [`PARAMETER_SET_BYTES_MAX`] bytes.
 
-use crate::{
-    keyframe::{PARAMETER_SET_BYTES_MAX, unescaped},
-    media::Codec,
-};
+use slotcast_core::media::Codec;
+
+use crate::keyframe::{PARAMETER_SET_BYTES_MAX, unescaped};
 
 /// A picture in pixels, as a player shows it: what the encoder crops away is not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,7 +221,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*, sample::select};
 
     use super::*;
-    use crate::media::Codec::{H264, H265, Vp9};
+    use slotcast_core::media::Codec::{H264, H265, Vp9};
 
     fn bytes(hex: &str) -> Vec<u8> {
         (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()

@@ -3,7 +3,7 @@
 //! Taken as absent: DONL fields, which need `sprop-max-don-diff` above 0. PACI packets are passed over.
 
 use super::{NalFormat, NalKind, NalState, SetKind, aggregated};
-use crate::packet::PacketFlags;
+use slotcast_core::packet::PacketFlags;
 
 /// Slices of pictures (H.265 table 7-1).
 const SLICES: std::ops::RangeInclusive<u8> = 0..=31;
@@ -69,13 +69,12 @@ const fn is_base_layer(high: u8, low: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use slotcast_core::media::Codec::H265;
+
     use super::*;
-    use crate::{
-        keyframe::{
-            KeyFrameScanner,
-            tests::{BOTH, aggregate, check},
-        },
-        media::Codec::H265,
+    use crate::keyframe::{
+        KeyFrameScanner,
+        tests::{BOTH, aggregate, check},
     };
 
     const VPS_NAL: &[u8] = b"\x40\x01\x0c\x01\xff";

@@ -26,7 +26,9 @@ fn behind_extension(rest: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{keyframe::tests::check, media::Codec::Vp8, packet::PacketFlags};
+    use slotcast_core::{media::Codec::Vp8, packet::PacketFlags};
+
+    use crate::keyframe::tests::check;
 
     #[test]
     fn first_partition_of_a_key_frame() {

@@ -3,7 +3,7 @@
 //! Passed over: STAP-B, MTAP and FU-B, which belong to interleaved mode and which no encoder at hand sends.
 
 use super::{NalFormat, NalKind, NalState, SetKind, aggregated};
-use crate::packet::PacketFlags;
+use slotcast_core::packet::PacketFlags;
 
 /// Slices and their partitions; the last type is that of IDR pictures.
 const SLICES: std::ops::RangeInclusive<u8> = 1..=5;
@@ -57,13 +57,12 @@ const fn nal_type(header: u8) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use slotcast_core::media::Codec::H264;
+
     use super::*;
-    use crate::{
-        keyframe::{
-            KeyFrameScanner, PARAMETER_SET_BYTES_MAX,
-            tests::{BOTH, aggregate, check},
-        },
-        media::Codec::H264,
+    use crate::keyframe::{
+        KeyFrameScanner, PARAMETER_SET_BYTES_MAX,
+        tests::{BOTH, aggregate, check},
     };
 
     const SPS_NAL: &[u8] = b"\x67\x42\xc0\x1e\xd9";

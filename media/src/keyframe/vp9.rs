@@ -25,7 +25,9 @@ fn spatial_layer(bits: u8, mut rest: &[u8]) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{keyframe::tests::check, media::Codec::Vp9, packet::PacketFlags};
+    use slotcast_core::{media::Codec::Vp9, packet::PacketFlags};
+
+    use crate::keyframe::tests::check;
 
     #[test]
     fn start_of_a_picture_that_needs_no_other() {

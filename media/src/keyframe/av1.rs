@@ -11,7 +11,9 @@ pub(super) fn starts_key_frame(payload: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::{keyframe::tests::check, media::Codec::Av1, packet::PacketFlags};
+    use slotcast_core::{media::Codec::Av1, packet::PacketFlags};
+
+    use crate::keyframe::tests::check;
 
     #[test]
     fn first_packet_of_a_coded_video_sequence() {

@@ -16,7 +16,7 @@ mod vp9;
 
 use bytes::Bytes;
 
-use crate::{media::Codec, packet::PacketFlags};
+use slotcast_core::{media::Codec, packet::PacketFlags};
 
 /// A parameter set above this is not kept.
 pub const PARAMETER_SET_BYTES_MAX: usize = 4096;
