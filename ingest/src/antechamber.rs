@@ -9,7 +9,8 @@ use std::net::IpAddr;
 
 use slotcast_core::address::party;
 
-use crate::rtsp::LinkId;
+/// Names one connection, also after it is gone.
+pub(crate) type LinkId = slotcast_core::table::Key;
 
 /// What an unproven connection has shown so far. Later is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -21,8 +21,8 @@ use slotcast_rtsp::server::{Role, ServerConfig, UdpPorts};
 use crate::{
     accept::listen,
     config::IngestConfig,
+    rtsp::{Half, UdpPair},
     side::{Command, LinkSide, Port, WAKER, Work, bounded},
-    udp::{Half, UdpPair},
 };
 
 /// The running link side. Dropping it closes all links without waiting; [`shutdown`](Self::shutdown) waits.

@@ -12,12 +12,10 @@ mod antechamber;
 mod clockwork;
 mod closing;
 mod config;
-mod datagrams;
 mod handle;
 pub mod limits;
 mod rtsp;
 mod side;
-mod udp;
 
 pub use config::IngestConfig;
 pub use handle::Ingest;

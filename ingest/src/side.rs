@@ -1,7 +1,7 @@
 //! The one thread of the link side: waits for the kernel or the next deadline, and hands out the work.
 //!
 //! Owns: the poll, the tokens and the order of a turn. What is done stands in `accept` (new connections),
-//! `rtsp` (what links send and ask), `datagrams` (UDP) and `clockwork` (what is due by time).
+//! `clockwork` (what is due by time, and what the desk says) and the protocols' rooms (what links send and ask).
 //! Invariant: every piece of work has a budget per turn; what is left over is taken up in the next turn, after everybody
 //! else's.
 
@@ -28,12 +28,11 @@ use slotcast_net::sockets::Reserve;
 use slotcast_rtsp::server::ServerConfig;
 
 use crate::{
-    antechamber::Antechamber,
+    antechamber::{Antechamber, LinkId},
     closing::Closing,
     config::IngestConfig,
     limits,
-    rtsp::{Link, LinkId},
-    udp::{Half, UdpPair},
+    rtsp::{Half, Link, UdpPair},
 };
 
 /// The waker.

@@ -8,10 +8,10 @@ use slotcast_desk::{Fate, LinkEnd};
 use slotcast_rtsp::server::{CloseReason, Event, Output, SessionEnd, TrackTransport};
 
 use crate::{
-    antechamber::Shown,
+    antechamber::{LinkId, Shown},
     closing::{Closing, for_log},
     limits,
-    rtsp::link::{Link, LinkId, Recording, Stage},
+    rtsp::link::{Link, Recording, Stage},
     side::{LinkSide, Work},
 };
 

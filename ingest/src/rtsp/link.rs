@@ -20,9 +20,6 @@ use slotcast_rtsp::server::{Answer, ServerConnection};
 
 use crate::{closing::Closing, limits};
 
-/// Names one connection, also after it is gone.
-pub(crate) type LinkId = slotcast_core::table::Key;
-
 /// What a link is to a program, from the accepted ANNOUNCE on.
 pub(crate) struct Admitted {
     /// Given back on drop.

@@ -18,11 +18,13 @@ use slotcast_rtsp::{
 };
 
 use crate::{
-    antechamber::Shown,
+    antechamber::{LinkId, Shown},
     closing::Closing,
-    rtsp::link::{Admitted, Link, LinkId, Stage},
+    rtsp::{
+        link::{Admitted, Link, Stage},
+        udp::Route,
+    },
     side::LinkSide,
-    udp::Route,
 };
 
 /// The header that tells an early broadcaster when the program goes on air.

@@ -16,7 +16,7 @@ use slotcast_core::address::canonical;
 use slotcast_net::sys::{self, Destination};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::{limits, rtsp::LinkId};
+use crate::{antechamber::LinkId, limits};
 
 /// What a known source address sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

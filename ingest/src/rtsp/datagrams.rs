@@ -8,8 +8,8 @@ use slotcast_desk::Fate;
 use crate::{
     closing::Closing,
     limits,
+    rtsp::udp::{Half, Route},
     side::{LinkSide, Work},
-    udp::{Half, Route},
 };
 
 impl LinkSide {
