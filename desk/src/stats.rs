@@ -5,7 +5,10 @@
 //! instruction;
 //! counters of a channel never go back, those of a program are gone with its source.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 use slotcast_core::{
@@ -158,25 +161,20 @@ pub struct IngestStats {
     pub lines_in_use: Counter,
     /// Datagrams from addresses that no link announced.
     pub foreign_datagrams: Counter,
-    decisions: Mutex<HashMap<&'static str, u64>>,
-    channels: Mutex<HashMap<ChannelName, Arc<Traffic>>>,
+    decisions: Mutex<BTreeMap<&'static str, u64>>,
+    channels: Mutex<BTreeMap<ChannelName, Arc<Traffic>>>,
     programs: Mutex<HashMap<ProgramId, Arc<ProgramStats>>>,
 }
 
 impl IngestStats {
     /// How often each decision was taken, by the label of its reason, in the labels' order.
     pub fn decisions(&self) -> Vec<(&'static str, u64)> {
-        let mut all: Vec<_> = self.decisions.lock().iter().map(|(label, count)| (*label, *count)).collect();
-        all.sort_unstable();
-        all
+        self.decisions.lock().iter().map(|(label, count)| (*label, *count)).collect()
     }
 
     /// What came for each channel since the start, in the names' order.
     pub fn channels(&self) -> Vec<(ChannelName, Arc<Traffic>)> {
-        let mut all: Vec<_> =
-            self.channels.lock().iter().map(|(name, traffic)| (name.clone(), Arc::clone(traffic))).collect();
-        all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        all
+        self.channels.lock().iter().map(|(name, traffic)| (name.clone(), Arc::clone(traffic))).collect()
     }
 
     /// The counters of a program that has or had a link within its connect window; `None` for any other.

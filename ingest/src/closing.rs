@@ -2,6 +2,8 @@
 //!
 //! What admission decides is named by [`Reason`]; here is added what only the connection knows.
 
+use std::borrow::Cow;
+
 use slotcast_admission::Reason;
 use slotcast_rtsp::server::{CloseReason, SessionEnd};
 
@@ -31,41 +33,51 @@ pub(crate) enum Closing {
 impl Closing {
     /// Of fixed words, for logs and counters.
     pub(crate) fn label(self) -> &'static str {
-        match self {
-            Self::Because(reason) => reason.label(),
-            Self::PeerClosed => "peer_closed",
-            Self::Broken => "connection_broken",
-            Self::NotRecorded => "not_recorded",
-            Self::Displaced => "displaced",
-            Self::NotReading => "not_reading",
-            Self::PortsTaken => "client_ports_taken",
-            Self::Kicked => "kicked",
-            Self::Rtsp(reason) => rtsp_label(reason),
-        }
-    }
-
-    /// One line for the person at the encoder.
-    pub(crate) fn text(self) -> String {
-        match self {
-            Self::Because(reason) => reason.text().into_owned(),
-            Self::PortsTaken => {
-                "Another link uses these UDP ports of your address; choose others, or TCP".to_owned()
-            }
-            Self::Kicked => "The operator closed the link; ask why before connecting again".to_owned(),
-            _ => "The link was closed; connect again".to_owned(),
-        }
+        self.row().0
     }
 
     /// Who would have to do something about it.
     pub(crate) fn fault(self) -> &'static str {
-        match self {
-            Self::Because(reason) => reason.fault().label(),
-            Self::PeerClosed | Self::Rtsp(CloseReason::SessionEnded(SessionEnd::Teardown)) => "nobody",
-            Self::Broken | Self::NotReading => "network",
-            Self::Rtsp(CloseReason::SessionEnded(SessionEnd::Silent)) => "network",
-            Self::Kicked => "operator",
-            Self::NotRecorded | Self::Displaced | Self::PortsTaken | Self::Rtsp(_) => "broadcaster",
-        }
+        self.row().1
+    }
+
+    /// One line for the person at the encoder, with the next step.
+    pub(crate) fn text(self) -> Cow<'static, str> {
+        self.row().2
+    }
+
+    fn row(self) -> (&'static str, &'static str, Cow<'static, str>) {
+        use SessionEnd::{Silent, Teardown};
+        let (label, fault, text) = match self {
+            Self::Because(reason) => return (reason.label(), reason.fault().label(), reason.text()),
+            Self::PeerClosed => ("peer_closed", "nobody", "The encoder closed the link; connect again"),
+            Self::Broken => ("connection_broken", "network", "The connection broke; connect again"),
+            Self::NotRecorded => {
+                ("not_recorded", "broadcaster", "RECORD did not follow in time; start the encoder again")
+            }
+            Self::Displaced => ("displaced", "broadcaster", "No reservation ID was shown; connect again"),
+            Self::NotReading => {
+                ("not_reading", "network", "The encoder did not read its answers; connect again")
+            }
+            Self::PortsTaken => (
+                "client_ports_taken",
+                "broadcaster",
+                "Another link uses these UDP ports of your address; choose others, or TCP",
+            ),
+            Self::Kicked => {
+                ("kicked", "operator", "The operator closed the link; ask why before connecting again")
+            }
+            Self::Rtsp(CloseReason::SessionEnded(Teardown)) => {
+                ("teardown", "nobody", "The encoder ended the link; connect again")
+            }
+            Self::Rtsp(CloseReason::SessionEnded(Silent)) => {
+                ("broadcaster_silent", "network", "No media and no request in time; connect again")
+            }
+            Self::Rtsp(reason) => {
+                (rtsp_label(reason), "broadcaster", "The encoder's RTSP could not go on; connect again")
+            }
+        };
+        (label, fault, text.into())
     }
 
     /// How the RTSP session is told that it ends.
@@ -108,9 +120,7 @@ const fn rtsp_label(reason: CloseReason) -> &'static str {
         CloseReason::HeaderLate => "header_late",
         CloseReason::BodyLate => "body_late",
         CloseReason::Idle => "idle",
-        CloseReason::SessionEnded(SessionEnd::Teardown) => "teardown",
         CloseReason::SessionEnded(SessionEnd::NotStarted) => "not_recorded",
-        CloseReason::SessionEnded(SessionEnd::Silent) => "broadcaster_silent",
         CloseReason::SessionEnded(_) => "session_ended",
         CloseReason::WrongProofs => "wrong_proofs",
         CloseReason::Refused => "refused",

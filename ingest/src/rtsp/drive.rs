@@ -231,7 +231,7 @@ impl LinkSide {
     /// Keeps for the broadcaster's display why a link ended.
     fn note_end(&self, link: &Link, closing: Closing, now: Now) {
         if let Some(stats) = link.program().and_then(|program| self.stats.program(program)) {
-            let (reason, fault, text) = (closing.label(), closing.fault(), closing.text());
+            let (reason, fault, text) = (closing.label(), closing.fault(), closing.text().into_owned());
             stats.note_end(LinkEnd { at: now.wall, reason, fault, text });
         }
     }

@@ -135,7 +135,7 @@ impl LinkSide {
             link.refused = Some(Closing::PortsTaken);
             return Answer::Refuse {
                 status: Status::UNSUPPORTED_TRANSPORT,
-                reason: Closing::PortsTaken.text(),
+                reason: Closing::PortsTaken.text().into_owned(),
                 then: AfterRefusal::Close,
             };
         }
