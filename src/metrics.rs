@@ -10,6 +10,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use prometheus_client::{
@@ -20,7 +21,7 @@ use prometheus_client::{
 };
 use slotcast_admission::{Outcome, Programs, Reason};
 use slotcast_core::time::{Clock, WallTime};
-use slotcast_fanout::{FanoutStats, Protocol, SendErrorKind, WorkerStats};
+use slotcast_fanout::{FanoutStats, Histogram, Protocol, SendErrorKind, WorkerStats};
 use slotcast_ingest::{IngestStats, LinkState, Traffic};
 use slotcast_reservation::service::Service;
 
@@ -41,7 +42,7 @@ pub(crate) struct Counts {
 impl Counts {
     /// Counts one step of the wall clock.
     pub(crate) fn step(&self, step: Step) {
-        let micros = |time: std::time::Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+        let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
         let (counter, moved) = match step {
             Step::Forward(by) => (&self.steps_forward, micros(by)),
             Step::Back(by) => (&self.steps_back, -micros(by)),
@@ -98,6 +99,7 @@ impl Collector for Sources {
         self.arrivals(&mut page)?;
         self.sends(&mut page)?;
         self.slow_viewers(&mut page)?;
+        self.turns(&mut page)?;
         self.cutoffs(&mut page)?;
         match self.service.get() {
             Some(service) => self.sales(service, &mut page),
@@ -376,6 +378,11 @@ impl Sources {
             "1 while the kernel cuts UDP sends into packets",
             fanout.segmentation_in_use(),
         )?;
+        page.total(
+            "late_sends",
+            "Media bytes handed to the kernel after the gate closed: stays 0",
+            fanout.sum(|w| &w.late_sends),
+        )?;
         page.number("workers", "Threads that send", fanout.workers().len())?;
         page.number("viewer_connections", "RTSP connections of viewers", fanout.sum(|w| &w.connections))
     }
@@ -388,6 +395,16 @@ impl Sources {
             fanout.sum(|w| &w.frames_skipped),
         )?;
         page.total("viewer_skips", "Jumps of slow viewers to a newer key frame", fanout.sum(|w| &w.skips))
+    }
+
+    fn turns(&self, page: &mut Page<'_>) -> fmt::Result {
+        let workers = self.fanout.workers().iter().enumerate();
+        let turns = workers.map(|(index, worker)| ([("worker", index.to_string())], &worker.turns));
+        page.histogram(
+            "turn_seconds",
+            "How long a turn of a sending thread took, from wake-up to next wait",
+            turns,
+        )
     }
 
     fn cutoffs(&self, page: &mut Page<'_>) -> fmt::Result {
@@ -469,6 +486,32 @@ impl Page<'_> {
         let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for (labels, value) in samples {
             metric.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn histogram<'h, K, V, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (Label<K, V, N>, &'h Histogram)>,
+    ) -> fmt::Result
+    where
+        K: prometheus_client::encoding::EncodeLabelKey,
+        V: prometheus_client::encoding::EncodeLabelValue,
+    {
+        let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        for (labels, histogram) in samples {
+            let counts = histogram.counts();
+            // The last bound is written as `+Inf`.
+            let bounds = Histogram::BOUNDS.iter().map(Duration::as_secs_f64).chain([f64::MAX]);
+            let buckets: Vec<_> = bounds.zip(counts).collect();
+            metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
+                histogram.sum().as_secs_f64(),
+                counts.iter().sum(),
+                &buckets,
+                None,
+            )?;
         }
         Ok(())
     }

@@ -74,6 +74,39 @@ pub enum Link {
     OnAir,
 }
 
+/// What comes on one track of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrackState {
+    /// It was offered and never set up; viewers are not told of it.
+    NotSetUp,
+    /// Nothing has come on it for long; viewers are not told of it.
+    Silent,
+    /// Viewers are told of it.
+    Sent,
+}
+
+/// One track of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Track {
+    /// `video`, `audio` or `application`.
+    pub kind: &'static str,
+    /// What comes on it.
+    pub state: TrackState,
+}
+
+/// Why a broadcaster's link ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkEnd {
+    /// When it did.
+    pub at: WallTime,
+    /// A fixed word, as in the log.
+    pub reason: &'static str,
+    /// The side that would have to do something: `broadcaster`, `network`, `operator` or `nobody`.
+    pub fault: &'static str,
+    /// For people, with the next step.
+    pub text: String,
+}
+
 /// One program as it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Live {
@@ -89,6 +122,29 @@ pub struct Live {
     pub packets: u64,
     /// Width and height, where the stream told them (H.264 and H.265).
     pub picture: Option<(u16, u16)>,
+    /// Its tracks, in the order in which the encoder offered them.
+    pub tracks: Vec<Track>,
+    /// Tracks that were offered beside these and cannot be taken.
+    pub left_out: u8,
+    /// Why its last link ended; `None`: none has.
+    pub last_end: Option<LinkEnd>,
+}
+
+impl Live {
+    /// A program without a link and without viewers.
+    pub const fn absent(since: WallTime) -> Self {
+        Self {
+            link: Link::Absent,
+            since,
+            bit_rate: 0,
+            viewers: 0,
+            packets: 0,
+            picture: None,
+            tracks: Vec::new(),
+            left_out: 0,
+            last_end: None,
+        }
+    }
 }
 
 /// One viewer, for an operator.

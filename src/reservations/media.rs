@@ -9,12 +9,15 @@ use std::{
 };
 
 use slotcast_admission::{Channel, Cut, LinkKey, ProgramSpec, Programs, Secret, Timetable};
-use slotcast_core::words::{BitRate, ProgramId, Seats};
+use slotcast_core::{
+    media::MediaKind,
+    words::{BitRate, ProgramId, Seats},
+};
 use slotcast_fanout::{FanoutStats, Roll, ViewerInfo};
-use slotcast_ingest::{Ingest, IngestStats, LinkState};
+use slotcast_ingest::{Ingest, IngestStats, LinkEnd, LinkState, TrackState, TrackStatus};
 use slotcast_reservation::{
     domain::{reservation::SoldChannel, words::ReservationNumber},
-    streaming::{Link, Live, Schedule, Scheduled, StoppedBy, Streaming, Viewer},
+    streaming::{self, Link, Live, Schedule, Scheduled, StoppedBy, Streaming, Viewer},
 };
 
 use crate::metrics::Counts;
@@ -61,15 +64,21 @@ impl Streaming for Media {
             let Some(number) = number(program.id) else { continue };
             let viewers = program.gate.viewers();
             if viewers > 0 {
-                all.insert(number, Live { viewers, ..absent(program.window.start()) });
+                all.insert(number, Live { viewers, ..Live::absent(program.window.start()) });
             }
         }
         for status in self.ingest_stats.links() {
             let Some(number) = number(status.program) else { continue };
-            let live = all.entry(number).or_insert_with(|| absent(status.since));
+            let live = all.entry(number).or_insert_with(|| Live::absent(status.since));
             live.since = status.since;
             live.bit_rate = status.bit_rate;
             live.picture = status.picture.map(|size| (size.width, size.height));
+            live.left_out = status.left_out;
+            live.tracks = status.tracks.iter().map(track).collect();
+            live.last_end = status.last_end.map(|end| {
+                let LinkEnd { at, reason, fault, text } = end;
+                streaming::LinkEnd { at, reason, fault, text }
+            });
             live.link = match status.state {
                 LinkState::Absent => Link::Absent,
                 LinkState::Held => Link::Held,
@@ -136,8 +145,18 @@ fn number(id: ProgramId) -> Option<ReservationNumber> {
     i64::try_from(id.0).ok().map(ReservationNumber)
 }
 
-const fn absent(since: slotcast_core::time::WallTime) -> Live {
-    Live { link: Link::Absent, since, bit_rate: 0, viewers: 0, packets: 0, picture: None }
+fn track(status: &TrackStatus) -> streaming::Track {
+    let state = match status.state {
+        TrackState::NotSetUp => streaming::TrackState::NotSetUp,
+        TrackState::Silent => streaming::TrackState::Silent,
+        TrackState::Sent => streaming::TrackState::Sent,
+    };
+    let kind = match status.kind {
+        MediaKind::Video => "video",
+        MediaKind::Audio => "audio",
+        MediaKind::Application => "application",
+    };
+    streaming::Track { kind, state }
 }
 
 /// A channel has what its programs were promised, also where less is sold now: the timetable gives no program more

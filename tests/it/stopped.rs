@@ -99,6 +99,39 @@ fn check(by: By, reason: &str, fault: &str) {
 }
 
 #[test]
+fn the_status_says_why_the_link_ended() {
+    let room = tempfile::tempdir().unwrap();
+    let mut provider = Provider::start(&room, "data", None);
+    let (member, place, id) = confirm(&mut provider);
+    let known = wait_for(PATIENCE, || (announce(&provider, &id).status == 200).then_some(()));
+    assert!(known.is_some(), "the link side does not learn of the program");
+    let status = || member.get(&format!("{place}/status")).expect(200).body;
+    let ended = |reason: &str| {
+        let mut last = status();
+        let found = wait_for(PATIENCE, || {
+            last = status();
+            (last["last_end"]["reason"] == reason).then(|| last["last_end"].clone())
+        });
+        found.unwrap_or_else(|| panic!("no {reason} in {last:#}"))
+    };
+    assert!(status()["last_end"].is_null());
+    let first = Feeder::start_at(provider.links, "channel4", &id, Lower::Tcp);
+    let second = Feeder::start_at(provider.links, "channel4", &id, Lower::Tcp);
+    let taken_over = ended("taken_over");
+    assert!(taken_over["text"].as_str().unwrap().contains("close the other encoder"), "{taken_over}");
+    assert_eq!((status()["link"].as_str(), &taken_over["fault"]), (Some("on_air"), &json!("broadcaster")));
+    assert_eq!(status()["tracks"], json!([{ "kind": "audio", "state": "sent" }]));
+    assert_eq!(status()["left_out"], 0);
+    let reason = json!({ "reason": "breaks the terms" });
+    provider
+        .operator()
+        .post(&format!("/operator/programs{}/link/kick", place.trim_start_matches("/reservations")), &reason)
+        .expect(204);
+    assert_eq!(ended("kicked")["fault"], "operator");
+    drop((first, second));
+}
+
+#[test]
 fn who_watches_and_who_sends_are_told_that_the_member_ended_the_program() {
     check(By::Member, "program_stopped", "broadcaster");
 }

@@ -205,7 +205,8 @@ impl RtspDoor {
 fn note_progress(house: &mut House, connection: &mut Connection, key: Key, now: Now) {
     let Some(viewer) = house.viewer(key) else { return };
     if !viewer.seat.holds() && viewer.farewell.is_none() {
-        return house.end(key, End::Program, Reason::ProgramEnded.into());
+        let reason = viewer.seat.gate().cut().map_or(Reason::ProgramEnded, Reason::from);
+        return house.end(key, End::Program, reason.into());
     }
     let between = limits::TICK * limits::SWEEP_TICKS;
     let hall = house.hall(viewer.program);

@@ -38,7 +38,8 @@ impl RtspDoor {
             return None;
         }
         let Some(hall) = house.hall(viewer.program).filter(|hall| !hall.is_over(now)) else {
-            return Some(refusal(&Refusal::close(Reason::ProgramEnded)));
+            let reason = viewer.seat.gate().cut().map_or(Reason::ProgramEnded, Reason::from);
+            return Some(refusal(&Refusal::close(reason)));
         };
         if connection.plays {
             return next_of(house, hall, key, connection, now.mono).map(|rtp_info| Answer::Play { rtp_info });

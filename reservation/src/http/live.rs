@@ -22,7 +22,7 @@ use crate::{
     },
     service::{BroadcastStatus, ExtensionOffer},
     store::Run,
-    streaming::Link,
+    streaming::{Link, LinkEnd, Track, TrackState},
 };
 
 /// The addresses of this room.
@@ -49,6 +49,59 @@ enum LinkBody {
 struct PictureBody {
     width: u16,
     height: u16,
+}
+
+/// What comes on one track.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = TrackState)]
+enum TrackStateBody {
+    /// It was offered and never set up; viewers are not told of it.
+    NotSetUp,
+    /// Nothing has come on it for long; viewers are not told of it.
+    Silent,
+    /// Viewers are told of it.
+    Sent,
+}
+
+/// One track of the link.
+#[derive(Serialize, ToSchema)]
+#[schema(as = LinkTrack)]
+struct TrackBody {
+    /// `video`, `audio` or `application`.
+    kind: &'static str,
+    state: TrackStateBody,
+}
+
+impl From<Track> for TrackBody {
+    fn from(track: Track) -> Self {
+        let state = match track.state {
+            TrackState::NotSetUp => TrackStateBody::NotSetUp,
+            TrackState::Silent => TrackStateBody::Silent,
+            TrackState::Sent => TrackStateBody::Sent,
+        };
+        Self { kind: track.kind, state }
+    }
+}
+
+/// Why a link ended.
+#[derive(Serialize, ToSchema)]
+#[schema(as = LinkEnd)]
+struct LinkEndBody {
+    #[schema(format = DateTime)]
+    at: String,
+    /// A fixed word, such as `peer_closed`, `class_exceeded`, `taken_over` or `kicked`.
+    reason: &'static str,
+    /// The side that would have to do something: `broadcaster`, `network`, `operator` or `nobody`.
+    fault: &'static str,
+    /// What happened and what to do next.
+    text: String,
+}
+
+impl From<LinkEnd> for LinkEndBody {
+    fn from(end: LinkEnd) -> Self {
+        Self { at: end.at.to_string(), reason: end.reason, fault: end.fault, text: end.text }
+    }
 }
 
 /// Whether the window can be made longer.
@@ -93,6 +146,8 @@ struct StatusBody {
     number: i64,
     state: StateBody,
     link: LinkBody,
+    /// Why the last link ended; `null` where none has.
+    last_end: Option<LinkEndBody>,
     /// Whether media goes to viewers.
     is_on_air: bool,
     /// The provider's time.
@@ -107,6 +162,10 @@ struct StatusBody {
     connect: WindowBody,
     /// What the stream told last; `null` where it did not, and for other codecs than H.264 and H.265.
     picture: Option<PictureBody>,
+    /// Of the link, in the order in which the encoder offered them; empty before the first link.
+    tracks: Vec<TrackBody>,
+    /// Tracks that were offered beside these and cannot be taken.
+    left_out: u8,
     /// What came in during the last second, in bits per second.
     bit_rate: u64,
     title: String,
@@ -131,6 +190,7 @@ impl StatusBody {
                 Link::Held => LinkBody::Held,
                 Link::OnAir => LinkBody::OnAir,
             },
+            last_end: status.last_end.map(LinkEndBody::from),
             is_on_air: status.is_on_air,
             now: status.now.to_string(),
             elapsed_seconds: status.elapsed.as_secs(),
@@ -138,6 +198,8 @@ impl StatusBody {
             window: status.window.into(),
             connect: status.connect.into(),
             picture: status.picture.map(|(width, height)| PictureBody { width, height }),
+            tracks: status.tracks.into_iter().map(TrackBody::from).collect(),
+            left_out: status.left_out,
             bit_rate: status.bit_rate,
             title: status.title,
             watch_url: status.watch_url,

@@ -19,7 +19,7 @@ use crate::{
     },
     limits::{MY_OPEN_MAX, MY_PAST_MAX},
     store::{Listed, Page, Reads, ReservationFilter, Run, ViewerSample},
-    streaming::Link,
+    streaming::{Link, LinkEnd, Track},
 };
 
 /// What the broadcaster sees.
@@ -43,8 +43,14 @@ pub struct BroadcastStatus {
     pub window: Window,
     /// When the link is accepted.
     pub connect: Window,
+    /// Why the last link ended; `None`: none has.
+    pub last_end: Option<LinkEnd>,
     /// Width and height, where the stream told them.
     pub picture: Option<(u16, u16)>,
+    /// Of the link, in the order in which the encoder offered them.
+    pub tracks: Vec<Track>,
+    /// Tracks that were offered beside these and cannot be taken.
+    pub left_out: u8,
     /// What came in during the last second, in bits per second.
     pub bit_rate: u64,
     /// Of the program.
@@ -175,6 +181,9 @@ impl Service {
             window,
             connect: window.widened(self.rules().margins),
             picture: live.as_ref().and_then(|live| live.picture),
+            last_end: live.as_ref().and_then(|live| live.last_end.clone()),
+            tracks: live.as_ref().map(|live| live.tracks.clone()).unwrap_or_default(),
+            left_out: live.as_ref().map_or(0, |live| live.left_out),
             bit_rate: live.as_ref().map_or(0, |live| live.bit_rate),
             title: found.program.title,
             watch_url: self.watch_url(&channel.name),

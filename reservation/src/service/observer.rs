@@ -201,7 +201,7 @@ mod tests {
     }
 
     fn live(viewers: u32, packets: u64) -> BTreeMap<ReservationNumber, Live> {
-        let live = Live { link: Link::OnAir, since: at(0), bit_rate: 1, viewers, packets, picture: None };
+        let live = Live { link: Link::OnAir, bit_rate: 1, viewers, packets, ..Live::absent(at(0)) };
         [(PROGRAM, live)].into()
     }
 

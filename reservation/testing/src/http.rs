@@ -20,7 +20,7 @@ use slotcast_reservation::{
     payments::{Payments, invoice::Invoice},
     service::{NewOperator, Provider, Service, Settings},
     settings, store,
-    streaming::{Link, Live, Schedule, Streaming, Viewer},
+    streaming::{Link, Live, Schedule, Streaming, Track, TrackState, Viewer},
     vault::Vault,
 };
 use tempfile::TempDir;
@@ -242,6 +242,9 @@ impl Server {
             viewers,
             packets: 1000,
             picture: Some((320, 240)),
+            tracks: vec![Track { kind: "video", state: TrackState::Sent }],
+            left_out: 0,
+            last_end: None,
         };
         self.streaming.live.lock().insert(ReservationNumber(number), live);
     }

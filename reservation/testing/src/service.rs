@@ -33,7 +33,7 @@ use slotcast_reservation::{
     service::{Actor, Answer, Provider, Service, ServiceError, Settings},
     settings,
     store::{self, Page, Reads, Session, Store, StoreError, Stored, Tx},
-    streaming::{Link, Live, Schedule, StoppedBy, Streaming, Viewer},
+    streaming::{Link, Live, Schedule, StoppedBy, Streaming, Track, TrackState, Viewer},
     vault::Vault,
 };
 use tempfile::TempDir;
@@ -279,6 +279,9 @@ impl FakeStreaming {
             viewers,
             packets,
             picture: Some((176, 144)),
+            tracks: vec![Track { kind: "video", state: TrackState::Sent }],
+            left_out: 0,
+            last_end: None,
         };
         live.insert(number, live_now);
     }
