@@ -187,7 +187,7 @@ fn register(poll: &Poll, ports: &mut [Port], pairs: &mut [UdpPair]) -> io::Resul
     for (at, pair) in pairs.iter_mut().enumerate() {
         for half in [Half::Rtp, Half::Rtcp] {
             let token = Work::Datagrams(at, half).token();
-            poll.registry().register(pair.source(half), token, Interest::READABLE)?;
+            poll.registry().register(pair.socket(half), token, Interest::READABLE)?;
         }
     }
     Ok(())

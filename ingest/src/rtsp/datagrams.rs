@@ -42,8 +42,8 @@ impl LinkSide {
     /// nothing comes from those that it announced. Not taken all the same: anybody behind the same translator could send it.
     fn on_foreign(&mut self, pair: usize, half: Half, from: SocketAddr) {
         self.stats.foreign_datagrams.add(1);
-        let routes = self.pairs.get(pair).map_or(&[][..], |pair| pair.routes_of(from.ip()));
-        for route in routes.iter().filter(|_| half == Half::Rtp) {
+        let Some(pair) = self.pairs.get(pair).filter(|_| half == Half::Rtp) else { return };
+        for route in pair.routes_of(from.ip()) {
             let Some(admitted) = self.links.get_mut(route.link).and_then(|link| link.admitted_mut()) else {
                 continue;
             };

@@ -5,7 +5,7 @@
 //! has announced is not given to another.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     io::{self, IoSlice},
     net::{IpAddr, SocketAddr},
     os::fd::AsFd as _,
@@ -38,7 +38,8 @@ pub(crate) enum Half {
 
 struct Port {
     socket: UdpSocket,
-    routes: HashMap<SocketAddr, Route>,
+    /// In order, so that those of one address stand together.
+    routes: BTreeMap<SocketAddr, Route>,
 }
 
 /// RTP and RTCP sockets on one address.
@@ -47,8 +48,6 @@ pub(crate) struct UdpPair {
     numbers: [u16; 2],
     rtp: Port,
     rtcp: Port,
-    /// The tracks of the links of each address, once each.
-    peers: HashMap<IpAddr, Vec<Route>>,
 }
 
 impl UdpPair {
@@ -71,8 +70,8 @@ impl UdpPair {
     }
 
     fn of(address: IpAddr, rtp: UdpSocket, rtcp: UdpSocket, numbers: [u16; 2]) -> Self {
-        let port = |socket| Port { socket, routes: HashMap::new() };
-        Self { address, numbers, rtp: port(rtp), rtcp: port(rtcp), peers: HashMap::new() }
+        let port = |socket| Port { socket, routes: BTreeMap::new() };
+        Self { address, numbers, rtp: port(rtp), rtcp: port(rtcp) }
     }
 
     /// The address that both are bound to.
@@ -93,7 +92,7 @@ impl UdpPair {
     }
 
     /// For registering with the poll.
-    pub(crate) const fn source(&mut self, half: Half) -> &mut UdpSocket {
+    pub(crate) const fn socket(&mut self, half: Half) -> &mut UdpSocket {
         &mut self.port(half).socket
     }
 
@@ -110,8 +109,9 @@ impl UdpPair {
     }
 
     /// What the links of `address` send, whatever the ports; nothing for a stranger's.
-    pub(crate) fn routes_of(&self, address: IpAddr) -> &[Route] {
-        self.peers.get(&address).map_or(&[], Vec::as_slice)
+    pub(crate) fn routes_of(&self, address: IpAddr) -> impl Iterator<Item = &Route> {
+        let of_address = SocketAddr::new(address, 0)..=SocketAddr::new(address, u16::MAX);
+        self.rtp.routes.range(of_address).map(|(_, route)| route)
     }
 
     /// Sends reports to a broadcaster from the RTCP port. Best effort: a lost report is followed by another.
@@ -134,10 +134,6 @@ impl UdpPair {
         }
         self.rtp.routes.insert(rtp, route);
         self.rtcp.routes.insert(rtcp, route);
-        let of_peer = self.peers.entry(rtp.ip()).or_default();
-        if !of_peer.contains(&route) {
-            of_peer.push(route);
-        }
         true
     }
 
@@ -146,10 +142,6 @@ impl UdpPair {
         for port in [&mut self.rtp, &mut self.rtcp] {
             port.routes.retain(|_, route| route.link != link);
         }
-        self.peers.retain(|_, routes| {
-            routes.retain(|route| route.link != link);
-            !routes.is_empty()
-        });
     }
 }
 
@@ -184,8 +176,8 @@ mod tests {
         assert!(!pair.claim(peer(5002), peer(5001), route(second)));
         assert!(pair.rtp.routes.len() == 1, "a refused claim leaves nothing behind");
         pair.release(first);
-        assert!(pair.routes_of(local).is_empty());
+        assert_eq!(pair.routes_of(local).count(), 0);
         assert!(pair.claim(peer(5002), peer(5001), route(second)));
-        assert_eq!(pair.routes_of(local), [route(second)]);
+        assert!(pair.routes_of(local).eq([&route(second)]));
     }
 }
