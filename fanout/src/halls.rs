@@ -8,11 +8,11 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
-use slotcast_admission::{Cut, Fault, Programs, Reason};
+use slotcast_admission::{Cut, Fault, Guesses, Lines, Programs, Reason};
 use slotcast_core::{
     chunk::Chunk,
     log::{Position, Pushed},
@@ -32,18 +32,21 @@ use crate::{
     wire::{Outbox, Written},
 };
 
-/// What the halls of all workers share.
-#[derive(Clone)]
-pub(crate) struct Common {
+/// What all workers share; nothing of it is touched per packet but the clock.
+pub(crate) struct Shared {
     pub(crate) programs: Arc<dyn Programs>,
     pub(crate) clock: Clock,
     pub(crate) stats: Arc<FanoutStats>,
     pub(crate) patience: Patience,
+    pub(crate) guesses: Arc<Guesses>,
+    pub(crate) lines: Arc<Lines>,
+    /// Viewers that were given a seat: makes their keys.
+    pub(crate) seated: AtomicU64,
 }
 
 /// The halls of one worker.
 pub(crate) struct Halls<A, N: Net> {
-    pub(crate) common: Common,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) stats: Arc<WorkerStats>,
     pub(crate) sockets: Sockets<N>,
     by_program: HashMap<ProgramId, Hall<A>>,
@@ -64,10 +67,10 @@ pub(crate) struct Halls<A, N: Net> {
 }
 
 impl<A: Audience<N> + Default, N: Net> Halls<A, N> {
-    pub(crate) fn new(common: Common, stats: Arc<WorkerStats>, sockets: Sockets<N>) -> Self {
-        let gates_at = (common.clock)().mono;
+    pub(crate) fn new(shared: Arc<Shared>, stats: Arc<WorkerStats>, sockets: Sockets<N>) -> Self {
+        let gates_at = (shared.clock)().mono;
         Self {
-            common,
+            shared,
             stats,
             sockets,
             by_program: HashMap::new(),
@@ -187,7 +190,7 @@ impl<A: Audience<N> + Default, N: Net> Halls<A, N> {
     /// - `of`: the opening whose media it carries: without a hall of it the rest of a begun packet is forgotten.
     pub(crate) fn flush(&mut self, place: usize, of: Option<Opening>, now: Now) -> std::io::Result<Written> {
         let hall = of.and_then(|of| self.by_program.get(&of.program).filter(|hall| hall.opening() == of));
-        let guard = hall.map(|hall| hall.guard(&self.common.clock, now)).filter(|guard| guard.may_send());
+        let guard = hall.map(|hall| hall.guard(&self.shared.clock, now)).filter(|guard| guard.may_send());
         let Some(wire) = self.sockets.wire(place) else { return Ok(Written::All) };
         if guard.is_none() && !wire.outbox.forget_tail() {
             return Err(std::io::ErrorKind::ConnectionAborted.into());
@@ -204,7 +207,7 @@ impl<A: Audience<N> + Default, N: Net> Halls<A, N> {
     pub(crate) fn take(&mut self, now: Now, chunk: Arc<Chunk>) {
         let id = chunk.stream().program;
         if !self.by_program.contains_key(&id) {
-            let program = self.common.programs.program(id).filter(|p| p.gate.lets_through(now.wall));
+            let program = self.shared.programs.program(id).filter(|p| p.gate.lets_through(now.wall));
             let Some(program) = program else { return };
             self.by_program.insert(id, Hall::new(program, now.mono));
             // The end of this one may be the next.
@@ -298,11 +301,11 @@ impl<A: Audience<N> + Default, N: Net> Halls<A, N> {
         let ids: Vec<ProgramId> = self.by_program.keys().copied().collect();
         for id in ids {
             if let (Some(program), Some(hall)) =
-                (self.common.programs.program(id), self.by_program.get_mut(&id))
+                (self.shared.programs.program(id), self.by_program.get_mut(&id))
             {
                 hall.refresh(program);
             }
-            let mut budget = Budget::new(&self.common.clock, now.mono, limits::TURN_WORK);
+            let mut budget = Budget::new(&self.shared.clock, now.mono, limits::TURN_WORK);
             self.with_hall(id, now, &mut budget, |audience, turn| audience.look_at_slow(turn));
         }
     }
@@ -316,7 +319,7 @@ impl<A: Audience<N> + Default, N: Net> Halls<A, N> {
         work: impl FnOnce(&mut A, &mut Turn<'_, N>) -> T,
     ) -> Option<T> {
         let hall = self.by_program.get_mut(&id).filter(|hall| !hall.is_over(now))?;
-        let (guard, log, audience) = hall.parts(&self.common.clock, now);
+        let (guard, log, audience) = hall.parts(&self.shared.clock, now);
         let mut turn = Turn {
             now,
             guard,
@@ -325,7 +328,7 @@ impl<A: Audience<N> + Default, N: Net> Halls<A, N> {
             sockets: &mut self.sockets,
             stats: &self.stats,
             budget,
-            patience: self.common.patience,
+            patience: self.shared.patience,
             lost: &mut self.lost,
         };
         let done = work(audience, &mut turn);
@@ -447,12 +450,12 @@ impl<A: Audience<N> + Default, N: Net> Halls<A, N> {
             return;
         }
         let delay = if gate.cut() == Some(Cut::Ended) { now.wall.since(gate.end()) } else { Duration::ZERO };
-        self.common.stats.gate_closed(delay);
+        self.shared.stats.gate_closed(delay);
         let account = self.watched.contains_key(&id).then(|| Account {
             ended_at: now.mono.checked_sub(delay).unwrap_or(now.mono),
             channel: hall.program.channel.name.clone(),
-            stats: Arc::clone(&self.common.stats),
-            clock: Arc::clone(&self.common.clock),
+            stats: Arc::clone(&self.shared.stats),
+            clock: Arc::clone(&self.shared.clock),
         });
         let reason = gate.cut().map_or(Reason::ProgramEnded, Reason::from);
         let channel = hall.program.channel.name.clone();

@@ -46,8 +46,8 @@ pub use stats::{CutoffStats, FanoutStats, Histogram, Protocol, SendErrorKind, Wo
 
 use crate::{
     audience::{Patience, udp::Udp},
-    door::{DoorCommon, RtspDoor},
-    halls::{Common, Halls},
+    door::RtspDoor,
+    halls::{Halls, Shared},
     mailbox::{Mailbox, Message, WakeWorker},
     ports::UdpPorts,
     sockets::Sockets,
@@ -84,16 +84,17 @@ impl Fanout {
             && ports.iter().flatten().all(UdpPorts::can_segment)
             && config.udp;
         let stats = Arc::new(FanoutStats::new(worker_stats.clone(), segments));
-        let common = Common {
-            programs: Arc::clone(&programs),
-            clock: Arc::clone(&clock),
-            stats: Arc::clone(&stats),
-            patience: Patience { behind: config.slow_viewer, stalled: config.stalled_viewer },
-        };
         let [in_all, per_address] = [config.connections_max, config.connections_per_address_max]
             .map(|count| u32::try_from(count).unwrap_or(u32::MAX));
-        let lines = Lines::new(in_all, per_address);
-        let door_common = Arc::new(DoorCommon { programs, guesses, lines, admitted: AtomicU64::new(0) });
+        let shared = Arc::new(Shared {
+            programs,
+            clock,
+            stats: Arc::clone(&stats),
+            patience: Patience { behind: config.slow_viewer, stalled: config.stalled_viewer },
+            guesses,
+            lines: Lines::new(in_all, per_address),
+            seated: AtomicU64::new(0),
+        });
         let feeds = Feeds::default();
         let mut fanout = Self {
             listen: config.listen,
@@ -115,7 +116,7 @@ impl Fanout {
             fanout.rtp_ports.extend(advertised);
             let rtsp = rtsp_config(&config, advertised);
             let udp = ports.map(|ports| Udp { ports, segments, awaits_room: false });
-            let worker = make_worker(&common, &door_common, &feeds, stats, rtsp, listener, udp)?;
+            let worker = make_worker(&shared, &feeds, stats, rtsp, listener, udp)?;
             fanout.mailboxes.push(worker.mailbox.clone());
             workers.push(worker);
         }
@@ -186,8 +187,7 @@ fn rtsp_config(config: &FanoutConfig, ports: Option<[u16; 2]>) -> Arc<ServerConf
 }
 
 fn make_worker(
-    common: &Common,
-    door_common: &Arc<DoorCommon>,
+    shared: &Arc<Shared>,
     feeds: &Feeds,
     stats: Arc<WorkerStats>,
     rtsp: Arc<ServerConfig>,
@@ -204,14 +204,14 @@ fn make_worker(
     let feed = Arc::new(feeds.subscribe(limits::FEED_CHUNKS_MAX, WakeWorker(Arc::clone(&waker))));
     let registry = poll.registry().try_clone()?;
     Ok(Worker {
-        clock: Arc::clone(&common.clock),
+        clock: Arc::clone(&shared.clock),
         stats: Arc::clone(&stats),
         poll,
         feed,
         mailbox: Mailbox::new(waker),
-        house: Halls::new(common.clone(), stats, Sockets::new(udp)),
-        door: RtspDoor::new(Arc::clone(door_common), rtsp, registry, listener),
-        tick_at: (common.clock)().mono,
+        house: Halls::new(Arc::clone(shared), stats, Sockets::new(udp)),
+        door: RtspDoor::new(Arc::clone(shared), rtsp, registry, listener),
+        tick_at: (shared.clock)().mono,
         has_more: false,
         is_stopping: false,
     })

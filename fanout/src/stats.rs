@@ -159,7 +159,10 @@ impl WorkerStats {
     }
 
     pub(crate) fn set_audience(&self, audience: BTreeMap<(ChannelNumber, Protocol), u32>) {
-        *self.audience.lock() = audience;
+        // A reader of lower priority may hold it: the next tick is soon.
+        if let Some(mut shown) = self.audience.try_lock() {
+            *shown = audience;
+        }
     }
 }
 

@@ -61,14 +61,14 @@ impl RtspDoor {
     }
 
     fn open(&mut self, house: &mut House, mut stream: TcpStream, peer: SocketAddr, now: Now) {
-        let line = match self.common.lines.open(peer.ip()) {
+        let line = match self.shared.lines.open(peer.ip()) {
             Ok(line) => line,
             Err(refusal) => {
                 let reason = match refusal.reason() {
                     Reason::LinesPerAddress => Reason::ViewersPerAddress,
                     other => other,
                 };
-                house.common.stats.decided("refused", reason.label());
+                house.shared.stats.decided("refused", reason.label());
                 // At debug level: a crowd of strangers must not fill the log.
                 tracing::debug!(peer = %peer.ip(), reason = reason.label(), "viewer refused");
                 return;

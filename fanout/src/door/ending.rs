@@ -58,7 +58,7 @@ impl RtspDoor {
             return self.lose(house, id, "broken");
         }
         let Some(farewell) = farewell else { return };
-        self.guarded(house, id, now, |door, house| door.end_session(house, id, &farewell, now));
+        self.guarded(house, id, |door, house| door.end_session(house, id, &farewell, now));
         // Also where its connection is gone, which should not be: the seat must not stay.
         house.unseat(key);
     }
@@ -137,9 +137,7 @@ impl RtspDoor {
 
     /// Resets connections that did not take what waits for them, rather than leave them hanging.
     pub(super) fn close_late(&mut self, house: &mut House, now: Now) {
-        let (due, later) = std::mem::take(&mut self.closing).into_iter().partition(|(at, _)| *at <= now.mono);
-        self.closing = later;
-        let due: Vec<(std::time::Instant, Id)> = due;
+        let due: Vec<_> = self.closing.extract_if(.., |(at, _)| *at <= now.mono).collect();
         for (_, id) in due {
             self.reset(house, id);
             self.bury_later(id);

@@ -18,7 +18,7 @@ use std::{
     io::{self, Read},
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, atomic::AtomicU64},
+    sync::Arc,
     time::Instant,
 };
 
@@ -26,7 +26,6 @@ use mio::{
     Registry, Token,
     net::{TcpListener, TcpStream},
 };
-use slotcast_admission::{Guesses, Lines, Programs};
 use slotcast_core::{
     table::{Key as Id, Table},
     time::Now,
@@ -36,8 +35,14 @@ use slotcast_net::sockets::Reserve;
 use slotcast_rtsp::server::{Answer, Ask, Event, Output, ServerConfig};
 
 use crate::{
-    audience::Ways, budget::Budget, door::connection::Connection, halls::Halls, limits, ports::UdpPorts,
-    sockets::Net, wire::Written,
+    audience::Ways,
+    budget::Budget,
+    door::connection::Connection,
+    halls::{Halls, Shared},
+    limits,
+    ports::UdpPorts,
+    sockets::Net,
+    wire::Written,
 };
 
 /// The token of the connection at place 0; those after it follow.
@@ -54,15 +59,6 @@ impl Net for Kernel {
 /// The halls as they are outside of tests.
 pub(crate) type House = Halls<Ways, Kernel>;
 
-/// What the doors of all workers share.
-pub(crate) struct DoorCommon {
-    pub(crate) programs: Arc<dyn Programs>,
-    pub(crate) guesses: Arc<Guesses>,
-    pub(crate) lines: Arc<Lines>,
-    /// Viewers that were given a seat: makes their ids.
-    pub(crate) admitted: AtomicU64,
-}
-
 /// A PLAY that waits for a stream's first packets.
 struct Parked {
     connection: Id,
@@ -72,7 +68,7 @@ struct Parked {
 
 /// See the module.
 pub(crate) struct RtspDoor {
-    common: Arc<DoorCommon>,
+    shared: Arc<Shared>,
     rtsp: Arc<ServerConfig>,
     registry: Registry,
     listener: Option<TcpListener>,
@@ -102,13 +98,13 @@ pub(crate) struct RtspDoor {
 
 impl RtspDoor {
     pub(crate) fn new(
-        common: Arc<DoorCommon>,
+        shared: Arc<Shared>,
         rtsp: Arc<ServerConfig>,
         registry: Registry,
         listener: TcpListener,
     ) -> Self {
         Self {
-            common,
+            shared,
             rtsp,
             registry,
             listener: Some(listener),
@@ -159,7 +155,7 @@ impl RtspDoor {
             self.ready.push_back(id);
         }
         if writable {
-            self.guarded(house, id, now, |door, house| door.on_writable(house, id, now));
+            self.guarded(house, id, |door, house| door.on_writable(house, id, now));
         }
     }
 
@@ -175,7 +171,7 @@ impl RtspDoor {
     pub(crate) fn read(&mut self, house: &mut House, now: Now, budget: &mut Budget) {
         for _ in 0..self.ready.len() {
             let Some(id) = self.ready.pop_front() else { return };
-            self.guarded(house, id, now, |door, house| door.read_one(house, id, now));
+            self.guarded(house, id, |door, house| door.read_one(house, id, now));
             if !budget.goes_on() {
                 return;
             }
@@ -266,9 +262,8 @@ impl RtspDoor {
     }
 
     /// Does one connection's business; if it breaks an invariant, that connection is closed and the worker goes on.
-    fn guarded(&mut self, house: &mut House, id: Id, now: Now, business: impl FnOnce(&mut Self, &mut House)) {
+    fn guarded(&mut self, house: &mut House, id: Id, business: impl FnOnce(&mut Self, &mut House)) {
         if catch_unwind(AssertUnwindSafe(|| business(self, house))).is_err() {
-            let _ = now;
             tracing::error!(
                 connection = id.place(),
                 fault = "server",
@@ -280,10 +275,7 @@ impl RtspDoor {
 
     /// Looks at all that has a deadline of tenths of a second or more.
     pub(crate) fn tick(&mut self, house: &mut House, now: Now) {
-        let (due, later) =
-            std::mem::take(&mut self.delayed).into_iter().partition(|(at, ..)| *at <= now.mono);
-        self.delayed = later;
-        let due: Vec<(Instant, Id, Answer)> = due;
+        let due: Vec<_> = self.delayed.extract_if(.., |(at, ..)| *at <= now.mono).collect();
         for (_, id, answer) in due {
             self.answer(house, id, answer, now);
         }

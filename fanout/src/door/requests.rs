@@ -30,7 +30,7 @@ impl RtspDoor {
             if self.connections.get(id).is_none_or(|c| c.closing.is_some() || c.is_dead) {
                 continue;
             }
-            self.guarded(house, id, now, |door, house| {
+            self.guarded(house, id, |door, house| {
                 if let Some(answer) = door.decide(house, id, ask, now) {
                     door.answer(house, id, answer, now);
                 }
@@ -69,7 +69,7 @@ impl RtspDoor {
         now: Now,
     ) -> Option<Answer> {
         let request = self.request(id, target, credentials, now)?;
-        let decision = viewer::decide_description(&*self.common.programs, &self.common.guesses, &request);
+        let decision = viewer::decide_description(&*self.shared.programs, &self.shared.guesses, &request);
         let program = match self.admitted(house, id, decision, now) {
             Ok(program) => program,
             Err(answer) => return answer,
@@ -91,7 +91,7 @@ impl RtspDoor {
         now: Now,
     ) -> Option<Answer> {
         let request = self.request(id, target, credentials, now)?;
-        let decision = viewer::decide_seat(&*self.common.programs, &self.common.guesses, &request);
+        let decision = viewer::decide_seat(&*self.shared.programs, &self.shared.guesses, &request);
         let Seated { program, seat } = match self.admitted(house, id, decision, now) {
             Ok(seated) => seated,
             Err(answer) => return answer,
@@ -106,9 +106,9 @@ impl RtspDoor {
         };
         let over_udp = house.sockets.beside(id.place()).filter(|_| protocol == Protocol::Udp);
         let leaves_from = over_udp.and_then(|(control, ports)| ports.leaves_from(control));
-        house.common.stats.decided("admitted", "seat");
+        house.shared.stats.decided("admitted", "seat");
         let connection = self.connections.get_mut(id)?;
-        let key = Key(1 + self.common.admitted.fetch_add(1, Ordering::Relaxed));
+        let key = Key(1 + self.shared.seated.fetch_add(1, Ordering::Relaxed));
         tracing::info!(
             viewer = key.0,
             peer = %connection.peer.ip(),
@@ -160,7 +160,7 @@ impl RtspDoor {
     ) -> Result<T, Option<Answer>> {
         decision.map_err(|refused| {
             let answer = if refused.then == Then::Challenge {
-                house.common.stats.decided("challenged", refused.reason.label());
+                house.shared.stats.decided("challenged", refused.reason.label());
                 refusal(&refused)
             } else {
                 self.refuse(house, id, &refused)
@@ -176,7 +176,7 @@ impl RtspDoor {
     /// Counts and logs a refusal.
     fn refuse(&self, house: &House, id: Id, refused: &Refusal) -> Answer {
         let reason = refused.reason;
-        house.common.stats.decided("refused", reason.label());
+        house.shared.stats.decided("refused", reason.label());
         let peer = self.connections.get(id).map(|connection| connection.peer.ip());
         tracing::info!(?peer, reason = reason.label(), fault = reason.fault().label(), "viewer refused");
         refusal(refused)

@@ -38,15 +38,18 @@ impl<A: Audience<Memory> + Default> Rig<A> {
     fn new(seats: u32) -> Self {
         let clock = TestClock::new();
         let post = Post::new(&clock, usize::MAX);
-        let common = Common {
+        let shared = Shared {
             programs: Arc::new(TestPrograms::new(clock.now(), &[PROGRAM, OTHER], seats)),
             clock: clock.clock(),
             stats: Arc::new(FanoutStats::new(Vec::new(), true)),
             patience: Patience { behind: Duration::from_secs(1), stalled: Duration::from_secs(10) },
+            guesses: Arc::new(Guesses::new(Default::default())),
+            lines: Lines::new(1, 1),
+            seated: AtomicU64::new(0),
         };
         let udp = Udp { ports: post.share(), segments: true, awaits_room: false };
         Self {
-            halls: Halls::new(common, Arc::default(), Sockets::new(Some(udp))),
+            halls: Halls::new(Arc::new(shared), Arc::default(), Sockets::new(Some(udp))),
             began: clock.now().mono,
             clock,
             post,
@@ -72,7 +75,7 @@ impl<A: Audience<Memory> + Default> Rig<A> {
 
     /// A viewer with a seat, where there is one.
     fn seat(&mut self, program: ProgramId, protocol: Protocol) -> Option<(Key, usize)> {
-        let of = self.halls.common.programs.program(program)?;
+        let of = self.halls.shared.programs.program(program)?;
         let seat = of.gate.enter().ok()?;
         self.seated += 1;
         let (key, connection) = (Key(self.seated), self.connections.insert(()));
@@ -92,12 +95,12 @@ impl<A: Audience<Memory> + Default> Rig<A> {
     }
 
     fn live(&mut self, time: Duration) -> bool {
-        let mut budget = Budget::new(&self.halls.common.clock, self.now().mono, time);
+        let mut budget = Budget::new(&self.halls.shared.clock, self.now().mono, time);
         self.halls.live(self.now(), &mut budget)
     }
 
     fn behind(&mut self, time: Duration) {
-        let budget = Budget::new(&self.halls.common.clock, self.now().mono, time);
+        let budget = Budget::new(&self.halls.shared.clock, self.now().mono, time);
         self.halls.behind(self.now(), &budget);
     }
 }
@@ -215,8 +218,8 @@ fn serving_those_at_the_head_allocates_nothing() {
     rig.post.room.set(0);
     rig.publish(PROGRAM, false, &[(0, 1200), (0, 600)]);
     let hall = rig.halls.by_program.get_mut(&PROGRAM).unwrap();
-    let (guard, log, audience) = hall.parts(&rig.halls.common.clock, rig.clock.now());
-    let mut budget = Budget::new(&rig.halls.common.clock, rig.clock.now().mono, Duration::from_secs(1));
+    let (guard, log, audience) = hall.parts(&rig.halls.shared.clock, rig.clock.now());
+    let mut budget = Budget::new(&rig.halls.shared.clock, rig.clock.now().mono, Duration::from_secs(1));
     let mut turn = Turn {
         now: rig.clock.now(),
         guard,
@@ -225,7 +228,7 @@ fn serving_those_at_the_head_allocates_nothing() {
         sockets: &mut rig.halls.sockets,
         stats: &rig.halls.stats,
         budget: &mut budget,
-        patience: rig.halls.common.patience,
+        patience: rig.halls.shared.patience,
         lost: &mut rig.halls.lost,
     };
     let allocations = allocation_counter::measure(|| {
@@ -505,7 +508,7 @@ fn a_hall_keeps_its_promises_for_any_audience() {
     })
     .collect();
     assert_eq!(left.into_iter().collect::<std::collections::BTreeSet<_>>(), [keys[1], again].into());
-    assert_eq!(rig.halls.common.programs.program(PROGRAM).unwrap().gate.viewers(), 0);
+    assert_eq!(rig.halls.shared.programs.program(PROGRAM).unwrap().gate.viewers(), 0);
     assert_eq!(rig.halls.newly_watched(), Some(HashSet::new()));
 }
 
@@ -669,7 +672,7 @@ impl Schedule {
             }
             Step::Withdraw { other } => {
                 let program = Self::program(*other);
-                let gate = &self.rig.halls.common.programs.program(program).unwrap().gate;
+                let gate = &self.rig.halls.shared.programs.program(program).unwrap().gate;
                 if gate.close_as(Cut::Withdrawn) {
                     self.closed.insert(program, now);
                 }
@@ -686,7 +689,7 @@ impl Schedule {
 
     /// Whether media of `program` may have left at `at`: the clock may have moved by a step between look and send.
     fn may_leave(&self, program: ProgramId, at: Now) -> bool {
-        let gate = &self.rig.halls.common.programs.program(program).unwrap().gate;
+        let gate = &self.rig.halls.shared.programs.program(program).unwrap().gate;
         let by =
             |end: slotcast_core::time::WallTime| at.wall <= end.saturating_add(Duration::from_micros(STEP));
         by(gate.end()) && self.closed.get(&program).is_none_or(|closed| by(closed.wall))
@@ -749,7 +752,7 @@ proptest! {
         schedule.check()?;
         prop_assert!(schedule.rig.halls.viewers().is_empty(), "everybody is told");
         for program in [PROGRAM, OTHER] {
-            prop_assert_eq!(schedule.rig.halls.common.programs.program(program).unwrap().gate.viewers(), 0);
+            prop_assert_eq!(schedule.rig.halls.shared.programs.program(program).unwrap().gate.viewers(), 0);
         }
     }
 }
