@@ -3,8 +3,6 @@
 //! Owns: the question that is asked before every send, and the count of sends that came too late all the same.
 //! Invariant: within 2 s of the end the clock is read before each send; otherwise one load says whether the gate is open.
 
-use std::time::Duration;
-
 use slotcast_admission::{Gate, seats::Generation};
 use slotcast_core::time::{Clock, Now};
 
@@ -37,9 +35,4 @@ impl<'a> Guard<'a> {
             stats.late_sends.add(1);
         }
     }
-}
-
-/// How long until the end of `gate`'s program, by wall time; zero when it is over.
-pub(crate) fn until_end(gate: &Gate, now: Now) -> Duration {
-    gate.end().since(now.wall)
 }

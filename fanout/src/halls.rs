@@ -8,6 +8,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    io,
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
 };
@@ -23,13 +24,12 @@ use slotcast_core::{
 use crate::{
     audience::{Audience, Loss, Patience, Progress, Turn},
     budget::Budget,
-    guard::until_end,
     hall::{Hall, Opening},
     limits,
     sockets::{Net, Sockets},
     stats::{FanoutStats, Protocol, SendErrorKind, WorkerStats},
     viewer::{Account, Cause, End, Farewell, Key, Viewer, Viewers},
-    wire::{Outbox, Written},
+    wire::Outbox,
 };
 
 /// What all workers share; nothing of it is touched per packet but the clock.
@@ -148,14 +148,12 @@ impl<A: Audience<N> + Default, N: Net> Halls<A, N> {
         hall.audience.next_of(key, track, &hall.log)
     }
 
-    /// How many viewers play, by channel and protocol.
+    /// How many viewers there are, by channel and protocol.
     pub(crate) fn census(&self) -> BTreeMap<(ChannelNumber, Protocol), u32> {
         let mut census = BTreeMap::new();
-        for hall in self.by_program.values() {
-            for (protocol, count) in hall.audience.census() {
-                if count > 0 {
-                    *census.entry((hall.program.channel.number, protocol)).or_insert(0) += count as u32;
-                }
+        for viewer in self.viewers.values().filter(|viewer| viewer.farewell.is_none()) {
+            if let Some(hall) = self.by_program.get(&viewer.program) {
+                *census.entry((hall.program.channel.number, viewer.protocol)).or_insert(0) += 1;
             }
         }
         census
@@ -185,15 +183,15 @@ impl<A: Audience<N> + Default, N: Net> Halls<A, N> {
         }
     }
 
-    /// Writes what waits on a wire.
+    /// Writes what waits on a wire. Whether all of it left.
     ///
     /// - `of`: the opening whose media it carries: without a hall of it the rest of a begun packet is forgotten.
-    pub(crate) fn flush(&mut self, place: usize, of: Option<Opening>, now: Now) -> std::io::Result<Written> {
+    pub(crate) fn flush(&mut self, place: usize, of: Option<Opening>, now: Now) -> io::Result<bool> {
         let hall = of.and_then(|of| self.by_program.get(&of.program).filter(|hall| hall.opening() == of));
         let guard = hall.map(|hall| hall.guard(&self.shared.clock, now)).filter(|guard| guard.may_send());
-        let Some(wire) = self.sockets.wire(place) else { return Ok(Written::All) };
+        let Some(wire) = self.sockets.wire(place) else { return Ok(true) };
         if guard.is_none() && !wire.outbox.forget_tail() {
-            return Err(std::io::ErrorKind::ConnectionAborted.into());
+            return Err(io::ErrorKind::ConnectionAborted.into());
         }
         wire.flush(guard.as_ref())
     }
@@ -437,7 +435,7 @@ impl<A: Audience<N> + Default, N: Net> Halls<A, N> {
         for id in over {
             self.close_gate(id, now);
         }
-        let until = self.by_program.values().map(|hall| until_end(&hall.program.gate, now)).min();
+        let until = self.by_program.values().map(|hall| hall.program.gate.end().since(now.wall)).min();
         self.ends_at = until.map(|until| now.mono + until);
         self.gates_at = now.mono + until.map_or(limits::GATES_EVERY, |until| until.min(limits::GATES_EVERY));
     }

@@ -16,7 +16,6 @@ mod halls;
 mod limits;
 mod mailbox;
 mod ports;
-mod roll;
 mod sockets;
 mod stats;
 #[cfg(test)]
@@ -34,9 +33,8 @@ use std::{
 };
 
 pub use config::{FanoutConfig, SegmentationPolicy};
-pub use mailbox::ViewerInfo;
+pub use mailbox::{Roll, ViewerInfo};
 use mio::{Interest, Poll, net::TcpListener};
-pub use roll::Roll;
 use slotcast_admission::{Guesses, Lines, Programs};
 use slotcast_core::{feed::Feeds, time::Clock};
 use slotcast_net::sockets::cannot_bind;

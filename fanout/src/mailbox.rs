@@ -1,6 +1,7 @@
-//! How a worker is reached from other threads: rare messages, with a wake-up.
+//! How workers are reached from other threads: rare messages, with a wake-up; and who watches, for an operator.
 //!
-//! Invariant: a message is taken between two turns; one to a worker that has ended is refused, so nobody waits for it.
+//! Invariant: a message is taken between two turns, and workers never wait for whoever asks; whoever asks waits at most a
+//! second, and not at all for a worker that has ended.
 
 use std::{
     collections::VecDeque,
@@ -8,14 +9,15 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::SyncSender,
+        mpsc::{SyncSender, sync_channel},
     },
+    time::Instant,
 };
 
 use parking_lot::Mutex;
 use slotcast_core::{feed::Wake, words::ProgramId};
 
-use crate::stats::Protocol;
+use crate::{limits::ROLL_WAIT_MAX, stats::Protocol};
 
 /// One viewer who holds a seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,5 +91,37 @@ impl Wake for WakeWorker {
     fn wake(&self) {
         // It fails only when the poll is gone, and then nobody is left to wake.
         let _ = self.0.wake();
+    }
+}
+
+/// Asks the workers who watches; clones ask the same.
+#[derive(Clone)]
+pub struct Roll(pub(crate) Vec<Mailbox>);
+
+impl Roll {
+    /// Who holds a seat of `program`, by [`ViewerInfo::id`]; of each worker the first 10,000. A worker that does not
+    /// answer within a second is left out.
+    pub fn viewers(&self, program: ProgramId) -> Vec<ViewerInfo> {
+        let mut viewers: Vec<ViewerInfo> =
+            self.ask(|answer| Message::List(program, answer)).into_iter().flatten().collect();
+        viewers.sort_unstable_by_key(|viewer| viewer.id);
+        viewers
+    }
+
+    /// Ends the session of one viewer of `program`; its seat is free at once. `false`: it is not there any more.
+    pub fn kick(&self, program: ProgramId, viewer: u64) -> bool {
+        self.ask(|answer| Message::Kick(program, viewer, answer)).contains(&true)
+    }
+
+    /// The answers of those workers that answer in time.
+    fn ask<T>(&self, question: impl Fn(SyncSender<T>) -> Message) -> Vec<T> {
+        let (answer, answers) = sync_channel(self.0.len());
+        for mailbox in &self.0 {
+            mailbox.send(question(answer.clone()));
+        }
+        drop(answer);
+        let deadline = Instant::now() + ROLL_WAIT_MAX;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        self.0.iter().map_while(|_| answers.recv_timeout(left()).ok()).collect()
     }
 }

@@ -212,7 +212,7 @@ impl FanoutStats {
         self.sum(|worker| &worker.send_errors[kind as usize])
     }
 
-    /// Viewers who play, by channel and protocol, at most 100 ms old.
+    /// Viewers who hold a seat, by channel and protocol, at most 100 ms old.
     pub fn viewers(&self) -> BTreeMap<(ChannelNumber, Protocol), u32> {
         let mut all = BTreeMap::new();
         for worker in &self.workers {

@@ -90,7 +90,6 @@ impl From<Reason> for Cause {
 }
 
 /// What viewers who are ended together are told: made once for all of them.
-#[derive(Debug)]
 pub(crate) struct Farewell {
     pub(crate) end: End,
     pub(crate) cause: Cause,
@@ -117,12 +116,6 @@ impl Drop for Account {
             delay_ms = delay.as_millis() as u64,
             "all viewers are told and closed"
         );
-    }
-}
-
-impl std::fmt::Debug for Account {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Account").field("ended_at", &self.ended_at).finish_non_exhaustive()
     }
 }
 

@@ -28,15 +28,6 @@ pub(crate) struct Outbox {
     broken: bool,
 }
 
-/// How far a write got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Written {
-    /// All that was offered.
-    All,
-    /// The socket is full, or the rest of a packet may not leave; `true` when at least one byte was taken.
-    Full(bool),
-}
-
 impl Outbox {
     /// Lets `bytes` follow what waits; `false` when more would wait than one peer is granted.
     pub(crate) fn push_control(&mut self, bytes: &[u8]) -> bool {
@@ -89,24 +80,20 @@ impl Outbox {
 }
 
 impl<S: Write> Wire<S> {
-    /// Writes what waits.
+    /// Writes what waits. Whether all of it left.
     ///
     /// - `guard`: of the program whose media the connection carries; without one the rest of a packet stays.
-    pub(crate) fn flush(&mut self, guard: Option<&Guard<'_>>) -> io::Result<Written> {
-        let mut any = false;
+    pub(crate) fn flush(&mut self, guard: Option<&Guard<'_>>) -> io::Result<bool> {
         while !self.outbox.is_empty() {
             if !self.outbox.tail.is_empty() && !guard.is_some_and(Guard::may_send) {
-                return Ok(Written::Full(any));
+                return Ok(false);
             }
             match write_some(|| self.stream.write_vectored(&self.outbox.parts()))? {
-                Some(count) => {
-                    self.outbox.consume(count);
-                    any = true;
-                }
-                None => return Ok(Written::Full(any)),
+                Some(count) => _ = self.outbox.consume(count),
+                None => return Ok(false),
             }
         }
-        Ok(Written::All)
+        Ok(true)
     }
 }
 

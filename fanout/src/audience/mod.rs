@@ -26,7 +26,7 @@ use crate::{
     budget::Budget,
     guard::Guard,
     sockets::{Net, Sockets},
-    stats::{Protocol, WorkerStats},
+    stats::WorkerStats,
     viewer::{Key, Viewers},
 };
 
@@ -111,8 +111,6 @@ pub(crate) trait Audience<N: Net> {
     fn next_of(&self, viewer: Key, track: u8, log: &ChannelLog) -> Option<Position>;
     /// When a viewer last took media, as far as that shows that it lives.
     fn took_at(&self, viewer: Key) -> Option<Instant>;
-    /// How many viewers there are, by protocol.
-    fn census(&self) -> [(Protocol, usize); 2];
 }
 
 /// How media reaches a viewer.
@@ -205,9 +203,5 @@ impl<N: Net> Audience<N> for Ways {
 
     fn took_at(&self, viewer: Key) -> Option<Instant> {
         self.tcp.took_at(viewer)
-    }
-
-    fn census(&self) -> [(Protocol, usize); 2] {
-        [(Protocol::Udp, self.udp.len()), (Protocol::Tcp, self.tcp.len())]
     }
 }

@@ -23,11 +23,6 @@ impl<T> Default for Ring<T> {
 }
 
 impl<T> Ring<T> {
-    /// How many members there are.
-    pub(super) const fn len(&self) -> usize {
-        self.members.len()
-    }
-
     /// Everybody is to have a turn.
     pub(super) const fn begin(&mut self) {
         self.todo = self.members.len();

@@ -27,7 +27,7 @@ use crate::{
     sockets::{Net, Sockets},
     stats::WorkerStats,
     viewer::Key,
-    wire::{Wire, Written, write_some},
+    wire::{Wire, write_some},
 };
 
 /// Headers of the frames of one chunk.
@@ -243,10 +243,6 @@ pub(crate) struct TcpAudience {
 }
 
 impl TcpAudience {
-    pub(crate) fn len(&self) -> usize {
-        self.live.len() + self.readers.len()
-    }
-
     pub(crate) fn enter(
         &mut self,
         viewer: Key,
@@ -456,10 +452,8 @@ impl Reader {
     ) -> io::Result<Stands> {
         self.overtake(log);
         if self.awaits_key && !self.find_key(log) {
-            return Ok(match wire.flush(Some(guard))? {
-                Written::All => Stands::AwaitsKey,
-                Written::Full(_) => Stands::Blocked,
-            });
+            let all = wire.flush(Some(guard))?;
+            return Ok(if all { Stands::AwaitsKey } else { Stands::Blocked });
         }
         let mut left = limits::PUMP_BYTES_MAX;
         loop {

@@ -308,10 +308,6 @@ pub(crate) struct UdpAudience {
 }
 
 impl UdpAudience {
-    pub(crate) fn len(&self) -> usize {
-        self.live.len() + self.joiners.len()
-    }
-
     pub(crate) fn enter(&mut self, viewer: Key, to: Destination, ports: ViewerPorts, start: Position) {
         self.joiners.push_back((viewer, Target { to, ports, segments: true }, start));
     }

@@ -42,7 +42,6 @@ use crate::{
     limits,
     ports::UdpPorts,
     sockets::Net,
-    wire::Written,
 };
 
 /// The token of the connection at place 0; those after it follow.
@@ -242,17 +241,15 @@ impl RtspDoor {
     fn flush(&mut self, house: &mut House, id: Id, now: Now) {
         let Some(connection) = self.connections.get(id) else { return };
         match house.flush(id.place(), connection.opening, now) {
-            Ok(Written::All) if connection.closing.is_some() && connection.peer_is_done => {
-                self.bury_later(id)
-            }
-            Ok(Written::All) if connection.closing.is_some() => {
+            Ok(true) if connection.closing.is_some() && connection.peer_is_done => self.bury_later(id),
+            Ok(true) if connection.closing.is_some() => {
                 // All is said: the peer sees the end of the stream, its close ends ours.
                 if let Some(wire) = house.sockets.wire(id.place()) {
                     let _ = wire.stream.shutdown(std::net::Shutdown::Write);
                 }
             }
-            Ok(Written::All) => {}
-            Ok(Written::Full(_)) => {
+            Ok(true) => {}
+            Ok(false) => {
                 if let Some(key) = connection.viewer {
                     house.full(key, now.mono);
                 }

@@ -469,10 +469,6 @@ impl Audience<Memory> for Tally {
     fn took_at(&self, _viewer: Key) -> Option<Instant> {
         None
     }
-
-    fn census(&self) -> [(Protocol, usize); 2] {
-        [(Protocol::Udp, 0), (Protocol::Tcp, self.chunks.len())]
-    }
 }
 
 /// Seats, budget, the end and goodbyes are the hall's, whatever stands in it.
@@ -648,7 +644,7 @@ impl Schedule {
                 if let Some(outbox) = self.rig.halls.outbox(place) {
                     outbox.push_control(b"said");
                 }
-                if matches!(self.rig.halls.flush(place, opening, now), Ok(Written::Full(_))) {
+                if matches!(self.rig.halls.flush(place, opening, now), Ok(false)) {
                     self.rig.halls.full(key, now.mono);
                 }
             }
