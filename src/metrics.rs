@@ -380,7 +380,7 @@ impl Sources {
         )?;
         page.total(
             "late_sends",
-            "Media bytes handed to the kernel after the gate closed: stays 0",
+            "Media sends that ended after their program's gate had closed: stays 0",
             fanout.sum(|w| &w.late_sends),
         )?;
         page.number("workers", "Threads that send", fanout.workers().len())?;
