@@ -65,9 +65,18 @@ impl Control {
         clock: Clock,
     ) -> io::Result<Self> {
         let handle = runtime.handle().clone();
-        let [main, metrics] = {
+        let listening = {
             let _inside = runtime.enter();
-            [doors.http.map(http::listen).transpose()?, doors.metrics.map(http::listen).transpose()?]
+            let listen = |door: Option<TcpSocket>| door.map(http::listen).transpose();
+            listen(doors.http).and_then(|http| Ok([http, listen(doors.metrics)?]))
+        };
+        let [main, metrics] = match listening {
+            Ok(listening) => listening,
+            Err(error) => {
+                // The caller may be inside another runtime, where this one's end must not be waited for.
+                runtime.shutdown_background();
+                return Err(error);
+            }
         };
         let (stop, stopped) = oneshot::channel();
         let work = move || {

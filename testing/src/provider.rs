@@ -237,7 +237,7 @@ impl Drop for Provider {
 fn place() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let [_, high, middle, low] = std::process::id().to_be_bytes();
-    let ip = Ipv4Addr::new(127, 128 | (high & 0x3f), middle, low.clamp(1, 254));
+    let ip = Ipv4Addr::new(127, 128 | (high & 0x3f), middle, low);
     SocketAddr::from((ip, 1_200 + NEXT.fetch_add(1, Ordering::Relaxed)))
 }
 

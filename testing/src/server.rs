@@ -231,7 +231,7 @@ fn place() -> (IpAddr, u16) {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let process = std::process::id();
     let [_, high, middle, low] = process.to_be_bytes();
-    let ip = Ipv4Addr::new(127, 64 | (high & 0x3f), middle, low.clamp(1, 254));
+    let ip = Ipv4Addr::new(127, 64 | (high & 0x3f), middle, low);
     (IpAddr::V4(ip), 1_200 + NEXT.fetch_add(1, Ordering::Relaxed) % 38 * 100)
 }
 
