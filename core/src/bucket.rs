@@ -54,18 +54,6 @@ impl TokenBucket {
         self.fill(now);
         u64::try_from(self.level.max(0) / 8_000_000).unwrap_or(u64::MAX)
     }
-
-    /// When `bytes` will be there, if nothing is taken before; `None` when they are more than the bucket holds.
-    pub fn ready_at(&mut self, now: Instant, bytes: u64) -> Option<Instant> {
-        self.fill(now);
-        let wanted = i128::from(bytes) * 8_000_000;
-        if wanted > self.level_max {
-            return None;
-        }
-        let missing = (wanted - self.level).max(0).unsigned_abs();
-        let micros = missing.div_ceil(self.bits_per_second.max(1).unsigned_abs());
-        Some(now + Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX)))
-    }
 }
 
 /// At most some ten thousand years: sums and products stay far inside their type.
@@ -90,8 +78,6 @@ mod tests {
         let mut bucket = bucket("64kbit/s", 1000, start);
         assert!(bucket.try_take(start, 8_000));
         assert!(!bucket.try_take(start, 1));
-        assert_eq!(bucket.ready_at(start, 800), Some(start + Duration::from_millis(100)));
-        assert_eq!(bucket.ready_at(start, 8_001), None);
         assert!(bucket.try_take(start + Duration::from_millis(100), 800));
         assert_eq!(bucket.available(start + Duration::from_secs(60)), 8_000);
     }
@@ -102,7 +88,6 @@ mod tests {
         let mut bucket = bucket("64kbit/s", 1000, start);
         bucket.take(start, 12_000);
         assert_eq!((bucket.available(start), bucket.try_take(start, 0)), (0, false));
-        assert_eq!(bucket.ready_at(start, 800), Some(start + Duration::from_millis(600)));
         assert_eq!(bucket.available(start + Duration::from_millis(600)), 800);
     }
 

@@ -208,11 +208,6 @@ impl ClientSession {
         &self.tracks
     }
 
-    /// The session's id, as the server gave it.
-    pub fn session_id(&self) -> Option<&str> {
-        self.session.as_deref()
-    }
-
     /// The four bytes to put in front of a packet of `length` bytes; `None` over UDP.
     ///
     /// - `channel`: canonical, `2k` for RTP of track `k`, `2k + 1` for its RTCP.
