@@ -24,6 +24,7 @@ use slotcast_core::{
 use crate::{
     audience::{Audience, Loss, Patience, Progress, Turn},
     budget::Budget,
+    claims::ClaimedPorts,
     hall::{Hall, Opening},
     limits,
     sockets::{Net, Sockets},
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) patience: Patience,
     pub(crate) guesses: Arc<Guesses>,
     pub(crate) lines: Arc<Lines>,
+    pub(crate) claimed_ports: Arc<ClaimedPorts>,
     /// Viewers that were given a seat: makes their keys.
     pub(crate) seated: AtomicU64,
 }

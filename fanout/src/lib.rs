@@ -8,6 +8,7 @@
 
 mod audience;
 mod budget;
+mod claims;
 mod config;
 mod door;
 mod guard;
@@ -91,6 +92,7 @@ impl Fanout {
             patience: Patience { behind: config.slow_viewer, stalled: config.stalled_viewer },
             guesses,
             lines: Lines::new(in_all, per_address),
+            claimed_ports: Arc::default(),
             seated: AtomicU64::new(0),
         });
         let feeds = Feeds::default();

@@ -6,10 +6,27 @@ use mio::{Interest, net::TcpStream};
 use slotcast_admission::Reason;
 use slotcast_core::{address::canonical, time::Now};
 use slotcast_net::{sockets::is_exhausted, sys};
-use slotcast_rtsp::server::ServerConnection;
+use slotcast_rtsp::server::{ClientPorts, PortClaim, ServerConnection};
 
 use super::{House, RtspDoor, connection::Connection};
-use crate::{budget::Budget, limits};
+use crate::{budget::Budget, claims::ClaimedPorts, limits};
+
+/// The UDP ports at a viewer's address.
+struct PortsOf {
+    peer: SocketAddr,
+    claimed: Arc<ClaimedPorts>,
+}
+
+impl ClientPorts for PortsOf {
+    fn claim(&self, rtp: u16, rtcp: u16) -> Option<PortClaim> {
+        let pair = [rtp, rtcp].map(|port| {
+            let mut address = self.peer;
+            address.set_port(port);
+            address
+        });
+        self.claimed.claim(pair).map(|claim| Box::new(claim) as PortClaim)
+    }
+}
 
 impl RtspDoor {
     /// Takes no new connections from now on.
@@ -85,7 +102,10 @@ impl RtspDoor {
         let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive);
         let _ = socket2::SockRef::from(&stream).set_send_buffer_size(limits::SEND_BUFFER_BYTES);
         let _ = sys::set_unsent_limit(stream.as_fd(), limits::UNSENT_BYTES_MAX);
-        let rtsp = ServerConnection::new(Arc::clone(&self.rtsp), seed, now.mono).for_peer(peer.ip());
+        let ports = PortsOf { claimed: Arc::clone(&house.shared.claimed_ports), peer };
+        let rtsp = ServerConnection::new(Arc::clone(&self.rtsp), seed, now.mono)
+            .for_peer(peer.ip())
+            .with_client_ports(Box::new(ports));
         let id = self.connections.insert(Connection::new(peer, rtsp, line));
         let both = Interest::READABLE | Interest::WRITABLE;
         if self.registry.register(&mut stream, Self::token(id.place()), both).is_err() {

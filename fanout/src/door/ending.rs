@@ -79,9 +79,7 @@ impl RtspDoor {
             house.leave(key);
         }
         for address in std::mem::take(&mut connection.ports) {
-            if self.ports.get(&address).is_some_and(|(owner, _)| *owner == id) {
-                self.ports.remove(&address);
-            }
+            self.ports.remove(&address);
         }
         self.parked.retain(|parked| parked.connection != id);
     }

@@ -9,10 +9,7 @@ use slotcast_core::{
     table::Key as Id,
     time::Now,
 };
-use slotcast_rtsp::{
-    server::{AfterRefusal, Answer, RtpInfoEntry, TrackTransport},
-    status::Status,
-};
+use slotcast_rtsp::server::{Answer, RtpInfoEntry, TrackTransport};
 
 use super::{House, Parked, RtspDoor, connection::Connection, ending::interleaved, requests::refusal};
 use crate::{audience::Ways, hall::Hall, limits, viewer::Key};
@@ -43,17 +40,6 @@ impl RtspDoor {
         };
         if connection.plays {
             return next_of(house, hall, key, connection, now.mono).map(|rtp_info| Answer::Play { rtp_info });
-        }
-        let ports = connection.udp_ports().into_iter().filter(|&port| port != 0);
-        let taken = ports
-            .map(|port| connection.at(port))
-            .any(|at| self.ports.get(&at).is_some_and(|(owner, _)| *owner != id));
-        if taken {
-            return Some(Answer::Refuse {
-                status: Status::UNSUPPORTED_TRANSPORT,
-                reason: "Another session at your address has these client ports; choose others".to_owned(),
-                then: AfterRefusal::KeepOpen,
-            });
         }
         let awaits = if hall.is_settled(now.mono) { Awaits::KeyFrame } else { Awaits::AllTracks };
         match start_of(&hall.log, connection, now.mono, awaits) {

@@ -1,7 +1,7 @@
 //! Viewers and networks that behave badly: what one of them does must not cost the others anything, nor itself more
 //! than it must.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::HashSet, net::SocketAddr, time::Duration};
 
 use slotcast_fanout::FanoutConfig;
 use slotcast_testing::skip;
@@ -231,21 +231,40 @@ fn on_both_protocols_a_viewer_over_ipv4_whose_port_is_gone_loses_its_seat() {
     rig.stream_until(|rig| rig.timetable_viewers() == 0);
 }
 
-/// Two viewers behind one address name the same ports; the second leaves.
+/// Viewers behind one address name ports that the first one plays at, on whichever worker they come in.
 #[test]
 fn ports_that_another_viewer_of_the_address_uses_are_not_given_twice() {
-    let mut rig = Rig::start(one_worker());
+    let mut rig = Rig::start(Setting { seats: 200, ..Setting::default() });
     warm_up(&mut rig);
     let mut first = rig.client();
     let (rtp, rtcp) = first.play_udp();
-    let port = |socket: &std::net::UdpSocket| socket.local_addr().unwrap().port();
-    let mut second = rig.client();
-    let setup = format!("Transport: RTP/AVP;unicast;client_port={}-{}\r\n", port(&rtp), port(&rtcp));
-    println!("second SETUP: {}", second.ask("SETUP", "/trackID=0", &setup).status);
-    second.ask("PLAY", "", "");
-    assert_eq!(second.ask("TEARDOWN", "", "").status, 200);
-    // The first one's sign of life is now a foreign datagram.
-    rtcp.send_to(&[0x80, 201, 0, 1, 0, 0, 0, 1], ("127.0.0.1", rig.fanout.rtp_ports()[0][1])).unwrap();
+    let transport = |rtp, rtcp| format!("Transport: RTP/AVP;unicast;client_port={rtp}-{rtcp}\r\n");
+    let taken = transport(rtp.local_addr().unwrap().port(), rtcp.local_addr().unwrap().port());
+    let mut workers = HashSet::new();
+    for port in (2000..2128).step_by(2) {
+        let mut other = rig.client();
+        let refused = other.ask("SETUP", "/trackID=0", &taken);
+        assert_eq!(refused.status, 461);
+        assert_eq!(refused.reason, "Another session at your address has these client ports; choose others");
+        let own = other.ask("SETUP", "/trackID=0", &transport(port, port + 1));
+        assert_eq!(own.status, 200);
+        assert_eq!(other.ask("SETUP", "/trackID=0", &taken).status, 461);
+        assert_eq!(other.ask("SETUP", "/trackID=1", &taken).status, 461);
+        assert_eq!(other.ask("PLAY", "", "").status, 200);
+        // Each worker has ports of its own.
+        let server_ports = own.headers["transport"].split(';').find(|part| part.starts_with("server_port"));
+        workers.insert(server_ports.unwrap().to_owned());
+        if workers.len() == 2 {
+            break;
+        }
+    }
+    assert_eq!(workers.len(), 2, "all viewers came to one worker");
+    // The first one's sign of life is a foreign datagram to the other worker, and to no more than that one.
+    for [_, port] in rig.fanout.rtp_ports() {
+        rtcp.send_to(&[0x80, 201, 0, 1, 0, 0, 0, 1], ("127.0.0.1", *port)).unwrap();
+    }
     rig.turn();
-    assert_eq!(rig.fanout.stats().sum(|w| &w.foreign_datagrams), 0);
+    assert_eq!(rig.fanout.stats().sum(|w| &w.foreign_datagrams), 1);
+    assert_eq!(first.ask("TEARDOWN", "", "").status, 200);
+    assert_eq!(rig.client().ask("SETUP", "/trackID=0", &taken).status, 200);
 }

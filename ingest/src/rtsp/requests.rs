@@ -139,10 +139,11 @@ impl LinkSide {
                 then: AfterRefusal::Close,
             };
         }
-        let tracks = link.connection.session().map(|session| session.tracks().to_vec()).unwrap_or_default();
-        let is_sent = |track| tracks.iter().any(|setup| usize::from(setup.track) == track);
+        let set_up = link.connection.session().map_or(&[][..], |session| session.tracks());
+        let is_sent =
+            std::array::from_fn(|track| set_up.iter().any(|setup| usize::from(setup.track) == track));
         let Some(admitted) = link.admitted_mut() else { return refused_state() };
-        admitted.offer.is_sent = std::array::from_fn(is_sent);
+        admitted.offer.is_sent = is_sent;
         self.desk.begin(now, &admitted.pass, admitted.offer.clone());
         Answer::Record { headers: admitted.headers.clone() }
     }

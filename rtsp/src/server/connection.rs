@@ -20,6 +20,7 @@ use super::{
     answers::{Parked, Question},
     border::{CloseReason, Event, Output, SessionEnd},
     config::ServerConfig,
+    ports::ClientPorts,
     reply::Reply,
     session::{Session, SessionState, TrackTransport},
     setup::Announcement,
@@ -90,6 +91,7 @@ pub struct ServerConnection {
     /// Whether the peer has ended its side: nothing more comes.
     peer_is_done: bool,
     pub(super) peer_is_ipv6: bool,
+    pub(super) client_ports: Option<Box<dyn ClientPorts>>,
     closed: bool,
 }
 
@@ -115,6 +117,7 @@ impl ServerConnection {
             frames_ignored: 0,
             peer_is_done: false,
             peer_is_ipv6: false,
+            client_ports: None,
             closed: false,
         }
     }
@@ -123,6 +126,13 @@ impl ServerConnection {
     #[must_use]
     pub const fn for_peer(mut self, address: IpAddr) -> Self {
         self.peer_is_ipv6 = address.to_canonical().is_ipv6();
+        self
+    }
+
+    /// The same where the UDP ports that SETUP names may be another session's: `ports` is asked for each track.
+    #[must_use]
+    pub fn with_client_ports(mut self, ports: Box<dyn ClientPorts>) -> Self {
+        self.client_ports = Some(ports);
         self
     }
 

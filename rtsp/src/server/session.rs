@@ -1,11 +1,13 @@
 //! The one session of a connection: its id, its state and its tracks.
 //!
 //! Holds: at most one per connection; all its tracks share one lower transport; no two tracks share a port or channel.
+//! Dropping a session gives its client ports back.
 
 use std::{fmt, time::Instant};
 
 use slotcast_auth::Random;
 
+use super::ports::PortClaim;
 use crate::headers::{session::SessionHeader, transport::LowerTransport};
 
 /// 128 random bits as 32 letters and digits.
@@ -42,7 +44,6 @@ pub enum SessionState {
 }
 
 /// What one SETUP fixed.
-#[derive(Clone, PartialEq, Eq)]
 pub struct TrackSetup {
     /// Index of the track in the stream.
     pub track: u8,
@@ -50,6 +51,8 @@ pub struct TrackSetup {
     pub transport: TrackTransport,
     /// The SETUP request's URL as sent: what `RTP-Info` names the track by.
     pub url: String,
+    /// Keeps the client's UDP ports from other sessions at its address.
+    pub(super) _claim: Option<PortClaim>,
 }
 
 /// Without the URL, which may hold a token.
@@ -82,7 +85,6 @@ pub enum TrackTransport {
 }
 
 /// One session.
-#[derive(Clone)]
 pub struct Session {
     pub(super) id: SessionId,
     pub(super) state: SessionState,

@@ -19,6 +19,7 @@ use super::{
     border::{Ask, Event, Output, SessionEnd},
     config::ServerConfig,
     connection::{ServerConnection, Timer},
+    ports::{ClientPorts, PortClaim},
     reply::Reply,
     requests::{Outcome, not_found, target},
     session::{Session, SessionId, SessionState, TrackSetup, TrackTransport},
@@ -108,14 +109,19 @@ impl ServerConnection {
     /// The seat is taken: the session begins, or the seat goes back at once.
     pub(super) fn on_seated(&mut self, now: Instant, reply: Reply, plan: Plan, stream_tracks: u8) {
         let track = resolve(&plan.target, &plan.url, self.announcement.as_ref(), stream_tracks.into(), &[]);
-        let set_up = track.and_then(|track| Ok((track, allocate(&[], track, plan.offer)?)));
-        let (track, transport) = match set_up {
-            Ok(set_up) => set_up,
+        let set_up = track.and_then(|track| {
+            let transport = allocate(&[], track, plan.offer)?;
+            let claim = claim(self.client_ports.as_deref(), transport)?;
+            Ok(TrackSetup { track, transport, url: plan.url, _claim: claim })
+        });
+        let setup = match set_up {
+            Ok(setup) => setup,
             Err(refusal) => {
                 self.send(refusal.cseq(reply.echoed()));
                 return self.push(Output::Event(Event::SessionEnded(SessionEnd::SetupRefused)));
             }
         };
+        let transport = setup.transport;
         let start_by = now + self.config.start;
         let session = Session {
             id: SessionId::new(&mut self.random),
@@ -123,7 +129,7 @@ impl ServerConnection {
             path: plan.target.path,
             lower: plan.offer.lower(),
             stream_tracks,
-            tracks: vec![TrackSetup { track, transport, url: plan.url }],
+            tracks: vec![setup],
             start_by: Some(start_by),
         };
         self.send(reply.set_up(&transport, &session, &self.config));
@@ -147,10 +153,17 @@ impl ServerConnection {
         }
         let track = resolve(&target, &request.url, announced, session.stream_tracks.into(), &session.tracks)?;
         let transport = allocate(&session.tracks, track, offer)?;
-        let setup = TrackSetup { track, transport, url: request.url.clone() };
+        let url = request.url.clone();
         match session.tracks.iter_mut().find(|before| before.track == track) {
-            Some(before) => *before = setup,
-            None => session.tracks.push(setup),
+            Some(before) if before.transport == transport => before.url = url,
+            before => {
+                let claim = claim(self.client_ports.as_deref(), transport)?;
+                let setup = TrackSetup { track, transport, url, _claim: claim };
+                match before {
+                    Some(before) => *before = setup,
+                    None => session.tracks.push(setup),
+                }
+            }
         }
         Ok(Reply::new(Status::OK).set_up(&transport, session, &self.config))
     }
@@ -243,6 +256,18 @@ fn allocate(setups: &[TrackSetup], track: u8, offer: Offer) -> Result<TrackTrans
             let pair = pair.ok_or_else(|| bad_request("interleaved is taken by another track"))?;
             Ok(TrackTransport::Tcp { rtp: pair.rtp, rtcp: pair.rtcp })
         }
+    }
+}
+
+/// The ports of `transport` for this session alone. 461 when another one at the client's address has them.
+fn claim(ports: Option<&dyn ClientPorts>, transport: TrackTransport) -> Result<Option<PortClaim>, Reply> {
+    match (ports, transport) {
+        (Some(ports), TrackTransport::Udp { client_rtp, client_rtcp }) => {
+            let reason = "Another session at your address has these client ports; choose others";
+            let taken = || Reply::new(Status::UNSUPPORTED_TRANSPORT).reason(reason);
+            ports.claim(client_rtp, client_rtcp).map(Some).ok_or_else(taken)
+        }
+        _ => Ok(None),
     }
 }
 

@@ -1,9 +1,14 @@
 //! The rules for viewers and broadcasters, one or more cases each: bytes in, bytes out.
 
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+};
+
 use slotcast_rtsp::{
     server::{
-        AfterRefusal, Answer, CloseReason, Event, Output, Role, RtpInfoEntry, ServerConfig, SessionEnd,
-        TrackTransport,
+        AfterRefusal, Answer, ClientPorts, CloseReason, Event, Output, PortClaim, Role, RtpInfoEntry,
+        ServerConfig, SessionEnd, TrackTransport,
     },
     status::Status,
 };
@@ -638,7 +643,7 @@ fn r14_a_request_that_waits_is_told() {
 
 #[test]
 fn r15_ids_are_letters_and_digits_and_never_repeat() {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     let mut server = Server::viewer();
     for _ in 0..100 {
         let id = server.set_up(&format!("{URL}/trackID=0"), TCP);
@@ -834,4 +839,73 @@ fn r16_a_setup_on_another_path_than_announced_is_404() {
     server.announce();
     let response = server.request("SETUP", "rtsp://h/other/streamid=0", &[("Transport", TCP)], "");
     assert_eq!(response.status, Status::NOT_FOUND);
+}
+
+/// The ports of one address, as an edge keeps them.
+#[derive(Clone, Default)]
+struct Ports(Arc<Mutex<HashSet<u16>>>);
+
+struct Claim(Ports, [u16; 2]);
+
+impl ClientPorts for Ports {
+    fn claim(&self, rtp: u16, rtcp: u16) -> Option<PortClaim> {
+        let mut claimed = self.0.lock().unwrap();
+        let is_free = [rtp, rtcp].iter().all(|port| !claimed.contains(port));
+        is_free.then(|| {
+            claimed.extend([rtp, rtcp]);
+            Box::new(Claim(self.clone(), [rtp, rtcp])) as PortClaim
+        })
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap().retain(|port| !self.1.contains(port));
+    }
+}
+
+#[test]
+fn client_ports_are_claimed_by_each_setup_and_given_back_with_it() {
+    let ports = Ports::default();
+    let viewer = |ports: &Ports| {
+        let mut server = Server::with(config(Role::Viewer), Policy { seats_free: 9, ..Policy::default() });
+        server.connection = server.connection.with_client_ports(Box::new(ports.clone()));
+        server
+    };
+    let claimed = || {
+        let mut claimed: Vec<u16> = ports.0.lock().unwrap().iter().copied().collect();
+        claimed.sort_unstable();
+        claimed
+    };
+    let (mut server, mut other) = (viewer(&ports), viewer(&ports));
+    let (first, second) = (format!("{URL}/trackID=0"), format!("{URL}/trackID=1"));
+    let id = server.set_up(&first, UDP);
+    // The same anew keeps its ports, others take their place.
+    let again = |server: &mut Server, url: &str, transport: &str, id: &str| {
+        server.request("SETUP", url, &[("Transport", transport), ("Session", id)], "").status.code()
+    };
+    assert_eq!(again(&mut server, &first, UDP, &id), 200);
+    assert_eq!(claimed(), [5000, 5001]);
+    assert_eq!(again(&mut server, &first, "RTP/AVP;client_port=5002-5003", &id), 200);
+    assert_eq!(again(&mut server, &second, UDP, &id), 200);
+    assert_eq!(claimed(), [5000, 5001, 5002, 5003]);
+    // Another one's are refused, at the first SETUP, which gives its seat back, and at later ones.
+    let refused = other.request("SETUP", &first, &[("Transport", UDP)], "");
+    assert_eq!(refused.status, Status::UNSUPPORTED_TRANSPORT);
+    assert_eq!(refused.reason, "Another session at your address has these client ports; choose others");
+    assert_eq!(other.events(), ["ask Setup", "SessionEnded(SetupRefused)"]);
+    let other_id = other.set_up(&first, "RTP/AVP;client_port=5004-5005");
+    assert_eq!(again(&mut other, &second, "RTP/AVP;client_port=5006-5000", &other_id), 461);
+    assert_eq!(again(&mut other, &first, UDP, &other_id), 461);
+    assert_eq!(claimed(), [5000, 5001, 5002, 5003, 5004, 5005]);
+    // A session that is replaced, torn down, or gone with its connection gives its ports back.
+    server.set_up(&first, UDP);
+    assert_eq!(claimed(), [5000, 5001, 5004, 5005]);
+    assert_eq!(other.of_session("TEARDOWN", &other_id).status, Status::OK);
+    assert_eq!(claimed(), [5000, 5001]);
+    drop(server);
+    assert_eq!(claimed(), []);
+    // What goes over TCP has no ports.
+    other.set_up(&first, TCP);
+    assert_eq!(claimed(), []);
 }
