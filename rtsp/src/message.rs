@@ -3,7 +3,7 @@
 //! Owns: [`Headers`], [`Request`], [`Response`], and [`Decoder`] (in `decoder`), which makes them from bytes.
 //! Refuses: to write a header that would become two, whatever it is given.
 //! Not here: what a header means (`headers`, `auth`), what a method does (`server`, `client`).
-//! Holds: what is written here is read back as the same value.
+//! Invariant: what is written here is read back as the same value.
 //!
 //! Messages are read by a strict little parser of our own: it takes lines as they arrive, so that every bound is
 //! checked before the bytes behind it are kept, and it knows where in the stream of bytes an error lies.

@@ -3,7 +3,7 @@
 //! Owns: the forms in which clients write a track's address, the token in the query, the base that controls are
 //! relative to.
 //! Refuses: other schemes than RTSP's, addresses without a path's shape.
-//! Holds: a name is decoded once and is a [`ChannelName`] or empty; nothing here is ever a file's path. Neither
+//! Invariant: a name is decoded once and is a [`ChannelName`] or empty; nothing here is ever a file's path. Neither
 //! the query nor user information appears in `Debug`.
 
 use std::fmt;
@@ -49,25 +49,6 @@ impl fmt::Display for UrlError {
 }
 
 impl std::error::Error for UrlError {}
-
-/// What a request is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RequestUrl {
-    /// `*`: the server.
-    Server,
-    /// A channel or a track of it.
-    Target(Target),
-}
-
-impl RequestUrl {
-    /// Reads a request's address.
-    ///
-    /// # Errors
-    /// See [`UrlError::status`]. A name that cannot exist is no error: see [`Target::path`].
-    pub fn parse(url: &str) -> Result<Self, UrlError> {
-        if url == "*" { Ok(Self::Server) } else { Target::parse(url).map(Self::Target) }
-    }
-}
 
 /// How a request names a track.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -317,7 +298,6 @@ mod tests {
         );
         check("/ch/stream=3", "ch", Some(("stream=3", Some(3))), "/ch");
         check("/ch/video", "ch", Some(("video", None)), "/ch");
-        assert_eq!(RequestUrl::parse("*"), Ok(RequestUrl::Server));
     }
 
     #[test]
@@ -371,6 +351,7 @@ mod tests {
             ("", UrlError::Malformed),
             ("/a b", UrlError::Malformed),
             ("/a\0", UrlError::Malformed),
+            ("*", UrlError::Scheme),
             ("ch", UrlError::Scheme),
             ("trackID=0", UrlError::Scheme),
             ("http://h/ch", UrlError::Scheme),

@@ -2,7 +2,7 @@
 //!
 //! Owns: the order of steps, the transport, the credentials, the keep-alive.
 //! Not here: sockets, RTP, what is done with the media.
-//! Holds: one request at a time is unanswered, beside a keep-alive; each session ends in exactly one
+//! Invariant: one request at a time is unanswered, beside a keep-alive; each session ends in exactly one
 //! [`ClientOutput::Closed`], after at most one [`ClientOutput::Failed`]. A frame costs no allocation of its own.
 
 mod border;

@@ -12,7 +12,7 @@ use crate::{
     },
     message::Response,
     sdp,
-    server::{TrackTransport, UdpPorts},
+    server::TrackTransport,
     status::Status,
     url,
 };
@@ -168,11 +168,11 @@ impl ClientSession {
 
 fn client_track(chosen: &Chosen) -> ClientTrack {
     match *chosen {
-        Chosen::Udp { client_port, server_port, .. } => ClientTrack {
+        Chosen::Udp { client_port, server_port } => ClientTrack {
             transport: TrackTransport::Udp { client_rtp: client_port.rtp, client_rtcp: client_port.rtcp },
-            server: Some(UdpPorts { rtp: server_port.rtp, rtcp: server_port.rtcp }),
+            server: Some(server_port),
         },
-        Chosen::Tcp { interleaved, .. } => ClientTrack {
+        Chosen::Tcp { interleaved } => ClientTrack {
             transport: TrackTransport::Tcp { rtp: interleaved.rtp, rtcp: interleaved.rtcp },
             server: None,
         },

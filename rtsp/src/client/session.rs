@@ -14,10 +14,10 @@ use slotcast_auth::Challenge;
 use slotcast_core::timers::{TimerName, Timers};
 
 use crate::{
-    headers::transport::{ChannelPair, LowerTransport, Mode, Offer, PortPair},
+    headers::transport::{ChannelPair, LowerTransport, MODE_RECORD, Offer, UdpPorts},
     message::{Decoder, Headers, Item, Request, Response, frame_header},
     sdp,
-    server::{TrackTransport, UdpPorts},
+    server::TrackTransport,
     status::Status,
     url,
 };
@@ -227,7 +227,11 @@ impl ClientSession {
         let url = match step {
             Step::Setup(track) => {
                 let Some(offer) = self.offer(track) else { return self.fail(Failure::PortsMissing) };
-                headers.push("Transport", offer.to_string());
+                let mode = match self.config.role {
+                    ClientRole::Watch => "",
+                    ClientRole::Publish { .. } => MODE_RECORD,
+                };
+                headers.push("Transport", format!("{offer}{mode}"));
                 self.track_url(track)
             }
             Step::Describe => {
@@ -277,19 +281,12 @@ impl ClientSession {
 
     /// What SETUP of `track` asks for; `None` when there are no ports for it.
     pub(super) fn offer(&self, track: u8) -> Option<Offer> {
-        let mode = match self.config.role {
-            ClientRole::Watch => Mode::Play,
-            ClientRole::Publish { .. } => Mode::Record,
-        };
         Some(match self.lower {
             LowerTransport::Tcp => {
                 let rtp = track.checked_mul(2)?;
-                Offer::Tcp { interleaved: Some(ChannelPair { rtp, rtcp: rtp.checked_add(1)? }), mode }
+                Offer::Tcp { interleaved: Some(ChannelPair { rtp, rtcp: rtp.checked_add(1)? }) }
             }
-            LowerTransport::Udp => {
-                let ports = self.udp_ports.get(usize::from(track))?;
-                Offer::Udp { client_port: PortPair { rtp: ports.rtp, rtcp: ports.rtcp }, mode }
-            }
+            LowerTransport::Udp => Offer::Udp { client_port: *self.udp_ports.get(usize::from(track))? },
         })
     }
 

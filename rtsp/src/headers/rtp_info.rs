@@ -1,6 +1,6 @@
 //! The RTP-Info header (RFC 2326 §12.33): where each track starts.
 //!
-//! Holds: written without a trailing `;`, which some clients take for one more entry.
+//! Invariant: written without a trailing `;`, which some clients take for one more entry.
 
 use std::fmt::Write as _;
 

@@ -2,13 +2,14 @@
 //!
 //! Owns: the choice among a client's alternatives, as lenient as the clients that are out there need.
 //! Refuses: ports that would make the server talk to a service (below 1024) or to one port for both.
-//! Not here: which lower transport a session is fixed to, which channels are taken (`server`).
-//! Holds: `destination`, `source` and `ttl` are never read, so media goes nowhere but back.
+//! Not here: which lower transport a session is fixed to, which channels are taken (`server`); what `mode` says, since the methods tell (some clients leave
+//! it out, old ffmpeg says `receive`).
+//! Invariant: `destination`, `source` and `ttl` are never read, so media goes nowhere but back.
 
 use std::fmt;
 
 use crate::{limits, status::Status};
-use slotcast_auth::parameters::{split_unquoted, unquoted};
+use slotcast_auth::parameters::split_unquoted;
 
 /// What carries the packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,9 +20,9 @@ pub enum LowerTransport {
     Tcp,
 }
 
-/// A pair of UDP ports.
+/// One side's pair of UDP ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PortPair {
+pub struct UdpPorts {
     /// RTP.
     pub rtp: u16,
     /// RTCP.
@@ -37,14 +38,8 @@ pub struct ChannelPair {
     pub rtcp: u8,
 }
 
-/// What the media is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// `PLAY`, or nothing said.
-    Play,
-    /// `RECORD`.
-    Record,
-}
+/// What a broadcaster's transport ends with, on both sides.
+pub(crate) const MODE_RECORD: &str = ";mode=record";
 
 /// What a client offers in one alternative, as far as it can be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,16 +47,12 @@ pub enum Offer {
     /// Packets to and from these ports of the client.
     Udp {
         /// Both 1024 or above, and not the same.
-        client_port: PortPair,
-        /// What for.
-        mode: Mode,
+        client_port: UdpPorts,
     },
     /// Frames with these channel numbers.
     Tcp {
         /// `None`: the server assigns them.
         interleaved: Option<ChannelPair>,
-        /// What for.
-        mode: Mode,
     },
 }
 
@@ -73,30 +64,20 @@ impl Offer {
             Self::Tcp { .. } => LowerTransport::Tcp,
         }
     }
-
-    /// What it is for.
-    pub const fn mode(&self) -> Mode {
-        match self {
-            Self::Udp { mode, .. } | Self::Tcp { mode, .. } => *mode,
-        }
-    }
 }
 
 /// As a client writes it.
 impl fmt::Display for Offer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Udp { client_port: PortPair { rtp, rtcp }, .. } => {
-                write!(f, "RTP/AVP/UDP;unicast;client_port={rtp}-{rtcp}")?;
+            Self::Udp { client_port: UdpPorts { rtp, rtcp } } => {
+                write!(f, "RTP/AVP/UDP;unicast;client_port={rtp}-{rtcp}")
             }
-            Self::Tcp { interleaved, .. } => {
-                f.write_str("RTP/AVP/TCP;unicast")?;
-                if let Some(ChannelPair { rtp, rtcp }) = interleaved {
-                    write!(f, ";interleaved={rtp}-{rtcp}")?;
-                }
+            Self::Tcp { interleaved: None } => f.write_str("RTP/AVP/TCP;unicast"),
+            Self::Tcp { interleaved: Some(ChannelPair { rtp, rtcp }) } => {
+                write!(f, "RTP/AVP/TCP;unicast;interleaved={rtp}-{rtcp}")
             }
         }
-        if self.mode() == Mode::Record { f.write_str(";mode=record") } else { Ok(()) }
     }
 }
 
@@ -106,43 +87,29 @@ pub enum Chosen {
     /// Packets between these ports.
     Udp {
         /// The client's, as it offered them.
-        client_port: PortPair,
+        client_port: UdpPorts,
         /// The server's.
-        server_port: PortPair,
-        /// The stream's, where it is known.
-        ssrc: Option<u32>,
-        /// As offered.
-        mode: Mode,
+        server_port: UdpPorts,
     },
     /// Frames with these channel numbers.
     Tcp {
         /// Fixed now.
         interleaved: ChannelPair,
-        /// The stream's, where it is known.
-        ssrc: Option<u32>,
-        /// As offered.
-        mode: Mode,
     },
 }
 
 /// As the server writes it. `RTP/AVP` rather than `RTP/AVP/UDP` for UDP: every client reads it.
 impl fmt::Display for Chosen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (ssrc, mode) = match *self {
-            Self::Udp { client_port: client, server_port: server, ssrc, mode } => {
+        match self {
+            Self::Udp { client_port: client, server_port: server } => {
                 write!(f, "RTP/AVP;unicast;client_port={}-{}", client.rtp, client.rtcp)?;
-                write!(f, ";server_port={}-{}", server.rtp, server.rtcp)?;
-                (ssrc, mode)
+                write!(f, ";server_port={}-{}", server.rtp, server.rtcp)
             }
-            Self::Tcp { interleaved, ssrc, mode } => {
-                write!(f, "RTP/AVP/TCP;unicast;interleaved={}-{}", interleaved.rtp, interleaved.rtcp)?;
-                (ssrc, mode)
+            Self::Tcp { interleaved: ChannelPair { rtp, rtcp } } => {
+                write!(f, "RTP/AVP/TCP;unicast;interleaved={rtp}-{rtcp}")
             }
-        };
-        if let Some(ssrc) = ssrc {
-            write!(f, ";ssrc={ssrc:08X}")?;
         }
-        if mode == Mode::Record { f.write_str(";mode=record") } else { Ok(()) }
     }
 }
 
@@ -222,19 +189,18 @@ pub fn parse_answer(text: &str, offer: &Offer) -> Result<Chosen, TransportError>
     if alternatives.next().is_some() || fields.lower != Some(offer.lower()) || fields.multicast {
         return Err(TransportError::BadAnswer);
     }
-    let ssrc = fields.ssrc.and_then(|hex| u32::from_str_radix(hex, 16).ok());
     match *offer {
-        Offer::Udp { client_port, mode } => {
+        Offer::Udp { client_port } => {
             let (rtp, rtcp) = fields.server_port.and_then(pair).ok_or(TransportError::BadAnswer)?;
             if rtp == 0 || rtcp == 0 {
                 return Err(TransportError::BadAnswer);
             }
-            Ok(Chosen::Udp { client_port, server_port: PortPair { rtp, rtcp }, ssrc, mode })
+            Ok(Chosen::Udp { client_port, server_port: UdpPorts { rtp, rtcp } })
         }
-        Offer::Tcp { interleaved, mode } => {
+        Offer::Tcp { interleaved } => {
             let answered = fields.channels().map_err(|_| TransportError::BadAnswer)?;
             let interleaved = answered.or(interleaved).ok_or(TransportError::BadAnswer)?;
-            Ok(Chosen::Tcp { interleaved, ssrc, mode })
+            Ok(Chosen::Tcp { interleaved })
         }
     }
 }
@@ -247,8 +213,6 @@ struct Fields<'a> {
     client_port: Option<&'a str>,
     server_port: Option<&'a str>,
     interleaved: Option<&'a str>,
-    ssrc: Option<&'a str>,
-    mode: Option<String>,
 }
 
 impl<'a> Fields<'a> {
@@ -264,8 +228,6 @@ impl<'a> Fields<'a> {
                 "client_port" => fields.client_port = value,
                 "server_port" => fields.server_port = value,
                 "interleaved" => fields.interleaved = value.filter(|v| !v.is_empty()),
-                "ssrc" => fields.ssrc = value,
-                "mode" => fields.mode = value.map(unquoted),
                 _ => {}
             }
         }
@@ -286,16 +248,15 @@ impl<'a> Fields<'a> {
         let Some(lower) = self.lower.filter(|lower| !self.multicast && accepts(*lower)) else {
             return Ok(None);
         };
-        let mode = self.mode();
         match lower {
-            LowerTransport::Tcp => Ok(Some(Offer::Tcp { interleaved: self.channels()?, mode })),
+            LowerTransport::Tcp => Ok(Some(Offer::Tcp { interleaved: self.channels()? })),
             LowerTransport::Udp => {
                 let Some(text) = self.client_port else { return Ok(None) };
                 let (rtp, rtcp) = pair(text).ok_or(TransportError::BadPorts)?;
                 if rtp == rtcp || rtp.min(rtcp) < limits::CLIENT_PORT_MIN {
                     return Err(TransportError::BadPorts);
                 }
-                Ok(Some(Offer::Udp { client_port: PortPair { rtp, rtcp }, mode }))
+                Ok(Some(Offer::Udp { client_port: UdpPorts { rtp, rtcp } }))
             }
         }
     }
@@ -308,15 +269,6 @@ impl<'a> Fields<'a> {
             (Ok(rtp), Ok(rtcp)) if rtp != rtcp => Ok(Some(ChannelPair { rtp, rtcp })),
             _ => Err(TransportError::BadChannels),
         }
-    }
-
-    fn mode(&self) -> Mode {
-        let wants = |word: &str| {
-            let modes = self.mode.as_deref().unwrap_or_default();
-            modes.split(',').any(|mode| mode.trim().eq_ignore_ascii_case(word))
-        };
-        // Old ffmpeg says `receive`.
-        if wants("record") || wants("receive") { Mode::Record } else { Mode::Play }
     }
 }
 
@@ -340,12 +292,12 @@ mod tests {
     use super::*;
     use LowerTransport::{Tcp, Udp};
 
-    fn udp(rtp: u16, rtcp: u16, mode: Mode) -> Result<Offer, TransportError> {
-        Ok(Offer::Udp { client_port: PortPair { rtp, rtcp }, mode })
+    fn udp(rtp: u16, rtcp: u16) -> Result<Offer, TransportError> {
+        Ok(Offer::Udp { client_port: UdpPorts { rtp, rtcp } })
     }
 
-    fn tcp(channels: Option<(u8, u8)>, mode: Mode) -> Result<Offer, TransportError> {
-        Ok(Offer::Tcp { interleaved: channels.map(|(rtp, rtcp)| ChannelPair { rtp, rtcp }), mode })
+    fn tcp(channels: Option<(u8, u8)>) -> Result<Offer, TransportError> {
+        Ok(Offer::Tcp { interleaved: channels.map(|(rtp, rtcp)| ChannelPair { rtp, rtcp }) })
     }
 
     #[track_caller]
@@ -355,30 +307,27 @@ mod tests {
 
     #[test]
     fn strict() {
-        check("RTP/AVP;unicast;client_port=5000-5001", udp(5000, 5001, Mode::Play));
-        check("RTP/AVP/UDP;unicast;client_port=5000-5001;mode=record", udp(5000, 5001, Mode::Record));
-        check("RTP/AVP/TCP;unicast;interleaved=0-1", tcp(Some((0, 1)), Mode::Play));
-        check("RTP/AVP/TCP;unicast;interleaved=2-3;mode=\"RECORD\"", tcp(Some((2, 3)), Mode::Record));
-        check(
-            "RTP/AVP;multicast;client_port=5000-5001,RTP/AVP/TCP;interleaved=0-1",
-            tcp(Some((0, 1)), Mode::Play),
-        );
+        check("RTP/AVP;unicast;client_port=5000-5001", udp(5000, 5001));
+        check("RTP/AVP/UDP;unicast;client_port=5000-5001;mode=record", udp(5000, 5001));
+        check("RTP/AVP/TCP;unicast;interleaved=0-1", tcp(Some((0, 1))));
+        check("RTP/AVP/TCP;unicast;interleaved=2-3;mode=\"RECORD\"", tcp(Some((2, 3))));
+        check("RTP/AVP;multicast;client_port=5000-5001,RTP/AVP/TCP;interleaved=0-1", tcp(Some((0, 1))));
     }
 
     #[test]
     fn tolerated() {
-        check("rtp/avp/tcp", tcp(None, Mode::Play));
-        check("RTP/AVP/TCP;UNICAST;Interleaved=201-202;Mode=\"play\"", tcp(Some((201, 202)), Mode::Play));
-        check("RTP/AVP/TCP;interleaved=", tcp(None, Mode::Play));
-        check("RTP/AVP/TCP;interleaved=5", tcp(Some((5, 6)), Mode::Play));
-        check("RTP/AVP;unicast;interleaved=0-1", tcp(Some((0, 1)), Mode::Play));
-        check("RTP/AVP ; client_port = 5001 - 5000", udp(5001, 5000, Mode::Play));
-        check("RTP/AVP;client_port=6000", udp(6000, 6001, Mode::Play));
-        check("RTP/AVP;client_port=6000-6001;destination=9.9.9.9;ttl=1;;x", udp(6000, 6001, Mode::Play));
-        check("RTP/AVP/TCP;mode=\"", tcp(None, Mode::Play));
-        check("RTP/AVP/TCP;mode=\"PLAY,RECORD\"", tcp(None, Mode::Record));
-        check("RTP/AVP/TCP;mode=receive", tcp(None, Mode::Record));
-        check("RTP/AVP;unicast,RTP/AVP/TCP", tcp(None, Mode::Play));
+        check("rtp/avp/tcp", tcp(None));
+        check("RTP/AVP/TCP;UNICAST;Interleaved=201-202;Mode=\"play\"", tcp(Some((201, 202))));
+        check("RTP/AVP/TCP;interleaved=", tcp(None));
+        check("RTP/AVP/TCP;interleaved=5", tcp(Some((5, 6))));
+        check("RTP/AVP;unicast;interleaved=0-1", tcp(Some((0, 1))));
+        check("RTP/AVP ; client_port = 5001 - 5000", udp(5001, 5000));
+        check("RTP/AVP;client_port=6000", udp(6000, 6001));
+        check("RTP/AVP;client_port=6000-6001;destination=9.9.9.9;ttl=1;;x", udp(6000, 6001));
+        check("RTP/AVP/TCP;mode=\"", tcp(None));
+        check("RTP/AVP/TCP;mode=\"PLAY,RECORD\"", tcp(None));
+        check("RTP/AVP/TCP;mode=receive", tcp(None));
+        check("RTP/AVP;unicast,RTP/AVP/TCP", tcp(None));
     }
 
     #[test]
@@ -403,30 +352,25 @@ mod tests {
     fn a_transport_that_is_off_is_passed_over_with_its_ports() {
         let tcp_only = |lower| lower == Tcp;
         assert_eq!(choose("RTP/AVP;client_port=0-1", tcp_only), Err(TransportError::Unsupported));
-        assert_eq!(choose("RTP/AVP;client_port=5000-5001,RTP/AVP/TCP", tcp_only), tcp(None, Mode::Play));
+        assert_eq!(choose("RTP/AVP;client_port=5000-5001,RTP/AVP/TCP", tcp_only), tcp(None));
         assert_eq!(choose("RTP/AVP/TCP", |lower| lower == Udp), Err(TransportError::Unsupported));
     }
 
     #[test]
     fn answers_are_one_transport_and_read_back() {
-        let offer = Offer::Udp { client_port: PortPair { rtp: 5000, rtcp: 5001 }, mode: Mode::Record };
-        assert_eq!(offer.to_string(), "RTP/AVP/UDP;unicast;client_port=5000-5001;mode=record");
+        let offer = Offer::Udp { client_port: UdpPorts { rtp: 5000, rtcp: 5001 } };
+        assert_eq!(offer.to_string(), "RTP/AVP/UDP;unicast;client_port=5000-5001");
         let chosen = Chosen::Udp {
-            client_port: PortPair { rtp: 5000, rtcp: 5001 },
-            server_port: PortPair { rtp: 8000, rtcp: 8001 },
-            ssrc: Some(0xABC),
-            mode: Mode::Record,
+            client_port: UdpPorts { rtp: 5000, rtcp: 5001 },
+            server_port: UdpPorts { rtp: 8000, rtcp: 8001 },
         };
         let text = chosen.to_string();
-        assert_eq!(
-            text,
-            "RTP/AVP;unicast;client_port=5000-5001;server_port=8000-8001;ssrc=00000ABC;mode=record"
-        );
-        assert_eq!(parse_answer(&text, &offer), Ok(chosen));
+        assert_eq!(text, "RTP/AVP;unicast;client_port=5000-5001;server_port=8000-8001");
+        assert_eq!(parse_answer(&format!("{text};ssrc=00000ABC{MODE_RECORD}"), &offer), Ok(chosen));
 
-        let offer = Offer::Tcp { interleaved: Some(ChannelPair { rtp: 2, rtcp: 3 }), mode: Mode::Play };
+        let offer = Offer::Tcp { interleaved: Some(ChannelPair { rtp: 2, rtcp: 3 }) };
         let interleaved = ChannelPair { rtp: 2, rtcp: 3 };
-        let chosen = Chosen::Tcp { interleaved, ssrc: None, mode: Mode::Play };
+        let chosen = Chosen::Tcp { interleaved };
         assert_eq!(chosen.to_string(), "RTP/AVP/TCP;unicast;interleaved=2-3");
         assert_eq!(parse_answer("RTP/AVP/TCP;unicast", &offer), Ok(chosen));
         assert_eq!(parse_answer("RTP/AVP;server_port=1-2", &offer), Err(TransportError::BadAnswer));

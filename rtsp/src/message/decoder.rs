@@ -2,7 +2,7 @@
 //!
 //! Owns: framing, the bounds of a message, what is tolerated of the line structure.
 //! Refuses: what exceeds [`limits`], before it is kept; a length that is not one plain number.
-//! Holds: each byte is looked at a bounded number of times; after a fatal error nothing is kept or yielded.
+//! Invariant: each byte is looked at a bounded number of times; after a fatal error nothing is kept or yielded.
 //!
 //! Tolerated: bare LF for CRLF, folded headers, spaces around a header's colon, some line ends between messages
 //! (GStreamer and cameras send them as keep-alive), text that is not UTF-8 (replaced).

@@ -1,6 +1,6 @@
 //! What an answer of the edge makes of the request that waits for it.
 //!
-//! Holds: a yes to a SETUP that cannot be carried out is given back at once; an answer that fits no question ends
+//! Invariant: a yes to a SETUP that cannot be carried out is given back at once; an answer that fits no question ends
 //! the connection, never the process.
 
 use std::time::Instant;

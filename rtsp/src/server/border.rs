@@ -23,7 +23,7 @@ pub enum Output {
     Ask(Ask),
     /// Something happened to the session.
     Event(Event),
-    /// A `$` frame of the session while it plays or records; others are ignored and counted.
+    /// A `$` frame of the session while it plays or records; others are ignored.
     Frame {
         /// Canonical, whatever the client asked for: track `k` has RTP on `2k` and RTCP on `2k + 1`.
         channel: u8,

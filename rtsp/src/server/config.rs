@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::headers::transport::UdpPorts;
+
 /// Which side of the house a connection came in at. It decides which methods there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -9,15 +11,6 @@ pub enum Role {
     Viewer,
     /// Sends: ANNOUNCE, SETUP, RECORD.
     Broadcaster,
-}
-
-/// The server's pair of UDP ports, as SETUP answers it in `server_port`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct UdpPorts {
-    /// RTP.
-    pub rtp: u16,
-    /// RTCP.
-    pub rtcp: u16,
 }
 
 /// What all connections of one listener share.

@@ -2,7 +2,7 @@
 //!
 //! Owns: the connection's fields, its timers and its end. Not here: what a request means (`requests`, `setup`) and
 //! what an answer brings (`answers`).
-//! Holds: while a question is open no further request is taken, and what piles up meanwhile is bounded.
+//! Invariant: while a question is open no further request is taken, and what piles up meanwhile is bounded.
 
 use std::{collections::VecDeque, fmt, mem, net::IpAddr, sync::Arc, time::Instant};
 
@@ -87,7 +87,6 @@ pub struct ServerConnection {
     pub(super) wrong_proofs: u8,
     decoder: Decoder,
     outputs: VecDeque<Output>,
-    frames_ignored: u64,
     /// Whether the peer has ended its side: nothing more comes.
     peer_is_done: bool,
     pub(super) peer_is_ipv6: bool,
@@ -114,7 +113,6 @@ impl ServerConnection {
             wrong_proofs: 0,
             decoder: Decoder::default(),
             outputs: VecDeque::new(),
-            frames_ignored: 0,
             peer_is_done: false,
             peer_is_ipv6: false,
             client_ports: None,
@@ -224,11 +222,6 @@ impl ServerConnection {
         self.session.as_ref()
     }
 
-    /// How many `$` frames came while nothing played or recorded, or on a channel that is not the session's.
-    pub fn frames_ignored(&self) -> u64 {
-        self.frames_ignored
-    }
-
     /// Takes complete messages until one is parked, none is left, or the connection is closed.
     pub(super) fn pump(&mut self, now: Instant) {
         loop {
@@ -297,12 +290,10 @@ impl ServerConnection {
     }
 
     fn on_frame(&mut self, now: Instant, channel: u8, payload: Bytes) {
-        match self.session.as_ref().and_then(|session| canonical_channel(session, channel)) {
-            Some(channel) => {
-                self.handle_alive(now);
-                self.outputs.push_back(Output::Frame { channel, payload });
-            }
-            None => self.frames_ignored = self.frames_ignored.saturating_add(1),
+        let session = self.session.as_ref();
+        if let Some(channel) = session.and_then(|session| canonical_channel(session, channel)) {
+            self.handle_alive(now);
+            self.outputs.push_back(Output::Frame { channel, payload });
         }
     }
 

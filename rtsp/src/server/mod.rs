@@ -4,7 +4,7 @@
 //! alike. The method × state table is [`table`].
 //! Refuses: more than one session per connection, methods of another connection's session, whatever the limits forbid.
 //! Not here: who may (the edge answers each [`Ask`]), sockets, seats, media.
-//! Holds: no [`Event::Playing`] before the PLAY response; one [`Event::SessionEnded`] for each [`Answer::Setup`];
+//! Invariant: no [`Event::Playing`] before the PLAY response; one [`Event::SessionEnded`] for each [`Answer::Setup`];
 //! nothing after [`Output::Close`].
 
 mod answers;
@@ -18,8 +18,9 @@ mod session;
 mod setup;
 pub mod table;
 
+pub use crate::headers::transport::UdpPorts;
 pub use border::{AfterRefusal, Answer, Ask, CloseReason, Event, Output, RtpInfoEntry, SessionEnd};
-pub use config::{Role, ServerConfig, UdpPorts};
+pub use config::{Role, ServerConfig};
 pub use connection::ServerConnection;
 pub use ports::{ClientPorts, PortClaim};
 pub use session::{Session, SessionId, SessionState, TrackSetup, TrackTransport};

@@ -1,6 +1,6 @@
 //! One response in the making: what is common to all of them, in one order.
 //!
-//! Holds: `CSeq` first and as it came; nothing that was given can become a second line (see [`Response`]).
+//! Invariant: `CSeq` first and as it came; nothing that was given can become a second line (see [`Response`]).
 
 use bytes::Bytes;
 
@@ -8,14 +8,14 @@ use crate::{
     headers::{
         range,
         session::SessionHeader,
-        transport::{ChannelPair, Chosen, Mode, PortPair},
+        transport::{ChannelPair, Chosen, MODE_RECORD, UdpPorts},
     },
     message::{Headers, Response},
     status::Status,
 };
 
 use super::{
-    config::{Role, ServerConfig, UdpPorts},
+    config::{Role, ServerConfig},
     session::{Session, TrackTransport},
 };
 
@@ -84,22 +84,18 @@ impl Reply {
     /// A SETUP response: exactly one transport.
     pub(super) fn set_up(self, transport: &TrackTransport, session: &Session, config: &ServerConfig) -> Self {
         let mode = match config.role {
-            Role::Viewer => Mode::Play,
-            Role::Broadcaster => Mode::Record,
+            Role::Viewer => "",
+            Role::Broadcaster => MODE_RECORD,
         };
-        let ssrc = None;
         let chosen = match *transport {
-            TrackTransport::Tcp { rtp, rtcp } => {
-                Chosen::Tcp { interleaved: ChannelPair { rtp, rtcp }, ssrc, mode }
-            }
+            TrackTransport::Tcp { rtp, rtcp } => Chosen::Tcp { interleaved: ChannelPair { rtp, rtcp } },
             TrackTransport::Udp { client_rtp: rtp, client_rtcp: rtcp } => {
                 // UDP is only taken where it is on, so there are ports.
-                let server = config.udp.unwrap_or(UdpPorts { rtp: 0, rtcp: 0 });
-                let server_port = PortPair { rtp: server.rtp, rtcp: server.rtcp };
-                Chosen::Udp { client_port: PortPair { rtp, rtcp }, server_port, ssrc, mode }
+                let server_port = config.udp.unwrap_or(UdpPorts { rtp: 0, rtcp: 0 });
+                Chosen::Udp { client_port: UdpPorts { rtp, rtcp }, server_port }
             }
         };
-        self.header("Transport", &chosen.to_string()).session(session, config)
+        self.header("Transport", &format!("{chosen}{mode}")).session(session, config)
     }
 
     /// A PLAY response: now, and where each track starts.

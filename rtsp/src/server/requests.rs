@@ -1,6 +1,6 @@
 //! What each request means: the checks that all share, in their order, and the methods but SETUP.
 //!
-//! Holds: nothing happens to the session before all checks have passed. A method that answers later parks the request.
+//! Invariant: nothing happens to the session before all checks have passed. A method that answers later parks the request.
 
 use std::time::Instant;
 

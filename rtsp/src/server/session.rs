@@ -1,6 +1,6 @@
 //! The one session of a connection: its id, its state and its tracks.
 //!
-//! Holds: at most one per connection; all its tracks share one lower transport; no two tracks share a port or channel.
+//! Invariant: at most one per connection; all its tracks share one lower transport; no two tracks share a port or channel.
 //! Dropping a session gives its client ports back.
 
 use std::{fmt, time::Instant};

@@ -8,7 +8,7 @@
 use std::{fmt, time::Instant};
 
 use crate::{
-    headers::transport::{self, ChannelPair, LowerTransport, Offer, PortPair},
+    headers::transport::{self, ChannelPair, LowerTransport, Offer, UdpPorts},
     message::Request,
     status::Status,
     url::{Target, TrackName, decode},
@@ -232,14 +232,14 @@ fn names(control: &str, text: Option<&str>, url: &str) -> bool {
 fn allocate(setups: &[TrackSetup], track: u8, offer: Offer) -> Result<TrackTransport, Reply> {
     let others = || setups.iter().filter(|other| other.track != track).map(|other| other.transport);
     match offer {
-        Offer::Udp { client_port: PortPair { rtp, rtcp }, .. } => {
+        Offer::Udp { client_port: UdpPorts { rtp, rtcp } } => {
             let taken = |port| others().any(|other| other.has_port(port));
             if taken(rtp) || taken(rtcp) {
                 return Err(bad_request("client_port is taken by another track"));
             }
             Ok(TrackTransport::Udp { client_rtp: rtp, client_rtcp: rtcp })
         }
-        Offer::Tcp { interleaved, .. } => {
+        Offer::Tcp { interleaved } => {
             let free = |pair: &ChannelPair| {
                 !others().any(|other| other.has_channel(pair.rtp) || other.has_channel(pair.rtcp))
             };

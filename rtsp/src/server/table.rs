@@ -1,6 +1,6 @@
 //! Which method is welcome in which state, as data: RFC 2326 A.2, as far as live streams need it.
 //!
-//! Holds: every cell is a status that the connection answers an otherwise right request with; the tests are
+//! Invariant: every cell is a status that the connection answers an otherwise right request with; the tests are
 //! generated from the cells.
 
 use super::config::Role;

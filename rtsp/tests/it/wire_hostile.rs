@@ -14,7 +14,7 @@ use slotcast_rtsp::{
     limits,
     message::{Decoder, Item, Phase},
     sdp,
-    url::RequestUrl,
+    url::Target,
 };
 
 /// What becomes of bytes that a peer sends.
@@ -227,11 +227,10 @@ fn a_body_of_the_next_request_is_not_a_request() {
 
 /// `400`, `404` (no name that a channel can have), or `channel track`.
 fn addressed(url: &str) -> String {
-    match RequestUrl::parse(url) {
+    match Target::parse(url) {
         Err(error) => error.status().code().to_string(),
-        Ok(RequestUrl::Server) => "*".to_owned(),
-        Ok(RequestUrl::Target(target)) if target.path.is_empty() => "404".to_owned(),
-        Ok(RequestUrl::Target(target)) => {
+        Ok(target) if target.path.is_empty() => "404".to_owned(),
+        Ok(target) => {
             let track = target.track.as_ref().map_or("-", |track| track.as_str());
             format!("{} {track}", target.path)
         }
