@@ -1,7 +1,7 @@
 //! The session machines, fed by a hostile peer and carried by an edge that answers in every way it may.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use slotcast_core::media::{Codec, Description, MediaKind, Stream, StreamId, Track};
@@ -24,20 +24,55 @@ enum Edge {
     Sleeps,
 }
 
+/// In how many pieces what a peer says comes.
+#[derive(Clone, Copy)]
+enum Cut {
+    Whole,
+    Elevens,
+    /// Whole, and the peer ends its side behind it.
+    HalfClosed,
+}
+
+/// Every way in which an input is played.
+const WAYS: [(Edge, Cut); 7] = [
+    (Edge::Grants, Cut::Whole),
+    (Edge::Challenges, Cut::Whole),
+    (Edge::Refuses, Cut::Whole),
+    (Edge::Closes, Cut::Whole),
+    (Edge::Sleeps, Cut::Whole),
+    (Edge::Grants, Cut::Elevens),
+    (Edge::Grants, Cut::HalfClosed),
+];
+
 pub(crate) fn viewer(data: &[u8]) {
-    for edge in [Edge::Grants, Edge::Challenges, Edge::Refuses, Edge::Closes, Edge::Sleeps] {
-        serve(Role::Viewer, edge, data, data.len().max(1));
-    }
-    serve(Role::Viewer, Edge::Grants, data, 11);
-    half_close(Role::Viewer, data);
+    static CONFIG: LazyLock<Arc<ServerConfig>> = LazyLock::new(|| config(Role::Viewer));
+    serve_all(&CONFIG, data);
 }
 
 pub(crate) fn broadcaster(data: &[u8]) {
-    for edge in [Edge::Grants, Edge::Challenges, Edge::Refuses, Edge::Closes, Edge::Sleeps] {
-        serve(Role::Broadcaster, edge, data, data.len().max(1));
+    static CONFIG: LazyLock<Arc<ServerConfig>> = LazyLock::new(|| config(Role::Broadcaster));
+    serve_all(&CONFIG, data);
+}
+
+fn config(role: Role) -> Arc<ServerConfig> {
+    let udp = Some(UdpPorts { rtp: 8000, rtcp: 8001 });
+    Arc::new(ServerConfig { udp, ..ServerConfig::new(role) })
+}
+
+/// The replay plays an input in all ways. The fuzzer, which counts what is new by input, plays it in the one that the input's
+/// last byte names, and comes to the others by changing that byte.
+fn serve_all(config: &Arc<ServerConfig>, data: &[u8]) {
+    let named = data.last().map_or(0, |byte| usize::from(*byte) % WAYS.len());
+    for (at, (edge, cut)) in WAYS.into_iter().enumerate() {
+        if cfg!(fuzzing) && at != named {
+            continue;
+        }
+        match cut {
+            Cut::Whole => serve(config, edge, data, data.len().max(1)),
+            Cut::Elevens => serve(config, edge, data, 11),
+            Cut::HalfClosed => half_close(config, edge, data),
+        }
     }
-    serve(Role::Broadcaster, Edge::Grants, data, 11);
-    half_close(Role::Broadcaster, data);
 }
 
 /// What the edge has seen of one connection.
@@ -49,11 +84,9 @@ struct Seen {
     answers: Decoder,
 }
 
-fn serve(role: Role, edge: Edge, data: &[u8], piece_bytes: usize) {
+fn serve(config: &Arc<ServerConfig>, edge: Edge, data: &[u8], piece_bytes: usize) {
     let mut now = Instant::now();
-    let udp = Some(UdpPorts { rtp: 8000, rtcp: 8001 });
-    let config = Arc::new(ServerConfig { udp, ..ServerConfig::new(role) });
-    let mut connection = ServerConnection::new(config, [7; 32], now);
+    let mut connection = ServerConnection::new(Arc::clone(config), [7; 32], now);
     let mut seen = Seen { edge, sessions: 0, closed: false, answers: Decoder::default() };
     for piece in data.chunks(piece_bytes) {
         connection.handle_bytes(now, piece);
@@ -77,10 +110,10 @@ fn serve(role: Role, edge: Edge, data: &[u8], piece_bytes: usize) {
 }
 
 /// A peer that ends its side behind what it says: all is answered, and the connection closed without waiting for anybody.
-fn half_close(role: Role, data: &[u8]) {
+fn half_close(config: &Arc<ServerConfig>, edge: Edge, data: &[u8]) {
     let now = Instant::now();
-    let mut connection = ServerConnection::new(Arc::new(ServerConfig::new(role)), [7; 32], now);
-    let mut seen = Seen { edge: Edge::Grants, sessions: 0, closed: false, answers: Decoder::default() };
+    let mut connection = ServerConnection::new(Arc::clone(config), [7; 32], now);
+    let mut seen = Seen { edge, sessions: 0, closed: false, answers: Decoder::default() };
     connection.handle_bytes(now, data);
     connection.handle_eof(now);
     seen.drain(&mut connection, now);
@@ -135,7 +168,7 @@ impl Seen {
 
     fn grant(&mut self, ask: &Ask) -> Answer {
         match ask {
-            Ask::Describe { .. } => Answer::Describe(Arc::new(stream())),
+            Ask::Describe { .. } => Answer::Describe(Arc::clone(&STREAM)),
             Ask::Announce { .. } => Answer::Announce { headers: Vec::new() },
             Ask::Setup { .. } => {
                 self.sessions += 1;
@@ -154,14 +187,14 @@ fn refusal(then: AfterRefusal) -> Answer {
     Answer::Refuse { status: Status::NOT_ENOUGH_BANDWIDTH, reason: "No seat\r\nis free".to_owned(), then }
 }
 
-fn stream() -> Stream {
+static STREAM: LazyLock<Arc<Stream>> = LazyLock::new(|| {
     let track = |kind, codec, payload_type| Track {
         kind,
         codec,
         payload_types: vec![payload_type],
         clock_rate: NonZeroU32::new(90_000).expect("not zero"),
     };
-    Stream {
+    Arc::new(Stream {
         id: StreamId(1),
         program: ProgramId(1),
         tracks: vec![track(MediaKind::Video, Codec::H264, 96), track(MediaKind::Audio, Codec::Audio, 97)],
@@ -172,8 +205,8 @@ fn stream() -> Stream {
                 "m=audio 0 RTP/AVP 97\r\na=rtpmap:97 opus/48000/2\r\n".to_owned(),
             ],
         },
-    }
-}
+    })
+});
 
 /// Our own client against a hostile server.
 pub(crate) fn client_session(data: &[u8]) {
