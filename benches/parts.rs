@@ -143,7 +143,7 @@ fn rtsp(c: &mut Criterion) {
         .collect();
     let mut group = c.benchmark_group("rtsp");
     for (name, bytes) in [("a SETUP with credentials", SETUP), ("the $ frames of a frame of 7", &framed)] {
-        let mut decoder = Decoder::new();
+        let mut decoder = Decoder::default();
         group.throughput(Throughput::Bytes(bytes.len() as u64));
         group.bench_function(format!("parse {name}"), |b| {
             b.iter(|| {

@@ -284,7 +284,7 @@ mod tests {
     fn setting() -> Setting {
         #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
         let now = Instant::now();
-        let mut nonces = Nonces::new();
+        let mut nonces = Nonces::default();
         let nonce = nonces.issue(now, [7; 16]);
         Setting { now, nonces, nonce }
     }
@@ -354,7 +354,7 @@ mod tests {
         setting.now += Duration::from_millis(1);
         setting.check(&proof, Verdict::Stale);
         setting.check(&setting.proof(1, "u", "wrong", URL), Verdict::Wrong);
-        setting.nonces = Nonces::new();
+        setting.nonces = Nonces::default();
         setting.check(&proof, Verdict::Stale);
     }
 

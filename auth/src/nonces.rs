@@ -20,11 +20,6 @@ pub struct Nonces {
 }
 
 impl Nonces {
-    /// None yet.
-    pub const fn new() -> Self {
-        Self { issued: Vec::new() }
-    }
-
     /// A fresh one, written as hexadecimal digits.
     ///
     /// - `random`: never given before to any connection, and not to be guessed.

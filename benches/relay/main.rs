@@ -139,7 +139,7 @@ impl Relay {
         while let Ok((mut stream, from)) = self.listener.accept() {
             stream.set_nodelay(true)?;
             self.poll.registry().register(&mut stream, Token(self.next), Interest::READABLE)?;
-            let decoder = Decoder::new();
+            let decoder = Decoder::default();
             let connection = Connection { stream, peer: from.ip(), decoder, ports: None };
             self.connections.insert(self.next, connection);
             self.next += 1;

@@ -9,7 +9,7 @@ use slotcast_rtsp::headers::transport::{LowerTransport, Offer};
 use slotcast_rtsp::headers::{range, rtp_info, session, transport as transport_header};
 use slotcast_rtsp::limits;
 use slotcast_rtsp::message::Headers;
-use slotcast_rtsp::url::{ControlBase, Target, resolve};
+use slotcast_rtsp::url::{Target, resolve};
 
 use crate::text;
 
@@ -86,7 +86,7 @@ pub(crate) fn url(data: &[u8]) {
 /// No Authorization that was not made with the password is granted: the nonce is new in every run of the connection.
 pub(crate) fn authorization(data: &[u8]) {
     let now = Instant::now();
-    let mut nonces = Nonces::new();
+    let mut nonces = Nonces::default();
     nonces.issue(now, [0x5a; 16]);
     let header = text(data);
     let id = "a password that stands in no seed, 4f9c";
@@ -135,7 +135,7 @@ pub(crate) fn sdp(data: &[u8]) {
     if data.iter().any(|byte| byte.is_ascii_control() && !b"\r\n\t".contains(byte)) {
         return;
     }
-    for base in [ControlBase::Relative, ControlBase::Absolute("rtsp://127.0.0.1:8554/stage?token=x")] {
+    for base in [None, Some("rtsp://127.0.0.1:8554/stage?token=x")] {
         let rendered = render(&announced.description, base);
         if rendered.len() > limits::SDP_BYTES_MAX {
             continue;

@@ -101,15 +101,19 @@ impl Headers {
         true
     }
 
-    fn write(&self, body: &Bytes, out: &mut BytesMut) {
+    /// A message of these headers.
+    fn write(&self, start_line: &[&str], body: &Bytes) -> Bytes {
+        let mut out = BytesMut::new();
+        put_all(&mut out, start_line);
         for (name, value) in self.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("Content-Length")) {
-            put_all(out, &[name, ": ", value, "\r\n"]);
+            put_all(&mut out, &[name, ": ", value, "\r\n"]);
         }
         if !body.is_empty() {
-            put_all(out, &["Content-Length: ", &body.len().to_string(), "\r\n"]);
+            put_all(&mut out, &["Content-Length: ", &body.len().to_string(), "\r\n"]);
         }
         out.put_slice(b"\r\n");
         out.put_slice(body);
+        out.freeze()
     }
 }
 
@@ -137,10 +141,10 @@ impl Request {
         self.headers.get("CSeq").filter(|cseq| !cseq.is_empty())
     }
 
-    /// Appends the request to `out`, with `Content-Length` where there is a body.
+    /// The request as bytes, with `Content-Length` where there is a body.
     ///
     /// Spaces and control characters of the address are written as `%XX`; those of the method are left out.
-    pub fn write(&self, out: &mut BytesMut) {
+    pub fn to_bytes(&self) -> Bytes {
         let method: String = self.method.chars().filter(|c| is_token_char(*c)).collect();
         let mut url = String::with_capacity(self.url.len());
         for c in self.url.chars() {
@@ -153,15 +157,7 @@ impl Request {
                 url.push(c);
             }
         }
-        put_all(out, &[&method, " ", &url, " ", VERSION, "\r\n"]);
-        self.headers.write(&self.body, out);
-    }
-
-    /// The request as bytes.
-    pub fn to_bytes(&self) -> Bytes {
-        let mut out = BytesMut::new();
-        self.write(&mut out);
-        out.freeze()
+        self.headers.write(&[&method, " ", &url, " ", VERSION, "\r\n"], &self.body)
     }
 }
 
@@ -189,18 +185,10 @@ impl Response {
         self.headers.get("CSeq").filter(|cseq| !cseq.is_empty())
     }
 
-    /// Appends the response to `out`, with `Content-Length` where there is a body. Control characters of the reason
-    /// become spaces.
-    pub fn write(&self, out: &mut BytesMut) {
-        put_all(out, &[VERSION, " ", &self.status.code().to_string(), " ", &one_line(&self.reason), "\r\n"]);
-        self.headers.write(&self.body, out);
-    }
-
-    /// The response as bytes.
+    /// The response as bytes, with `Content-Length` where there is a body. Control characters of the reason become spaces.
     pub fn to_bytes(&self) -> Bytes {
-        let mut out = BytesMut::new();
-        self.write(&mut out);
-        out.freeze()
+        let code = self.status.code().to_string();
+        self.headers.write(&[VERSION, " ", &code, " ", &one_line(&self.reason), "\r\n"], &self.body)
     }
 }
 

@@ -94,15 +94,6 @@ pub struct Target {
     token: Option<String>,
 }
 
-/// The address that `a=control:` lines of a description are made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ControlBase<'a> {
-    /// They are relative; Content-Base carries the address.
-    Relative,
-    /// They are absolute, from this address: clients lose the query of a relative one.
-    Absolute(&'a str),
-}
-
 impl Target {
     /// Reads an absolute address or a path.
     ///
@@ -154,9 +145,10 @@ impl Target {
         self.path.parse().ok()
     }
 
-    /// For DESCRIBE: relative, but absolute where there is a query.
-    pub fn control_base(&self) -> ControlBase<'_> {
-        if self.query.is_some() { ControlBase::Absolute(&self.base) } else { ControlBase::Relative }
+    /// The address that `a=control:` lines of a description are made of: clients lose the query of a relative one. `None`: they
+    /// are relative, and Content-Base carries the address.
+    pub fn control_base(&self) -> Option<&str> {
+        self.query.as_ref().map(|_| self.base.as_str())
     }
 
     /// For the Content-Base header of DESCRIBE: the base with a slash behind its path.
@@ -382,12 +374,9 @@ mod tests {
     #[test]
     fn controls_are_absolute_where_a_query_would_be_lost() {
         let plain = Target::parse("rtsp://h/ch/").unwrap();
-        assert_eq!(
-            (plain.control_base(), plain.content_base()),
-            (ControlBase::Relative, "rtsp://h/ch/".to_owned())
-        );
+        assert_eq!((plain.control_base(), plain.content_base()), (None, "rtsp://h/ch/".to_owned()));
         let query = Target::parse("rtsp://h/ch?q").unwrap();
-        assert_eq!(query.control_base(), ControlBase::Absolute("rtsp://h/ch?q"));
+        assert_eq!(query.control_base(), Some("rtsp://h/ch?q"));
         assert_eq!(query.content_base(), "rtsp://h/ch/?q");
         assert_eq!(Target::parse(&query.content_base()).unwrap().base, query.base);
     }

@@ -19,7 +19,7 @@ fn timetable() -> Timetable {
 
 /// What a client sends that was challenged at `at` and knows `user` and `password`.
 fn proof(method: &str, url: &str, user: &str, password: &str, algorithm: usize, at: Now) -> Credentials {
-    let mut nonces = Nonces::new();
+    let mut nonces = Nonces::default();
     let nonce = nonces.issue(at.mono, [7; 16]);
     let challenge = Challenge::parse(&challenges(&nonce, false, false)[algorithm]).unwrap();
     let header = challenge.respond(user, password, method, url, "cnonce");

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::{
     message::MessageError,
     sdp::{Announced, SdpError},
-    server::{TrackTransport, UdpPorts},
+    server::{RtpInfoEntry, TrackTransport, UdpPorts},
     status::Status,
 };
 
@@ -32,15 +32,6 @@ pub enum TransportPolicy {
     Tcp,
     /// UDP; TCP where the first SETUP is answered 461.
     UdpThenTcp,
-}
-
-/// Which of the server's digest challenges a client takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DigestPolicy {
-    /// SHA-256 where it is offered, else MD5.
-    Strongest,
-    /// MD5, as ffmpeg, GStreamer and VLC do.
-    Md5,
 }
 
 /// What a client proves itself with.
@@ -70,8 +61,6 @@ pub struct ClientConfig {
     pub transport: TransportPolicy,
     /// Shown only when the server asks.
     pub credentials: Option<ClientCredentials>,
-    /// Which challenge to take.
-    pub digest: DigestPolicy,
     /// For the `User-Agent` header.
     pub user_agent: String,
     /// How long a response may take. PLAY may wait for a program to start: not below 15 s for a viewer.
@@ -85,7 +74,6 @@ impl fmt::Debug for ClientConfig {
             .field("role", &self.role)
             .field("transport", &self.transport)
             .field("credentials", &self.credentials)
-            .field("digest", &self.digest)
             .finish_non_exhaustive()
     }
 }
@@ -98,7 +86,6 @@ impl ClientConfig {
             url: url.into(),
             transport: TransportPolicy::Tcp,
             credentials: None,
-            digest: DigestPolicy::Strongest,
             user_agent: "slotcast".to_owned(),
             response: Duration::from_secs(20),
         }
@@ -138,7 +125,7 @@ pub enum ClientEvent {
     /// PLAY was answered.
     Playing {
         /// Where each track starts, as far as the server says.
-        rtp_info: Vec<ClientRtpInfo>,
+        rtp_info: Vec<RtpInfoEntry>,
     },
     /// RECORD was answered: media may be sent.
     Recording,
@@ -151,17 +138,6 @@ pub struct ClientTrack {
     pub transport: TrackTransport,
     /// The server's ports; `None` over TCP, or where the server does not say.
     pub server: Option<UdpPorts>,
-}
-
-/// One entry of `RTP-Info`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientRtpInfo {
-    /// Index of the track in the description.
-    pub track: u8,
-    /// Sequence number of the first packet.
-    pub seq: Option<u16>,
-    /// Its RTP timestamp.
-    pub rtptime: Option<u32>,
 }
 
 /// Why it did not work.

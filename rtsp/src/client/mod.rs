@@ -10,7 +10,7 @@ mod responses;
 mod session;
 
 pub use border::{
-    ClientConfig, ClientCredentials, ClientEvent, ClientOutput, ClientRole, ClientRtpInfo, ClientTrack,
-    DigestPolicy, Failure, TransportPolicy,
+    ClientConfig, ClientCredentials, ClientEvent, ClientOutput, ClientRole, ClientTrack, Failure,
+    TransportPolicy,
 };
 pub use session::ClientSession;

@@ -12,13 +12,13 @@ use crate::{
     },
     message::Response,
     sdp,
-    server::TrackTransport,
+    server::{RtpInfoEntry, TrackTransport},
     status::Status,
     url,
 };
 
 use super::{
-    border::{ClientEvent, ClientRole, ClientRtpInfo, ClientTrack, DigestPolicy, Failure, TransportPolicy},
+    border::{ClientEvent, ClientRole, ClientTrack, Failure, TransportPolicy},
     session::{ClientSession, Step},
 };
 
@@ -68,15 +68,7 @@ impl ClientSession {
         if self.config.credentials.is_none() {
             return false;
         }
-        let challenge = match self.config.digest {
-            DigestPolicy::Strongest => Challenge::strongest(response.headers.all("WWW-Authenticate")),
-            // The last one that says Digest.
-            DigestPolicy::Md5 => {
-                let digests =
-                    response.headers.all("WWW-Authenticate").filter(|text| text.starts_with("Digest"));
-                digests.last().and_then(Challenge::parse)
-            }
-        };
+        let challenge = Challenge::strongest(response.headers.all("WWW-Authenticate"));
         let Some(challenge) = challenge else { return false };
         if self.challenge.is_some() && !challenge.stale {
             return false;
@@ -148,7 +140,7 @@ impl ClientSession {
     }
 
     /// Entries are told apart by their addresses; where those fit no track, by their order.
-    fn rtp_info(&self, response: &Response) -> Vec<ClientRtpInfo> {
+    fn rtp_info(&self, response: &Response) -> Vec<RtpInfoEntry> {
         let infos = rtp_info::parse(&response.headers.joined("RTP-Info").unwrap_or_default());
         let tracks = || (0..).zip(&self.tracks).map(|(track, _): (u8, _)| track);
         let by_order = tracks().zip(&infos);
@@ -156,7 +148,7 @@ impl ClientSession {
             .map(|(place, info)| {
                 let absolute = url::resolve(&self.base, &info.url);
                 let track = tracks().find(|track| self.track_url(*track) == absolute).unwrap_or(place);
-                ClientRtpInfo { track, seq: info.seq, rtptime: info.rtptime }
+                RtpInfoEntry { track, seq: info.seq, rtptime: info.rtptime }
             })
             .collect()
     }

@@ -128,7 +128,7 @@ impl ClientSession {
             udp_ports,
             cseq: 0,
             awaited: 0,
-            decoder: Decoder::new(),
+            decoder: Decoder::default(),
             outputs: VecDeque::new(),
         };
         match controls {
@@ -363,7 +363,7 @@ impl ClientSession {
         if self.step != Step::Closed {
             self.step = Step::Closed;
             self.timers = Timers::default();
-            self.decoder = Decoder::new();
+            self.decoder = Decoder::default();
             self.outputs.push_back(ClientOutput::Closed);
         }
     }

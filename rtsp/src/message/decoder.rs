@@ -165,16 +165,22 @@ impl Head {
     }
 }
 
+#[derive(Default)]
 enum State {
+    #[default]
     Start,
     Headers(Head),
-    Body { head: Head, length: usize },
+    Body {
+        head: Head,
+        length: usize,
+    },
     Dead,
 }
 
 /// Makes [`Item`]s from bytes.
 ///
 /// Feed it, then call [`poll_item`](Self::poll_item) until it yields `Ok(None)`.
+#[derive(Default)]
 pub struct Decoder {
     buffer: BytesMut,
     state: State,
@@ -185,18 +191,7 @@ pub struct Decoder {
     stray: usize,
 }
 
-impl Default for Decoder {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Decoder {
-    /// At the first byte of a connection.
-    pub fn new() -> Self {
-        Self { buffer: BytesMut::new(), state: State::Start, scanned: 0, position: 0, stray: 0 }
-    }
-
     /// Takes more bytes: one copy. Ignored after a fatal error.
     ///
     /// The decoder keeps what it is fed until it is polled; an owner that does not poll bounds
@@ -496,7 +491,7 @@ mod tests {
     use super::*;
 
     fn decode(bytes: &[u8]) -> (Vec<Item>, Option<MessageError>, Phase) {
-        let mut decoder = Decoder::new();
+        let mut decoder = Decoder::default();
         decoder.feed(bytes);
         let mut items = Vec::new();
         loop {
@@ -563,7 +558,7 @@ mod tests {
 
     #[test]
     fn another_version_is_answered_and_the_connection_goes_on() {
-        let mut decoder = Decoder::new();
+        let mut decoder = Decoder::default();
         decoder
             .feed(b"OPTIONS * RTSP/2.0\r\nCSeq: 1\r\nContent-Length: 2\r\n\r\nxyOPTIONS * RTSP/1.0\r\n\r\n");
         let error = decoder.poll_item().unwrap_err();
@@ -574,7 +569,7 @@ mod tests {
 
     #[test]
     fn after_a_fatal_error_nothing_is_kept() {
-        let mut decoder = Decoder::new();
+        let mut decoder = Decoder::default();
         decoder.feed(b"\0");
         assert!(decoder.poll_item().unwrap_err().closes());
         decoder.feed(&[b'x'; 1000]);
@@ -605,7 +600,7 @@ mod tests {
 
     #[test]
     fn memory_for_a_body_comes_with_its_bytes() {
-        let mut decoder = Decoder::new();
+        let mut decoder = Decoder::default();
         decoder.feed(b"ANNOUNCE / RTSP/1.0\r\nCSeq: 1\r\nContent-Length: 60000\r\n\r\nabc");
         assert_eq!((decoder.poll_item(), decoder.phase()), (Ok(None), Phase::Body));
         assert!(decoder.buffer.capacity() < 1024, "{} bytes", decoder.buffer.capacity());

@@ -8,7 +8,7 @@ use super::{
     codec,
     lines::{Attribute, Section},
 };
-use crate::{limits, url::ControlBase};
+use crate::limits;
 
 /// What stands in `s=` where there is no title.
 const TITLE_DEFAULT: &str = "slotcast";
@@ -47,13 +47,11 @@ pub(super) fn for_viewers(medias: &[&Section<'_>], tracks: &[Track]) -> Descript
 /// The SDP for one viewer, each media section followed by its control line: `trackID=0`, `trackID=1`, …
 ///
 /// Lines end in CRLF. A track without lines is left out; the others keep their numbers.
-pub fn render(description: &Description, control_base: ControlBase<'_>) -> String {
+pub fn render(description: &Description, control_base: Option<&str>) -> String {
     let mut text = session_lines(&description.title);
     let control = |text: &mut String, control: &str| {
-        let address = match control_base {
-            ControlBase::Relative => control.to_owned(),
-            ControlBase::Absolute(base) => crate::url::resolve(base, control),
-        };
+        let address =
+            control_base.map_or_else(|| control.to_owned(), |base| crate::url::resolve(base, control));
         text.push_str("a=control:");
         text.extend(address.chars().filter(|c| !c.is_control()));
         text.push_str("\r\n");

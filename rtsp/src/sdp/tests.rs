@@ -3,7 +3,6 @@
 use slotcast_core::media::Codec;
 
 use super::*;
-use crate::url::ControlBase;
 
 const FFMPEG: &str = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=No Name\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\n\
     a=tool:libavformat 59.27.100\r\n\
@@ -62,7 +61,7 @@ fn rtspclientsink() {
 fn viewers_get_lines_of_ours_and_no_address_of_the_broadcaster() {
     let title = "News\r\nm=evil 1 RTP/AVP 0".to_owned();
     let description = Description { title, ..read(FFMPEG).description };
-    let text = render(&description, ControlBase::Relative);
+    let text = render(&description, None);
     assert_eq!(
         text,
         "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=News  m=evil 1 RTP/AVP 0\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n\
@@ -80,7 +79,7 @@ fn viewers_get_lines_of_ours_and_no_address_of_the_broadcaster() {
 fn what_is_rendered_is_read_as_the_same_tracks() {
     for sdp in [FFMPEG, RTSPCLIENTSINK] {
         let announced = read(sdp);
-        let again = read(&render(&announced.description, ControlBase::Absolute("rtsp://h/ch?q")));
+        let again = read(&render(&announced.description, Some("rtsp://h/ch?q")));
         assert_eq!(again.tracks, announced.tracks);
         assert_eq!(again.description, announced.description);
         assert_eq!(again.bandwidth_kbps, announced.bandwidth_kbps);

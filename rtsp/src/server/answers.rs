@@ -18,31 +18,10 @@ use crate::{
 use super::{
     border::{AfterRefusal, Answer, CloseReason, Event, Output, RtpInfoEntry, SessionEnd},
     connection::{ServerConnection, Timer},
+    parked::Question,
     reply::Reply,
     session::{Session, SessionState},
-    setup::{Announcement, Plan},
 };
-
-/// A request that waits for the edge.
-#[derive(Debug)]
-pub(super) struct Parked {
-    /// Its `CSeq`, as it came.
-    pub(super) cseq: String,
-    /// Whether it brought a proof: a challenge in answer to it means that it was wrong, not missing.
-    pub(super) has_proof: bool,
-    /// What the answer is for.
-    pub(super) question: Question,
-}
-
-/// What was asked, with what is needed to carry out the answer.
-#[derive(Debug)]
-pub(super) enum Question {
-    Describe(Target),
-    Announce(Announcement),
-    Setup(Plan),
-    Play,
-    Record,
-}
 
 impl ServerConnection {
     /// Takes the edge's word on the open question; ignored when there is none (any more).

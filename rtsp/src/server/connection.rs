@@ -17,13 +17,12 @@ use crate::{
 };
 
 use super::{
-    answers::{Parked, Question},
     border::{CloseReason, Event, Output, SessionEnd},
     config::ServerConfig,
+    parked::{Announcement, Parked, Question},
     ports::ClientPorts,
     reply::Reply,
     session::{Session, SessionState, TrackTransport},
-    setup::Announcement,
     table::State,
 };
 
@@ -103,7 +102,7 @@ impl ServerConnection {
         timers.set(Timer::FirstByte, now + config.first_byte);
         timers.set(Timer::Idle, now + config.idle);
         Self {
-            nonces: Nonces::new(),
+            nonces: Nonces::default(),
             config,
             random: Random::new(seed),
             session: None,

@@ -11,6 +11,7 @@ mod answers;
 mod border;
 mod config;
 mod connection;
+mod parked;
 mod ports;
 mod reply;
 mod requests;
@@ -23,4 +24,4 @@ pub use border::{AfterRefusal, Answer, Ask, CloseReason, Event, Output, RtpInfoE
 pub use config::{Role, ServerConfig};
 pub use connection::ServerConnection;
 pub use ports::{ClientPorts, PortClaim};
-pub use session::{Session, SessionId, SessionState, TrackSetup, TrackTransport};
+pub use session::{Session, SessionState, TrackSetup, TrackTransport};

@@ -76,8 +76,7 @@ impl Reply {
 
     /// With the `Session` header: no spaces, the advertised timeout.
     pub(super) fn session(self, session: &Session, config: &ServerConfig) -> Self {
-        let id = session.id.as_str().to_owned();
-        let value = SessionHeader { id, timeout: Some(config.liveness_advertised) };
+        let value = SessionHeader { id: session.id.clone(), timeout: Some(config.liveness_advertised) };
         self.header("Session", &value.to_string())
     }
 

@@ -14,12 +14,11 @@ use crate::{
 };
 
 use super::{
-    answers::{Parked, Question},
     border::{Ask, CloseReason, Event, Output, SessionEnd},
     connection::{ServerConnection, Timer},
+    parked::{Announcement, Parked, Question, is_at},
     reply::Reply,
     session::{Session, SessionState},
-    setup::{Announcement, is_at},
     table::{self, Method},
 };
 

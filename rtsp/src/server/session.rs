@@ -5,32 +5,8 @@
 
 use std::{fmt, time::Instant};
 
-use slotcast_auth::Random;
-
 use super::ports::PortClaim;
 use crate::headers::{session::SessionHeader, transport::LowerTransport};
-
-/// 128 random bits as 32 letters and digits.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct SessionId(Box<str>);
-
-impl SessionId {
-    /// The next one.
-    pub(super) fn new(random: &mut Random) -> Self {
-        Self(random.hex128().into())
-    }
-
-    /// As in the `Session` header.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// RFC 2326 A.2; a connection without a session is in `Init`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -86,7 +62,8 @@ pub enum TrackTransport {
 
 /// One session.
 pub struct Session {
-    pub(super) id: SessionId,
+    /// 128 random bits as 32 hexadecimal digits.
+    pub(super) id: String,
     pub(super) state: SessionState,
     pub(super) path: String,
     pub(super) lower: LowerTransport,
@@ -121,27 +98,17 @@ impl TrackTransport {
 impl Session {
     /// Whether a `Session` header means this one.
     pub(super) fn is_named_by(&self, header: &str) -> bool {
-        SessionHeader::parse(header).is_some_and(|header| header.id == self.id.as_str())
+        SessionHeader::parse(header).is_some_and(|header| header.id == self.id)
     }
 
     /// Its id.
-    pub fn id(&self) -> &SessionId {
+    pub fn id(&self) -> &str {
         &self.id
     }
 
     /// Where it stands.
     pub fn state(&self) -> SessionState {
         self.state
-    }
-
-    /// The path that it was set up on: the channel's name.
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
-    /// UDP or TCP, for all tracks.
-    pub fn lower(&self) -> LowerTransport {
-        self.lower
     }
 
     /// What is set up, in the order of SETUP; at least one.

@@ -5,7 +5,7 @@
 //! Invariant: the track, its ports and its channels are checked before anything changes hands; the one thing that is
 //! known only after the seat was taken, how many tracks there are, gives the seat back where it does not fit.
 
-use std::{fmt, time::Instant};
+use std::time::Instant;
 
 use crate::{
     headers::transport::{self, ChannelPair, LowerTransport, Offer, UdpPorts},
@@ -15,64 +15,15 @@ use crate::{
 };
 
 use super::{
-    answers::Question,
     border::{Ask, Event, Output, SessionEnd},
     config::ServerConfig,
     connection::{ServerConnection, Timer},
+    parked::{Announcement, Plan, Question},
     ports::{ClientPorts, PortClaim},
     reply::Reply,
     requests::{Outcome, not_found, target},
-    session::{Session, SessionId, SessionState, TrackSetup, TrackTransport},
+    session::{Session, SessionState, TrackSetup, TrackTransport},
 };
-
-/// What a broadcaster's accepted ANNOUNCE leaves for its SETUPs.
-#[derive(Debug)]
-pub(super) struct Announcement {
-    pub(super) path: String,
-    /// The session's `a=control:`; empty where it has none.
-    pub(super) session_control: String,
-    /// `a=control:` of each track, and behind these of each section that was left out.
-    pub(super) controls: Vec<String>,
-}
-
-impl Announcement {
-    /// What `url` is about. A control that is an address of its own need not lie below the announced one, e.g. where a
-    /// camera's description is passed on.
-    ///
-    /// # Errors
-    /// 404: neither the announced program nor one of its tracks.
-    fn target(&self, mut target: Target, url: &str) -> Result<Target, Reply> {
-        if target.path != self.path && !self.controls.iter().any(|control| is_at(control, url)) {
-            return Err(not_found());
-        }
-        target.path.clone_from(&self.path);
-        Ok(target)
-    }
-}
-
-/// Whether `control` is an address of its own, with or without host, and that of `url`.
-pub(super) fn is_at(control: &str, url: &str) -> bool {
-    let control = control.trim_end_matches('/');
-    let is_address = control.contains("://") || control.len() > 1 && control.starts_with('/');
-    is_address && url.trim_end_matches('/').ends_with(control)
-}
-
-/// A first SETUP that waits for its seat.
-pub(super) struct Plan {
-    target: Target,
-    url: String,
-    offer: Offer,
-}
-
-/// Without the URL, which may hold a token.
-impl fmt::Debug for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Plan")
-            .field("target", &self.target)
-            .field("offer", &self.offer)
-            .finish_non_exhaustive()
-    }
-}
 
 impl ServerConnection {
     pub(super) fn on_setup(&mut self, now: Instant, request: &Request, cseq: &str) -> Outcome {
@@ -124,7 +75,7 @@ impl ServerConnection {
         let transport = setup.transport;
         let start_by = now + self.config.start;
         let session = Session {
-            id: SessionId::new(&mut self.random),
+            id: self.random.hex128(),
             state: SessionState::Ready,
             path: plan.target.path,
             lower: plan.offer.lower(),

@@ -263,7 +263,7 @@ impl Server {
     /// Takes all responses that were sent, which must be nothing but responses.
     #[track_caller]
     pub(crate) fn responses(&mut self) -> Vec<Response> {
-        let mut decoder = Decoder::new();
+        let mut decoder = Decoder::default();
         decoder.feed(&std::mem::take(&mut self.sent));
         let mut responses = Vec::new();
         while let Some(item) = decoder.poll_item().expect("we write what we can read") {

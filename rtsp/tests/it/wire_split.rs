@@ -15,7 +15,7 @@ fn drain(decoder: &mut Decoder, outcome: &mut Outcome) {
 }
 
 fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::default();
     let mut outcome = Vec::new();
     for piece in pieces {
         decoder.feed(piece);
@@ -91,7 +91,7 @@ fn what_waits_is_bounded_while_it_comes_byte_by_byte() {
     let address = [b"OPTIONS /".as_slice(), &[b'x'; 10_000]].concat();
     let header = [b"OPTIONS * RTSP/1.0\r\nA: ".as_slice(), &[b'x'; 10_000]].concat();
     for endless in [vec![b'x'; 10_000], address, header, vec![b'\n'; 10_000]] {
-        let mut decoder = Decoder::new();
+        let mut decoder = Decoder::default();
         let mut is_refused = false;
         for byte in endless {
             decoder.feed(&[byte]);

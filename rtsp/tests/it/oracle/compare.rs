@@ -96,7 +96,7 @@ pub(crate) fn same(bytes: &[u8]) -> Option<usize> {
     if !is_comparable(bytes) {
         return None;
     }
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::default();
     decoder.feed(bytes);
     let item = decoder.poll_item().ok()??;
     let (message, count) = Message::<Vec<u8>>::parse(bytes).ok()?;

@@ -38,7 +38,7 @@ fn compare(bytes: &[u8]) -> Verdict {
     if let Some(count) = same(bytes) {
         return Verdict::Same(count);
     }
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::default();
     decoder.feed(bytes);
     let (our, their) = (decoder.poll_item(), Message::<Vec<u8>>::parse(bytes));
     let shown = String::from_utf8_lossy(bytes);
