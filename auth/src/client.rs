@@ -1,20 +1,18 @@
 //! The client's side: reading a server's challenges and answering the best of them.
 
-use std::fmt;
-
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{hash::Algorithm, limits, parameters::Parameters};
 
 /// A challenge that can be answered.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Challenge {
     scheme: Scheme,
     /// The server says that the last proof was right but too old.
     pub stale: bool,
 }
 
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Scheme {
     Digest { algorithm: Algorithm, realm: String, nonce: String, opaque: Option<String>, qop_auth: bool },
     Basic,
@@ -93,21 +91,6 @@ impl Challenge {
             text.push_str(&format!(", opaque={}", quoted(opaque)));
         }
         text
-    }
-}
-
-/// Without the nonce.
-impl fmt::Debug for Challenge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match &self.scheme {
-            Scheme::Digest { algorithm: Algorithm::Sha256, .. } => "Digest SHA-256",
-            Scheme::Digest { algorithm: Algorithm::Md5, .. } => "Digest MD5",
-            Scheme::Basic => "Basic",
-        };
-        f.debug_struct("Challenge")
-            .field("scheme", &scheme)
-            .field("stale", &self.stale)
-            .finish_non_exhaustive()
     }
 }
 

@@ -145,9 +145,9 @@ fn track(index: usize, media: &Section<'_>) -> Result<Track, SdpError> {
         "audio" => MediaKind::Audio,
         _ => MediaKind::Application,
     };
-    let known = payload_types.iter().find_map(|payload_type| codec::format(media, *payload_type));
-    let (encoding, clock_rate) = known.unwrap_or_else(|| (String::new(), CLOCK_RATE_UNSAID));
-    Ok(Track { kind, codec: codec::of_encoding(&encoding, kind), payload_types, clock_rate })
+    let known = payload_types.iter().find_map(|payload_type| codec::format(media, *payload_type, kind));
+    let (codec, clock_rate) = known.unwrap_or_else(|| (codec::of_encoding("", kind), CLOCK_RATE_UNSAID));
+    Ok(Track { kind, codec, payload_types, clock_rate })
 }
 
 fn control(section: &Section<'_>) -> Option<String> {

@@ -52,29 +52,22 @@ impl std::error::Error for UrlError {}
 
 /// How a request names a track.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct TrackName {
-    text: String,
-    index: Option<u8>,
-}
+pub struct TrackName(String);
 
 impl TrackName {
     /// What follows the channel as it came, e.g. `trackID=0` or `media/video1`: to be compared with the SDP's control lines.
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.0
     }
 
     /// Whether it is of several segments: only a broadcaster's own control names a track so.
     pub fn is_deep(&self) -> bool {
-        self.text.contains('/')
+        self.0.contains('/')
     }
 
     /// The number in `trackID=`, `streamid=`, `stream=` or `track=`; `None` in any other text.
     pub fn index(&self) -> Option<u8> {
-        self.index
-    }
-
-    fn read(text: &str) -> Self {
-        Self { text: text.to_owned(), index: track_index(text) }
+        track_index(&self.0)
     }
 }
 
@@ -120,7 +113,7 @@ impl Target {
         let name = segments.next().unwrap_or_default();
         let track = segments.next().map(|track| track.trim_matches('/')).filter(|track| !track.is_empty());
         let decoded = decode(name).filter(|name| ChannelName::is_valid(name));
-        let track = track.or(track_of_query).map(TrackName::read);
+        let track = track.or(track_of_query).map(|track| TrackName(track.to_owned()));
         let mut base = format!("{prefix}/{name}");
         if let Some(query) = query {
             base.push('?');

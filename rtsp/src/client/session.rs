@@ -256,7 +256,7 @@ impl ClientSession {
         self.send(method, url, &headers, body);
         self.awaited = self.cseq;
         self.timers.set(Timer::Response, now + self.config.response);
-        self.rest(now);
+        self.watch_keep_alive(now);
     }
 
     fn send(&mut self, method: &'static str, url: String, own: &Headers, body: Bytes) {
@@ -299,12 +299,12 @@ impl ClientSession {
         if self.session.is_some() {
             let method = if self.has_get_parameter { "GET_PARAMETER" } else { "OPTIONS" };
             self.send(method, self.base.clone(), &Headers::new(), Bytes::new());
-            self.rest(now);
+            self.watch_keep_alive(now);
         }
     }
 
     /// The next keep-alive, from the last request on.
-    pub(super) fn rest(&mut self, now: Instant) {
+    pub(super) fn watch_keep_alive(&mut self, now: Instant) {
         if self.session.is_some() && self.step != Step::Teardown {
             self.timers.set(Timer::KeepAlive, now + self.timeout / 2);
         }

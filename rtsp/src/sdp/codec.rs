@@ -6,13 +6,15 @@ use slotcast_core::media::{Codec, MediaKind};
 
 use super::{CLOCK_RATE_UNSAID, lines::Section};
 
-/// Encoding and clock rate of `payload_type`; `None` where neither an `rtpmap` nor the static table has it.
-pub(super) fn format(media: &Section<'_>, payload_type: u8) -> Option<(String, NonZeroU32)> {
+/// Codec and clock rate of `payload_type` in a section of `kind`; `None` where neither an `rtpmap` nor the static table has it.
+pub(super) fn format(media: &Section<'_>, payload_type: u8, kind: MediaKind) -> Option<(Codec, NonZeroU32)> {
     let mapped = media.values("rtpmap").find_map(|line| {
         let (number, encoding, clock_rate) = rtpmap(line)?;
-        (number == payload_type).then(|| (encoding, clock_rate.unwrap_or_else(|| assumed_clock(number))))
+        let clock_rate = || clock_rate.unwrap_or_else(|| assumed_clock(number));
+        (number == payload_type).then(|| (of_encoding(&encoding, kind), clock_rate()))
     });
-    mapped.or_else(|| of_static(payload_type))
+    // None of the static types is a codec that slotcast looks into.
+    mapped.or_else(|| Some((of_encoding("", kind), static_clock(payload_type)?)))
 }
 
 /// Payload type, encoding and clock rate of one `a=rtpmap:`'s value; `None` for the clock rate where it does not begin
@@ -29,38 +31,24 @@ pub(super) fn rtpmap(value: &str) -> Option<(u8, String, Option<NonZeroU32>)> {
 
 /// The clock of a payload type that does not say it.
 pub(super) fn assumed_clock(payload_type: u8) -> NonZeroU32 {
-    of_static(payload_type).map_or(CLOCK_RATE_UNSAID, |(_, clock_rate)| clock_rate)
+    static_clock(payload_type).unwrap_or(CLOCK_RATE_UNSAID)
 }
 
-/// Encoding and clock rate of a static payload type.
-fn of_static(payload_type: u8) -> Option<(String, NonZeroU32)> {
-    let (encoding, clock_rate) = match payload_type {
-        0 => ("PCMU", 8_000),
-        3 => ("GSM", 8_000),
-        4 => ("G723", 8_000),
-        5 => ("DVI4", 8_000),
-        6 => ("DVI4", 16_000),
-        7 => ("LPC", 8_000),
-        8 => ("PCMA", 8_000),
-        9 => ("G722", 8_000),
-        10 | 11 => ("L16", 44_100),
-        12 => ("QCELP", 8_000),
-        13 => ("CN", 8_000),
-        14 => ("MPA", 90_000),
-        15 => ("G728", 8_000),
-        16 => ("DVI4", 11_025),
-        17 => ("DVI4", 22_050),
-        18 => ("G729", 8_000),
-        25 => ("CelB", 90_000),
-        26 => ("JPEG", 90_000),
-        28 => ("nv", 90_000),
-        31 => ("H261", 90_000),
-        32 => ("MPV", 90_000),
-        33 => ("MP2T", 90_000),
-        34 => ("H263", 90_000),
+/// The clock rate of a static payload type.
+fn static_clock(payload_type: u8) -> Option<NonZeroU32> {
+    NonZeroU32::new(match payload_type {
+        // PCMU, GSM, G723, DVI4, LPC, PCMA, G722, QCELP, CN, G728, G729.
+        0 | 3..=5 | 7..=9 | 12 | 13 | 15 | 18 => 8_000,
+        // DVI4 at other rates.
+        6 => 16_000,
+        16 => 11_025,
+        17 => 22_050,
+        // L16.
+        10 | 11 => 44_100,
+        // MPA, CelB, JPEG, nv, H261, MPV, MP2T, H263.
+        14 | 25 | 26 | 28 | 31..=34 => 90_000,
         _ => return None,
-    };
-    Some((encoding.to_owned(), NonZeroU32::new(clock_rate)?))
+    })
 }
 
 /// The codec as far as slotcast looks into it.

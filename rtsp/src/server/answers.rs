@@ -44,7 +44,9 @@ impl ServerConnection {
                 self.announcement = Some(announcement);
                 self.send(reply.headers(headers));
             }
-            (Question::Setup(plan), Answer::Setup { tracks }) => self.on_seated(now, reply, plan, tracks),
+            (Question::Setup(plan), Answer::Setup { tracks }) => {
+                self.on_seated(now, &parked.cseq, plan, tracks)
+            }
             (Question::Play, Answer::Play { rtp_info }) => self.on_play(reply, &rtp_info),
             (Question::Record, Answer::Record { headers }) => self.on_record(reply.headers(headers)),
             (question, _) => {
@@ -55,7 +57,7 @@ impl ServerConnection {
                 self.close(CloseReason::Misuse);
             }
         }
-        self.rest(now);
+        self.watch_idle(now);
         self.pump(now);
     }
 

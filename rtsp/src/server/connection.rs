@@ -246,11 +246,11 @@ impl ServerConnection {
                 Err(error) => self.on_malformed(now, &error),
             }
         }
-        self.watch_rest(now);
+        self.watch_unread(now);
     }
 
     /// Bounds what is left in the decoder, in bytes while a question is open and in time otherwise.
-    fn watch_rest(&mut self, now: Instant) {
+    fn watch_unread(&mut self, now: Instant) {
         if self.closed {
             return;
         }
@@ -279,7 +279,7 @@ impl ServerConnection {
         match &error.cseq {
             Some(cseq) if !error.closes() => {
                 self.send(reply.cseq(cseq));
-                self.rest(now);
+                self.watch_idle(now);
             }
             cseq => {
                 self.send(cseq.iter().fold(reply, |reply, cseq| reply.cseq(cseq)).closing());
@@ -322,12 +322,12 @@ impl ServerConnection {
             self.outputs.push_back(Output::Event(Event::SessionEnded(end)));
             self.timers.clear(Timer::Start);
             self.timers.clear(Timer::Liveness);
-            self.rest(now);
+            self.watch_idle(now);
         }
     }
 
     /// Lets the time run in which a connection without a session must say something.
-    pub(super) fn rest(&mut self, now: Instant) {
+    pub(super) fn watch_idle(&mut self, now: Instant) {
         if self.session.is_none() && self.parked.is_none() && !self.closed {
             self.timers.set(Timer::Idle, now + self.config.idle);
         } else {

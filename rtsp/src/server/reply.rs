@@ -40,11 +40,6 @@ impl Reply {
         self
     }
 
-    /// The `CSeq` that was given.
-    pub(super) fn echoed(&self) -> &str {
-        self.cseq.as_deref().unwrap_or_default()
-    }
-
     pub(super) fn status(mut self, status: Status) -> Self {
         self.status = status;
         self

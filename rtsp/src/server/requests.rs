@@ -38,7 +38,7 @@ impl ServerConnection {
         if let Some(reply) = outcome {
             self.send(reply.cseq(&cseq));
         }
-        self.rest(now);
+        self.watch_idle(now);
     }
 
     /// What every request must pass before anything happens. Gives the method, or the refusal.
@@ -52,7 +52,7 @@ impl ServerConnection {
         let status = table::expected(self.config.role, self.state(), method);
         if status == Status::METHOD_NOT_ALLOWED.code() {
             let allowed = table::public(self.config.role);
-            return Err(Reply::new(Status::METHOD_NOT_ALLOWED).header("Allow", allowed));
+            return Err(Reply::new(Status::METHOD_NOT_ALLOWED).header("Allow", &allowed));
         }
         self.check_session(request, method)?;
         if status == Status::METHOD_NOT_VALID_IN_THIS_STATE.code() {
@@ -79,7 +79,9 @@ impl ServerConnection {
             self.handle_alive(now);
         }
         match method {
-            Method::Options => Some(Reply::new(Status::OK).header("Public", table::public(self.config.role))),
+            Method::Options => {
+                Some(Reply::new(Status::OK).header("Public", &table::public(self.config.role)))
+            }
             Method::Describe => self.on_describe(request, cseq),
             Method::Announce => self.on_announce(request, cseq),
             Method::Setup => self.on_setup(now, request, cseq),
@@ -223,7 +225,7 @@ pub(super) fn target(request: &Request) -> Result<Target, Reply> {
     Target::parse(&request.url).map_err(|error| Reply::new(error.status()).reason(error.to_string()))
 }
 
-/// The same for what is not about a track: what is deeper than one names nothing.
+/// The same of a request about a whole program: an address with several segments behind the channel names none.
 fn program(request: &Request) -> Result<Target, Reply> {
     let mut target = target(request)?;
     if target.track.as_ref().is_some_and(TrackName::is_deep) {

@@ -58,7 +58,7 @@ impl ServerConnection {
     }
 
     /// The seat is taken: the session begins, or the seat goes back at once.
-    pub(super) fn on_seated(&mut self, now: Instant, reply: Reply, plan: Plan, stream_tracks: u8) {
+    pub(super) fn on_seated(&mut self, now: Instant, cseq: &str, plan: Plan, stream_tracks: u8) {
         let track = resolve(&plan.target, &plan.url, self.announcement.as_ref(), stream_tracks.into(), &[]);
         let set_up = track.and_then(|track| {
             let transport = allocate(&[], track, plan.offer)?;
@@ -68,7 +68,7 @@ impl ServerConnection {
         let setup = match set_up {
             Ok(setup) => setup,
             Err(refusal) => {
-                self.send(refusal.cseq(reply.echoed()));
+                self.send(refusal.cseq(cseq));
                 return self.push(Output::Event(Event::SessionEnded(SessionEnd::SetupRefused)));
             }
         };
@@ -83,7 +83,7 @@ impl ServerConnection {
             tracks: vec![setup],
             start_by: Some(start_by),
         };
-        self.send(reply.set_up(&transport, &session, &self.config));
+        self.send(Reply::new(Status::OK).cseq(cseq).set_up(&transport, &session, &self.config));
         self.session = Some(session);
         self.timers.set(Timer::Start, start_by);
         self.timers.set(Timer::Liveness, now + self.config.liveness);

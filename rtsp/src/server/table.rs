@@ -8,7 +8,7 @@ use super::config::Role;
 /// The methods that the server knows by name, on either side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Method {
-    /// What is there to be called?
+    /// Which methods there are.
     Options,
     /// The SDP, to a viewer.
     Describe,
@@ -115,13 +115,9 @@ pub fn expected(role: Role, state: State, method: Method) -> u16 {
 }
 
 /// The methods of one side, as the `Public` and `Allow` headers list them.
-pub(super) const fn public(role: Role) -> &'static str {
-    match role {
-        Role::Viewer => "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER",
-        Role::Broadcaster => {
-            "OPTIONS, ANNOUNCE, SETUP, RECORD, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER"
-        }
-    }
+pub(super) fn public(role: Role) -> String {
+    let known = TABLE.iter().filter(|row| expected(role, State::Init, row.method) != 405);
+    known.map(|row| row.method.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -130,12 +126,10 @@ mod tests {
 
     #[test]
     fn public_lists_what_is_not_405() {
-        for (role, state) in [(Role::Viewer, State::Init), (Role::Broadcaster, State::Init)] {
-            for row in TABLE {
-                let listed = public(role).split(", ").any(|name| name == row.method.as_str());
-                assert_eq!(listed, expected(role, state, row.method) != 405, "{role:?} {row:?}");
-            }
-        }
+        let viewer = "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER";
+        assert_eq!(public(Role::Viewer), viewer);
+        let broadcaster = "OPTIONS, ANNOUNCE, SETUP, RECORD, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER";
+        assert_eq!(public(Role::Broadcaster), broadcaster);
     }
 
     #[test]
