@@ -34,9 +34,10 @@ use slotcast_media::{clip::Clip, packetize::Origin};
 use slotcast_net::clock;
 use slotcast_rtsp::{
     client::{
-        ClientConfig, ClientCredentials, ClientEvent, ClientOutput, ClientRole, ClientSession, ClientTrack,
-        Failure, TransportPolicy,
+        ClientConfig, ClientCredentials, ClientEvent, ClientOutput, ClientRole, ClientSession, Failure,
+        TransportPolicy,
     },
+    headers::transport::Chosen,
     server::{TrackTransport, UdpPorts},
 };
 
@@ -585,7 +586,7 @@ impl<'a> Publisher<'a> {
     }
 
     /// Over TCP the sockets are let go.
-    fn connect_ports(&mut self, tracks: &[ClientTrack]) -> Result<(), PublishError> {
+    fn connect_ports(&mut self, tracks: &[Chosen]) -> Result<(), PublishError> {
         if tracks.iter().any(|track| matches!(track.transport, TrackTransport::Tcp { .. })) {
             self.ports.clear();
         }

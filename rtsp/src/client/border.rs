@@ -5,9 +5,10 @@ use std::{fmt, time::Duration};
 use bytes::Bytes;
 
 use crate::{
+    headers::transport::Chosen,
     message::MessageError,
     sdp::{Announced, SdpError},
-    server::{RtpInfoEntry, TrackTransport, UdpPorts},
+    server::RtpInfoEntry,
     status::Status,
 };
 
@@ -120,7 +121,7 @@ pub enum ClientEvent {
     /// Every track is set up; PLAY or RECORD is on its way.
     Ready {
         /// In the order of the description.
-        tracks: Vec<ClientTrack>,
+        tracks: Vec<Chosen>,
     },
     /// PLAY was answered.
     Playing {
@@ -129,15 +130,6 @@ pub enum ClientEvent {
     },
     /// RECORD was answered: media may be sent.
     Recording,
-}
-
-/// One track that is set up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientTrack {
-    /// Our ports, or the channel numbers on the wire.
-    pub transport: TrackTransport,
-    /// The server's ports; `None` over TCP, or where the server does not say.
-    pub server: Option<UdpPorts>,
 }
 
 /// Why it did not work.

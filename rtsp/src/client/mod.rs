@@ -10,7 +10,6 @@ mod responses;
 mod session;
 
 pub use border::{
-    ClientConfig, ClientCredentials, ClientEvent, ClientOutput, ClientRole, ClientTrack, Failure,
-    TransportPolicy,
+    ClientConfig, ClientCredentials, ClientEvent, ClientOutput, ClientRole, Failure, TransportPolicy,
 };
 pub use session::ClientSession;

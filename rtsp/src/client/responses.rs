@@ -8,17 +8,17 @@ use crate::{
     headers::{
         rtp_info,
         session::SessionHeader,
-        transport::{self, Chosen, LowerTransport},
+        transport::{self, LowerTransport},
     },
     message::Response,
     sdp,
-    server::{RtpInfoEntry, TrackTransport},
+    server::RtpInfoEntry,
     status::Status,
     url,
 };
 
 use super::{
-    border::{ClientEvent, ClientRole, ClientTrack, Failure, TransportPolicy},
+    border::{ClientEvent, ClientRole, Failure, TransportPolicy},
     session::{ClientSession, Step},
 };
 
@@ -123,7 +123,7 @@ impl ClientSession {
         };
         self.timeout = session.timeout.unwrap_or(self.timeout).max(TIMEOUT_MIN);
         self.session = Some(session.id);
-        self.tracks.push(client_track(&chosen));
+        self.tracks.push(chosen);
         match track.checked_add(1).filter(|next| usize::from(*next) < self.controls.len()) {
             Some(next) => self.ask(now, Step::Setup(next)),
             None => {
@@ -155,18 +155,5 @@ impl ClientSession {
 
     fn unexpected(&mut self, method: &'static str, expected: &'static str) {
         self.fail(Failure::Unexpected { method, expected });
-    }
-}
-
-fn client_track(chosen: &Chosen) -> ClientTrack {
-    match *chosen {
-        Chosen::Udp { client_port, server_port } => ClientTrack {
-            transport: TrackTransport::Udp { client_rtp: client_port.rtp, client_rtcp: client_port.rtcp },
-            server: Some(server_port),
-        },
-        Chosen::Tcp { interleaved } => ClientTrack {
-            transport: TrackTransport::Tcp { rtp: interleaved.rtp, rtcp: interleaved.rtcp },
-            server: None,
-        },
     }
 }

@@ -14,17 +14,14 @@ use slotcast_auth::Challenge;
 use slotcast_core::timers::{TimerName, Timers};
 
 use crate::{
-    headers::transport::{ChannelPair, LowerTransport, MODE_RECORD, Offer, UdpPorts},
+    headers::transport::{ChannelPair, Chosen, LowerTransport, MODE_RECORD, Offer, TrackTransport, UdpPorts},
     message::{Decoder, Headers, Item, Request, Response, frame_header},
     sdp,
-    server::TrackTransport,
     status::Status,
     url,
 };
 
-use super::border::{
-    ClientConfig, ClientEvent, ClientOutput, ClientRole, ClientTrack, Failure, TransportPolicy,
-};
+use super::border::{ClientConfig, ClientEvent, ClientOutput, ClientRole, Failure, TransportPolicy};
 
 /// Until the server says another: RFC 2326 §12.37.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
@@ -87,7 +84,7 @@ pub struct ClientSession {
     pub(super) controls: Vec<String>,
     /// What relative controls stand on.
     pub(super) base: String,
-    pub(super) tracks: Vec<ClientTrack>,
+    pub(super) tracks: Vec<Chosen>,
     pub(super) session: Option<String>,
     pub(super) timeout: Duration,
     pub(super) has_get_parameter: bool,
@@ -204,7 +201,7 @@ impl ClientSession {
     }
 
     /// The tracks that are set up, in the order of the description.
-    pub fn tracks(&self) -> &[ClientTrack] {
+    pub fn tracks(&self) -> &[Chosen] {
         &self.tracks
     }
 
@@ -311,11 +308,8 @@ impl ClientSession {
     }
 
     fn on_frame(&mut self, channel: u8, payload: Bytes) {
-        let canonical = (0..).zip(&self.tracks).find_map(|(track, set_up): (u8, _)| match set_up.transport {
-            TrackTransport::Tcp { rtp, .. } if rtp == channel => Some(2 * track),
-            TrackTransport::Tcp { rtcp, .. } if rtcp == channel => Some(2 * track + 1),
-            _ => None,
-        });
+        let mut tracks = (0..).zip(&self.tracks);
+        let canonical = tracks.find_map(|(track, set_up)| set_up.transport.canonical(track, channel));
         if let Some(channel) = canonical {
             self.outputs.push_back(ClientOutput::Frame { channel, payload });
         }

@@ -81,35 +81,63 @@ impl fmt::Display for Offer {
     }
 }
 
+/// Where a track's packets go to (viewer) or come from (broadcaster).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TrackTransport {
+    /// Datagrams, to and from the address of the control connection only.
+    Udp {
+        /// The peer's RTP port.
+        client_rtp: u16,
+        /// The peer's RTCP port.
+        client_rtcp: u16,
+    },
+    /// `$` frames on the control connection.
+    Tcp {
+        /// The channel number that the peer knows RTP by.
+        rtp: u8,
+        /// The channel number that the peer knows RTCP by.
+        rtcp: u8,
+    },
+}
+
+impl TrackTransport {
+    pub(crate) fn has_port(self, port: u16) -> bool {
+        matches!(self, Self::Udp { client_rtp, client_rtcp } if client_rtp == port || client_rtcp == port)
+    }
+
+    pub(crate) fn has_channel(self, channel: u8) -> bool {
+        matches!(self, Self::Tcp { rtp, rtcp } if rtp == channel || rtcp == channel)
+    }
+
+    /// The peer's `channel` as slotcast numbers that of `track`; `None` where it is not this track's.
+    pub(crate) fn canonical(self, track: u8, channel: u8) -> Option<u8> {
+        match self {
+            Self::Tcp { rtp, .. } if rtp == channel => Some(2 * track),
+            Self::Tcp { rtcp, .. } if rtcp == channel => Some(2 * track + 1),
+            _ => None,
+        }
+    }
+}
+
 /// What the server answers with: exactly one, of the lower transport that was offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Chosen {
-    /// Packets between these ports.
-    Udp {
-        /// The client's, as it offered them.
-        client_port: UdpPorts,
-        /// The server's.
-        server_port: UdpPorts,
-    },
-    /// Frames with these channel numbers.
-    Tcp {
-        /// Fixed now.
-        interleaved: ChannelPair,
-    },
+pub struct Chosen {
+    /// The client's ports, as it offered them, or the channel numbers.
+    pub transport: TrackTransport,
+    /// The server's ports; `None` over TCP.
+    pub server: Option<UdpPorts>,
 }
 
 /// As the server writes it. `RTP/AVP` rather than `RTP/AVP/UDP` for UDP: every client reads it.
 impl fmt::Display for Chosen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Udp { client_port: client, server_port: server } => {
-                write!(f, "RTP/AVP;unicast;client_port={}-{}", client.rtp, client.rtcp)?;
-                write!(f, ";server_port={}-{}", server.rtp, server.rtcp)
+        match self.transport {
+            TrackTransport::Udp { client_rtp, client_rtcp } => {
+                write!(f, "RTP/AVP;unicast;client_port={client_rtp}-{client_rtcp}")?;
             }
-            Self::Tcp { interleaved: ChannelPair { rtp, rtcp } } => {
-                write!(f, "RTP/AVP/TCP;unicast;interleaved={rtp}-{rtcp}")
-            }
+            TrackTransport::Tcp { rtp, rtcp } => write!(f, "RTP/AVP/TCP;unicast;interleaved={rtp}-{rtcp}")?,
         }
+        self.server.iter().try_for_each(|UdpPorts { rtp, rtcp }| write!(f, ";server_port={rtp}-{rtcp}"))
     }
 }
 
@@ -195,12 +223,14 @@ pub fn parse_answer(text: &str, offer: &Offer) -> Result<Chosen, TransportError>
             if rtp == 0 || rtcp == 0 {
                 return Err(TransportError::BadAnswer);
             }
-            Ok(Chosen::Udp { client_port, server_port: UdpPorts { rtp, rtcp } })
+            let UdpPorts { rtp: client_rtp, rtcp: client_rtcp } = client_port;
+            let transport = TrackTransport::Udp { client_rtp, client_rtcp };
+            Ok(Chosen { transport, server: Some(UdpPorts { rtp, rtcp }) })
         }
         Offer::Tcp { interleaved } => {
             let answered = fields.channels().map_err(|_| TransportError::BadAnswer)?;
-            let interleaved = answered.or(interleaved).ok_or(TransportError::BadAnswer)?;
-            Ok(Chosen::Tcp { interleaved })
+            let ChannelPair { rtp, rtcp } = answered.or(interleaved).ok_or(TransportError::BadAnswer)?;
+            Ok(Chosen { transport: TrackTransport::Tcp { rtp, rtcp }, server: None })
         }
     }
 }
@@ -360,17 +390,14 @@ mod tests {
     fn answers_are_one_transport_and_read_back() {
         let offer = Offer::Udp { client_port: UdpPorts { rtp: 5000, rtcp: 5001 } };
         assert_eq!(offer.to_string(), "RTP/AVP/UDP;unicast;client_port=5000-5001");
-        let chosen = Chosen::Udp {
-            client_port: UdpPorts { rtp: 5000, rtcp: 5001 },
-            server_port: UdpPorts { rtp: 8000, rtcp: 8001 },
-        };
+        let transport = TrackTransport::Udp { client_rtp: 5000, client_rtcp: 5001 };
+        let chosen = Chosen { transport, server: Some(UdpPorts { rtp: 8000, rtcp: 8001 }) };
         let text = chosen.to_string();
         assert_eq!(text, "RTP/AVP;unicast;client_port=5000-5001;server_port=8000-8001");
         assert_eq!(parse_answer(&format!("{text};ssrc=00000ABC{MODE_RECORD}"), &offer), Ok(chosen));
 
         let offer = Offer::Tcp { interleaved: Some(ChannelPair { rtp: 2, rtcp: 3 }) };
-        let interleaved = ChannelPair { rtp: 2, rtcp: 3 };
-        let chosen = Chosen::Tcp { interleaved };
+        let chosen = Chosen { transport: TrackTransport::Tcp { rtp: 2, rtcp: 3 }, server: None };
         assert_eq!(chosen.to_string(), "RTP/AVP/TCP;unicast;interleaved=2-3");
         assert_eq!(parse_answer("RTP/AVP/TCP;unicast", &offer), Ok(chosen));
         assert_eq!(parse_answer("RTP/AVP;server_port=1-2", &offer), Err(TransportError::BadAnswer));

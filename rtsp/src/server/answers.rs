@@ -20,7 +20,8 @@ use super::{
     connection::{ServerConnection, Timer},
     parked::Question,
     reply::Reply,
-    session::{Session, SessionState},
+    session::Session,
+    table::State,
 };
 
 impl ServerConnection {
@@ -109,7 +110,7 @@ impl ServerConnection {
 
     fn on_play(&mut self, reply: Reply, entries: &[RtpInfoEntry]) {
         let Some(session) = self.session.as_mut() else { return };
-        let begins = std::mem::replace(&mut session.state, SessionState::Playing) != SessionState::Playing;
+        let begins = std::mem::replace(&mut session.state, State::Playing) != State::Playing;
         session.start_by = None;
         let reply = reply.playing(session, &rtp_info_of(session, entries), &self.config);
         self.timers.clear(Timer::Start);
@@ -121,7 +122,7 @@ impl ServerConnection {
 
     fn on_record(&mut self, reply: Reply) {
         let Some(session) = self.session.as_mut() else { return };
-        session.state = SessionState::Recording;
+        session.state = State::Recording;
         session.start_by = None;
         let reply = reply.session(session, &self.config);
         self.timers.clear(Timer::Start);

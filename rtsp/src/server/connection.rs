@@ -22,7 +22,7 @@ use super::{
     parked::{Announcement, Parked, Question},
     ports::ClientPorts,
     reply::Reply,
-    session::{Session, SessionState, TrackTransport},
+    session::Session,
     table::State,
 };
 
@@ -289,8 +289,11 @@ impl ServerConnection {
     }
 
     fn on_frame(&mut self, now: Instant, channel: u8, payload: Bytes) {
-        let session = self.session.as_ref();
-        if let Some(channel) = session.and_then(|session| canonical_channel(session, channel)) {
+        let session = self.session.as_ref().filter(|session| session.state != State::Ready);
+        let canonical = session.and_then(|session| {
+            session.tracks.iter().find_map(|setup| setup.transport.canonical(setup.track, channel))
+        });
+        if let Some(channel) = canonical {
             self.handle_alive(now);
             self.outputs.push_back(Output::Frame { channel, payload });
         }
@@ -298,10 +301,8 @@ impl ServerConnection {
 
     /// Where the connection stands.
     pub(super) fn state(&self) -> State {
-        match (self.session.as_ref().map(Session::state), &self.announcement) {
-            (Some(SessionState::Ready), _) => State::Ready,
-            (Some(SessionState::Playing), _) => State::Playing,
-            (Some(SessionState::Recording), _) => State::Recording,
+        match (&self.session, &self.announcement) {
+            (Some(session), _) => session.state,
             (None, Some(_)) => State::Announced,
             (None, None) => State::Init,
         }
@@ -363,18 +364,6 @@ impl fmt::Debug for ServerConnection {
             .field("closed", &self.closed)
             .finish_non_exhaustive()
     }
-}
-
-/// `channel` as slotcast numbers it, while media flows on the session; `None` when it is none of its channels.
-fn canonical_channel(session: &Session, channel: u8) -> Option<u8> {
-    if session.state == SessionState::Ready {
-        return None;
-    }
-    session.tracks.iter().find_map(|setup| match setup.transport {
-        TrackTransport::Tcp { rtp, .. } if rtp == channel => Some(2 * setup.track),
-        TrackTransport::Tcp { rtcp, .. } if rtcp == channel => Some(2 * setup.track + 1),
-        _ => None,
-    })
 }
 
 /// What a person is told whose request was still waiting when the edge ended it.

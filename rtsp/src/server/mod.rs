@@ -19,9 +19,9 @@ mod session;
 mod setup;
 pub mod table;
 
-pub use crate::headers::transport::UdpPorts;
+pub use crate::headers::transport::{TrackTransport, UdpPorts};
 pub use border::{AfterRefusal, Answer, Ask, CloseReason, Event, Output, RtpInfoEntry, SessionEnd};
 pub use config::{Role, ServerConfig};
 pub use connection::ServerConnection;
 pub use ports::{ClientPorts, PortClaim};
-pub use session::{Session, SessionState, TrackSetup, TrackTransport};
+pub use session::{Session, TrackSetup};

@@ -8,7 +8,7 @@ use crate::{
     headers::{
         range,
         session::SessionHeader,
-        transport::{ChannelPair, Chosen, MODE_RECORD, UdpPorts},
+        transport::{Chosen, MODE_RECORD, TrackTransport},
     },
     message::{Headers, Response},
     status::Status,
@@ -16,7 +16,7 @@ use crate::{
 
 use super::{
     config::{Role, ServerConfig},
-    session::{Session, TrackTransport},
+    session::Session,
 };
 
 /// A response; [`ServerConnection::send`](super::ServerConnection) writes it.
@@ -76,19 +76,14 @@ impl Reply {
     }
 
     /// A SETUP response: exactly one transport.
-    pub(super) fn set_up(self, transport: &TrackTransport, session: &Session, config: &ServerConfig) -> Self {
+    pub(super) fn set_up(self, transport: TrackTransport, session: &Session, config: &ServerConfig) -> Self {
         let mode = match config.role {
             Role::Viewer => "",
             Role::Broadcaster => MODE_RECORD,
         };
-        let chosen = match *transport {
-            TrackTransport::Tcp { rtp, rtcp } => Chosen::Tcp { interleaved: ChannelPair { rtp, rtcp } },
-            TrackTransport::Udp { client_rtp: rtp, client_rtcp: rtcp } => {
-                // UDP is only taken where it is on, so there are ports.
-                let server_port = config.udp.unwrap_or(UdpPorts { rtp: 0, rtcp: 0 });
-                Chosen::Udp { client_port: UdpPorts { rtp, rtcp }, server_port }
-            }
-        };
+        // UDP is only taken where it is on, so there are ports.
+        let is_udp = matches!(transport, TrackTransport::Udp { .. });
+        let chosen = Chosen { transport, server: config.udp.filter(|_| is_udp) };
         self.header("Transport", &format!("{chosen}{mode}")).session(session, config)
     }
 

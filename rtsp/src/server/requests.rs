@@ -18,8 +18,8 @@ use super::{
     connection::{ServerConnection, Timer},
     parked::{Announcement, Parked, Question, is_at},
     reply::Reply,
-    session::{Session, SessionState},
-    table::{self, Method},
+    session::Session,
+    table::{self, Method, State},
 };
 
 /// What a method comes to: a reply now, or `None` when the answer of the edge will bring it.
@@ -152,7 +152,7 @@ impl ServerConnection {
         if let Err(reply) = aggregate(session, self.announcement.as_ref(), request) {
             return Some(reply);
         }
-        if session.state == SessionState::Recording {
+        if session.state == State::Recording {
             return Some(Reply::new(Status::OK).session(session, &self.config));
         }
         self.timers.clear(Timer::Start);
@@ -168,8 +168,8 @@ impl ServerConnection {
             return reply;
         }
         let reply = Reply::new(Status::OK).session(session, &self.config);
-        if session.state != SessionState::Ready {
-            session.state = SessionState::Ready;
+        if session.state != State::Ready {
+            session.state = State::Ready;
             self.push(Output::Event(Event::Paused));
         }
         reply

@@ -5,19 +5,11 @@
 
 use std::{fmt, time::Instant};
 
-use super::ports::PortClaim;
-use crate::headers::{session::SessionHeader, transport::LowerTransport};
-
-/// RFC 2326 A.2; a connection without a session is in `Init`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SessionState {
-    /// Set up, or paused.
-    Ready,
-    /// Media goes to the viewer.
-    Playing,
-    /// Media comes from the broadcaster.
-    Recording,
-}
+use super::{ports::PortClaim, table::State};
+use crate::headers::{
+    session::SessionHeader,
+    transport::{LowerTransport, TrackTransport},
+};
 
 /// What one SETUP fixed.
 pub struct TrackSetup {
@@ -41,30 +33,12 @@ impl fmt::Debug for TrackSetup {
     }
 }
 
-/// Where a track's packets go to (viewer) or come from (broadcaster).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TrackTransport {
-    /// Datagrams, to and from the address of the control connection only.
-    Udp {
-        /// The peer's RTP port.
-        client_rtp: u16,
-        /// The peer's RTCP port.
-        client_rtcp: u16,
-    },
-    /// `$` frames on the control connection.
-    Tcp {
-        /// The channel number that the peer knows RTP by.
-        rtp: u8,
-        /// The channel number that the peer knows RTCP by.
-        rtcp: u8,
-    },
-}
-
 /// One session.
 pub struct Session {
     /// 128 random bits as 32 hexadecimal digits.
     pub(super) id: String,
-    pub(super) state: SessionState,
+    /// Ready, playing or recording.
+    pub(super) state: State,
     pub(super) path: String,
     pub(super) lower: LowerTransport,
     pub(super) stream_tracks: u8,
@@ -85,16 +59,6 @@ impl fmt::Debug for Session {
     }
 }
 
-impl TrackTransport {
-    pub(super) fn has_port(self, port: u16) -> bool {
-        matches!(self, Self::Udp { client_rtp, client_rtcp } if client_rtp == port || client_rtcp == port)
-    }
-
-    pub(super) fn has_channel(self, channel: u8) -> bool {
-        matches!(self, Self::Tcp { rtp, rtcp } if rtp == channel || rtcp == channel)
-    }
-}
-
 impl Session {
     /// Whether a `Session` header means this one.
     pub(super) fn is_named_by(&self, header: &str) -> bool {
@@ -104,11 +68,6 @@ impl Session {
     /// Its id.
     pub fn id(&self) -> &str {
         &self.id
-    }
-
-    /// Where it stands.
-    pub fn state(&self) -> SessionState {
-        self.state
     }
 
     /// What is set up, in the order of SETUP; at least one.

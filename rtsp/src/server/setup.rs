@@ -8,7 +8,7 @@
 use std::time::Instant;
 
 use crate::{
-    headers::transport::{self, ChannelPair, LowerTransport, Offer, UdpPorts},
+    headers::transport::{self, ChannelPair, LowerTransport, Offer, TrackTransport, UdpPorts},
     message::Request,
     status::Status,
     url::{Target, TrackName, decode},
@@ -22,7 +22,8 @@ use super::{
     ports::{ClientPorts, PortClaim},
     reply::Reply,
     requests::{Outcome, not_found, target},
-    session::{Session, SessionState, TrackSetup, TrackTransport},
+    session::{Session, TrackSetup},
+    table::State,
 };
 
 impl ServerConnection {
@@ -76,14 +77,14 @@ impl ServerConnection {
         let start_by = now + self.config.start;
         let session = Session {
             id: self.random.hex128(),
-            state: SessionState::Ready,
+            state: State::Ready,
             path: plan.target.path,
             lower: plan.offer.lower(),
             stream_tracks,
             tracks: vec![setup],
             start_by: Some(start_by),
         };
-        self.send(Reply::new(Status::OK).cseq(cseq).set_up(&transport, &session, &self.config));
+        self.send(Reply::new(Status::OK).cseq(cseq).set_up(transport, &session, &self.config));
         self.session = Some(session);
         self.timers.set(Timer::Start, start_by);
         self.timers.set(Timer::Liveness, now + self.config.liveness);
@@ -116,7 +117,7 @@ impl ServerConnection {
                 }
             }
         }
-        Ok(Reply::new(Status::OK).set_up(&transport, session, &self.config))
+        Ok(Reply::new(Status::OK).set_up(transport, session, &self.config))
     }
 }
 

@@ -10,7 +10,9 @@ use slotcast_rtsp::{
         range::Range,
         rtp_info::{self, RtpInfo},
         session::SessionHeader,
-        transport::{ChannelPair, Chosen, LowerTransport, Offer, UdpPorts, choose, parse_answer},
+        transport::{
+            ChannelPair, Chosen, LowerTransport, Offer, TrackTransport, UdpPorts, choose, parse_answer,
+        },
     },
     message::{Decoder, Headers, Item, Request, Response},
     sdp,
@@ -234,13 +236,15 @@ proptest! {
         let client_port = UdpPorts { rtp: ports.0, rtcp: ports.0 + 1 };
         let udp = Offer::Udp { client_port };
         prop_assert_eq!(choose(&udp.to_string(), |_| true), Ok(udp));
-        let chosen = Chosen::Udp { client_port, server_port };
+        let transport = TrackTransport::Udp { client_rtp: ports.0, client_rtcp: ports.0 + 1 };
+        let chosen = Chosen { transport, server: Some(server_port) };
         prop_assert_eq!(parse_answer(&chosen.to_string(), &udp), Ok(chosen));
         prop_assume!(channels.0 != channels.1);
         let interleaved = ChannelPair { rtp: channels.0, rtcp: channels.1 };
         let tcp = Offer::Tcp { interleaved: Some(interleaved) };
         prop_assert_eq!(choose(&tcp.to_string(), |_| true), Ok(tcp));
-        let chosen = Chosen::Tcp { interleaved };
+        let transport = TrackTransport::Tcp { rtp: channels.0, rtcp: channels.1 };
+        let chosen = Chosen { transport, server: None };
         prop_assert_eq!(parse_answer(&chosen.to_string(), &tcp), Ok(chosen));
     }
 
