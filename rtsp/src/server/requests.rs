@@ -22,8 +22,8 @@ use super::{
     table::{self, Method, State},
 };
 
-/// What a method comes to: a reply now, or `None` when the answer of the edge will bring it.
-pub(super) type Outcome = Option<Reply>;
+/// What a method comes to: a reply now, `None` when the answer of the edge will bring it, or the refusal.
+pub(super) type Outcome = Result<Option<Reply>, Reply>;
 
 impl ServerConnection {
     pub(super) fn on_request(&mut self, now: Instant, request: &Request) {
@@ -31,11 +31,8 @@ impl ServerConnection {
             self.send(Reply::new(Status::BAD_REQUEST).reason("CSeq is missing").closing());
             return self.close(CloseReason::CseqMissing);
         };
-        let outcome = match self.check(request) {
-            Ok(method) => self.carry_out(now, method, request, &cseq),
-            Err(reply) => Some(reply),
-        };
-        if let Some(reply) = outcome {
+        let outcome = self.check(request).and_then(|method| self.carry_out(now, method, request, &cseq));
+        if let Some(reply) = outcome.unwrap_or_else(Some) {
             self.send(reply.cseq(&cseq));
         }
         self.watch_idle(now);
@@ -80,15 +77,15 @@ impl ServerConnection {
         }
         match method {
             Method::Options => {
-                Some(Reply::new(Status::OK).header("Public", &table::public(self.config.role)))
+                Ok(Some(Reply::new(Status::OK).header("Public", &table::public(self.config.role))))
             }
             Method::Describe => self.on_describe(request, cseq),
             Method::Announce => self.on_announce(request, cseq),
             Method::Setup => self.on_setup(now, request, cseq),
             Method::Play | Method::Record => self.on_start(method, request, cseq),
-            Method::Pause => Some(self.on_pause(request)),
-            Method::Teardown => Some(self.on_teardown(now, request)),
-            Method::GetParameter | Method::SetParameter => Some(self.on_parameter(request)),
+            Method::Pause => self.on_pause(request).map(Some),
+            Method::Teardown => self.on_teardown(now, request).map(Some),
+            Method::GetParameter | Method::SetParameter => self.on_parameter(request).map(Some),
         }
     }
 
@@ -98,7 +95,7 @@ impl ServerConnection {
     pub(super) fn park(&mut self, cseq: &str, has_proof: bool, question: Question, ask: Ask) -> Outcome {
         self.parked = Some(Parked { cseq: cseq.to_owned(), has_proof, question });
         self.push(Output::Ask(ask));
-        None
+        Ok(None)
     }
 
     /// What the request brought to prove itself with.
@@ -114,28 +111,20 @@ impl ServerConnection {
     }
 
     fn on_describe(&mut self, request: &Request, cseq: &str) -> Outcome {
-        let target = match program(request) {
-            Ok(target) => target,
-            Err(reply) => return Some(reply),
-        };
+        let target = program(request)?;
         let credentials = self.credentials(request, &target);
         let question = Question::Describe(target.clone());
         self.park(cseq, credentials.is_present(), question, Ask::Describe { target, credentials })
     }
 
     fn on_announce(&mut self, request: &Request, cseq: &str) -> Outcome {
-        let target = match program(request) {
-            Ok(target) => target,
-            Err(reply) => return Some(reply),
-        };
+        let target = program(request)?;
         let content_type = request.headers.get("Content-Type").unwrap_or("application/sdp");
         if !content_type.trim().to_ascii_lowercase().starts_with("application/sdp") {
-            return Some(Reply::new(Status::UNSUPPORTED_MEDIA_TYPE).header("Accept", "application/sdp"));
+            return Err(Reply::new(Status::UNSUPPORTED_MEDIA_TYPE).header("Accept", "application/sdp"));
         }
-        let announced = match sdp::parse(&request.body) {
-            Ok(announced) => announced,
-            Err(error) => return Some(Reply::new(Status::BAD_REQUEST).reason(error.to_string())),
-        };
+        let announced = sdp::parse(&request.body)
+            .map_err(|error| Reply::new(Status::BAD_REQUEST).reason(error.to_string()))?;
         let credentials = self.credentials(request, &target);
         let left_out = announced.left_out.iter().map(|section| &section.control);
         let controls = announced.controls.iter().chain(left_out).cloned().collect();
@@ -148,12 +137,10 @@ impl ServerConnection {
 
     /// PLAY and RECORD.
     fn on_start(&mut self, method: Method, request: &Request, cseq: &str) -> Outcome {
-        let session = self.session.as_ref()?;
-        if let Err(reply) = aggregate(session, self.announcement.as_ref(), request) {
-            return Some(reply);
-        }
+        let session = self.session.as_ref().ok_or_else(not_found)?;
+        aggregate(session, self.announcement.as_ref(), request)?;
         if session.state == State::Recording {
-            return Some(Reply::new(Status::OK).session(session, &self.config));
+            return Ok(Some(Reply::new(Status::OK).session(session, &self.config)));
         }
         self.timers.clear(Timer::Start);
         match method {
@@ -162,41 +149,36 @@ impl ServerConnection {
         }
     }
 
-    fn on_pause(&mut self, request: &Request) -> Reply {
-        let Some(session) = self.session.as_mut() else { return not_found() };
-        if let Err(reply) = aggregate(session, self.announcement.as_ref(), request) {
-            return reply;
-        }
+    fn on_pause(&mut self, request: &Request) -> Result<Reply, Reply> {
+        let session = self.session.as_mut().ok_or_else(not_found)?;
+        aggregate(session, self.announcement.as_ref(), request)?;
         let reply = Reply::new(Status::OK).session(session, &self.config);
         if session.state != State::Ready {
             session.state = State::Ready;
             self.push(Output::Event(Event::Paused));
         }
-        reply
+        Ok(reply)
     }
 
     /// The URL is not looked at but for its track: who gives a seat back is not asked for the right words.
-    fn on_teardown(&mut self, now: Instant, request: &Request) -> Reply {
-        let Some(session) = self.session.as_ref() else { return not_found() };
+    fn on_teardown(&mut self, now: Instant, request: &Request) -> Result<Reply, Reply> {
+        let session = self.session.as_ref().ok_or_else(not_found)?;
         let names_track = Target::parse(&request.url).is_ok_and(|target| target.track.is_some());
         if names_track && session.tracks.len() > 1 {
-            return Reply::new(Status::ONLY_AGGREGATE_OPERATION_ALLOWED);
+            return Err(Reply::new(Status::ONLY_AGGREGATE_OPERATION_ALLOWED));
         }
         let reply = Reply::new(Status::OK).session(session, &self.config);
         self.end_session(now, SessionEnd::Teardown);
         self.announcement = None;
-        reply
+        Ok(reply)
     }
 
-    fn on_parameter(&self, request: &Request) -> Reply {
+    fn on_parameter(&self, request: &Request) -> Result<Reply, Reply> {
         if !request.body.is_empty() {
-            return Reply::new(Status::PARAMETER_NOT_UNDERSTOOD);
+            return Err(Reply::new(Status::PARAMETER_NOT_UNDERSTOOD));
         }
-        let reply = Reply::new(Status::OK);
-        match &self.session {
-            Some(session) => reply.session(session, &self.config),
-            None => reply,
-        }
+        let session = self.session.iter();
+        Ok(session.fold(Reply::new(Status::OK), |reply, session| reply.session(session, &self.config)))
     }
 }
 

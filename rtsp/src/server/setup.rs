@@ -28,14 +28,11 @@ use super::{
 
 impl ServerConnection {
     pub(super) fn on_setup(&mut self, now: Instant, request: &Request, cseq: &str) -> Outcome {
-        let result = match &self.session {
-            Some(_) if request.headers.get("Session").is_some() => self.set_up_another(request),
-            _ => match self.plan_first(request) {
-                Ok(plan) => return self.ask_for_seat(now, request, cseq, plan),
-                Err(reply) => Err(reply),
-            },
-        };
-        Some(result.unwrap_or_else(|refusal| refusal))
+        if self.session.is_some() && request.headers.get("Session").is_some() {
+            return self.set_up_another(request).map(Some);
+        }
+        let plan = self.plan_first(request)?;
+        self.ask_for_seat(now, request, cseq, plan)
     }
 
     /// A first SETUP, as far as it can be judged without the edge.
