@@ -400,7 +400,7 @@ fn catch_up<N: Net>(viewer: Key, target: &mut Target, cursor: &mut Position, tur
         *cursor = log.join_point().unwrap_or_else(|| log.head());
     }
     while let Some(chunk) = log.chunk(cursor.chunk) {
-        if pace.available(turn.now.mono) == 0 || !turn.budget.goes_on() {
+        if pace.available(turn.now.mono) == 0 {
             return false;
         }
         pace.take(turn.now.mono, chunk.bytes().len() as u64);
@@ -422,6 +422,10 @@ fn catch_up<N: Net>(viewer: Key, target: &mut Target, cursor: &mut Position, tur
         }
         stats.viewer_frames.add(1);
         *cursor = Position::at_chunk(cursor.chunk + 1);
+        // Asked after each chunk: who has its turn gets something, however late it is.
+        if !turn.budget.goes_on() {
+            return log.chunk(cursor.chunk).is_none();
+        }
     }
     true
 }

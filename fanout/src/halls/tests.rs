@@ -314,6 +314,23 @@ fn a_crowd_that_catches_up_keeps_to_the_budget() {
     assert!(rig.pipes.keys().all(|key| rig.frames(*key).0.len() == 80));
 }
 
+/// A turn that has no time left serves one of them all the same: a flood of requests must not keep everybody from catching up.
+#[test]
+fn somebody_catches_up_in_a_turn_without_time() {
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        let mut rig = Rig::<Ways>::new(10);
+        rig.publish(PROGRAM, true, &PICTURE);
+        let viewer = match protocol {
+            Protocol::Tcp => rig.tcp(PROGRAM, None, usize::MAX).unwrap(),
+            Protocol::Udp => rig.udp(PROGRAM).unwrap(),
+        };
+        rig.behind(Duration::ZERO);
+        let got =
+            rig.pipes.get(&viewer).map_or(rig.post.lengths(address(viewer)).len(), |pipe| pipe.bytes().len());
+        assert!(got > 0, "{protocol:?}");
+    }
+}
+
 #[test]
 fn a_route_without_segmentation_costs_nobody_else_theirs() {
     let mut rig = Rig::<Ways>::new(10);

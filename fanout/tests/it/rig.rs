@@ -288,8 +288,9 @@ impl Client {
     /// From an address of this machine.
     pub(crate) fn connect_from(from: SocketAddr, server: SocketAddr) -> Self {
         let socket = Socket::new(Domain::for_address(server), Type::STREAM, None).unwrap();
-        socket.bind(&from.into()).unwrap();
-        socket.connect(&server.into()).unwrap();
+        // An address that was given to a link a moment ago may not be usable yet.
+        wait(|| socket.bind(&from.into()).is_ok());
+        wait(|| socket.connect(&server.into()).is_ok());
         Self::over(socket.into(), server)
     }
 
