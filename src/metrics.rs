@@ -504,7 +504,7 @@ impl Page<'_> {
         for (labels, histogram) in samples {
             let counts = histogram.counts();
             // The last bound is written as `+Inf`.
-            let bounds = Histogram::BOUNDS.iter().map(Duration::as_secs_f64).chain([f64::MAX]);
+            let bounds = Histogram::BOUNDS.iter().map(Duration::as_secs_f64).chain([f64::INFINITY]);
             let buckets: Vec<_> = bounds.zip(counts).collect();
             metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
                 histogram.sum().as_secs_f64(),

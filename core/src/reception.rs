@@ -2,7 +2,7 @@
 //!
 //! Owns: sequence extension, probation, the reception counters and the jitter of one SSRC.
 //! Not here: the report as bytes (`rtcp`), what becomes of a packet: nothing is dropped here.
-//! Holds: a jump of the sequence numbers is a restart, not a loss; `lost` may be negative (duplicates); counters never
+//! Invariant: a jump of the sequence numbers is a restart, not a loss; `lost` may be negative (duplicates); counters never
 //! wrap and never restart within one SSRC.
 
 use std::{

@@ -3,7 +3,7 @@
 //! Owns: the fixed header, its number types, and telling RTP from RTCP on one port.
 //! Refuses: what is not version 2, or whose CSRCs, extension or padding do not fit the packet.
 //! Not here: what the payload means (`slotcast-media`), RTCP (`rtcp`).
-//! Holds: a parsed packet's accessors never fail, and `payload` lies inside the packet.
+//! Invariant: a parsed packet's accessors never fail, and `payload` lies inside the packet.
 
 use std::{fmt, num::NonZeroU32, time::Duration};
 

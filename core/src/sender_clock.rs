@@ -11,7 +11,7 @@
 //! Refuses: reports without wall time, and reports more than 10 s away from what arrives.
 //! Not here: when a report is due and its bytes (`rtcp`), the timestamps' continuity (`splice`): all timestamps here
 //! are the program's own, so a returning broadcaster changes nothing.
-//! Holds: memory does not grow; a broadcaster's clock that steps or drifts moves all tracks alike; the time that
+//! Invariant: memory does not grow; a broadcaster's clock that steps or drifts moves all tracks alike; the time that
 //! reports give a timestamp does not go back by more than 5 ms.
 
 use std::num::NonZeroU32;

@@ -1,6 +1,6 @@
 //! One table of named timers: every deadline of a machine stands in it, and there is one next deadline.
 //!
-//! Holds: a timer that is not set is `None`, never a far-away date; a timer that fired is not set.
+//! Invariant: a timer that is not set is `None`, never a far-away date; a timer that fired is not set.
 
 use std::{marker::PhantomData, time::Instant};
 

@@ -3,7 +3,7 @@
 //! Owns: [`ClockWatch`], which asks the configured servers, and [`ClockStatus`], what came of it.
 //! Not here: setting the clock (the machine's own NTP client does), what a step means for windows (the rooms that
 //! keep them read both clocks each turn).
-//! Holds: asking is bounded in time and number; an answer during which the clock stepped does not count; a step after
+//! Invariant: asking is bounded in time and number; an answer during which the clock stepped does not count; a step after
 //! an answer is allowed for, since the monotonic clock does not take part in it.
 
 mod ask;

@@ -3,7 +3,7 @@
 //! Owns: [`router`]. Each address stands in the room of its subject; `problem` is the one table of refusals, `openapi`
 //! the document, `docs` its readable form.
 //! Not here: listening, TLS, header timeouts (the server's), deciding (`service`).
-//! Holds: what is documented is what is checked; every refusal is an RFC 9457 problem; no secret stands in an address.
+//! Invariant: what is documented is what is checked; every refusal is an RFC 9457 problem; no secret stands in an address.
 
 #![expect(unused_qualifications, reason = "utoipa's macros write whole paths")]
 

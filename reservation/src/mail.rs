@@ -3,7 +3,7 @@
 //! Owns: [`Letter`] and [`render`], which make a mail of a row of the outbox; [`Post`] with [`Folder`] and [`Smtp`],
 //! which hand it on; [`retry`], when to try again.
 //! Not here: the outbox (`store`), who is written to and why (`domain::rules`).
-//! Holds: what people wrote never becomes a header, a second line of a header or a line of a calendar entry. The same
+//! Invariant: what people wrote never becomes a header, a second line of a header or a line of a calendar entry. The same
 //! row of the outbox always has the same Message-ID.
 
 mod calendar;

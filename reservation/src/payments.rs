@@ -1,7 +1,7 @@
 //! Taking money: the border to the company that does it, and the two ways there are.
 //!
 //! Owns: [`Payments`]. Not here: what is owed and why (`domain`), retrying (`service`).
-//! Holds: no card number ever passes here, only tokens that the provider gave to the member's browser.
+//! Invariant: no card number ever passes here, only tokens that the provider gave to the member's browser.
 
 pub mod invoice;
 pub mod stripe;

@@ -3,7 +3,7 @@
 //! Owns: [`Service`], who asks ([`Actor`]), and the shape of every use case: begin a transaction, lock, read the
 //! facts, decide by `domain::rules`, write, commit.
 //! Not here: deciding (`domain::rules`), keeping (`store`), how it is asked (`http`).
-//! Holds: nothing is answered as done before its transaction stands; a store that is down touches no running program.
+//! Invariant: nothing is answered as done before its transaction stands; a store that is down touches no running program.
 
 mod actor;
 mod booking;

@@ -3,7 +3,7 @@
 //! Owns: [`Store`], [`Tx`], the rows that are not the domain's own.
 //! Not here: deciding anything. A service begins a transaction, reads what it needs, decides by `domain`, writes the
 //! effects and commits; until the commit returned, nothing has happened.
-//! Holds: one row for each (channel, slot), so nobody's slot is ever sold twice; what `commit` confirmed survives
+//! Invariant: one row for each (channel, slot), so nobody's slot is ever sold twice; what `commit` confirmed survives
 //! kill -9 and power loss as far as the disk's fsync goes; mails and payments are written with what causes them.
 
 mod names;

@@ -1,7 +1,7 @@
 //! The server's own key: reservation IDs are derived from it, viewers' passwords are sealed with it.
 //!
 //! Owns: [`Vault`], [`ReservationId`], the key file. Refuses: a key file that others can read.
-//! Holds: the database alone opens no link and shows no password; the key never leaves its file and this room.
+//! Invariant: the database alone opens no link and shows no password; the key never leaves its file and this room.
 
 use std::{
     fmt,

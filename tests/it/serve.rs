@@ -219,8 +219,11 @@ fn a_clock_that_steps_is_counted() {
     let counted = |line: &str| get(http, "/metrics").contains(line);
     assert!(counted("slotcast_programs{state=\"on_air\"} 1"));
     assert!(counted("slotcast_late_sends_total 0"));
-    let turns =
-        ["# TYPE slotcast_turn_seconds histogram", "slotcast_turn_seconds_bucket{le=\"0.005\",worker=\"0\"}"];
+    let turns = [
+        "# TYPE slotcast_turn_seconds histogram",
+        "slotcast_turn_seconds_bucket{le=\"0.005\",worker=\"0\"}",
+        "slotcast_turn_seconds_bucket{le=\"+Inf\",worker=\"0\"}",
+    ];
     assert!(turns.into_iter().all(counted), "{}", get(http, "/metrics"));
     clock.step(3_600_000_000);
     wait("the step forward", || counted("slotcast_clock_steps_total{direction=\"forward\"} 1"));

@@ -4,7 +4,7 @@
 //! behind it.
 //! Tolerates: compounds that begin with something else than a report (RFC 5506), padding on any packet, unknown
 //! types, items and profile extensions.
-//! Holds: a compound yields at most [`PACKETS_MAX`] packets, each at least 4 bytes further on.
+//! Invariant: a compound yields at most [`PACKETS_MAX`] packets, each at least 4 bytes further on.
 
 use std::fmt;
 

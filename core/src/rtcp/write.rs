@@ -1,6 +1,6 @@
 //! Writes the compounds that slotcast sends (RFC 3550 §6.1): a report first, the source's name, then a goodbye.
 //!
-//! Holds: lengths are known before the first byte, so nothing is written twice; texts are cut at 255 bytes.
+//! Invariant: lengths are known before the first byte, so nothing is written twice; texts are cut at 255 bytes.
 
 use bytes::BufMut;
 

@@ -1,7 +1,7 @@
 //! What the servers said, and what follows from it. No I/O.
 //!
 //! Owns: [`Record`]: the last answer of each server, when each may be asked again, and what the log was told.
-//! Holds: every time is an argument.
+//! Invariant: every time is an argument.
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,7 @@
 //! Why a command was refused: a value that names the reason and the next step.
 //!
 //! Owns: [`Refusal`], its code, HTTP status and text, each declared once.
-//! Holds: no text shows a secret.
+//! Invariant: no text shows a secret.
 
 use slotcast_core::{
     time::WallTime,

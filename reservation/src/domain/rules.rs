@@ -1,7 +1,7 @@
 //! The rules of booking: pure functions of what is known, what is asked, and the time.
 //!
 //! Owns: [`Rules`], what the operator can set of them; the decisions are in the rooms below.
-//! Holds: a decision changes nothing by itself; it is a value that the store writes or nobody does.
+//! Invariant: a decision changes nothing by itself; it is a value that the store writes or nobody does.
 
 mod booking;
 mod channels;

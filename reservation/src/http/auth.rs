@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Caller`], [`MaybeCaller`], [`Client`], the cookie's text.
 //! Not here: what a session or token covers (`service::actor`).
-//! Holds: a request with a cookie changes nothing without `X-CSRF-Token`; a bearer token goes before a cookie.
+//! Invariant: a request with a cookie changes nothing without `X-CSRF-Token`; a bearer token goes before a cookie.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 

@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Kind`] and [`KINDS`] (code, status, title, next step, each declared once), [`Problem`].
 //! Not here: deciding (`domain`), where which kind is documented (`openapi`).
-//! Holds: 422 says that the request does not fit its schema, 409 that it fits and still cannot be now; what went wrong
+//! Invariant: 422 says that the request does not fit its schema, 409 that it fits and still cannot be now; what went wrong
 //! inside is for the log and never in the text.
 
 use std::fmt;

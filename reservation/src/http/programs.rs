@@ -1,6 +1,6 @@
 //! What anybody may see: today's live, the program guide, a program's page, what the operator recommends.
 //!
-//! Holds: secret programs appear in none of it but for their owner and operators.
+//! Invariant: secret programs appear in none of it but for their owner and operators.
 
 use axum::{
     Json,

@@ -1,7 +1,7 @@
 //! Checks a request against the schema that the OpenAPI document gives for it, and names all that is wrong at once.
 //!
 //! Owns: [`Shapes`]. Understands as much of JSON Schema as our own document uses.
-//! Holds: what is documented and what is checked are one text, so they cannot disagree.
+//! Invariant: what is documented and what is checked are one text, so they cannot disagree.
 
 use std::collections::BTreeMap;
 

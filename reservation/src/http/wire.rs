@@ -1,6 +1,6 @@
 //! Words that several addresses share: windows, money, lists, parts of paths and queries.
 //!
-//! Holds: times are RFC 3339 in UTC, money is in minor units beside its currency.
+//! Invariant: times are RFC 3339 in UTC, money is in minor units beside its currency.
 
 use jiff::{
     Timestamp,

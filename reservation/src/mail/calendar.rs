@@ -2,7 +2,7 @@
 //!
 //! The entry keeps its UID for the program's whole life and counts `SEQUENCE`, so that a later mail updates it and a
 //! cancellation takes it out.
-//! Holds: no password and no reservation ID is ever in it: calendars are shared and synchronised.
+//! Invariant: no password and no reservation ID is ever in it: calendars are shared and synchronised.
 
 use icalendar::{Calendar, Component, Event, EventLike, Parameter, Property};
 use slotcast_core::{time::WallTime, words::OpenLevel};

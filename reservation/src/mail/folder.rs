@@ -1,6 +1,6 @@
 //! Mails as files `KEY.eml` in a folder: where no mail server is named, and for tests.
 //!
-//! Holds: a file under its final name is whole and on the disk; a key has at most one. Only the owner can read them:
+//! Invariant: a file under its final name is whole and on the disk; a key has at most one. Only the owner can read them:
 //! they hold reservation IDs.
 
 use std::{

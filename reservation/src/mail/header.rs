@@ -1,6 +1,6 @@
 //! Header fields that hold what people wrote, encoded by RFC 2047.
 //!
-//! Holds: a field has only visible ASCII, spaces and its own folds; no line is longer than 78; reading it gives back
+//! Invariant: a field has only visible ASCII, spaces and its own folds; no line is longer than 78; reading it gives back
 //! [`one_line`] of what was written, also where that looks like an encoded word itself.
 
 use lettre::message::header::{HeaderName, HeaderValue};

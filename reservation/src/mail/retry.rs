@@ -1,6 +1,6 @@
 //! When a mail that could not be handed on is tried again.
 //!
-//! Holds: a pure function of the outbox's row; retries of different mails spread out, so that a server which comes
+//! Invariant: a pure function of the outbox's row; retries of different mails spread out, so that a server which comes
 //! back is not met by all at once. After about three days nobody tries again.
 
 use std::time::Duration;

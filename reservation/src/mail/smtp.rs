@@ -1,7 +1,7 @@
 //! Mails over SMTP (RFC 5321), to the provider's own mail server.
 //!
 //! Owns: [`Smtp`], its settings, and which answers are worth another try.
-//! Holds: user, password and mails leave the machine only over TLS, unless the operator says otherwise; each mail
+//! Invariant: user, password and mails leave the machine only over TLS, unless the operator says otherwise; each mail
 //! takes bounded time; a connection is used again only after a whole, successful exchange on it, so that an answer
 //! never counts for another mail.
 

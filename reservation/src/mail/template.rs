@@ -2,7 +2,7 @@
 //!
 //! A file begins with `Subject: …`, then an empty line, then the text. A line that holds a placeholder with nothing
 //! to say is left out; of several empty lines one stays. A value of several lines keeps the indent of its place.
-//! Holds: values are not read again, so a title `{password}` stays that.
+//! Invariant: values are not read again, so a title `{password}` stays that.
 
 use crate::domain::words::Language;
 

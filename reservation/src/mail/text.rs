@@ -1,6 +1,6 @@
 //! What people wrote, made fit for mails; times and money as people read them.
 //!
-//! Holds: [`one_line`] has no control character and nothing that turns the direction of writing; [`lines`] has no
+//! Invariant: [`one_line`] has no control character and nothing that turns the direction of writing; [`lines`] has no
 //! other control character than `\n`.
 
 use std::fmt::Write;

@@ -1,7 +1,7 @@
 //! Payment by invoice: the operator bills the members; nothing leaves the machine.
 //!
 //! Owns: [`Invoice`]. Not here: the bill itself, which the ledger's export gives.
-//! Holds: nothing is ever collected by it, so it never says so.
+//! Invariant: nothing is ever collected by it, so it never says so.
 
 use async_trait::async_trait;
 

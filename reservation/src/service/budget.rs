@@ -1,6 +1,6 @@
 //! How often somebody may try: one bucket per name, in bounded memory.
 //!
-//! Holds: time is monotonic, so a stepped clock neither locks anybody out nor lets anybody in.
+//! Invariant: time is monotonic, so a stepped clock neither locks anybody out nor lets anybody in.
 
 use std::{
     collections::HashMap,

@@ -1,6 +1,6 @@
 //! Moving money that decisions asked for, and what the payment provider tells by itself.
 //!
-//! Holds: every movement is asked under its row's key, so the provider does it once however often it is asked; the
+//! Invariant: every movement is asked under its row's key, so the provider does it once however often it is asked; the
 //! ledger learns of it in the transaction that marks the row done.
 
 use std::time::Duration;

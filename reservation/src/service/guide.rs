@@ -1,6 +1,6 @@
 //! What anybody may see: today's live, the program guide, a program's page, the pickup, the provider's time.
 //!
-//! Holds: secret programs appear in none of it.
+//! Invariant: secret programs appear in none of it.
 
 use std::collections::{BTreeMap, HashMap};
 

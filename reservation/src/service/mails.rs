@@ -1,6 +1,6 @@
 //! Handing mails on: the outbox's rows become letters when they are sent, from what is known then.
 //!
-//! Holds: a row is leased by one process at a time; a mail whose note was lost goes out again under the same
+//! Invariant: a row is leased by one process at a time; a mail whose note was lost goes out again under the same
 //! Message-ID. What fails is tried again by `mail::retry`; texts of errors hold no secret.
 
 use slotcast_core::time::WallTime;

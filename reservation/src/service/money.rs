@@ -1,6 +1,6 @@
 //! What costs money inside a request: reconfirmation and extension.
 //!
-//! Holds: the row is written before the provider is asked and settled in the transaction that needs the money, so a
+//! Invariant: the row is written before the provider is asked and settled in the transaction that needs the money, so a
 //! crash at any point leaves a row by which the outbox asks again and lets go; a hold stands for one effect or none.
 
 use slotcast_core::{time::WallTime, words::Window};

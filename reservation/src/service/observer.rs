@@ -1,6 +1,6 @@
 //! Watching how programs run: whether the server was there for them, and how many watched.
 //!
-//! Holds: only what was seen counts; while the store is down it is kept in memory, in bounds, and written later.
+//! Invariant: only what was seen counts; while the store is down it is kept in memory, in bounds, and written later.
 
 use std::{
     collections::{BTreeMap, VecDeque},

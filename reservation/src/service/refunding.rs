@@ -2,7 +2,7 @@
 //!
 //! Not here: how much can be given back, and what the ledger says of it (`domain::rules`); when it is tried again
 //! (`collecting`).
-//! Holds: a refund is a row of the outbox before the provider hears of it, and is posted once, whoever tells first.
+//! Invariant: a refund is a row of the outbox before the provider hears of it, and is posted once, whoever tells first.
 
 use slotcast_core::time::WallTime;
 use tokio::time::timeout;

@@ -1,6 +1,6 @@
 //! What happens to reservations by itself, when its time has come.
 //!
-//! Holds: one reservation per transaction, looked at again under its lock: done twice, or by several processes on one
+//! Invariant: one reservation per transaction, looked at again under its lock: done twice, or by several processes on one
 //! database, it is done once. Everything is decided by the provider's time as it is now, so a clock that steps makes
 //! things sooner or later, never twice.
 

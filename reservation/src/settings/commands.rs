@@ -1,7 +1,7 @@
 //! The ready-made lines: ffmpeg, GStreamer and OBS to broadcast, ffplay and VLC to watch.
 //!
 //! Owns: their words. Not here: quoting (`shell`), bit rates (`plan`).
-//! Holds: each line works as printed in a POSIX shell, with a file `clip.mp4` beside it where it reads one.
+//! Invariant: each line works as printed in a POSIX shell, with a file `clip.mp4` beside it where it reads one.
 
 use std::fmt::Write as _;
 

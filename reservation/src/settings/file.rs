@@ -2,7 +2,7 @@
 //!
 //! Owns: [`SettingsFile`], its limits, [`SettingsFile::parse`] and [`SettingsFile::write`].
 //! Refuses: another format or version, unknown and missing fields, texts and counts beyond their limits.
-//! Holds: an error tells no value of the file, for it holds secrets; what `write` gives, `parse` reads back the same.
+//! Invariant: an error tells no value of the file, for it holds secrets; what `write` gives, `parse` reads back the same.
 
 use std::{fmt, net::Ipv6Addr, num::NonZeroU16, str::FromStr};
 

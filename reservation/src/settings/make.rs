@@ -1,7 +1,7 @@
 //! Fills in the settings file of one reservation.
 //!
 //! Owns: [`Provider`], [`SettingsFile::for_reservation`].
-//! Holds: the same arguments give the same file.
+//! Invariant: the same arguments give the same file.
 
 use std::num::NonZeroU16;
 

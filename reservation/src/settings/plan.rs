@@ -1,7 +1,7 @@
 //! How a bandwidth class is shared between picture, sound and what carries them.
 //!
 //! Owns: [`EncoderPlan`] and its tables.
-//! Holds: picture, sound and RTP headers together stay within nine tenths of the class.
+//! Invariant: picture, sound and RTP headers together stay within nine tenths of the class.
 
 use slotcast_core::words::BitRate;
 

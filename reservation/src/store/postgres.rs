@@ -2,7 +2,7 @@
 //!
 //! Owns: how it is reached, what its errors mean, which rows are locked.
 //! Not here: that only one server works on it (`alone`); copies; PostgreSQL has its own tools.
-//! Holds: the password in the URL is in no error and no log; writing sees what others committed (READ COMMITTED, with
+//! Invariant: the password in the URL is in no error and no log; writing sees what others committed (READ COMMITTED, with
 //! row locks), reading sees one moment (REPEATABLE READ).
 
 pub mod alone;

@@ -1,7 +1,7 @@
 //! The store in one SQLite file.
 //!
 //! Owns: how the file is opened, what its errors mean, the copy while running.
-//! Holds: one connection writes, in `BEGIN IMMEDIATE` with a synced write-ahead log; others only read. The file and
+//! Invariant: one connection writes, in `BEGIN IMMEDIATE` with a synced write-ahead log; others only read. The file and
 //! its log can be read by their owner alone.
 
 use std::{

@@ -1,7 +1,7 @@
 //! Giving money back: how much can be, of which capture, and what the ledger says of it.
 //!
 //! Owns: [`refund`], the keys of refunds and of their ledger entries. Not here: who asks, and who carries it out.
-//! Holds: of one capture the ledger never says more was given back than was. Our own refunds and the provider's word
+//! Invariant: of one capture the ledger never says more was given back than was. Our own refunds and the provider's word
 //! both speak of the amount in all; only what the ledger lacks up to it is posted, under a key with that amount. A
 //! refund that fails later stays in that amount, so that it only grows; an entry of its own takes it back.
 

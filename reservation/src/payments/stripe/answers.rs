@@ -1,7 +1,7 @@
 //! What Stripe answers, as far as it is read, and what its refusals mean here.
 //!
 //! Owns: the shapes of answers, [`Refusal`], the table from refusals to [`PaymentError`].
-//! Holds: a text for a member or a log is short and on one line.
+//! Invariant: a text for a member or a log is short and on one line.
 
 use std::collections::BTreeMap;
 

@@ -2,7 +2,7 @@
 //!
 //! Owns: what is asked in which order until a card is kept. Not here: moving money (`stripe`), names of things
 //! (`token`).
-//! Holds: no card is kept that the card company did not agree to; whose a SetupIntent is stands in its metadata since
+//! Invariant: no card is kept that the card company did not agree to; whose a SetupIntent is stands in its metadata since
 //! it was made, and of one that is somebody else's as little is told as of one that is not there.
 
 use sha2::{Digest, Sha256};

@@ -2,7 +2,7 @@
 //!
 //! Owns: addresses, headers, limits of an answer. Not here: what is asked (`stripe`), how long a whole movement may
 //! take (`stripe`), what a refusal means (`answers`).
-//! Holds: the secret key is in one header only, never in an error; redirects are never followed; plain HTTP only to
+//! Invariant: the secret key is in one header only, never in an error; redirects are never followed; plain HTTP only to
 //! this machine.
 
 use std::{error::Error, fmt, net::IpAddr, sync::Arc, time::Duration};

@@ -3,7 +3,7 @@
 //! Owns: [`Alone`], an advisory lock that lives as long as one connection, which is made anew when it is lost.
 //! Not here: SQLite, whose data directory is locked by a file; tools that only read or write a few rows, which may
 //! come beside a server.
-//! Holds: a second server is refused before it has changed anything, schema included; one that was killed is waited
+//! Invariant: a second server is refused before it has changed anything, schema included; one that was killed is waited
 //! for, and never longer than its successor is told to.
 
 use std::{fmt, time::Duration};

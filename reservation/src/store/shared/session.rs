@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Work`], how a statement is run and when a transaction has failed.
 //! Not here: what differs (`super`: `Db`, `of_database`, the clauses that lock rows).
-//! Holds: a transaction in which a statement failed, or was not seen to end, is never committed.
+//! Invariant: a transaction in which a statement failed, or was not seen to end, is never committed.
 
 use std::fmt;
 
