@@ -325,8 +325,10 @@ fn somebody_catches_up_in_a_turn_without_time() {
             Protocol::Udp => rig.udp(PROGRAM).unwrap(),
         };
         rig.behind(Duration::ZERO);
-        let got =
-            rig.pipes.get(&viewer).map_or(rig.post.lengths(address(viewer)).len(), |pipe| pipe.bytes().len());
+        let got = rig
+            .pipes
+            .get(&viewer)
+            .map_or_else(|| rig.post.lengths(address(viewer)).len(), |pipe| pipe.bytes().len());
         assert!(got > 0, "{protocol:?}");
     }
 }

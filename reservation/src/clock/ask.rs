@@ -1,6 +1,6 @@
 //! Asks one NTP server for the time (SNTP, RFC 4330).
 //!
-//! Owns: the lookup, the socket and the sanity of an answer. Holds: ends within the timeout.
+//! Owns: the lookup, the socket and the sanity of an answer. Invariant: ends within the timeout.
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},

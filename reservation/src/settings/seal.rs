@@ -1,7 +1,7 @@
 //! The settings file's encryption: age (<https://age-encryption.org/v1>), in its armored form.
 //!
 //! Owns: sealing for a terminal's key or a passphrase, and opening for the broadcaster's side.
-//! Refuses: work without bounds, input beyond [`SEALED_BYTES_MAX`]. Holds: no error tells a key, a passphrase or a text.
+//! Refuses: work without bounds, input beyond [`SEALED_BYTES_MAX`]. Invariant: no error tells a key, a passphrase or a text.
 
 use std::{
     fmt,

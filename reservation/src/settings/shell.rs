@@ -1,6 +1,6 @@
 //! Words of a POSIX shell's command line.
 //!
-//! Owns: quoting. Holds: a quoted word is read by the shell as exactly that word, whatever it is made of; only NUL
+//! Owns: quoting. Invariant: a quoted word is read by the shell as exactly that word, whatever it is made of; only NUL
 //! cannot be part of one.
 
 use std::borrow::Cow;

@@ -1,6 +1,6 @@
 //! `application/x-www-form-urlencoded`, as Stripe takes it: `metadata[key]=value&types[]=card`.
 //!
-//! Owns: [`Form`]. Holds: whatever a value is made of, it stays one value.
+//! Owns: [`Form`]. Invariant: whatever a value is made of, it stays one value.
 
 use std::fmt::Write as _;
 
