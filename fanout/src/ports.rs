@@ -4,7 +4,7 @@
 //! Not here: who is sent what (`audience::udp`).
 
 use std::{
-    io,
+    io::{self, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::AsFd,
 };
@@ -16,7 +16,15 @@ use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
 
 use crate::limits;
 
-/// What takes datagrams: the kernel, or a test.
+/// What sends bytes: the kernel, or a test's memory.
+pub(crate) trait Net {
+    /// A connection.
+    type Stream: Write;
+    /// A pair of UDP ports.
+    type Datagrams: Datagrams;
+}
+
+/// What takes datagrams.
 pub(crate) trait Datagrams {
     /// Offers `messages`, at most [`sys::RUNS_MAX`], from the RTP or the RTCP port with one call.
     ///

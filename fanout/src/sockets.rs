@@ -1,19 +1,9 @@
-//! The sockets of a worker by which media leaves, behind a border that a test can fill with memory.
+//! The sockets of a worker by which media leaves.
 //!
-//! Owns: [`Net`], the wires by their connections' places, and the UDP ports.
+//! Owns: the wires by their connections' places, and the UDP ports.
 //! Not here: listeners and reading, which are the doors'.
 
-use std::io::Write;
-
-use crate::{audience::udp::Udp, ports::Datagrams, wire::Wire};
-
-/// What sends bytes: the kernel, or a test.
-pub(crate) trait Net {
-    /// A connection.
-    type Stream: Write;
-    /// A pair of UDP ports.
-    type Datagrams: Datagrams;
-}
+use crate::{audience::udp::Udp, ports::Net, wire::Wire};
 
 /// The sockets that media leaves by.
 pub(crate) struct Sockets<N: Net> {

@@ -24,7 +24,7 @@ use slotcast_core::{
 };
 use slotcast_net::sys::Outgoing;
 
-use crate::{ports::Datagrams, sockets::Net};
+use crate::ports::{Datagrams, Net};
 
 pub(crate) const PROGRAM: ProgramId = ProgramId(1);
 /// Seconds of the program.

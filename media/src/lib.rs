@@ -6,6 +6,7 @@
 
 pub mod clip;
 pub mod decoders;
+mod format;
 pub mod keyframe;
 mod mp4;
 pub mod packetize;

@@ -15,7 +15,7 @@ use mp4_atom::{
     StszSamples, Stts,
 };
 
-use super::clip::{ClipError, Format};
+use crate::format::{ClipError, Format};
 
 /// Largest file that is read.
 pub(super) const FILE_BYTES_MAX: usize = 64 << 20;

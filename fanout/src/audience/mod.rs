@@ -25,7 +25,8 @@ use crate::{
     },
     budget::Budget,
     guard::Guard,
-    sockets::{Net, Sockets},
+    ports::Net,
+    sockets::Sockets,
     stats::WorkerStats,
     viewer::{Key, Viewers},
 };

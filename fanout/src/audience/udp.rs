@@ -22,8 +22,7 @@ use crate::{
     audience::{Progress, Turn, ring::Ring},
     guard::Guard,
     limits,
-    ports::Datagrams,
-    sockets::Net,
+    ports::{Datagrams, Net},
     stats::{SendErrorKind, WorkerStats},
     viewer::{Key, Viewer},
 };

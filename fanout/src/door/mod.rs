@@ -40,8 +40,7 @@ use crate::{
     door::connection::Connection,
     halls::{Halls, Shared},
     limits,
-    ports::UdpPorts,
-    sockets::Net,
+    ports::{Net, UdpPorts},
 };
 
 /// The token of the connection at place 0; those after it follow.
