@@ -61,12 +61,6 @@ impl RtpTimestamp {
     pub const fn wrapping_add(self, ticks: u32) -> Self {
         Self(self.0.wrapping_add(ticks))
     }
-
-    /// The timestamp `ticks` later, or earlier when they are negative.
-    #[must_use]
-    pub const fn wrapping_add_signed(self, ticks: i32) -> Self {
-        Self(self.0.wrapping_add_signed(ticks))
-    }
 }
 
 impl fmt::Display for RtpTimestamp {

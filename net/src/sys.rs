@@ -1,7 +1,7 @@
 //! The system calls that no safe wrapper offers: the only `unsafe` of the project.
 //!
 //! Owns: one datagram send with scattered buffers, UDP segmentation and a chosen source address, the socket's error
-//! queue, socket options, the length of a thread's turns; and for the load tools: one call that sends or receives several
+//! queue, socket options, the length of a thread's turns; and for the load tools: one call that receives several
 //! datagrams.
 //! Invariant: every pointer given to the kernel points into a value borrowed for the length of the call.
 #![expect(
@@ -232,19 +232,13 @@ pub fn send_runs(socket: BorrowedFd<'_>, runs: &[Outgoing<'_>]) -> io::Result<us
             message.msg_hdr.msg_controllen = length as _;
         }
     }
-    // SAFETY: the first `count` messages point into `runs` and `controls`, which outlive the call and do not move.
-    unsafe { send_all(socket, &mut messages[..count]) }
-}
-
-/// # Safety
-/// All that `messages` point to is alive and as long as they say.
-unsafe fn send_all(socket: BorrowedFd<'_>, messages: &mut [libc::mmsghdr]) -> io::Result<usize> {
-    // SAFETY: as the caller promises; the descriptor is borrowed. The kernel writes each message's length only.
+    // SAFETY: the first `count` messages point into `runs` and `controls`, which outlive the call and do not move; the
+    // descriptor is borrowed. The kernel writes each message's length only.
     let sent = unsafe {
         libc::sendmmsg(
             socket.as_raw_fd(),
             messages.as_mut_ptr(),
-            messages.len() as libc::c_uint,
+            count as libc::c_uint,
             libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
         )
     };
@@ -320,25 +314,8 @@ fn read_name(name: &libc::sockaddr_storage) -> SocketAddr {
     }
 }
 
-/// Most messages of one [`send_messages`] or one [`receive_datagrams`].
+/// Most messages of one [`receive_datagrams`].
 pub const MESSAGES_MAX: usize = 64;
-
-/// Sends each of `datagrams` to its destination with one call (sendmmsg); at most [`MESSAGES_MAX`], the rest is left.
-///
-/// Returns how many were sent, at least one.
-///
-/// # Errors
-/// As sendmmsg(2), when the first could not be sent. `WouldBlock`: wait for the socket.
-pub fn send_messages(socket: BorrowedFd<'_>, datagrams: &[(Destination, IoSlice<'_>)]) -> io::Result<usize> {
-    // SAFETY: all-zero is a valid mmsghdr: null pointers with zero lengths.
-    let mut messages: [libc::mmsghdr; MESSAGES_MAX] = unsafe { mem::zeroed() };
-    let count = datagrams.len().min(MESSAGES_MAX);
-    for (message, (to, bytes)) in messages.iter_mut().zip(datagrams) {
-        message.msg_hdr = message_of(to, std::slice::from_ref(bytes));
-    }
-    // SAFETY: the first `count` messages point into `datagrams`, which outlives the call.
-    unsafe { send_all(socket, &mut messages[..count]) }
-}
 
 /// Where [`receive_datagrams`] puts what came.
 pub struct ReceiveBuffers {
@@ -563,8 +540,10 @@ mod tests {
         let (from, to, destination) = pair();
         let (_, other, elsewhere) = pair();
         let parts = [IoSlice::new(b"a"), IoSlice::new(b"bb"), IoSlice::new(b"ccc")];
-        let messages = [(destination, parts[0]), (elsewhere, parts[1]), (destination, parts[2])];
-        assert_eq!(send_messages(from.as_fd(), &messages).unwrap(), 3);
+        let messages = [(destination, 0), (elsewhere, 1), (destination, 2)].map(|(to, part): (_, usize)| {
+            Outgoing { to, parts: std::slice::from_ref(&parts[part]), segment_bytes: None }
+        });
+        assert_eq!(send_runs(from.as_fd(), &messages).unwrap(), 3);
         assert_eq!(receive(&to, 2), [b"a".to_vec(), b"ccc".to_vec()]);
         assert_eq!(receive(&other, 1), [b"bb".to_vec()]);
         assert!(receive_datagrams(to.as_fd(), &mut ReceiveBuffers::new(1)).is_err(), "nothing waits");
