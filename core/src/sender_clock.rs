@@ -48,6 +48,8 @@ pub struct SenderClock {
     /// How much later than its broadcaster's clock says each track's time stands on the timeline, so that it never
     /// went back.
     moved_on: i64,
+    /// How much later than their anchors say all tracks' times are told to viewers, so that what was told never goes back.
+    told_later: i64,
     tracks: Vec<TrackClock>,
 }
 
@@ -95,6 +97,8 @@ struct TrackClock {
     report: Option<(NtpTime, RtpTimestamp)>,
     report_is_used: bool,
     reported: Option<Anchor>,
+    /// What viewers were told last.
+    told: Option<Anchor>,
 }
 
 impl SenderClock {
@@ -103,7 +107,7 @@ impl SenderClock {
     /// - `clock_rates`: ticks per second (Hz) of each track; those after the [`TRACKS_MAX`]th are left out.
     pub fn new(clock_rates: impl IntoIterator<Item = NonZeroU32>) -> Self {
         let tracks = clock_rates.into_iter().take(TRACKS_MAX).map(TrackClock::new).collect();
-        Self { start: None, offset: None, moved_on: 0, tracks }
+        Self { start: None, offset: None, moved_on: 0, told_later: 0, tracks }
     }
 
     /// Counts one packet as sent.
@@ -206,25 +210,50 @@ impl SenderClock {
         }
     }
 
-    /// What our sender report of `track` says at `now`; `None` before the track's first packet.
+    /// What our next sender report of `track` tells viewers at `now`; `None` before the track's first packet.
+    ///
+    /// Where it would set the track's time back from the report before (its first packet was late, say), all tracks' times
+    /// are told so much later from now on.
     ///
     /// RFC 3550 §6.4.1.
-    pub fn sender_info(&self, now: Now, track: usize) -> Option<SenderInfo> {
+    pub fn next_report(&mut self, now: Now, track: usize) -> Option<SenderInfo> {
+        let micros = micros_between(self.start?, now);
+        let state = self.tracks.get(track)?;
+        let back = self.sender_info(now, track)?.rtp;
+        let back = state.told.map_or(0, |told| {
+            micros_of(back.ticks_since(told.at(micros, state.clock_rate)), state.clock_rate)
+        });
+        if (SET_BACK_MICROS_MIN..ARRIVAL_STEP_MICROS).contains(&back) {
+            self.told_later = self.told_later.saturating_add(back);
+        }
+        let info = self.sender_info(now, track)?;
+        self.tracks.get_mut(track)?.told = Some(Anchor { micros, timestamp: info.rtp });
+        Some(info)
+    }
+
+    /// The same as of now, without telling anybody.
+    fn sender_info(&self, now: Now, track: usize) -> Option<SenderInfo> {
         let start = self.start?;
         let micros = micros_between(start, now);
         let is_reported =
             self.tracks.iter().all(|track| track.ssrc.is_none() || track.reported_at(micros).is_some());
         let track = self.tracks.get(track)?;
-        let reported = if is_reported { track.reported_at(micros) } else { None };
+        let told_of = micros.saturating_sub(self.told_later);
+        let reported = if is_reported { track.reported_at(told_of) } else { None };
         let wall = WallTime::from_micros(start.wall.as_micros().saturating_add(micros));
         Some(SenderInfo {
             ssrc: track.ssrc?,
             ntp: NtpTime::from(wall),
-            rtp: reported.unwrap_or_else(|| track.arrived.at(micros, track.clock_rate)),
+            rtp: reported.unwrap_or_else(|| track.arrived.at(told_of, track.clock_rate)),
             packets: track.packets,
             octets: track.octets,
         })
     }
+}
+
+/// Microseconds that so many ticks take.
+fn micros_of(ticks: i32, clock_rate: NonZeroU32) -> i64 {
+    i64::from(ticks) * 1_000_000 / i64::from(clock_rate.get())
 }
 
 /// Microseconds of the timeline that begins at `start`. The monotonic clock alone decides.
@@ -245,6 +274,7 @@ impl TrackClock {
             report: None,
             report_is_used: false,
             reported: None,
+            told: None,
         }
     }
 
@@ -286,13 +316,13 @@ impl TrackClock {
         self.ssrc?;
         let before = self.reported_at(micros).unwrap_or_else(|| self.arrived.at(micros, self.clock_rate));
         let ticks = anchor.at(micros, self.clock_rate).ticks_since(before);
-        Some(i64::from(ticks) * 1_000_000 / i64::from(self.clock_rate.get()))
+        Some(micros_of(ticks, self.clock_rate))
     }
 
     /// Media time from what the arrival anchor expects at `micros` to `timestamp`.
     fn deviation_micros(&self, micros: i64, timestamp: RtpTimestamp) -> i64 {
         let ticks = timestamp.ticks_since(self.arrived.at(micros, self.clock_rate));
-        i64::from(ticks) * 1_000_000 / i64::from(self.clock_rate.get())
+        micros_of(ticks, self.clock_rate)
     }
 
     /// Whether `timestamp` could stand for `micros`; before the first packet nothing speaks against it.
@@ -390,6 +420,41 @@ mod tests {
         program.packet(130, AUDIO, 1000);
         program.check(130, 1030, 1000);
         program.check(5130, 6030, 6000);
+    }
+
+    /// The first sound comes 60 ms late, as from an encoder that just started: what was told of it must not go back while the
+    /// clock finds out, or players drop sound; nor when the broadcaster's reports come to count.
+    #[test]
+    fn what_was_told_does_not_go_back_after_a_late_first_packet() {
+        for reports in [false, true] {
+            let mut program = Program::new();
+            program.packet(0, VIDEO, 0);
+            program.packet(60, AUDIO, 0);
+            for second in 0u64..20 {
+                for unit in 0..50 {
+                    let ms = second * 1000 + unit * 20;
+                    program.packet(ms.max(60), VIDEO, ms as u32);
+                    program.packet(ms.max(60), AUDIO, ms as u32);
+                }
+                if reports && second % 5 == 3 {
+                    program.report(second * 1000 + 985, VIDEO, second * 1000, (second * 1000) as u32);
+                    program.report(second * 1000 + 985, AUDIO, second * 1000, (second * 1000) as u32);
+                }
+                if second % 4 == 0 {
+                    for track in [VIDEO, AUDIO] {
+                        let now = program.at(second * 1000 + 990);
+                        let before = program.clock.tracks[track].told;
+                        let info = program.clock.next_report(now, track).unwrap();
+                        let rate = program.clock.tracks[track].clock_rate;
+                        if let Some(before) = before {
+                            let expected = before.at(micros_between(program.clock.start.unwrap(), now), rate);
+                            let back = micros_of(info.rtp.ticks_since(expected), rate);
+                            assert!(back < SET_BACK_MICROS_MIN, "track {track} went {back} µs back");
+                        }
+                    }
+                }
+            }
+        }
     }
 
     #[test]

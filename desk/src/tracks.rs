@@ -212,8 +212,8 @@ impl Tracks {
     }
 
     /// The sender report that viewers get; `None` before the track's first packet.
-    pub(crate) fn sender_report(&self, now: Now, track: u8) -> Option<Vec<u8>> {
-        let info = self.clock.sender_info(now, usize::from(track))?;
+    pub(crate) fn sender_report(&mut self, now: Now, track: u8) -> Option<Vec<u8>> {
+        let info = self.clock.next_report(now, usize::from(track))?;
         let mut report = Vec::new();
         rtcp::write_sender_report(&mut report, &info, rtcp::CNAME);
         Some(report)

@@ -1,7 +1,7 @@
 //! slotcast-ingest: the link side, where broadcasters connect.
 //!
 //! Owns: the access ports, the gate before the lines, the one thread that reads and drives the desk, and a room for each
-//! protocol: [`rtsp`], which takes RTSP RECORD over TCP and UDP.
+//! protocol: `rtsp`, which takes RTSP RECORD over TCP and UDP.
 //! Not here: what becomes of media (`slotcast-desk`), viewers (`slotcast-fanout`), who may send (`slotcast-admission`), RTSP
 //! itself (`slotcast-rtsp`).
 //! Invariant: nobody keeps a line who has not shown a valid reservation ID; a link that is bad, slow or hostile costs the
