@@ -45,7 +45,7 @@ pub enum StoreError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Conflict {
-    /// Another reservation has a slot: these starts, as far as known.
+    /// Another reservation has slots: these starts, at least one, at most as many as the store names.
     Slots(Vec<WallTime>),
     /// The user ID.
     UserId,

@@ -123,6 +123,11 @@ impl Work {
         Err(StoreError::Conflict(conflict))
     }
 
+    fn again<T>(&mut self, why: &str) -> Stored<T> {
+        self.failed = true;
+        Err(StoreError::Retry(why.to_owned()))
+    }
+
     fn broken<T>(&mut self, why: String) -> Stored<T> {
         self.failed = true;
         Err(StoreError::Broken(why))

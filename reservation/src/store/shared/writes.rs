@@ -230,7 +230,7 @@ impl Work {
         Ok(())
     }
 
-    /// Refuses with those of `starts` that others hold; if none are held any more, with none.
+    /// Refuses with those of `starts` that others hold. None any more: they were freed since, and the next try gets them.
     async fn refuse_slots(&mut self, by: &Reservation, channel: i64, starts: &[i64]) -> Stored<()> {
         let sql =
             "SELECT start FROM slots WHERE channel = $1 AND reservation <> $2 AND start >= $3 AND start <= $4
@@ -240,7 +240,10 @@ impl Work {
         let found = self.rows(query.bind(NAMED_SLOTS_MAX)).await?;
         let found = found.iter().map(|row| rows::at(row, 0)).collect::<Stored<Vec<i64>>>()?;
         let wanted = |start: &i64| starts.binary_search(start).is_ok();
-        let taken = found.into_iter().filter(wanted).map(WallTime::from_micros).collect();
+        let taken: Vec<_> = found.into_iter().filter(wanted).map(WallTime::from_micros).collect();
+        if taken.is_empty() {
+            return self.again("the slots were freed while they were asked for");
+        }
         self.refuse(Conflict::Slots(taken))
     }
 

@@ -40,6 +40,7 @@ macro_rules! store_cases {
                 taken_slots_refuse_the_whole_write
                 freed_slots_can_be_taken_again
                 a_thousand_slots_are_one_booking
+                a_slot_that_nobody_holds_is_never_called_taken
                 an_edit_of_an_older_reservation_is_refused
                 lists_follow_the_filter
                 what_is_due_comes_oldest_first
