@@ -156,6 +156,9 @@ reasons! {
     /// The broadcaster's stream changed its shape; viewers have to start again.
     StreamChanged: "stream_changed", Broadcaster, Ended, Absent,
         "The broadcaster changed the stream; start again";
+    /// The operator ended the session of this one viewer or link.
+    Kicked: "kicked", Operator, Ended, Forbidden,
+        "The operator ended this connection; ask why before connecting again";
     /// The server is shutting down.
     Draining: "draining", Operator, Ended, Unavailable, "The server is restarting; try again in a minute";
     /// No reservation ID was shown.

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use slotcast_admission::{Program, seats::Generation};
+use slotcast_admission::{Program, Reason, seats::Generation};
 use slotcast_core::{
     log::{ChannelLog, LogLimits},
     media::TRACKS_MAX,
@@ -115,12 +115,13 @@ impl<A> Hall<A> {
 
     /// The last RTCP of each track: sender report, description and BYE (RFC 3550 §6.1, §6.6); `None` for a track that
     /// sent nothing lately.
-    pub(crate) fn goodbyes(&self, reason: &str) -> [Option<Vec<u8>>; TRACKS_MAX] {
+    pub(crate) fn goodbyes(&self, reason: Reason) -> [Option<Vec<u8>>; TRACKS_MAX] {
+        let text = reason.text();
         std::array::from_fn(|track| {
             let track = track as u8;
             let last = RtpPacket::parse(self.log.last_packet(track)?).ok()?;
             let mut packet = Vec::new();
-            rtcp::write_goodbye(&mut packet, self.log.last_report(track), last.ssrc(), rtcp::CNAME, reason);
+            rtcp::write_goodbye(&mut packet, self.log.last_report(track), last.ssrc(), rtcp::CNAME, &text);
             Some(packet)
         })
     }

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use slotcast_admission::{Cut, Fault, Guesses, Lines, Programs, Reason};
+use slotcast_admission::{Cut, Guesses, Lines, Programs, Reason};
 use slotcast_core::{
     chunk::Chunk,
     log::{Position, Pushed},
@@ -30,7 +30,7 @@ use crate::{
     ports::Net,
     sockets::Sockets,
     stats::{FanoutStats, Protocol, SendErrorKind, WorkerStats},
-    viewer::{Account, Cause, End, Farewell, Key, Viewer, Viewers},
+    viewer::{Account, Farewell, Key, Viewer, Viewers},
     wire::Outbox,
 };
 
@@ -217,7 +217,7 @@ impl<A: Audience<N> + Default, N: Net> Halls<A, N> {
         let changed = |hall: &Hall<A>| hall.log.stream().is_some_and(|of| of.id != chunk.stream().id);
         if self.by_program.get(&id).is_some_and(changed) {
             // While the log still knows the old stream: its viewers are told goodbye in its name.
-            self.end_all(id, End::Stream, Reason::StreamChanged.into(), None);
+            self.end_all(id, Reason::StreamChanged, None);
         }
         let Some(hall) = self.by_program.get_mut(&id).filter(|hall| !hall.is_over(now)) else { return };
         if hall.log.push(chunk) == Pushed::Stale {
@@ -348,21 +348,21 @@ impl<A: Audience<N> + Default, N: Net> Halls<A, N> {
                         self.leaving.push_front(key);
                     }
                 }
-                Loss::Told(reason) => self.end(key, End::Slow, reason.into()),
+                Loss::Told(reason) => self.end(key, reason),
             }
         }
     }
 
     /// Ends one viewer's session: it gets nothing more, and is told when its turn to leave comes.
-    pub(crate) fn end(&mut self, key: Key, end: End, cause: Cause) {
+    pub(crate) fn end(&mut self, key: Key, reason: Reason) {
         let goodbyes = match self.hall_of(key) {
             Some(hall) => {
                 hall.audience.leave(key);
-                hall.goodbyes(end.text())
+                hall.goodbyes(reason)
             }
             None => Default::default(),
         };
-        let farewell = Arc::new(Farewell { end, cause, goodbyes, _account: None });
+        let farewell = Arc::new(Farewell { reason, goodbyes, _account: None });
         if let Some(viewer) = self.viewers.get_mut(&key).filter(|viewer| viewer.farewell.is_none()) {
             viewer.farewell = Some(farewell);
             self.leaving.push_back(key);
@@ -370,17 +370,11 @@ impl<A: Audience<N> + Default, N: Net> Halls<A, N> {
     }
 
     /// Ends the sessions of all viewers of a program: they get nothing more from now on. Returns how many there are.
-    pub(crate) fn end_all(
-        &mut self,
-        id: ProgramId,
-        end: End,
-        cause: Cause,
-        account: Option<Account>,
-    ) -> usize {
+    pub(crate) fn end_all(&mut self, id: ProgramId, reason: Reason, account: Option<Account>) -> usize {
         let Some(hall) = self.by_program.get_mut(&id) else { return 0 };
         hall.audience.cut(&mut self.sockets);
-        let goodbyes = hall.goodbyes(end.text());
-        let farewell = Arc::new(Farewell { end, cause, goodbyes, _account: account });
+        let goodbyes = hall.goodbyes(reason);
+        let farewell = Arc::new(Farewell { reason, goodbyes, _account: account });
         let mut count = 0;
         for (key, viewer) in self.viewers.iter_mut().filter(|(_, viewer)| viewer.program == id) {
             if viewer.farewell.is_none() {
@@ -396,11 +390,11 @@ impl<A: Audience<N> + Default, N: Net> Halls<A, N> {
     pub(crate) fn end_everything(&mut self) {
         let programs: Vec<ProgramId> = self.by_program.keys().copied().collect();
         for id in programs {
-            self.end_all(id, End::Shutdown, Reason::Draining.into(), None);
+            self.end_all(id, Reason::Draining, None);
         }
         let rest: Vec<Key> = self.viewers.keys().copied().collect();
         for key in rest {
-            self.end(key, End::Shutdown, Reason::Draining.into());
+            self.end(key, Reason::Draining);
         }
     }
 
@@ -408,7 +402,7 @@ impl<A: Audience<N> + Default, N: Net> Halls<A, N> {
     pub(crate) fn kick(&mut self, program: ProgramId, key: Key) -> bool {
         let is_there = self.viewers.get(&key).is_some_and(|viewer| viewer.program == program);
         if is_there {
-            self.end(key, End::Kicked, Cause { reason: "kicked", fault: Fault::Operator });
+            self.end(key, Reason::Kicked);
         }
         is_there
     }
@@ -460,7 +454,7 @@ impl<A: Audience<N> + Default, N: Net> Halls<A, N> {
         });
         let reason = gate.cut().map_or(Reason::ProgramEnded, Reason::from);
         let channel = hall.program.channel.name.clone();
-        let viewers = self.end_all(id, End::Program, reason.into(), account);
+        let viewers = self.end_all(id, reason, account);
         tracing::info!(
             %channel,
             viewers,

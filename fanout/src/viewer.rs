@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use slotcast_admission::{Fault, Reason, Seat};
+use slotcast_admission::{Reason, Seat};
 use slotcast_core::{
     bucket::TokenBucket,
     media::TRACKS_MAX,
@@ -48,51 +48,9 @@ pub(crate) struct Viewer {
 /// All viewers of a worker.
 pub(crate) type Viewers = HashMap<Key, Viewer>;
 
-/// Why the server ends a viewer's session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// The program is over.
-    Program,
-    /// The broadcaster came back with a stream that its viewers cannot follow.
-    Stream,
-    /// It is too far behind for too long.
-    Slow,
-    /// The operator wished it.
-    Kicked,
-    /// The server goes down.
-    Shutdown,
-}
-
-impl End {
-    /// For the viewer's player, in BYE (RFC 3550 §6.6).
-    pub(crate) const fn text(self) -> &'static str {
-        match self {
-            Self::Program => "end of program",
-            Self::Stream => "the stream changed: start again",
-            Self::Slow => "too slow",
-            Self::Kicked => "ended by the operator",
-            Self::Shutdown => "the server shuts down",
-        }
-    }
-}
-
-/// Why a viewer's session is over, for the log: one line per viewer, with the side at fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Cause {
-    pub(crate) reason: &'static str,
-    pub(crate) fault: Fault,
-}
-
-impl From<Reason> for Cause {
-    fn from(reason: Reason) -> Self {
-        Self { reason: reason.label(), fault: reason.fault() }
-    }
-}
-
 /// What viewers who are ended together are told: made once for all of them.
 pub(crate) struct Farewell {
-    pub(crate) end: End,
-    pub(crate) cause: Cause,
+    pub(crate) reason: Reason,
     /// By track, the last RTCP: sender report, description and BYE; `None` for one that has sent nothing.
     pub(crate) goodbyes: [Option<Vec<u8>>; TRACKS_MAX],
     /// Of a program that is over.

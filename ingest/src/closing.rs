@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use slotcast_admission::Reason;
+use slotcast_core::denial::Denial;
 use slotcast_rtsp::server::{CloseReason, SessionEnd};
 
 /// Why a link ends.
@@ -24,8 +25,6 @@ pub(crate) enum Closing {
     NotReading,
     /// Another link has announced the same UDP ports of the same address.
     PortsTaken,
-    /// The operator's wish.
-    Kicked,
     /// The RTSP connection cannot go on, or need not.
     Rtsp(CloseReason),
 }
@@ -64,9 +63,6 @@ impl Closing {
                 "broadcaster",
                 "Another link uses these UDP ports of your address; choose others, or TCP",
             ),
-            Self::Kicked => {
-                ("kicked", "operator", "The operator closed the link; ask why before connecting again")
-            }
             Self::Rtsp(CloseReason::SessionEnded(Teardown)) => {
                 ("teardown", "nobody", "The encoder ended the link; connect again")
             }
@@ -80,17 +76,11 @@ impl Closing {
         (label, fault, text.into())
     }
 
-    /// How the RTSP session is told that it ends.
-    pub(crate) const fn session_end(self) -> SessionEnd {
+    /// The kind of refusal that a request which still waits for its answer gets.
+    pub(crate) fn denial(self) -> Denial {
         match self {
-            Self::Because(Reason::ClassExceeded { .. }) => SessionEnd::OverClass,
-            Self::Because(Reason::LinkWindowClosed | Reason::ProgramStopped | Reason::ProgramWithdrawn) => {
-                SessionEnd::ProgramOver
-            }
-            Self::Because(Reason::Draining) => SessionEnd::ShuttingDown,
-            Self::Because(Reason::BroadcasterSilent) => SessionEnd::Silent,
-            Self::NotRecorded => SessionEnd::NotStarted,
-            _ => SessionEnd::Kicked,
+            Self::Because(reason) => reason.denial(),
+            _ => Denial::SessionOver,
         }
     }
 

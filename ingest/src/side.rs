@@ -253,7 +253,7 @@ impl LinkSide {
                 Ok(Command::Kick(program)) => {
                     let links = self.links.iter();
                     let of_program = links.filter(|(_, link)| link.program() == Some(program));
-                    self.ending.extend(of_program.map(|(id, _)| (id, Closing::Kicked)));
+                    self.ending.extend(of_program.map(|(id, _)| (id, Closing::Because(Reason::Kicked))));
                 }
                 Ok(Command::Shutdown(by)) => self.shut_down(by),
                 Err(TryRecvError::Empty) => return,

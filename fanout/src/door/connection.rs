@@ -11,10 +11,11 @@ use std::{
 };
 
 use slotcast_admission::Line;
-use slotcast_core::{log::Position, media::TRACKS_MAX, words::ProgramId};
+use slotcast_core::{log::Position, media::TRACKS_MAX, table::Key as Id, words::ProgramId};
 use slotcast_net::sys::Destination;
 use slotcast_rtsp::server::{ServerConnection, TrackTransport};
 
+use super::House;
 use crate::{
     audience::{
         Way,
@@ -96,15 +97,39 @@ impl Connection {
         Destination::from(self.at(port)).leaving_from(self.leaves_from)
     }
 
+    /// The tracks that it set up, and how each is sent.
+    pub(crate) fn tracks(&self) -> impl Iterator<Item = (u8, TrackTransport)> {
+        let tracks = self.rtsp.session().map_or(&[][..], |session| session.tracks());
+        tracks.iter().map(|setup| (setup.track, setup.transport))
+    }
+
+    /// Sends one RTCP packet of a track that is no part of the stream. Lost if the socket or the outbox is full.
+    pub(crate) fn send_rtcp(&self, house: &mut House, id: Id, transport: TrackTransport, packet: &[u8]) {
+        match transport {
+            TrackTransport::Udp { client_rtcp, .. } => {
+                if let Some(udp) = &mut house.sockets.udp {
+                    udp.send_rtcp(&self.destination(client_rtcp), packet, &house.stats);
+                }
+            }
+            TrackTransport::Tcp { rtcp, .. } => {
+                // RFC 2326 §10.12.
+                let [high, low] = (packet.len() as u16).to_be_bytes();
+                if let Some(outbox) = house.outbox(id.place()) {
+                    outbox.push_control(&[&[b'$', rtcp, high, low], packet].concat());
+                }
+            }
+        }
+    }
+
     /// The UDP ports of its session, by [`port_index`].
     pub(crate) fn udp_ports(&self) -> ViewerPorts {
         let mut ports = [0; 2 * TRACKS_MAX];
-        for setup in self.rtsp.session().map_or(&[][..], |session| session.tracks()) {
-            if let TrackTransport::Udp { client_rtp, client_rtcp } = setup.transport
-                && usize::from(setup.track) < TRACKS_MAX
+        for (track, transport) in self.tracks() {
+            if let TrackTransport::Udp { client_rtp, client_rtcp } = transport
+                && usize::from(track) < TRACKS_MAX
             {
-                ports[port_index(setup.track, false)] = client_rtp;
-                ports[port_index(setup.track, true)] = client_rtcp;
+                ports[port_index(track, false)] = client_rtp;
+                ports[port_index(track, true)] = client_rtcp;
             }
         }
         ports
@@ -120,9 +145,9 @@ impl Connection {
             return Way::Udp(self.destination(0), ports);
         }
         let mut numbering = Numbering([None; TRACKS_MAX]);
-        for setup in self.rtsp.session().map_or(&[][..], |session| session.tracks()) {
+        for (track, transport) in self.tracks() {
             if let (TrackTransport::Tcp { rtp, rtcp }, Some(channels)) =
-                (setup.transport, numbering.0.get_mut(usize::from(setup.track)))
+                (transport, numbering.0.get_mut(usize::from(track)))
             {
                 *channels = Some((rtp, rtcp));
             }

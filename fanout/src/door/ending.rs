@@ -3,41 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use slotcast_admission::{Fault, Reason};
-use slotcast_core::{packet::FRAME_HEADER_BYTES, table::Key as Id, time::Now};
-use slotcast_rtsp::server::{CloseReason, SessionEnd, TrackTransport};
+use slotcast_core::{table::Key as Id, time::Now};
+use slotcast_rtsp::server::{CloseReason, SessionEnd};
 
 use super::{House, RtspDoor, connection::Connection};
 use crate::{
     budget::Budget,
     limits,
-    viewer::{Cause, End, Farewell, Key},
+    viewer::{Farewell, Key},
 };
-
-impl From<End> for SessionEnd {
-    fn from(end: End) -> Self {
-        match end {
-            End::Program => Self::ProgramOver,
-            End::Stream => Self::StreamChanged,
-            End::Slow => Self::TooSlow,
-            End::Kicked => Self::Kicked,
-            End::Shutdown => Self::ShuttingDown,
-        }
-    }
-}
-
-impl From<SessionEnd> for Cause {
-    /// What the session machine ended by itself.
-    fn from(end: SessionEnd) -> Self {
-        match end {
-            SessionEnd::Teardown => Self { reason: "teardown", fault: Fault::Nobody },
-            SessionEnd::Replaced => Self { reason: "replaced", fault: Fault::Nobody },
-            SessionEnd::SetupRefused => Self { reason: "setup_refused", fault: Fault::Viewer },
-            SessionEnd::NotStarted => Reason::SeatUnused.into(),
-            SessionEnd::Silent => Reason::ViewerSilent.into(),
-            _ => Self { reason: "connection_closed", fault: Fault::Viewer },
-        }
-    }
-}
 
 impl RtspDoor {
     /// Tells viewers who are to leave, one after the other.
@@ -66,8 +40,15 @@ impl RtspDoor {
     fn end_session(&mut self, house: &mut House, id: Id, farewell: &Arc<Farewell>, now: Now) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.farewell = Some(Arc::clone(farewell));
-        send_goodbyes(house, connection, id, farewell);
-        connection.rtsp.handle_end(now.mono, farewell.end.into());
+        if connection.plays {
+            for (setup, transport) in connection.tracks() {
+                if let Some(Some(packet)) = farewell.goodbyes.get(usize::from(setup)) {
+                    connection.send_rtcp(house, id, transport, packet);
+                }
+            }
+        }
+        let reason = farewell.reason;
+        connection.rtsp.handle_end(now.mono, reason.denial().into(), &reason.text());
         self.drain(house, id, now);
     }
 
@@ -85,27 +66,23 @@ impl RtspDoor {
     }
 
     /// The session is over: its seat is given back at once.
-    pub(super) fn release(&mut self, house: &mut House, id: Id, end: SessionEnd) {
+    ///
+    /// - `reason`, `fault`: for the log, unless the server ended it.
+    pub(super) fn release(&mut self, house: &mut House, id: Id, reason: &'static str, fault: Fault) {
         self.stop_media(house, id);
         let Some(connection) = self.connections.get_mut(id) else { return };
         let Some(key) = connection.viewer.take() else { return };
         if let Some(viewer) = house.unseat(key) {
-            let cause = viewer.farewell.map_or_else(|| end.into(), |farewell| farewell.cause);
-            tell_closed(key, &connection.peer.ip(), cause);
+            let by_server = viewer.farewell.map(|told| (told.reason.label(), told.reason.fault()));
+            let (reason, fault) = by_server.unwrap_or((reason, fault));
+            let peer = connection.peer.ip();
+            tracing::info!(viewer = key.0, %peer, reason, fault = fault.label(), "viewer closed");
         }
     }
 
     /// The connection is gone: the seat is given back now, the rest is taken out when its turn comes.
     pub(super) fn lose(&mut self, house: &mut House, id: Id, reason: &'static str) {
-        self.stop_media(house, id);
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        if let Some(key) = connection.viewer.take()
-            && let Some(viewer) = house.unseat(key)
-        {
-            let lost = Cause { reason, fault: Fault::Viewer };
-            let cause = viewer.farewell.map_or(lost, |farewell| farewell.cause);
-            tell_closed(key, &connection.peer.ip(), cause);
-        }
+        self.release(house, id, reason, Fault::Viewer);
         if house.outbox(id.place()).is_some_and(|outbox| !outbox.forget_tail()) {
             self.reset(house, id);
         }
@@ -128,7 +105,7 @@ impl RtspDoor {
     pub(crate) fn close_everything(&mut self, now: Now) {
         for id in self.connections.keys() {
             if self.connections.get(id).is_some_and(|c| c.closing.is_none() && c.viewer.is_none()) {
-                self.begin_close(id, CloseReason::SessionEnded(SessionEnd::ShuttingDown), now);
+                self.begin_close(id, CloseReason::SessionEnded(SessionEnd::ByEdge), now);
             }
         }
     }
@@ -202,7 +179,7 @@ fn note_progress(house: &mut House, connection: &mut Connection, key: Key, now: 
     let Some(viewer) = house.viewer(key) else { return };
     if !viewer.seat.holds() && viewer.farewell.is_none() {
         let reason = viewer.seat.gate().cut().map_or(Reason::ProgramEnded, Reason::from);
-        return house.end(key, End::Program, reason.into());
+        return house.end(key, reason);
     }
     let between = limits::TICK * limits::SWEEP_TICKS;
     let hall = house.hall(viewer.program);
@@ -213,37 +190,15 @@ fn note_progress(house: &mut House, connection: &mut Connection, key: Key, now: 
     }
 }
 
-fn tell_closed(key: Key, peer: &std::net::IpAddr, Cause { reason, fault }: Cause) {
-    tracing::info!(viewer = key.0, %peer, reason, fault = fault.label(), "viewer closed");
-}
-
-/// Sends the compound SR + SDES + BYE of each track that plays (RFC 3550 §6.1).
-fn send_goodbyes(house: &mut House, connection: &Connection, id: Id, farewell: &Farewell) {
-    if !connection.plays {
-        return;
-    }
-    let Some(session) = connection.rtsp.session() else { return };
-    for setup in session.tracks() {
-        let Some(Some(packet)) = farewell.goodbyes.get(usize::from(setup.track)) else { continue };
-        match (setup.transport, &mut house.sockets.udp) {
-            (TrackTransport::Udp { client_rtcp, .. }, Some(udp)) => {
-                udp.send_rtcp(&connection.destination(client_rtcp), packet, &house.stats);
-            }
-            (TrackTransport::Udp { .. }, None) => {}
-            (TrackTransport::Tcp { rtcp, .. }, _) => {
-                if let Some(outbox) = house.outbox(id.place()) {
-                    outbox.push_control(&interleaved(rtcp, packet));
-                }
-            }
-        }
-    }
-}
-
-/// Puts the interleaved header in front of `packet` (RFC 2326 §10.12).
-pub(super) fn interleaved(channel: u8, packet: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(FRAME_HEADER_BYTES + packet.len());
-    frame.extend([b'$', channel]);
-    frame.extend((packet.len() as u16).to_be_bytes());
-    frame.extend(packet);
-    frame
+/// Why the session machine ended a session by itself, for the log: the reason, and the side at fault.
+pub(super) fn ended_by(end: SessionEnd) -> (&'static str, Fault) {
+    let reason = match end {
+        SessionEnd::Teardown => return ("teardown", Fault::Nobody),
+        SessionEnd::Replaced => return ("replaced", Fault::Nobody),
+        SessionEnd::SetupRefused => return ("setup_refused", Fault::Viewer),
+        SessionEnd::NotStarted => Reason::SeatUnused,
+        SessionEnd::Silent => Reason::ViewerSilent,
+        _ => return ("connection_closed", Fault::Viewer),
+    };
+    (reason.label(), reason.fault())
 }

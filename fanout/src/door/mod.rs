@@ -224,7 +224,10 @@ impl RtspDoor {
                     self.start_media(house, id, now);
                 }
                 Output::Event(Event::Paused) => self.stop_media(house, id),
-                Output::Event(Event::SessionEnded(end)) => self.release(house, id, end),
+                Output::Event(Event::SessionEnded(end)) => {
+                    let (reason, fault) = ending::ended_by(end);
+                    self.release(house, id, reason, fault);
+                }
                 // A viewer's RTCP: the session machine took it as a sign of life.
                 Output::Event(Event::Recording) | Output::Frame { .. } => {}
                 Output::Close(reason) => {

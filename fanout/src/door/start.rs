@@ -9,9 +9,9 @@ use slotcast_core::{
     table::Key as Id,
     time::Now,
 };
-use slotcast_rtsp::server::{Answer, RtpInfoEntry, TrackTransport};
+use slotcast_rtsp::server::{Answer, RtpInfoEntry};
 
-use super::{House, Parked, RtspDoor, connection::Connection, ending::interleaved, requests::refusal};
+use super::{House, Parked, RtspDoor, connection::Connection, requests::refusal};
 use crate::{audience::Ways, hall::Hall, limits, viewer::Key};
 
 /// What PLAY waits for.
@@ -86,28 +86,17 @@ impl RtspDoor {
     /// put all tracks on one time from the beginning and need not move them later.
     pub(super) fn report_times(&mut self, house: &mut House, id: Id) {
         let Some(connection) = self.connections.get(id) else { return };
-        let Some(session) = connection.rtsp.session() else { return };
         let Some(viewer) = connection.viewer.and_then(|key| house.viewer(key)) else { return };
         let Some(hall) = house.hall(viewer.program) else { return };
         let mut reports = Vec::new();
-        for setup in session.tracks() {
-            let Some(info) = hall.log.last_report(setup.track) else { continue };
+        for (track, transport) in connection.tracks() {
+            let Some(info) = hall.log.last_report(track) else { continue };
             let mut report = Vec::new();
             rtcp::write_sender_report(&mut report, info, rtcp::CNAME);
-            reports.push((setup.transport, report));
+            reports.push((transport, report));
         }
         for (transport, report) in reports {
-            match (transport, &mut house.sockets.udp) {
-                (TrackTransport::Udp { client_rtcp, .. }, Some(udp)) => {
-                    udp.send_rtcp(&connection.destination(client_rtcp), &report, &house.stats);
-                }
-                (TrackTransport::Udp { .. }, None) => {}
-                (TrackTransport::Tcp { rtcp, .. }, _) => {
-                    if let Some(outbox) = house.outbox(id.place()) {
-                        outbox.push_control(&interleaved(rtcp, &report));
-                    }
-                }
-            }
+            connection.send_rtcp(house, id, transport, &report);
         }
     }
 

@@ -519,7 +519,7 @@ fn a_hall_keeps_its_promises_for_any_audience() {
     let left: Vec<Key> = std::iter::from_fn(|| {
         let key = rig.halls.next_to_leave()?;
         let viewer = rig.halls.unseat(key)?;
-        assert_eq!(viewer.farewell.unwrap().end, End::Program);
+        assert_eq!(viewer.farewell.unwrap().reason, Reason::ProgramEnded);
         Some(key)
     })
     .collect();

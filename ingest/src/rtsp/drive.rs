@@ -189,10 +189,10 @@ impl LinkSide {
         self.log_end(link, closing);
         self.note_end(link, closing, now);
         self.stats.decided(closing.label());
-        if matches!(closing, Closing::Because(_) | Closing::Kicked) {
+        if matches!(closing, Closing::Because(_)) {
             self.say_goodbye(link, &closing.text());
         }
-        link.connection.handle_end(now.mono, closing.session_end());
+        link.connection.handle_end(now.mono, closing.denial().into(), &closing.text());
         for _ in 0..LAST_OUTPUTS_MAX {
             match link.connection.poll_output() {
                 // With too much waiting already, the last words are lost, too.

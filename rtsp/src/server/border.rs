@@ -161,18 +161,8 @@ pub enum SessionEnd {
     Silent,
     /// The connection was closed over it: see the [`CloseReason`] that follows.
     ConnectionClosed,
-    /// The edge: the program reached its end.
-    ProgramOver,
-    /// The edge: the broadcaster came back with another stream.
-    StreamChanged,
-    /// The edge: too far behind for too long.
-    TooSlow,
-    /// The edge: the operator's wish, or a newer connection took its place.
-    Kicked,
-    /// The edge: the bandwidth class was exceeded for too long.
-    OverClass,
-    /// The edge: the server goes down.
-    ShuttingDown,
+    /// The edge ended it, for reasons of its own.
+    ByEdge,
 }
 
 /// Why a connection is closed.

@@ -186,13 +186,14 @@ impl ServerConnection {
         }
     }
 
-    /// Ends the session, if there is one, and closes. A request that waits for an answer is told that it is over.
-    pub fn handle_end(&mut self, now: Instant, end: SessionEnd) {
+    /// Ends the session, if there is one, and closes. A request that waits for an answer gets `status` and `text`.
+    pub fn handle_end(&mut self, now: Instant, status: Status, text: &str) {
+        let end = SessionEnd::ByEdge;
         if self.closed {
             return;
         }
         if let Some(parked) = self.parked.take() {
-            self.send(Reply::new(Status::NOT_FOUND).reason(end_text(end)).cseq(&parked.cseq).closing());
+            self.send(Reply::new(status).reason(text).cseq(&parked.cseq).closing());
             if matches!(parked.question, Question::Setup(_)) {
                 self.outputs.push_back(Output::Event(Event::SessionEnded(end)));
             }
@@ -363,14 +364,5 @@ impl fmt::Debug for ServerConnection {
             .field("timers", &self.timers)
             .field("closed", &self.closed)
             .finish_non_exhaustive()
-    }
-}
-
-/// What a person is told whose request was still waiting when the edge ended it.
-fn end_text(end: SessionEnd) -> &'static str {
-    match end {
-        SessionEnd::ProgramOver => "The program is over",
-        SessionEnd::ShuttingDown => "The server goes down: try again in a moment",
-        _ => "The session was ended by the server",
     }
 }

@@ -10,6 +10,7 @@ use slotcast_rtsp::{
     },
     message::Response,
     server::{Role, ServerConfig, TrackTransport, UdpPorts},
+    status::Status,
 };
 
 use crate::server_support::{Dice, Policy, SDP, Server, TCP, UDP, URL, config, session_of, some_instant};
@@ -353,7 +354,7 @@ fn operate(server: &mut Server, dice: &mut Dice, ids: &[String]) -> Vec<Response
             server.handle_answer(answer);
         }
         4 if dice.roll(20) == 0 => {
-            server.connection.handle_end(server.now, slotcast_rtsp::server::SessionEnd::Kicked);
+            server.connection.handle_end(server.now, Status::FORBIDDEN, "Ended");
             server.drain();
         }
         _ => {

@@ -615,9 +615,9 @@ fn r14_the_end_of_the_program_ends_and_closes() {
     let mut server = Server::viewer();
     server.start("PLAY");
     server.events();
-    server.connection.handle_end(server.now, SessionEnd::ProgramOver);
+    server.connection.handle_end(server.now, Status::NOT_FOUND, "The program is over");
     server.drain();
-    assert_eq!(server.events(), ["SessionEnded(ProgramOver)", "Close(SessionEnded(ProgramOver))"]);
+    assert_eq!(server.events(), ["SessionEnded(ByEdge)", "Close(SessionEnded(ByEdge))"]);
     assert_eq!(server.connection.deadline(), None);
     server.feed("OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n");
     assert!(server.sent.is_empty());
@@ -630,10 +630,10 @@ fn r14_a_request_that_waits_is_told() {
     let id = server.set_up(&format!("{URL}/trackID=0"), TCP);
     server.try_request("PLAY", URL, &[("Session", &id)], "");
     server.events();
-    server.connection.handle_end(server.now, SessionEnd::ProgramOver);
+    server.connection.handle_end(server.now, Status::NOT_FOUND, "The program is over");
     server.drain();
     assert_eq!(server.responses()[0].reason, "The program is over");
-    assert_eq!(server.events(), ["SessionEnded(ProgramOver)", "Close(SessionEnded(ProgramOver))"]);
+    assert_eq!(server.events(), ["SessionEnded(ByEdge)", "Close(SessionEnded(ByEdge))"]);
     let late = server.play_answer();
     server.handle_answer(late);
     assert!(server.sent.is_empty());
