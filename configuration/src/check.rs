@@ -9,6 +9,7 @@ use std::{
 };
 
 use slotcast_core::words::{BitRate, OpenLevel, Seats};
+use slotcast_settings::file::ACCESS_MAX;
 
 use super::{
     document::Places,
@@ -40,8 +41,14 @@ pub(super) fn check(draft: &Draft, places: &Places, found: &mut Vec<Problem>) {
 
 /// Where channels are sold, programs are booked, and somebody must be able to ask.
 fn sold(draft: &Draft, places: &Places, found: &mut Vec<Problem>) {
-    if !matches!(draft.reservations, Some(Some(_))) {
-        return;
+    let Some(Some(reservations)) = &draft.reservations else { return };
+    let listens = draft.links.as_ref().map_or(0, |links| links.listen.len());
+    if reservations.access_ports.is_empty() && listens > ACCESS_MAX {
+        let text = format!(
+            "links.listen: {listens} addresses, and a settings file names at most {ACCESS_MAX}: list those for \
+             broadcasters in reservations.access_ports"
+        );
+        found.push(Problem::error(places.of("links.listen"), text));
     }
     if !draft.programs.is_empty() {
         let text = "programs: with reservations.enabled they are booked, not written here: take them out";

@@ -7,6 +7,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use jiff::tz::TimeZone;
 use slotcast_admission::Secret;
 use slotcast_reservation::domain::words::Email;
+use slotcast_settings::file::{ACCESS_MAX, FRIENDS_MAX, Host, NAME_CHARS_MAX};
 
 use super::{
     document::{Reader, Section},
@@ -136,7 +137,7 @@ fn reservations(mut table: Section<'_, '_>) -> (Option<bool>, Option<Finish>) {
     let remind_before = table.required("remind_before", values::duration);
     let extend_from = table.required("extend_from", values::duration);
     let members_only = table.required("members_only", values::yes_or_no);
-    let friends = table.required("friends", values::number);
+    let friends = table.required("friends", friends);
     let normal_share = table.required("normal_share", per_cent);
     let terms_file = table.path("terms_file");
     let trusted_proxies = table.required("trusted_proxies", ip_addresses);
@@ -148,7 +149,7 @@ fn reservations(mut table: Section<'_, '_>) -> (Option<bool>, Option<Finish>) {
         let (slots_per_reservation, ahead, hold) = (slots_per_reservation?, ahead?, hold?);
         let (reconfirm_before, reconfirm_grace) = (reconfirm_before?, reconfirm_grace?);
         let (remind_before, extend_from, members_only) = (remind_before?, extend_from?, members_only?);
-        let (friends, normal_share) = (usize::try_from(friends?).ok()?, normal_share?);
+        let (friends, normal_share) = (friends?, normal_share?);
         let (trusted_proxies, ntp) = (trusted_proxies?, ntp?);
         Some(Box::new(move |mail, payments| Reservations {
             data,
@@ -216,8 +217,7 @@ fn payments(mut table: Section<'_, '_>) -> Option<Payments> {
 
 fn line(raw: Raw<'_>) -> Reading<String> {
     let text = values::text(raw)?;
-    let right = (1..=100).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-    if right { Ok(text) } else { Err(raw.expected("1 to 100 characters on one line")) }
+    if is_name(&text) { Ok(text) } else { Err(raw.expected("1 to 100 characters on one line")) }
 }
 
 fn web_address(raw: Raw<'_>) -> Reading<String> {
@@ -234,14 +234,12 @@ fn web_address(raw: Raw<'_>) -> Reading<String> {
     if right { Ok(text) } else { Err(raw.expected("an address like \"https://tv.example.com\"")) }
 }
 
+/// Whether settings files and addresses can hold it; an IPv6 address in brackets, as it stands in addresses.
 fn is_host(text: &str) -> bool {
-    let name = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_');
-    (1..=253).contains(&text.len())
-        && (text.bytes().all(name)
-            || text
-                .strip_prefix('[')
-                .and_then(|t| t.strip_suffix(']'))
-                .is_some_and(|t| t.parse::<std::net::Ipv6Addr>().is_ok()))
+    match text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !text.contains(':') && text.parse::<Host>().is_ok(),
+    }
 }
 
 fn host(raw: Raw<'_>) -> Reading<String> {
@@ -259,21 +257,45 @@ fn hosts(raw: Raw<'_>) -> Reading<Vec<String>> {
     items.into_iter().map(values::text).collect()
 }
 
-/// `NAME=HOST:PORT`
+/// `NAME=HOST:PORT`, as many as a settings file holds, each name once.
 fn access_ports(raw: Raw<'_>) -> Reading<Vec<AccessPort>> {
     let what = "a list like [\"east=east.example.com:8555\"]";
     let items = raw.items().ok_or_else(|| raw.expected(what))?;
-    let read = |raw: Raw<'_>| {
-        let text = values::text(raw)?;
-        let port = text.split_once('=').and_then(|(name, rest)| {
-            let (host, port) = rest.rsplit_once(':')?;
-            let port = port.parse().ok().filter(|port| *port != 0)?;
-            let right = is_host(host) && !name.is_empty() && !name.chars().any(char::is_control);
-            right.then(|| AccessPort { name: name.to_owned(), host: host.to_owned(), port })
-        });
-        port.ok_or_else(|| raw.expected("an access port like \"east=east.example.com:8555\""))
-    };
-    items.into_iter().map(read).collect()
+    if items.len() > ACCESS_MAX {
+        return Err(format!("expected at most {ACCESS_MAX} access ports, got {}", items.len()));
+    }
+    let ports = items.into_iter().map(access_port).collect::<Reading<Vec<_>>>()?;
+    let twice = ports.iter().enumerate().find(|(at, port)| ports[..*at].iter().any(|p| p.name == port.name));
+    match twice {
+        Some((_, port)) => Err(format!("expected each name once, got {:?} twice", port.name)),
+        None => Ok(ports),
+    }
+}
+
+fn access_port(raw: Raw<'_>) -> Reading<AccessPort> {
+    let text = values::text(raw)?;
+    let port = text.split_once('=').and_then(|(name, rest)| {
+        let (host, port) = rest.rsplit_once(':')?;
+        let port = port.parse().ok().filter(|port| *port != 0)?;
+        (is_name(name) && is_host(host)).then(|| AccessPort {
+            name: name.to_owned(),
+            host: host.to_owned(),
+            port,
+        })
+    });
+    let what = format!(
+        "an access port like \"east=east.example.com:8555\", its name at most {NAME_CHARS_MAX} characters"
+    );
+    port.ok_or_else(|| raw.expected(&what))
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=NAME_CHARS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control)
+}
+
+fn friends(raw: Raw<'_>) -> Reading<usize> {
+    let count = usize::try_from(values::number(raw)?).ok().filter(|count| *count <= FRIENDS_MAX);
+    count.ok_or_else(|| raw.expected(&format!("0 to {FRIENDS_MAX} addresses")))
 }
 
 fn ip_addresses(raw: Raw<'_>) -> Reading<Vec<IpAddr>> {

@@ -6,9 +6,9 @@ use sha2::Sha256;
 use slotcast_reservation::{
     domain::words::{Email, UserId},
     payments::{Noticed, PaymentError, stripe::webhook as stripe},
-    settings::SettingsFile,
     vault::ReservationId,
 };
+use slotcast_settings::SettingsFile;
 
 use crate::text;
 

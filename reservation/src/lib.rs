@@ -1,11 +1,11 @@
 //! The reservation side of slotcast: who may broadcast when, and what is owed for it.
 //!
 //! `domain` decides, as pure functions; `store` carries decisions out in one transaction; `service` is what can be
-//! asked, `http` how it is asked; `mail`, `payments` and `settings` speak to the world; `streaming` is the border to
+//! asked, `http` how it is asked; `mail` and `payments` speak to the world; `streaming` is the border to
 //! the media side, which knows nothing of this crate.
 //!
 //! The feature `server` (on by default) adds everything that needs a database, a socket or TLS. Without it the crate is
-//! its pure part: rules, words, settings files, reservation IDs and Stripe's webhooks, for `configuration/` and `fuzz/`.
+//! its pure part: rules, words, reservation IDs and Stripe's webhooks, for `configuration/` and `fuzz/`.
 #![cfg_attr(not(feature = "server"), expect(dead_code, reason = "some private parts serve the server only"))]
 
 #[cfg(feature = "server")]
@@ -19,7 +19,6 @@ pub mod mail;
 pub mod payments;
 #[cfg(feature = "server")]
 pub mod service;
-pub mod settings;
 #[cfg(feature = "server")]
 pub mod store;
 pub mod streaming;

@@ -69,7 +69,6 @@ use crate::{
     limits::{Budgets, SEALS_AT_ONCE},
     mail::Post,
     payments::Payments,
-    settings,
     store::Store,
     streaming::Streaming,
     vault::Vault,
@@ -94,7 +93,7 @@ pub struct Settings {
     /// Who sells.
     pub provider: Provider,
     /// Where broadcasters and viewers connect; its margins are those of the rules.
-    pub places: settings::Provider,
+    pub places: slotcast_settings::Provider,
     /// What a member agrees to.
     pub terms: String,
     /// How long a log-in lasts.

@@ -22,10 +22,10 @@ use slotcast_reservation::{
         words::ReservationNumber,
     },
     service::{Actor, Premium, Registration, Service},
-    settings::SettingsFile,
     store::Page,
     vault::ReservationId,
 };
+use slotcast_settings::SettingsFile;
 
 use crate::{
     demo::{DemoArgs, random_hex},

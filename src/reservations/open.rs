@@ -25,14 +25,11 @@ use slotcast_reservation::{
         stripe::{self, Stripe, StripeSettings},
     },
     service::{Provider, Service, ServiceError, Settings},
-    settings::{
-        self,
-        file::{AccessPort, Host, Transport},
-    },
     store::{self, Store, Units, postgres::alone::Alone},
     streaming::{Live, Schedule, Streaming, Viewer},
     vault::Vault,
 };
+use slotcast_settings::file::{AccessPort, Host, Transport};
 use tokio::sync::watch;
 
 use crate::{
@@ -269,7 +266,7 @@ fn places(
     config: &Config,
     sold: &config::Reservations,
     addresses: Option<&Addresses>,
-) -> Opening<settings::Provider> {
+) -> Opening<slotcast_settings::Provider> {
     let host: Host = sold.viewers_host.trim_matches(['[', ']']).parse()?;
     let viewers = addresses.map_or(config.viewers.listen, |addresses| addresses.viewers);
     let links = addresses.map_or(&config.links.listen, |addresses| &addresses.links);
@@ -291,16 +288,20 @@ fn places(
         };
         links.iter().enumerate().map(named).collect::<Opening<Vec<_>>>()?
     } else {
-        let named = |port: &config::AccessPort| access(port.name.clone(), port.host.parse()?, port.port);
+        let named = |port: &config::AccessPort| {
+            access(port.name.clone(), port.host.trim_matches(['[', ']']).parse()?, port.port)
+        };
         sold.access_ports.iter().map(named).collect::<Opening<Vec<_>>>()?
     };
-    Ok(settings::Provider {
+    let provider = slotcast_settings::Provider {
         name: sold.provider.clone(),
         access,
         viewers_host: host,
         viewers_port: port(viewers.port().max(u16::from(addresses.is_none())))?,
         margins: margins(config),
-    })
+    };
+    provider.check().map_err(|error| format!("settings files: {error}"))?;
+    Ok(provider)
 }
 
 fn terms(sold: &config::Reservations) -> Opening<String> {

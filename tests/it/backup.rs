@@ -1,7 +1,7 @@
 //! A backup of a server that sells, and what is restored of it on another machine.
 
 use serde_json::json;
-use slotcast_reservation::settings::SettingsFile;
+use slotcast_settings::SettingsFile;
 use slotcast_testing::{
     bookings::{now_seconds, time_text},
     provider::{PASSWORD, Provider, SLOT},

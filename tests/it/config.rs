@@ -423,6 +423,9 @@ fn wrong_reservation_settings_are_named() {
         ("public_url = \"tv.example.com\"", "an address like"),
         ("viewers_host = \"a b\"", "a host like"),
         ("access_ports = [\"east\"]", "an access port like"),
+        ("viewers_host = \"a_b.example.com\"", "a host like"),
+        ("access_ports = [\"a=h:1\", \"a=h:2\"]", "each name once"),
+        ("friends = 51", "0 to 50 addresses"),
         ("zone = \"Mars/Olympus\"", "a time zone like"),
         ("normal_share = 101", "per cent"),
         ("slots_per_month = 0", "whole number"),
@@ -431,6 +434,14 @@ fn wrong_reservation_settings_are_named() {
     ] {
         refused(&format!("{sold}{line}\n"), 3, words);
     }
+    refused(&format!("{sold}access_ports = [\"{}=h:1\"]\n", "x".repeat(101)), 3, "at most 100 characters");
+    let ports: Vec<_> = (1..=9).map(|at| format!("\"{at}=h:{at}\"")).collect();
+    refused(&format!("{sold}access_ports = [{}]\n", ports.join(", ")), 3, "at most 8 access ports, got 9");
+    let listen: Vec<_> = (1..=9).map(|at| format!("\"127.0.0.1:{at}\"")).collect();
+    let links = format!("[links]\nlisten = [{}]\n", listen.join(", "));
+    assert!(Config::parse(&format!("{CHANNEL}{links}")).is_ok());
+    refused(&format!("{sold}{links}"), 4, "a settings file names at most 8");
+    good(&format!("{sold}access_ports = [\"east=[2001:db8::1]:8555\"]\n{links}"));
     refused(&format!("{sold}[mail]\nfrom = \"nobody\"\n"), 4, "an e-mail address like");
     refused(&format!("{sold}[mail]\nserver = \"mail.example.com\"\n"), 4, "smtp://");
     refused(&format!("{sold}[payments]\nway = \"stripe\"\n"), 3, "stripe_webhook_secret");

@@ -71,7 +71,7 @@ const KEYS: &[Row] = &[
     key("reservations.remind_before", "'80s'", "80s"),
     key("reservations.extend_from", "'79s'", "79s"),
     key("reservations.members_only", "true", "true"),
-    key("reservations.friends", "78", "78"),
+    key("reservations.friends", "48", "48"),
     key("reservations.normal_share", "77", "77"),
     key("reservations.terms_file", "'terms.txt'", "Some(FOLDER/terms.txt)"),
     key("reservations.trusted_proxies", "['192.0.2.1', '192.0.2.2']", "[192.0.2.1, 192.0.2.2]"),

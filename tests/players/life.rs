@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
-use slotcast_reservation::settings::{
+use slotcast_settings::{
     SettingsFile,
     commands::{CommandLine, Task},
     file::Transport,

@@ -5,19 +5,16 @@ use std::{path::Path, process::Command, sync::OnceLock, time::Duration};
 
 use slotcast_core::{
     time::WallTime,
-    words::{BitRate, ChannelNumber, ConnectMargins, OpenLevel, Seats, Toll, Window},
+    words::{BitRate, ConnectMargins, OpenLevel, Seats, Window},
 };
 use slotcast_reservation::{
-    domain::{
-        reservation::{ProgramDetails, ProgramKind, ProgramPassword, Reservation, State},
-        words::{MemberNumber, ReservationNumber},
-    },
-    settings::{
-        Provider, SettingsFile,
-        commands::{CommandLine, Task},
-        file::{AccessPort, Transport},
-    },
+    domain::words::ReservationNumber,
     vault::{ReservationId, Vault},
+};
+use slotcast_settings::{
+    Provider, Reserved, SettingsFile,
+    commands::{CommandLine, Task},
+    file::{AccessPort, ProgramPart, Secret, Transport},
 };
 use slotcast_testing::{
     obs::Obs,
@@ -54,38 +51,21 @@ fn server(rate: &'static str, password: Option<&'static str>) -> Server {
 fn settings(server: &Server, class: &str, password: Option<&str>) -> SettingsFile {
     let time = |text: &str| text.parse::<WallTime>().unwrap();
     let class: BitRate = class.parse().unwrap();
-    let reservation = Reservation {
-        number: number(),
-        member: MemberNumber(1),
-        kind: ProgramKind::Private,
-        channel: ChannelNumber(1),
+    let reserved = Reserved {
+        number: number().0,
+        id: Secret::new(id().expose()),
         window: Window::new(time("2026-11-22T10:00:00Z"), time("2026-11-22T11:00:00Z")).unwrap(),
-        seats: Seats::new(4).unwrap(),
+        channel: "stage".parse().unwrap(),
         class,
-        toll: Toll(0),
-        state: State::Confirmed,
-        program: ProgramDetails {
+        seats: Seats::new(4).unwrap(),
+        program: ProgramPart {
             title: TITLE.to_owned(),
-            genre: String::new(),
             outline: String::new(),
-            details: String::new(),
+            genre: String::new(),
             open_level: if password.is_some() { OpenLevel::Password } else { OpenLevel::Public },
-            password: password.map(|password| ProgramPassword(password.to_owned())),
-            show_email: false,
-            show_web: false,
+            password: password.map(Secret::new),
             friends: Vec::new(),
         },
-        booked_at: time("2026-11-20T10:00:00Z"),
-        hold_until: time("2026-11-20T10:15:00Z"),
-        reconfirm_until: time("2026-11-22T04:00:00Z"),
-        terms_accepted_at: None,
-        confirmed_at: None,
-        over_at: None,
-        id_hash: Some(id().hash()),
-        id_issue: 1,
-        is_reminded: false,
-        calendar_sequence: 0,
-        version: 1,
     };
     let provider = Provider {
         name: "Test".to_owned(),
@@ -99,8 +79,7 @@ fn settings(server: &Server, class: &str, password: Option<&str>) -> SettingsFil
         viewers_port: server.viewers.port().try_into().unwrap(),
         margins: ConnectMargins::default(),
     };
-    let channel = "stage".parse().unwrap();
-    let file = SettingsFile::for_reservation(&reservation, id(), &channel, &provider, reservation.booked_at);
+    let file = SettingsFile::for_reservation(reserved, &provider, time("2026-11-20T10:00:00Z"));
     SettingsFile::parse(file.unwrap().write().unwrap().as_bytes()).unwrap()
 }
 

@@ -2,19 +2,23 @@
 
 use std::fmt;
 
+use slotcast_core::words::ChannelName;
+use slotcast_settings::{
+    Reserved, SettingsFile,
+    file::{ProgramPart, Secret},
+    file_name,
+    seal::{SealError, seal_for, seal_with_passphrase},
+};
 use tokio::{task::spawn_blocking, time::timeout};
 
 use super::{Actor, Answer, Scope, Service, ServiceError, money::is_right_id};
 use crate::{
     domain::{
         refusal::{FieldProblem, Refusal},
+        reservation::Reservation,
         words::ReservationNumber,
     },
     limits::SEAL_WAIT_MAX,
-    settings::{
-        SettingsFile, file_name,
-        seal::{SealError, seal_for, seal_with_passphrase},
-    },
     vault::ReservationId,
 };
 
@@ -79,7 +83,7 @@ impl Service {
         });
         let sealed = work.await.map_err(|error| ServiceError::Internal(format!("sealing ended: {error}")))?;
         let sealed = sealed.map_err(|problem| Refusal::Invalid(vec![problem]))?;
-        Ok(SealedFile { name: file_name(number), bytes: sealed.into_bytes() })
+        Ok(SealedFile { name: file_name(number.0), bytes: sealed.into_bytes() })
     }
 
     /// The same as values, for a page or a program that asked over TLS.
@@ -119,9 +123,30 @@ impl Service {
         let channel = channel.ok_or(Refusal::NotFound("channel"))?;
         let terminal_key = reads.member(reservation.member).await?.and_then(|member| member.terminal_key);
         let places = &self.0.settings.places;
-        let file = SettingsFile::for_reservation(&reservation, &id, &channel.name, places, now)
+        let file = SettingsFile::for_reservation(reserved(reservation, &id, channel.name), places, now)
             .map_err(|error| ServiceError::Internal(format!("settings file: {error}")))?;
         Ok((file, terminal_key))
+    }
+}
+
+/// What the settings file says of `reservation`.
+fn reserved(reservation: Reservation, id: &ReservationId, channel: ChannelName) -> Reserved {
+    let program = reservation.program;
+    Reserved {
+        number: reservation.number.0,
+        id: Secret::new(id.expose()),
+        window: reservation.window,
+        channel,
+        class: reservation.class,
+        seats: reservation.seats,
+        program: ProgramPart {
+            title: program.title,
+            outline: program.outline,
+            genre: program.genre,
+            open_level: program.open_level,
+            password: program.password.map(|password| Secret::new(password.0)),
+            friends: program.friends.iter().map(|friend| Secret::new(friend.as_str())).collect(),
+        },
     }
 }
 

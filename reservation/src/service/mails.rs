@@ -16,7 +16,6 @@ use crate::{
     },
     limits::{ERROR_CHARS_MAX, MAIL_WAIT_MAX, OUTBOX_BATCH, OUTBOX_LEASE},
     mail::{self, Letter, MailSettings, PostError, Program, retry::Next},
-    settings::file::WatchUrl,
     store::{Reads, WaitingMail},
     vault::same_hash,
 };
@@ -181,7 +180,9 @@ impl Service {
     /// Where viewers find a channel.
     pub(super) fn watch_url(&self, name: &slotcast_core::words::ChannelName) -> String {
         let places = &self.0.settings.places;
-        WatchUrl::new(&places.viewers_host, places.viewers_port, name).as_str().to_owned()
+        slotcast_settings::file::WatchUrl::new(&places.viewers_host, places.viewers_port, name)
+            .as_str()
+            .to_owned()
     }
 
     fn mail_settings(&self) -> MailSettings {

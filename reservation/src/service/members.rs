@@ -14,7 +14,6 @@ use crate::{
     },
     limits::PAYMENT_WAIT_MAX,
     payments::{CardCheck, NewCard, PaymentError},
-    settings::seal::check_recipient,
 };
 
 /// What a new member fills in. Texts come as they were typed; what is missing or wrong is named, all at once.
@@ -354,7 +353,8 @@ impl CheckedEdit {
 
 /// The terminal's key as it is kept.
 pub(super) fn terminal_key(text: &str) -> Result<String, FieldProblem> {
-    check_recipient(text).map_err(|error| FieldProblem { field: "terminal_key", expected: error.to_string() })
+    slotcast_settings::seal::check_recipient(text)
+        .map_err(|error| FieldProblem { field: "terminal_key", expected: error.to_string() })
 }
 
 fn parsed<T: FromStr<Err = WordError>>(

@@ -19,7 +19,7 @@ use slotcast_reservation::{
     mail::Folder,
     payments::{Payments, invoice::Invoice},
     service::{NewOperator, Provider, Service, Settings},
-    settings, store,
+    store,
     streaming::{Link, Live, Schedule, Streaming, Track, TrackState, Viewer},
     vault::Vault,
 };
@@ -283,13 +283,13 @@ fn settings(base_url: &str, wishes: &Wishes) -> Settings {
             from: "provider@example.com".parse().unwrap(),
             base_url: base_url.to_owned(),
         },
-        places: settings::Provider {
+        places: slotcast_settings::Provider {
             name: "ingest".to_owned(),
-            access: vec![settings::file::AccessPort {
+            access: vec![slotcast_settings::file::AccessPort {
                 name: "main".to_owned(),
                 host: "127.0.0.1".parse().unwrap(),
                 port: NonZeroU16::new(8555).unwrap(),
-                transports: vec![settings::file::Transport::Tcp],
+                transports: vec![slotcast_settings::file::Transport::Tcp],
             }],
             viewers_host: "127.0.0.1".parse().unwrap(),
             viewers_port: NonZeroU16::new(8554).unwrap(),

@@ -31,7 +31,6 @@ use slotcast_reservation::{
     mail::{Post, PostError},
     payments::{CardCheck, Moved, Movement, NewCard, Notice, PaymentError, Payments},
     service::{Actor, Answer, Provider, Service, ServiceError, Settings},
-    settings,
     store::{self, Page, Reads, Session, Store, StoreError, Stored, Tx},
     streaming::{Link, Live, Schedule, StoppedBy, Streaming, Track, TrackState, Viewer},
     vault::Vault,
@@ -412,13 +411,13 @@ fn settings(rules: Rules) -> Settings {
             from: "live@example.com".parse().unwrap(),
             base_url: "https://live.example.com".to_owned(),
         },
-        places: settings::Provider {
+        places: slotcast_settings::Provider {
             name: "ingest-1".to_owned(),
-            access: vec![settings::file::AccessPort {
+            access: vec![slotcast_settings::file::AccessPort {
                 name: "east".to_owned(),
                 host: "live.example.com".parse().unwrap(),
                 port: 8555.try_into().unwrap(),
-                transports: vec![settings::file::Transport::Tcp],
+                transports: vec![slotcast_settings::file::Transport::Tcp],
             }],
             viewers_host: "live.example.com".parse().unwrap(),
             viewers_port: 554.try_into().unwrap(),

@@ -18,8 +18,6 @@ mod service_outbox;
 mod service_people;
 mod service_refunds;
 mod service_trouble;
-mod settings_file;
-mod settings_seal;
 mod store_conformance;
 mod store_postgres;
 mod store_sqlite;

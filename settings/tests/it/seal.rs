@@ -2,7 +2,7 @@
 
 use age::{secrecy::ExposeSecret, x25519};
 use proptest::prelude::*;
-use slotcast_reservation::settings::seal::{
+use slotcast_settings::seal::{
     PASSPHRASE_BYTES_MAX, SEALED_BYTES_MAX, SealError, check_recipient, open_with_identity,
     open_with_passphrase, seal_for, seal_with_passphrase,
 };

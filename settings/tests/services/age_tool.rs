@@ -7,9 +7,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use slotcast_reservation::settings::seal::{
-    check_recipient, open_with_identity, seal_for, seal_with_passphrase,
-};
+use slotcast_settings::seal::{check_recipient, open_with_identity, seal_for, seal_with_passphrase};
 use slotcast_testing::skip;
 
 const TEXT: &str = "{\"format\": \"slotcast-settings\", \"title\": \"生放送\"}\n";

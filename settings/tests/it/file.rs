@@ -4,28 +4,24 @@
 use proptest::prelude::*;
 use slotcast_core::{
     time::WallTime,
-    words::{ChannelNumber, ConnectMargins, OpenLevel, Seats, Toll, Window},
+    words::{ConnectMargins, OpenLevel, Seats, Window},
 };
-use slotcast_reservation::{
-    domain::{
-        reservation::{ProgramDetails, ProgramKind, ProgramPassword, Reservation, State},
-        words::{MemberNumber, ReservationNumber},
-    },
-    settings::{
-        Provider, SettingsError, SettingsFile,
-        file::{AccessPort, FILE_BYTES_MAX, Transport},
-        file_name,
-    },
-    vault::Vault,
+use slotcast_settings::{
+    Provider, Reserved, SettingsError, SettingsFile,
+    file::{ACCESS_MAX, AccessPort, FILE_BYTES_MAX, ProgramPart, Secret, Transport},
+    file_name,
 };
 
-fn provider() -> Provider {
-    let access = |name: &str, host: &str, transports: &[Transport]| AccessPort {
+fn access(name: &str, host: &str, transports: &[Transport]) -> AccessPort {
+    AccessPort {
         name: name.to_owned(),
         host: host.parse().unwrap(),
         port: 8555.try_into().unwrap(),
         transports: transports.to_vec(),
-    };
+    }
+}
+
+fn provider() -> Provider {
     Provider {
         name: "Example live".to_owned(),
         access: vec![
@@ -42,57 +38,31 @@ fn time(text: &str) -> WallTime {
     text.parse().unwrap()
 }
 
-fn reservation(title: &str, class: &str, password: Option<&str>) -> Reservation {
-    let window = Window::new(time("2026-11-22T10:00:00Z"), time("2026-11-22T11:00:00Z")).unwrap();
-    Reservation {
-        number: ReservationNumber(4_711),
-        member: MemberNumber(7),
-        kind: ProgramKind::Private,
-        channel: ChannelNumber(1),
-        window,
+fn reserved(title: &str, class: &str, password: Option<&str>) -> Reserved {
+    Reserved {
+        number: 4_711,
+        id: Secret::new("7r9kq-01234-56789-abcde-fghjk-mnpqr"),
+        window: Window::new(time("2026-11-22T10:00:00Z"), time("2026-11-22T11:00:00Z")).unwrap(),
+        channel: "channel1".parse().unwrap(),
         seats: Seats::new(100).unwrap(),
         class: class.parse().unwrap(),
-        toll: Toll(1_000),
-        state: State::Confirmed,
-        program: ProgramDetails {
+        program: ProgramPart {
             title: title.to_owned(),
             genre: "music".to_owned(),
             outline: "a concert".to_owned(),
-            details: String::new(),
             open_level: if password.is_some() { OpenLevel::Password } else { OpenLevel::Public },
-            password: password.map(|password| ProgramPassword(password.to_owned())),
-            show_email: false,
-            show_web: false,
-            friends: vec!["taro@example.com".parse().unwrap(), "hanako@example.com".parse().unwrap()],
+            password: password.map(Secret::new),
+            friends: ["taro@example.com", "hanako@example.com"].map(Secret::new).to_vec(),
         },
-        booked_at: time("2026-11-20T10:00:00Z"),
-        hold_until: time("2026-11-20T10:15:00Z"),
-        reconfirm_until: time("2026-11-22T04:00:00Z"),
-        terms_accepted_at: Some(time("2026-11-20T10:01:00Z")),
-        confirmed_at: Some(time("2026-11-21T10:00:00Z")),
-        over_at: None,
-        id_hash: None,
-        id_issue: 1,
-        is_reminded: false,
-        calendar_sequence: 0,
-        version: 3,
     }
 }
 
-fn make(reservation: &Reservation) -> Result<SettingsFile, SettingsError> {
-    let id = Vault::new(&[7; 32]).reservation_id(reservation.number, reservation.id_issue);
-    let channel = "channel1".parse().unwrap();
-    SettingsFile::for_reservation(
-        reservation,
-        &id,
-        &channel,
-        &provider(),
-        time("2026-11-21T10:00:00.000001Z"),
-    )
+fn make(reserved: Reserved) -> Result<SettingsFile, SettingsError> {
+    SettingsFile::for_reservation(reserved, &provider(), time("2026-11-21T10:00:00.000001Z"))
 }
 
 fn settings() -> SettingsFile {
-    make(&reservation("The concert", "2Mbit/s", Some("p@ss:w/rd%#'"))).unwrap()
+    make(reserved("The concert", "2Mbit/s", Some("p@ss:w/rd%#'"))).unwrap()
 }
 
 #[test]
@@ -134,21 +104,21 @@ fn it_holds_all_that_a_terminal_needs() {
 
 #[test]
 fn a_class_too_small_for_any_encoder_gets_no_encoding_lines() {
-    let file = make(&reservation("Morse", "500bit/s", None)).unwrap();
+    let file = make(reserved("Morse", "500bit/s", None)).unwrap();
     assert!(file.commands.obs.is_empty());
     assert!(file.commands.broadcast.iter().all(|line| line.line.expose().contains("-c copy")));
 }
 
 #[test]
 fn a_class_without_room_for_a_picture_gets_no_fields_for_obs() {
-    let file = make(&reservation("Radio", "20kbit/s", None)).unwrap();
+    let file = make(reserved("Radio", "20kbit/s", None)).unwrap();
     assert!(file.commands.obs.is_empty());
     assert!(file.commands.broadcast.iter().any(|line| line.line.expose().contains("libopus")));
 }
 
 #[test]
 fn the_files_name_is_the_reservations() {
-    assert_eq!(file_name(ReservationNumber(42)), "slotcast-42.json.age");
+    assert_eq!(file_name(42), "slotcast-42.json.age");
 }
 
 #[test]
@@ -157,6 +127,7 @@ fn debug_shows_no_secret() {
     let (id, password) = (file.reservation.id.expose(), "p@ss");
     let shown = format!("{file:?}");
     assert!(!shown.contains(id) && !shown.contains(password) && !shown.contains("p%40ss"), "{shown}");
+    assert!(!shown.contains("taro@"), "{shown}");
 }
 
 /// The settings with one place replaced, read again.
@@ -244,15 +215,36 @@ fn bad_fields_are_refused_with_what_was_expected_and_without_their_value() {
 
 #[test]
 fn a_public_program_with_a_password_is_refused() {
-    let error = make(&Reservation {
-        program: ProgramDetails {
-            open_level: OpenLevel::Public,
-            ..reservation("t", "64kbit/s", Some("hunter2")).program
-        },
-        ..reservation("t", "64kbit/s", None)
-    })
-    .unwrap_err();
+    let mut reserved = reserved("t", "64kbit/s", Some("hunter2"));
+    reserved.program.open_level = OpenLevel::Public;
+    let error = make(reserved).unwrap_err();
     assert!(error.to_string().contains(".program.password"), "{error}");
+}
+
+#[test]
+fn a_provider_that_passes_its_check_never_keeps_a_member_from_a_file() {
+    let longest = "x".repeat(250);
+    let port = |at: usize| access(&format!("{at:0100}"), &longest, &[Transport::Tcp, Transport::Udp]);
+    let provider = |count: usize| Provider {
+        name: "生".repeat(100),
+        access: (0..count).map(port).collect(),
+        viewers_host: longest.parse().unwrap(),
+        ..provider()
+    };
+    let mut largest = reserved(&"'".repeat(80), "2Mbit/s", Some(&"'".repeat(64)));
+    largest.program.friends = (0..50).map(|at| Secret::new(format!("{at:0241}@example.com"))).collect();
+    assert_eq!(provider(ACCESS_MAX).check(), Ok(()));
+    let file =
+        SettingsFile::for_reservation(largest, &provider(ACCESS_MAX), time("2026-11-21T10:00:00Z")).unwrap();
+    let text = file.write().unwrap();
+    assert_eq!(SettingsFile::parse(text.as_bytes()), Ok(file));
+
+    let refused = |provider: Provider| provider.check().unwrap_err().to_string();
+    assert!(refused(provider(ACCESS_MAX + 1)).contains("1 to 8 access ports"));
+    assert!(refused(provider(0)).contains("1 to 8 access ports"));
+    let twice = Provider { access: vec![port(1), port(1)], ..provider(1) };
+    assert!(refused(twice).contains("each name once"));
+    assert!(refused(Provider { name: "x".repeat(101), ..provider(1) }).contains("1 to 100 characters"));
 }
 
 proptest! {
@@ -262,7 +254,7 @@ proptest! {
         password in proptest::option::of("[!-~]{1,64}"),
         class in 1_u64..1_000_000_000_000,
     ) {
-        let file = make(&reservation(&title, &format!("{class}bit/s"), password.as_deref())).unwrap();
+        let file = make(reserved(&title, &format!("{class}bit/s"), password.as_deref())).unwrap();
         let text = file.write().unwrap();
         prop_assert_eq!(SettingsFile::parse(text.as_bytes()), Ok(file));
     }

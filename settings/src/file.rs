@@ -14,7 +14,6 @@ use slotcast_core::{
 use subtle::ConstantTimeEq;
 
 use super::commands::Commands;
-use crate::domain::words::{Email, NUMBER_MAX, ReservationNumber};
 
 /// The version that is written here, and the only one that is read.
 pub const VERSION: u64 = 1;
@@ -22,10 +21,14 @@ pub const VERSION: u64 = 1;
 pub const FILE_BYTES_MAX: usize = 256 * 1024;
 /// Most access ports.
 pub const ACCESS_MAX: usize = 8;
+/// Most characters of the ingest server's name, and of an access port's.
+pub const NAME_CHARS_MAX: usize = 100;
 /// Most mail addresses in the friend list.
 pub const FRIENDS_MAX: usize = 50;
 /// Most lines of one kind.
 pub const LINES_MAX: usize = 128;
+/// Largest number of a reservation: what JSON carries exactly.
+pub const NUMBER_MAX: i64 = (1 << 53) - 1;
 /// Longest line, in bytes.
 pub const LINE_BYTES_MAX: usize = 4_096;
 
@@ -207,8 +210,8 @@ pub struct AccessPort {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReservationPart {
-    /// Names it.
-    pub number: ReservationNumber,
+    /// Names it: 1 to [`NUMBER_MAX`].
+    pub number: i64,
     /// The reservation ID: opens the link.
     pub id: Secret,
     /// When the program is on air.
@@ -266,14 +269,13 @@ pub struct ProgramPart {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
     /// The friend list; at most [`FRIENDS_MAX`].
-    #[serde(with = "as_emails")]
-    pub friends: Vec<Email>,
+    pub friends: Vec<Secret>,
 }
 
 /// A settings file.
 ///
 /// ```
-/// use slotcast_reservation::settings::file::{SettingsError, SettingsFile};
+/// use slotcast_settings::file::{SettingsError, SettingsFile};
 ///
 /// let newer = br#"{ "format": "slotcast-settings", "version": 99 }"#;
 /// assert_eq!(SettingsFile::parse(newer), Err(SettingsError::UnknownVersion { got: 99 }));
@@ -398,7 +400,7 @@ impl SettingsFile {
         }
         check_times(self)?;
         check_reservation(&self.reservation)?;
-        check_ingest(&self.ingest)?;
+        check_access(&self.ingest.name, &self.ingest.access)?;
         check_program(&self.program)?;
         check_commands(&self.commands)
     }
@@ -438,6 +440,13 @@ fn is_text(text: &str, range: std::ops::RangeInclusive<usize>) -> bool {
         && !text.chars().any(char::is_control)
 }
 
+/// Whether `text` may be an e-mail address: visible ASCII around one `@`, at most 254 bytes. The server's rule is narrower.
+fn is_address(text: &str) -> bool {
+    let has_parts =
+        text.split_once('@').is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());
+    has_parts && text.len() <= 254 && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
 fn check_times(file: &SettingsFile) -> Result<(), SettingsError> {
     let (window, connect) = (file.reservation.window, file.reservation.connect);
     let times = [file.made_at, window.start(), window.end(), connect.start(), connect.end()];
@@ -455,19 +464,20 @@ fn check_times(file: &SettingsFile) -> Result<(), SettingsError> {
 }
 
 fn check_reservation(part: &ReservationPart) -> Result<(), SettingsError> {
-    require((1..=NUMBER_MAX).contains(&part.number.0), ".reservation.number", "1 to 2^53 - 1")?;
+    require((1..=NUMBER_MAX).contains(&part.number), ".reservation.number", "1 to 2^53 - 1")?;
     let id = part.id.expose();
     let is_id = (1..=128).contains(&id.len())
         && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'));
     require(is_id, ".reservation.id", "1 to 128 letters, digits, '-', '.', '_' or '~'")
 }
 
-fn check_ingest(part: &IngestPart) -> Result<(), SettingsError> {
-    require(is_text(&part.name, 1..=100), ".ingest.name", "1 to 100 characters")?;
-    require((1..=ACCESS_MAX).contains(&part.access.len()), ".ingest.access", "1 to 8 access ports")?;
-    for (at, access) in part.access.iter().enumerate() {
-        require(is_text(&access.name, 1..=100), ".ingest.access[].name", "1 to 100 characters")?;
-        let is_first = part.access[..at].iter().all(|other| other.name != access.name);
+/// Whether these can be the ingest server's name and its access ports.
+pub(super) fn check_access(name: &str, ports: &[AccessPort]) -> Result<(), SettingsError> {
+    require(is_text(name, 1..=NAME_CHARS_MAX), ".ingest.name", "1 to 100 characters")?;
+    require((1..=ACCESS_MAX).contains(&ports.len()), ".ingest.access", "1 to 8 access ports")?;
+    for (at, access) in ports.iter().enumerate() {
+        require(is_text(&access.name, 1..=NAME_CHARS_MAX), ".ingest.access[].name", "1 to 100 characters")?;
+        let is_first = ports[..at].iter().all(|other| other.name != access.name);
         require(is_first, ".ingest.access[].name", "each name once")?;
         let right = match access.transports[..] {
             [_] => true,
@@ -484,6 +494,8 @@ fn check_program(part: &ProgramPart) -> Result<(), SettingsError> {
     require(is_text(&part.outline, 0..=20), ".program.outline", "0 to 20 characters")?;
     require(is_text(&part.genre, 0..=40), ".program.genre", "0 to 40 characters")?;
     require(part.friends.len() <= FRIENDS_MAX, ".program.friends", "at most 50 addresses")?;
+    let are_addresses = part.friends.iter().all(|friend| is_address(friend.expose()));
+    require(are_addresses, ".program.friends", "e-mail addresses like name@example.com")?;
     let right = match &part.password {
         None => part.open_level == OpenLevel::Public,
         Some(password) => {
@@ -645,19 +657,5 @@ mod as_level {
             Level::Password => OpenLevel::Password,
             Level::Secret => OpenLevel::Secret,
         })
-    }
-}
-
-mod as_emails {
-    use super::*;
-
-    pub(super) fn serialize<S: Serializer>(friends: &[Email], to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(friends)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Email>, D::Error> {
-        let texts = Vec::<String>::deserialize(from)?;
-        let emails = texts.iter().map(|text| text.parse()).collect::<Result<_, _>>();
-        emails.map_err(|_| D::Error::custom(Expected("e-mail addresses like name@example.com")))
     }
 }

@@ -1,0 +1,4 @@
+//! Settings files: their format, and what seals them.
+
+mod file;
+mod seal;

@@ -1,0 +1,3 @@
+//! Settings files beside the `age` tool.
+
+mod age_tool;
