@@ -6,7 +6,7 @@
 use std::mem;
 
 /// Names one value of a [`Table`], also after the value is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     place: u32,
     generation: u32,

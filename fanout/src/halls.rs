@@ -54,8 +54,8 @@ pub(crate) struct Halls<A, N: Net> {
     pub(crate) sockets: Sockets<N>,
     by_program: HashMap<ProgramId, Hall<A>>,
     viewers: Viewers,
-    /// How many viewers each program has here; whether some program has come or gone since that was last asked.
-    watched: HashMap<ProgramId, usize>,
+    /// The viewers of each program; whether some program has come or gone since that was last asked.
+    watched: HashMap<ProgramId, HashSet<Key>>,
     watched_changed: bool,
     /// Halls with media on its way to viewers at the head, in the order in which they are served.
     ready: VecDeque<ProgramId>,
@@ -104,9 +104,9 @@ impl<A: Audience<N> + Default, N: Net> Halls<A, N> {
 
     /// A viewer has got a seat.
     pub(crate) fn seat(&mut self, key: Key, viewer: Viewer) {
-        let watching = self.watched.entry(viewer.program).or_insert(0);
-        *watching += 1;
-        self.watched_changed |= *watching == 1;
+        let watching = self.watched.entry(viewer.program).or_default();
+        watching.insert(key);
+        self.watched_changed |= watching.len() == 1;
         self.viewers.insert(key, viewer);
     }
 
@@ -115,8 +115,8 @@ impl<A: Audience<N> + Default, N: Net> Halls<A, N> {
         self.leave(key);
         let viewer = self.viewers.remove(&key)?;
         if let Some(watching) = self.watched.get_mut(&viewer.program) {
-            *watching -= 1;
-            if *watching == 0 {
+            watching.remove(&key);
+            if watching.is_empty() {
                 self.watched.remove(&viewer.program);
                 self.watched_changed = true;
             }
@@ -376,8 +376,8 @@ impl<A: Audience<N> + Default, N: Net> Halls<A, N> {
         let goodbyes = hall.goodbyes(reason);
         let farewell = Arc::new(Farewell { reason, goodbyes, _account: account });
         let mut count = 0;
-        for (key, viewer) in self.viewers.iter_mut().filter(|(_, viewer)| viewer.program == id) {
-            if viewer.farewell.is_none() {
+        for key in self.watched.get(&id).into_iter().flatten() {
+            if let Some(viewer) = self.viewers.get_mut(key).filter(|viewer| viewer.farewell.is_none()) {
                 viewer.farewell = Some(Arc::clone(&farewell));
                 self.leaving.push_back(*key);
                 count += 1;

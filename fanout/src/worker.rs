@@ -55,9 +55,10 @@ impl Worker {
     /// 3. What the kernel told of is noted. The rest of the turn has a budget of its own, and gives way to chunks:
     /// 4. datagrams and connections are read, newcomers accepted,
     /// 5. messages from other threads are taken,
-    /// 6. questions are answered: after the reading, so that who has left makes room first,
+    /// 6. answers that were held back, PLAYs that waited and questions get their turn: after the reading, so that who has
+    ///    left makes room first,
     /// 7. viewers who read at their own pace are served,
-    /// 8. goodbyes are said, connections that are gone are taken out,
+    /// 8. goodbyes are said, connections that linger or are gone are taken out,
     /// 9. and ten times a second all that has a deadline is looked at.
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
@@ -90,13 +91,16 @@ impl Worker {
         door.accept(house, now, &mut budget.part(4));
         self.take_messages(now);
         let Self { house, door, .. } = self;
-        door.look_at_parked(house, now);
-        door.answer_asks(house, now, &mut budget.part(2));
+        let mut answers = budget.part(2);
+        door.answer_delayed(house, now, &mut answers);
+        door.look_at_parked(house, now, &mut answers);
+        door.answer_asks(house, now, &mut answers);
         house.behind(now, &budget.part(2));
         door.say_goodbyes(house, now, &mut budget.part(2));
-        door.bury(house, &mut budget.part(1));
+        door.close_late(house, now, &mut budget.part(2));
+        door.bury(house, &mut budget.part(2));
         if now.mono >= self.tick_at {
-            self.tick(now);
+            self.tick(now, &mut budget.part(1));
         }
         self.follow_viewers();
     }
@@ -180,11 +184,11 @@ impl Worker {
     }
 
     /// Looks at all that has a deadline of tenths of a second or more.
-    fn tick(&mut self, now: Now) {
+    fn tick(&mut self, now: Now, budget: &mut Budget) {
         self.tick_at = now.mono + limits::TICK;
         self.house.tick(now);
         self.has_more |= self.house.room_again();
-        self.door.tick(&mut self.house, now);
+        self.door.sweep(&mut self.house, now, budget);
         self.stats.set_audience(self.house.census());
         self.stats.connections.set(self.door.connections() as u64);
         self.stats.chunks_dropped.set(self.feed.dropped());

@@ -98,7 +98,7 @@ impl RtspDoor {
         };
         tracing::debug!(connection = id.place(), ?reason, "connection closing");
         connection.closing = Some(now.mono + patience);
-        self.closing.push((now.mono + patience, id));
+        self.closing.insert((now.mono + patience, id));
     }
 
     /// Closes all connections that no viewer holds: the server goes down.
@@ -111,11 +111,14 @@ impl RtspDoor {
     }
 
     /// Resets connections that did not take what waits for them, rather than leave them hanging.
-    pub(super) fn close_late(&mut self, house: &mut House, now: Now) {
-        let due: Vec<_> = self.closing.extract_if(.., |(at, _)| *at <= now.mono).collect();
-        for (_, id) in due {
+    pub(crate) fn close_late(&mut self, house: &mut House, now: Now, budget: &mut Budget) {
+        while self.closing.first().is_some_and(|(at, _)| *at <= now.mono) {
+            let Some((_, id)) = self.closing.pop_first() else { return };
             self.reset(house, id);
             self.bury_later(id);
+            if !budget.goes_on() {
+                return;
+            }
         }
     }
 
@@ -149,13 +152,16 @@ impl RtspDoor {
         }
     }
 
-    /// Looks at a part of the connections, so that each is looked at within a second, and few are each time.
-    pub(super) fn sweep(&mut self, house: &mut House, now: Now) {
+    /// Looks at a part of the connections each tick, so that each is looked at within a second, or as soon as there is time.
+    pub(crate) fn sweep(&mut self, house: &mut House, now: Now, budget: &mut Budget) {
         let places = self.connections.places();
         let count = places.div_ceil(limits::SWEEP_TICKS as usize).max(limits::SWEEP_MIN).min(places);
         let from = if self.sweep_from < places { self.sweep_from } else { 0 };
-        self.sweep_from = from + count;
         for place in from..from + count {
+            self.sweep_from = place + 1;
+            if !budget.goes_on() {
+                return;
+            }
             let Some(id) = self.connections.key_at(place) else { continue };
             let Some(connection) = self.connections.get_mut(id).filter(|c| c.closing.is_none()) else {
                 continue;

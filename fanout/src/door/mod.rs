@@ -14,7 +14,7 @@ mod requests;
 mod start;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     io::{self, Read},
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -80,11 +80,13 @@ pub(crate) struct RtspDoor {
     ready: VecDeque<Id>,
     /// Questions of this turn.
     asks: VecDeque<(Id, Ask)>,
-    /// Answers that are held back to slow guessing down.
-    delayed: Vec<(Instant, Id, Answer)>,
-    parked: Vec<Parked>,
-    /// Connections that are closing, and when they are closed whatever they have taken.
-    closing: Vec<(Instant, Id)>,
+    /// Answers that are held back to slow guessing down, by when they may go.
+    delayed: BTreeMap<(Instant, Id), Answer>,
+    parked: VecDeque<Parked>,
+    /// Whether the last turn had no time to look at all of them.
+    parked_left: bool,
+    /// Connections that are closing, by when they are closed whatever they have taken.
+    closing: BTreeSet<(Instant, Id)>,
     /// Connections to be taken out.
     dead: VecDeque<Id>,
     /// The place that the next sweep begins with.
@@ -112,9 +114,10 @@ impl RtspDoor {
             unread: [false; 2],
             ready: VecDeque::new(),
             asks: VecDeque::new(),
-            delayed: Vec::new(),
-            parked: Vec::new(),
-            closing: Vec::new(),
+            delayed: BTreeMap::new(),
+            parked: VecDeque::new(),
+            parked_left: false,
+            closing: BTreeSet::new(),
             dead: VecDeque::new(),
             sweep_from: 0,
             buffer: vec![0; limits::DATAGRAM_BYTES_MAX].into(),
@@ -131,7 +134,9 @@ impl RtspDoor {
     /// Whether there is more to do at once than the last turn had time for.
     pub(crate) fn has_more(&self, now: Instant) -> bool {
         let accepts = self.accept_again_at.is_some_and(|at| at <= now);
-        accepts
+        let answers = self.delayed.first_key_value().is_some_and(|((at, _), _)| *at <= now);
+        let closes = self.closing.first().is_some_and(|(at, _)| *at <= now);
+        (accepts || answers || closes || self.parked_left)
             || !self.ready.is_empty()
             || !self.asks.is_empty()
             || !self.dead.is_empty()
@@ -270,17 +275,6 @@ impl RtspDoor {
             );
             self.lose(house, id, "broken_invariant");
         }
-    }
-
-    /// Looks at all that has a deadline of tenths of a second or more.
-    pub(crate) fn tick(&mut self, house: &mut House, now: Now) {
-        let due: Vec<_> = self.delayed.extract_if(.., |(at, ..)| *at <= now.mono).collect();
-        for (_, id, answer) in due {
-            self.answer(house, id, answer, now);
-        }
-        self.look_at_parked(house, now);
-        self.close_late(house, now);
-        self.sweep(house, now);
     }
 
     /// The token of the connection at `place`.

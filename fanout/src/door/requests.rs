@@ -22,6 +22,17 @@ use crate::{
 };
 
 impl RtspDoor {
+    /// Gives the answers that were held back for long enough.
+    pub(crate) fn answer_delayed(&mut self, house: &mut House, now: Now, budget: &mut Budget) {
+        while self.delayed.first_key_value().is_some_and(|((at, _), _)| *at <= now.mono) {
+            let Some(((_, id), answer)) = self.delayed.pop_first() else { return };
+            self.guarded(house, id, |door, house| door.answer(house, id, answer, now));
+            if !budget.goes_on() {
+                return;
+            }
+        }
+    }
+
     /// Answers the questions of this turn, one a connection; those of requests that were pipelined behind them come up
     /// in the next.
     pub(crate) fn answer_asks(&mut self, house: &mut House, now: Now, budget: &mut Budget) {
@@ -168,7 +179,7 @@ impl RtspDoor {
             if refused.delay.is_zero() {
                 return Some(answer);
             }
-            self.delayed.push((now.mono + refused.delay, id, answer));
+            self.delayed.insert((now.mono + refused.delay, id), answer);
             None
         })
     }

@@ -12,7 +12,7 @@ use slotcast_core::{
 use slotcast_rtsp::server::{Answer, RtpInfoEntry};
 
 use super::{House, Parked, RtspDoor, connection::Connection, requests::refusal};
-use crate::{audience::Ways, hall::Hall, limits, viewer::Key};
+use crate::{audience::Ways, budget::Budget, hall::Hall, limits, viewer::Key};
 
 /// What PLAY waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,37 +49,44 @@ impl RtspDoor {
             }
             None => {
                 let until = now.mono + limits::PARK_TIME_MAX;
-                self.parked.push(Parked { connection: id, program: viewer.program, until });
+                self.parked.push_back(Parked { connection: id, program: viewer.program, until });
                 None
             }
         }
     }
 
     /// Answers the PLAY requests that waited for a stream's first packets, if these have come or will not.
-    pub(crate) fn look_at_parked(&mut self, house: &mut House, now: Now) {
-        let mut answers = Vec::new();
-        let connections = &mut self.connections;
-        self.parked.retain(|&Parked { connection: id, program, until }| {
-            let Some(connection) = connections.get_mut(id) else { return false };
-            let Some(hall) = house.hall(program).filter(|hall| !hall.is_over(now)) else {
-                // Its program is over, and it is told so with all others.
-                return false;
-            };
-            let awaits = match () {
-                () if until <= now.mono => Awaits::Nothing,
-                () if hall.is_settled(now.mono) => Awaits::KeyFrame,
-                () => Awaits::AllTracks,
-            };
-            let Some((start, rtp_info)) = start_of(&hall.log, connection, now.mono, awaits) else {
-                return true;
-            };
-            connection.start = start;
-            answers.push((id, Answer::Play { rtp_info }));
-            false
-        });
-        for (id, answer) in answers {
-            self.answer(house, id, answer, now);
+    pub(crate) fn look_at_parked(&mut self, house: &mut House, now: Now, budget: &mut Budget) {
+        self.parked_left = false;
+        for place in 1..=self.parked.len() {
+            let Some(parked) = self.parked.pop_front() else { return };
+            let id = parked.connection;
+            self.guarded(house, id, |door, house| match door.unpark(house, &parked, now) {
+                Some(Some(answer)) => door.answer(house, id, answer, now),
+                Some(None) => door.parked.push_back(parked),
+                None => {}
+            });
+            if !budget.goes_on() {
+                self.parked_left = place < self.parked.len();
+                return;
+            }
         }
+    }
+
+    /// The answer to a PLAY that waited; `Some(None)`: it waits on, `None`: its session or its program is over, and it is
+    /// told so with all others.
+    fn unpark(&mut self, house: &House, parked: &Parked, now: Now) -> Option<Option<Answer>> {
+        let connection = self.connections.get_mut(parked.connection)?;
+        let hall = house.hall(parked.program).filter(|hall| !hall.is_over(now))?;
+        let awaits = match () {
+            () if parked.until <= now.mono => Awaits::Nothing,
+            () if hall.is_settled(now.mono) => Awaits::KeyFrame,
+            () => Awaits::AllTracks,
+        };
+        Some(start_of(&hall.log, connection, now.mono, awaits).map(|(start, rtp_info)| {
+            connection.start = start;
+            Answer::Play { rtp_info }
+        }))
     }
 
     /// Tells a viewer who is about to get its first packets what time they stand for: with the reports at hand, players

@@ -268,3 +268,31 @@ fn ports_that_another_viewer_of_the_address_uses_are_not_given_twice() {
     assert_eq!(first.ask("TEARDOWN", "", "").status, 200);
     assert_eq!(rig.client().ask("SETUP", "/trackID=0", &taken).status, 200);
 }
+
+/// A worker has time for a few of them in a turn: whoever watches waits for no more than that.
+#[test]
+fn a_crowd_that_guesses_is_answered_over_many_turns() {
+    let mut rig = Rig::start(Setting { password: Some("secret"), ..one_worker() });
+    warm_up(&mut rig);
+    const CROWD: u64 = 64;
+    let mut crowd: Vec<_> = (0..CROWD as u8)
+        .map(|place| Client::connect_from(([127, 0, 1, place], 0).into(), rig.fanout.local_addr()))
+        .collect();
+    for client in &mut crowd {
+        let challenged = client.ask("DESCRIBE", "", "");
+        let (_, challenge) = challenged.headers["www-authenticate"].split_once(' ').unwrap();
+        let response = if challenge.contains("SHA-256") { "0".repeat(64) } else { "0".repeat(32) };
+        let proof = format!("Digest username=\"u\", {challenge}, uri=\"/ch\", response=\"{response}\"");
+        client.send("DESCRIBE", "", &format!("Authorization: {proof}\r\n"));
+    }
+    rig.turn();
+    assert!(crowd.iter_mut().all(|client| client.arrived().is_empty()), "a guess is answered late");
+    let before = rig.turns();
+    rig.looks_take(Duration::from_micros(200));
+    rig.pass(Duration::from_secs(1));
+    for client in &mut crowd {
+        assert!(matches!(client.next(), Item::Response(refused) if refused.status == 401));
+    }
+    let turns = rig.turns() - before;
+    assert!(turns > CROWD / 10, "{turns} turns for {CROWD} answers");
+}

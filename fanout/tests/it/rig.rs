@@ -6,7 +6,10 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream, UdpSocket},
     num::NonZeroU32,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -40,6 +43,7 @@ pub(crate) struct Rig {
     pub(crate) fanout: Fanout,
     pub(crate) timetable: Arc<Timetable>,
     now: Arc<Mutex<Now>>,
+    look_micros: Arc<AtomicU64>,
     pub(crate) spec: ProgramSpec,
     channel: Channel,
     feeds: Feeds,
@@ -77,9 +81,14 @@ impl Rig {
     pub(crate) fn start(setting: Setting) -> Self {
         let start: WallTime = "2026-11-22T10:00:00Z".parse().unwrap();
         let now = Arc::new(Mutex::new(Now { mono: Instant::now(), wall: start }));
+        let look_micros = Arc::new(AtomicU64::new(0));
         let clock: Clock = {
-            let now = Arc::clone(&now);
-            Arc::new(move || *now.lock().unwrap())
+            let (now, look_micros) = (Arc::clone(&now), Arc::clone(&look_micros));
+            Arc::new(move || {
+                let mut now = now.lock().unwrap();
+                now.mono += Duration::from_micros(look_micros.load(Ordering::Relaxed));
+                *now
+            })
         };
         let timetable = Arc::new(Timetable::new());
         let window = Window::new(start, start.saturating_add(Duration::from_secs(setting.seconds))).unwrap();
@@ -112,6 +121,7 @@ impl Rig {
             fanout,
             timetable,
             now,
+            look_micros,
             spec,
             channel,
             feeds,
@@ -131,6 +141,17 @@ impl Rig {
     pub(crate) fn pass(&self, time: Duration) {
         self.now.lock().unwrap().mono += time;
         self.step_wall(time);
+    }
+
+    /// Lets each look at the clock take that long, so that what a worker does between two looks counts.
+    pub(crate) fn looks_take(&self, time: Duration) {
+        self.look_micros.store(time.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// Turns that all workers have had.
+    pub(crate) fn turns(&self) -> u64 {
+        let workers = self.fanout.stats().workers().iter();
+        workers.map(|worker| worker.turns.counts().iter().sum::<u64>()).sum()
     }
 
     /// Steps wall time alone, as an operator or NTP may.
