@@ -13,6 +13,8 @@ pub mod clock;
 pub mod domain;
 #[cfg(feature = "server")]
 pub mod http;
+#[cfg(feature = "server")]
+mod https;
 pub mod limits;
 #[cfg(feature = "server")]
 pub mod mail;

@@ -11,7 +11,6 @@ use std::fmt;
 use async_trait::async_trait;
 
 use crate::domain::{
-    effects::PaymentKind,
     member::{Card, CardQuestion},
     words::{Amount, Currency, Email, MemberNumber, ReservationNumber},
 };
@@ -46,26 +45,25 @@ pub enum CardCheck {
     Ask(CardQuestion),
 }
 
-/// One movement of money, as the provider is asked for it.
+/// A payment, as the provider is asked for it.
 #[derive(Clone, Debug)]
-pub struct Movement {
+pub struct Charge {
     /// The provider's idempotency key: repeated, the same answer and no second effect.
     pub key: String,
-    /// What to do.
-    pub kind: PaymentKind,
     /// For which reservation; shown in the provider's books.
     pub reservation: ReservationNumber,
     /// Whose card.
     pub member: MemberNumber,
     /// The card.
     pub card: Card,
-    /// How much.
+    /// How much; never zero.
     pub amount: Amount,
     /// In what.
     pub currency: Currency,
-    /// The provider's name of the hold that a capture or release is about: what `Authorise` returned; of a refund: of
-    /// what was collected, what `Capture` returned.
-    pub hold: Option<String>,
+    /// Whether the member waits for the answer, and can answer what the card's company asks.
+    pub is_present: bool,
+    /// The [`reference`](CardQuestion::reference) of the question that this very payment led to before.
+    pub begun: Option<String>,
 }
 
 /// What the provider did.
@@ -73,7 +71,7 @@ pub struct Movement {
 pub struct Moved {
     /// The provider's name for it: a later capture or release refers to it.
     pub reference: String,
-    /// Whether money has reached the operator by this: `Capture` over a provider, never over `invoice`.
+    /// Whether money has reached the operator by this: a capture over a provider, never over `invoice`.
     pub is_collected: bool,
 }
 
@@ -81,8 +79,11 @@ pub struct Moved {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PaymentError {
-    /// Declined, for good: asking again changes nothing. The text is for the member.
+    /// Declined, for good: asking again under the same key changes nothing. The text is for the member.
     Declined(String),
+    /// The card's company wants to ask the member, who is there. Nothing is moved yet: once the question is answered,
+    /// the same payment is asked for again, with the question's reference as [`Charge::begun`].
+    Asks(CardQuestion),
     /// Not reached, slow, or failing: ask again with the same key. The text is for the log.
     Unavailable(String),
     /// A refund that was taken on failed afterwards: the provider has the money again. The text is for the operator.
@@ -95,6 +96,7 @@ impl fmt::Display for PaymentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Declined(why) => write!(f, "declined: {why}"),
+            Self::Asks(question) => write!(f, "the card's company asks the member ({})", question.reference),
             Self::CameBack(why) => write!(f, "the refund came back: {why}"),
             Self::Unavailable(why) => write!(f, "the payment provider cannot be asked now: {why}"),
             Self::Misconfigured(why) => {
@@ -111,8 +113,10 @@ impl std::error::Error for PaymentError {}
 pub struct Notice {
     /// The provider's name of the event: the same event comes more than once.
     pub event: String,
-    /// Of the hold or charge: what [`Moved::reference`] was.
+    /// Of the hold or charge: what [`Moved::reference`] was, or will be where the answer has not come yet.
     pub reference: String,
+    /// The key that it was asked for under, where that is told.
+    pub key: Option<String>,
     /// What happened.
     pub what: Noticed,
 }
@@ -137,7 +141,7 @@ pub enum Noticed {
 pub struct FailedRefund {
     /// The provider's name of the refund: what [`Moved::reference`] was of one of ours.
     pub refund: String,
-    /// What [`Movement::key`] was; `None`: it was made in the provider's own books.
+    /// The key that it was asked for under; `None`: it was made in the provider's own books.
     pub key: Option<String>,
     /// How much.
     pub amount: Amount,
@@ -150,10 +154,17 @@ pub struct FailedRefund {
 pub trait Payments: Send + Sync + fmt::Debug {
     /// Checks the card with the provider and keeps it there for later.
     async fn check_card(&self, card: &NewCard) -> Result<CardCheck, PaymentError>;
-    /// Does one movement; see [`Movement::key`].
-    async fn move_money(&self, movement: &Movement) -> Result<Moved, PaymentError>;
-    /// Gives back what a collected movement brought, or a part of it; needs no card. `key` as in [`Movement::key`],
-    /// `reference` as [`Moved::reference`] of that movement.
+    /// Whether that card was kept by this provider: another one's cannot be charged.
+    fn knows(&self, card: &Card) -> bool;
+    /// Whether so much can be charged. Errors: what to set instead, for the operator.
+    fn check_amount(&self, amount: Amount, currency: Currency) -> Result<(), String>;
+    /// Holds the amount on the card.
+    async fn authorise(&self, charge: &Charge) -> Result<Moved, PaymentError>;
+    /// Takes the amount: what `hold`, an earlier [`Moved::reference`], holds of it, or anew where that has lapsed.
+    async fn capture(&self, charge: &Charge, hold: &str) -> Result<Moved, PaymentError>;
+    /// Lets go of what `hold` holds; `key` as in [`Charge::key`].
+    async fn release(&self, key: &str, hold: &str) -> Result<Moved, PaymentError>;
+    /// Gives back what a capture brought, or a part of it; `reference` as [`Moved::reference`] of that capture.
     async fn refund(&self, key: &str, reference: &str, amount: Amount) -> Result<Moved, PaymentError>;
     /// Checks the signature of a webhook and reads it. `Ok(None)`: genuine, and of no interest.
     ///

@@ -57,8 +57,8 @@ kinds! {
     PAYMENT_DECLINED "payment-declined" 402 "The payment was declined"
         "Ask the card's company, or register another card with PUT /api/v1/me/premium, and try again.";
     CARD_QUESTION "card-question" 402 "The card company wants to ask you"
-        "Open the payment company's own form with `client_secret` and answer; then send the same request again with \
-         `setup_intent` as its `card_token`.";
+        "Open the payment company's own form with `client_secret` and answer; then send the same request again, where a \
+         card is registered with `setup_intent` as its `card_token`.";
     REGISTER_FIRST "register-first" 402 "The card company wants to ask you, and asks only members"
         "Register without `premium` and log in; then send what was in `premium` to PUT /api/v1/me/premium, whose \
          answer holds the question.";
@@ -413,12 +413,17 @@ fn course(refusal: Refusal) -> Problem {
         Refusal::PaymentDeclined { reason } => {
             Problem::new(PAYMENT_DECLINED, format!("The payment company says: {reason}"))
         }
-        Refusal::CardQuestion(question) => Problem::new(
-            CARD_QUESTION,
-            "The card is not registered yet: its company asks you for a confirmation.",
-        )
-        .with("setup_intent", question.reference)
-        .with("client_secret", question.client_secret),
+        Refusal::CardQuestion(question) => {
+            let is_payment = question.reference.starts_with("pi_");
+            let (what, name) = if is_payment {
+                ("The payment is not made yet", "payment_intent")
+            } else {
+                ("The card is not registered yet", "setup_intent")
+            };
+            Problem::new(CARD_QUESTION, format!("{what}: the card's company asks you for a confirmation."))
+                .with(name, question.reference)
+                .with("client_secret", question.client_secret)
+        }
         Refusal::RegisterFirst => Problem::new(
             REGISTER_FIRST,
             "Nothing was registered: this card's company asks for a confirmation.",
@@ -495,6 +500,9 @@ pub(super) struct ProblemBody {
     /// Of `card-question`: the question's name, for `card_token` once it is answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     setup_intent: Option<String>,
+    /// Of `card-question` about a payment: its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payment_intent: Option<String>,
     /// Of `card-question`: opens the question in the payment company's own form. Keep it nowhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     client_secret: Option<String>,

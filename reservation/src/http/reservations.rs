@@ -197,7 +197,7 @@ struct ReconfirmBody {
         headers(("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "book",
         "problems": ["wrong-reservation-id", "reconfirmation-late", "wrong-state", "no-payment-method",
-            "amount-too-large", "payment-declined", "payment-unavailable", "too-many"] }))))]
+            "amount-too-large", "payment-declined", "card-question", "payment-unavailable", "too-many"] }))))]
 async fn reconfirm(
     State(api): State<Api>,
     caller: Caller,
@@ -346,7 +346,7 @@ struct ExtendBody {
         headers(("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "broadcast", "headers": ["idempotency-key"],
         "problems": ["wrong-state", "extension-early", "slot-taken", "too-long", "not-on-slots", "month-limit",
-            "no-payment-method", "amount-too-large", "payment-declined", "payment-unavailable"] }))))]
+            "no-payment-method", "amount-too-large", "payment-declined", "card-question", "payment-unavailable"] }))))]
 async fn extend(
     State(api): State<Api>,
     caller: Caller,

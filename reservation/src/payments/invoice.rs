@@ -5,8 +5,11 @@
 
 use async_trait::async_trait;
 
-use super::{CardCheck, Moved, Movement, NewCard, Notice, PaymentError, Payments};
-use crate::domain::{effects::PaymentKind, member::Card, words::Amount};
+use super::{CardCheck, Charge, Moved, NewCard, Notice, PaymentError, Payments};
+use crate::domain::{
+    member::Card,
+    words::{Amount, Currency},
+};
 
 /// What [`Card::brand`] is for members who are billed.
 pub const BRAND: &str = "invoice";
@@ -25,21 +28,30 @@ impl Payments for Invoice {
         Ok(CardCheck::Kept(Card { token, brand: BRAND.to_owned(), last_four, expires: None }))
     }
 
-    async fn move_money(&self, movement: &Movement) -> Result<Moved, PaymentError> {
-        let is_of_others = movement.hold.as_deref().is_some_and(|hold| !hold.starts_with(REFERENCE));
-        match movement.kind {
-            PaymentKind::Refund => Err(collected_elsewhere()),
-            PaymentKind::Capture | PaymentKind::Release if is_of_others => {
-                let why =
-                    "It is held elsewhere, from before members were billed: take it or let it go there.";
-                Err(PaymentError::Declined(why.to_owned()))
-            }
-            PaymentKind::Authorise | PaymentKind::Capture | PaymentKind::Release => Ok(noted(&movement.key)),
-        }
+    /// A member who registered a card with a payment company before is billed like any other.
+    fn knows(&self, _: &Card) -> bool {
+        true
     }
 
+    fn check_amount(&self, _: Amount, _: Currency) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn authorise(&self, charge: &Charge) -> Result<Moved, PaymentError> {
+        Ok(noted(&charge.key))
+    }
+
+    async fn capture(&self, charge: &Charge, hold: &str) -> Result<Moved, PaymentError> {
+        end(&charge.key, hold)
+    }
+
+    async fn release(&self, key: &str, hold: &str) -> Result<Moved, PaymentError> {
+        end(key, hold)
+    }
+
+    /// What was billed is credited in the ledger alone; what was collected, was so before members were billed.
     async fn refund(&self, _: &str, _: &str, _: Amount) -> Result<Moved, PaymentError> {
-        Err(collected_elsewhere())
+        Err(PaymentError::Declined("It was not collected by invoice: give it back where it was.".to_owned()))
     }
 
     fn read_notice(&self, _: &str, _: &[u8], _: i64) -> Result<Option<Notice>, PaymentError> {
@@ -47,9 +59,12 @@ impl Payments for Invoice {
     }
 }
 
-/// What was billed is credited in the ledger alone; whatever was collected, was so before members were billed.
-fn collected_elsewhere() -> PaymentError {
-    PaymentError::Declined("It was not collected by invoice: give it back where it was.".to_owned())
+fn end(key: &str, hold: &str) -> Result<Moved, PaymentError> {
+    if hold.starts_with(REFERENCE) {
+        return Ok(noted(key));
+    }
+    let why = "It is held elsewhere, from before members were billed: take it or let it go there.";
+    Err(PaymentError::Declined(why.to_owned()))
 }
 
 /// The same key, the same reference.
@@ -73,39 +88,30 @@ mod tests {
         let checked = Invoice.check_card(&new).await.unwrap();
         let CardCheck::Kept(card) = checked else { panic!("{checked:?}") };
         assert_eq!((card.brand.as_str(), card.token.as_str(), card.last_four.as_str()), (BRAND, "", ""));
-        for kind in [PaymentKind::Authorise, PaymentKind::Capture, PaymentKind::Release] {
-            let movement = Movement {
-                key: format!("{}-1", kind.name()),
-                kind,
-                reservation: ReservationNumber(1),
-                member: MemberNumber(7),
-                card: card.clone(),
-                amount: Amount::new(500).unwrap(),
-                currency: "JPY".parse().unwrap(),
-                hold: None,
-            };
-            let first = Invoice.move_money(&movement).await.unwrap();
-            assert_eq!(first, Moved { reference: format!("invoice-{}-1", kind.name()), is_collected: false });
-            assert_eq!(Invoice.move_money(&movement).await.unwrap(), first);
-        }
-        let of_a_card = Movement {
-            key: "capture-1".to_owned(),
-            kind: PaymentKind::Capture,
+        let charge = Charge {
+            key: "charge-1".to_owned(),
             reservation: ReservationNumber(1),
             member: MemberNumber(7),
             card,
             amount: Amount::new(500).unwrap(),
             currency: "JPY".parse().unwrap(),
-            hold: Some("pi_1".to_owned()),
+            is_present: true,
+            begun: None,
         };
-        for kind in [PaymentKind::Capture, PaymentKind::Release] {
-            let refused = Invoice.move_money(&Movement { kind, ..of_a_card.clone() }).await;
-            assert!(matches!(refused, Err(PaymentError::Declined(_))), "{refused:?}");
-            let ours = Movement { kind, hold: Some("invoice-authorise-1".to_owned()), ..of_a_card.clone() };
-            assert!(Invoice.move_money(&ours).await.is_ok());
+        let noted = Ok(Moved { reference: "invoice-charge-1".to_owned(), is_collected: false });
+        for _ in 0..2 {
+            assert_eq!(Invoice.authorise(&charge).await, noted);
+            assert_eq!(Invoice.capture(&charge, "invoice-authorise-1").await, noted);
+            assert_eq!(Invoice.release("charge-1", "invoice-authorise-1").await, noted);
         }
-        let back = Invoice.refund("refund-1", "pi_1", Amount::new(500).unwrap()).await;
-        assert!(matches!(back, Err(PaymentError::Declined(_))), "{back:?}");
+        let amount = charge.amount;
+        for refused in [
+            Invoice.capture(&charge, "pi_1").await,
+            Invoice.release("release-1", "pi_1").await,
+            Invoice.refund("refund-1", "pi_1", amount).await,
+        ] {
+            assert!(matches!(refused, Err(PaymentError::Declined(_))), "{refused:?}");
+        }
         assert!(matches!(Invoice.read_notice("t=1,v1=00", b"{}", 1), Err(PaymentError::Misconfigured(_))));
     }
 }

@@ -8,29 +8,26 @@ use slotcast_core::{
 };
 
 use super::{
-    Actor, Answer, Scope, Service, ServiceError, budget::one_address, counts::count, members::is_current,
-    money::standing_holds, random, retry::retry,
+    Actor, Answer, Idempotency, Scope, Service,
+    budget::one_address,
+    counts::count,
+    facts::{channel_of, keep, kept, member_of, taken_in, used_in, write},
+    members::is_current,
+    money::standing_holds,
+    random,
+    retry::retry,
 };
 use crate::{
     domain::{
         effects::Effects,
         member::Member,
-        refusal::{FieldProblem, Refusal},
-        reservation::{CancelledBy, ProgramDetails, ProgramPassword, Reservation, SoldChannel, State},
-        rules::{self, BookingFacts, Draft, Rules},
-        words::{Email, MemberNumber, ReservationNumber},
+        refusal::Refusal,
+        reservation::{CancelledBy, ProgramDetails, ProgramPassword, Reservation, State},
+        rules::{self, BookingFacts, Draft},
+        words::{Email, ReservationNumber},
     },
-    store::{Conflict, KeptAnswer, Reads, StoreError, Tx},
+    store::Tx,
 };
-
-/// A request that may come again must not book twice.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Idempotency {
-    /// What `Idempotency-Key` said: 1 to 200 printable ASCII characters.
-    pub key: String,
-    /// SHA-256 of the request's method, path and body.
-    pub request_hash: [u8; 32],
-}
 
 /// What a member changes of a program; `None`: stays. A program that becomes public loses its password by itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -333,85 +330,4 @@ impl ProgramEdit {
             friends: self.friends.as_ref().unwrap_or(&program.friends).clone(),
         }
     }
-}
-
-/// What was made under that key before. Refused: the key came with another request.
-pub(super) async fn kept(
-    tx: &mut dyn Tx,
-    actor: &Actor,
-    idempotency: Option<&Idempotency>,
-) -> Answer<Option<Reservation>> {
-    let Some(idempotency) = idempotency else { return Ok(None) };
-    let key = &idempotency.key;
-    if !(1..=200).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_graphic() || b == b' ') {
-        let expected = "1 to 200 printable characters of ASCII".to_owned();
-        return Err(Refusal::Invalid(vec![FieldProblem { field: "Idempotency-Key", expected }]).into());
-    }
-    let scope = actor.member.to_string();
-    let Some(answer) = tx.kept_answer(&scope, &idempotency.key).await? else { return Ok(None) };
-    if answer.request_hash != idempotency.request_hash {
-        return Err(Refusal::KeyReused.into());
-    }
-    let number = answer.made.parse().map(ReservationNumber);
-    let number = number.map_err(|_| ServiceError::Internal("a kept answer is no number".to_owned()))?;
-    Ok(Some(actor.own(tx.reservation(number).await?)?))
-}
-
-/// Keeps what was made under that key.
-pub(super) async fn keep(
-    tx: &mut dyn Tx,
-    actor: &Actor,
-    idempotency: Option<&Idempotency>,
-    number: ReservationNumber,
-    now: WallTime,
-) -> Answer<()> {
-    let Some(idempotency) = idempotency else { return Ok(()) };
-    let answer = KeptAnswer { request_hash: idempotency.request_hash, made: number.to_string() };
-    Ok(tx.keep_answer(&actor.member.to_string(), &idempotency.key, &answer, now).await?)
-}
-
-/// Writes the effects; slots that somebody took a moment sooner are a refusal.
-pub(super) async fn write(tx: &mut dyn Tx, effects: &Effects) -> Answer<()> {
-    match tx.write(effects).await {
-        Err(StoreError::Conflict(Conflict::Slots(taken))) => {
-            Err(Refusal::SlotTaken { channel: effects.reservation.channel, taken }.into())
-        }
-        other => Ok(other?),
-    }
-}
-
-/// The starts of the taken slots of a window.
-pub(super) async fn taken_in(
-    tx: &mut (dyn Tx + '_),
-    channel: ChannelNumber,
-    window: Window,
-) -> Answer<Vec<WallTime>> {
-    let taken = tx.taken_slots(channel, window.start(), window.end()).await?;
-    Ok(taken.into_iter().map(|slot| slot.start).collect())
-}
-
-/// What a member has used already of the months in which the slots begin.
-pub(super) async fn used_in(
-    reads: &mut (dyn Reads + '_),
-    member: MemberNumber,
-    slots: &[WallTime],
-    rules: &Rules,
-) -> Answer<Vec<u32>> {
-    let mut used = Vec::new();
-    for month in rules.months(slots) {
-        used.push(reads.slots_of(member, month.from, month.to).await?);
-    }
-    Ok(used)
-}
-
-/// The channel of that number.
-pub(super) async fn channel_of(tx: &mut (dyn Tx + '_), number: ChannelNumber) -> Answer<SoldChannel> {
-    let found = tx.channels().await?.into_iter().find(|channel| channel.number == number);
-    Ok(found.ok_or(Refusal::NotFound("channel"))?)
-}
-
-/// Whose reservation it is.
-pub(super) async fn member_of(tx: &mut (dyn Tx + '_), reservation: &Reservation) -> Answer<Member> {
-    let member = tx.member(reservation.member).await?;
-    member.ok_or_else(|| ServiceError::Internal(format!("reservation {} has no member", reservation.number)))
 }

@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 use slotcast_core::time::WallTime;
-use tokio::{task::JoinSet, time::timeout};
+use tokio::task::JoinSet;
 
 use super::{
     Answer, Service, ServiceError,
     counts::count,
-    money::release_of,
+    money::{in_time, release_of},
     refunding::{came_back, given_back, note_came_back, note_refunded},
     retry::retry,
 };
@@ -24,9 +24,9 @@ use crate::{
     },
     limits::{
         AUTHORISE_GIVEN_UP_AFTER, ERROR_CHARS_MAX, OUTBOX_BATCH, OUTBOX_LEASE, OUTBOX_RETRY_FIRST,
-        OUTBOX_RETRY_MAX, PAYMENT_WAIT_MAX,
+        OUTBOX_RETRY_MAX,
     },
-    payments::{Moved, Notice, Noticed, PaymentError},
+    payments::{Charge, Moved, Notice, Noticed, PaymentError},
     store::{Payment, PaymentState, Tx},
 };
 
@@ -91,21 +91,27 @@ impl Service {
         if request.kind == PaymentKind::Refund {
             return self.give_back(request).await;
         }
-        let (card, hold) = {
-            let mut reads = self.0.store.read().await?;
-            let card = reads.member(request.member).await?.and_then(|member| member.card);
-            let hold = match rules::hold_key(&request.key) {
-                Some(key) => reads.payment(key).await?.and_then(|hold| hold.reference),
-                None => None,
-            };
-            (card, hold)
+        let mut reads = self.0.store.read().await?;
+        let hold = match rules::hold_key(&request.key) {
+            Some(key) => reads.payment(key).await?.and_then(|hold| hold.reference),
+            None => None,
         };
-        let Some(card) = card else {
-            return Ok(Err(PaymentError::Declined("the member has no card any more".to_owned())));
+        let hold = hold.unwrap_or_default();
+        if request.kind == PaymentKind::Release {
+            drop(reads);
+            return Ok(in_time(self.0.payments.release(&request.key, &hold)).await);
+        }
+        let member = reads.member(request.member).await?;
+        drop(reads);
+        let member = member.ok_or_else(|| ServiceError::Internal("a payment has no member".to_owned()))?;
+        let charge = match self.charge(request, &member) {
+            Ok(charge) => Charge { begun: payment.reference.clone(), ..charge },
+            Err(error) => return Ok(Err(error)),
         };
-        let movement = self.movement(request, card, hold);
-        let moved = timeout(PAYMENT_WAIT_MAX, self.0.payments.move_money(&movement)).await;
-        Ok(moved.unwrap_or_else(|_| Err(PaymentError::Unavailable("no answer in time".to_owned()))))
+        Ok(match request.kind {
+            PaymentKind::Authorise => in_time(self.0.payments.authorise(&charge)).await,
+            _ => in_time(self.0.payments.capture(&charge, &hold)).await,
+        })
     }
 
     async fn note_payment(&self, payment: &Payment, outcome: &Result<Moved, PaymentError>) -> Answer<()> {

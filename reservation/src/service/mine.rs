@@ -7,7 +7,7 @@ use slotcast_core::{
     words::{Seats, Window},
 };
 
-use super::{Actor, Answer, Scope, Service, booking::used_in};
+use super::{Actor, Answer, Scope, Service, facts::used_in};
 use crate::{
     domain::{
         effects::LedgerTransaction,

@@ -8,8 +8,8 @@ use tokio::time::timeout;
 
 use super::{
     Actor, Answer, Idempotency, Scope, Service, ServiceError,
-    booking::{keep, kept, member_of, taken_in, used_in, write},
     counts::count,
+    facts::{keep, kept, member_of, taken_in, used_in, write},
     members::terminal_key,
     retry::retry,
 };
@@ -22,8 +22,8 @@ use crate::{
         rules,
         words::{Amount, ReservationNumber},
     },
-    limits::{AUTHORISE_ORPHANED_AFTER, PAYMENT_WAIT_MAX},
-    payments::{Moved, Movement, PaymentError},
+    limits::{AUTHORISE_ORPHANED_AFTER, PAYMENT_WAIT_MAX, QUESTION_WAIT_MAX},
+    payments::{Charge, Moved, PaymentError},
     store::{Payment, PaymentState, Tx},
     vault::{ReservationId, same_hash},
 };
@@ -47,6 +47,8 @@ enum Step {
 struct Asked {
     request: PaymentRequest,
     member: Member,
+    /// The question that it led to before.
+    begun: Option<String>,
 }
 
 /// What a rule decided about a purchase.
@@ -136,6 +138,10 @@ impl Service {
                 retry(|| self.note_decline(&asked.request, &reason)).await?;
                 Err(Refusal::PaymentDeclined { reason }.into())
             }
+            Err(PaymentError::Asks(question)) => {
+                retry(|| self.note_question(&asked.request, &question.reference)).await?;
+                Err(Refusal::CardQuestion(question).into())
+            }
             Err(error) => {
                 tracing::warn!(reservation = %number, %error, "an amount could not be authorised");
                 Err(Refusal::PaymentUnavailable.into())
@@ -146,30 +152,24 @@ impl Service {
     }
 
     async fn authorise(&self, asked: &Asked) -> Result<Moved, PaymentError> {
-        let card = asked.member.card.clone();
-        let card = card.ok_or_else(|| PaymentError::Declined("no card is registered".to_owned()))?;
-        let movement = self.movement(&asked.request, card, None);
-        let moved = timeout(PAYMENT_WAIT_MAX, self.0.payments.move_money(&movement)).await;
-        moved.unwrap_or_else(|_| Err(PaymentError::Unavailable("no answer in time".to_owned())))
+        let begun = asked.begun.clone();
+        let charge = Charge { is_present: true, begun, ..self.charge(&asked.request, &asked.member)? };
+        in_time(self.0.payments.authorise(&charge)).await
     }
 
-    /// A request as the provider is asked for it.
-    pub(super) fn movement(
-        &self,
-        request: &PaymentRequest,
-        card: crate::domain::member::Card,
-        hold: Option<String>,
-    ) -> Movement {
-        Movement {
+    /// A request as the provider is asked for it, without the member.
+    pub(super) fn charge(&self, request: &PaymentRequest, member: &Member) -> Result<Charge, PaymentError> {
+        let card = member.card.clone();
+        Ok(Charge {
             key: request.key.clone(),
-            kind: request.kind,
             reservation: request.reservation,
             member: request.member,
-            card,
+            card: card.ok_or_else(|| PaymentError::Declined("no card is registered".to_owned()))?,
             amount: request.amount,
             currency: self.rules().currency,
-            hold,
-        }
+            is_present: false,
+            begun: None,
+        })
     }
 
     /// The first transaction: decides, and either needs no money or writes what the provider will be asked for.
@@ -196,9 +196,15 @@ impl Service {
             }
             Decided::Now { authorisation: Some(request), .. } => {
                 let next_at = now.saturating_add(AUTHORISE_ORPHANED_AFTER);
-                tx.add_payment(&request, now, next_at).await?;
+                let row = tx.payment(&request.key).await?;
+                let begun = row.as_ref().and_then(|row| row.reference.clone());
+                match row.filter(|row| row.state == PaymentState::Waiting) {
+                    // The outbox leaves it to the member while the provider is asked.
+                    Some(row) => tx.settle_payment(&Payment { next_at, ..row }, &[]).await?,
+                    None => tx.add_payment(&request, now, next_at).await?,
+                }
                 tx.commit().await?;
-                Ok(Step::Ask(Box::new(Asked { request, member })))
+                Ok(Step::Ask(Box::new(Asked { request, member, begun })))
             }
         }
     }
@@ -365,6 +371,19 @@ impl Service {
             .map_err(|_| Refusal::TooLong { slots_max: rules.slots_max })
     }
 
+    /// The card's company asks the member, who may take a while; then the same request comes again.
+    async fn note_question(&self, request: &PaymentRequest, reference: &str) -> Answer<()> {
+        let next_at = self.now().saturating_add(QUESTION_WAIT_MAX);
+        let mut tx = self.0.store.begin().await?;
+        tx.lock_reservation(request.reservation).await?;
+        let row = tx.payment(&request.key).await?.filter(|row| row.state == PaymentState::Waiting);
+        if let Some(row) = row {
+            let (reference, tries) = (Some(reference.to_owned()), row.tries + 1);
+            tx.settle_payment(&Payment { reference, tries, next_at, ..row }, &[]).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
     async fn note_decline(&self, request: &PaymentRequest, reason: &str) -> Answer<()> {
         let mut tx = self.0.store.begin().await?;
         // Locked, so that whoever asked with the same key sees one end of it.
@@ -376,6 +395,14 @@ impl Service {
         }
         Ok(tx.commit().await?)
     }
+}
+
+/// Waits for the provider as long as a request may.
+pub(super) async fn in_time(
+    work: impl Future<Output = Result<Moved, PaymentError>>,
+) -> Result<Moved, PaymentError> {
+    let moved = timeout(PAYMENT_WAIT_MAX, work).await;
+    moved.unwrap_or_else(|_| Err(PaymentError::Unavailable("no answer in time".to_owned())))
 }
 
 /// Whether what was typed is the reservation's ID, in constant time.

@@ -8,11 +8,8 @@ use slotcast_core::{
 };
 
 use super::{
-    Actor, Answer, Idempotency, Registration, Scope, Scopes, Service, ServiceError,
-    booking::{Sale, channel_of},
-    members::is_current,
-    random,
-    retry::retry,
+    Actor, Answer, Idempotency, Registration, Scope, Scopes, Service, ServiceError, booking::Sale,
+    facts::channel_of, members::is_current, random, retry::retry,
 };
 use crate::{
     domain::{
@@ -89,10 +86,7 @@ impl Service {
         version: Option<i64>,
     ) -> Answer<SoldChannel> {
         actor.need(Scope::Operate)?;
-        if edit.toll.0 > Amount::MAX.unsigned_abs() {
-            let expected = format!("0 to {} minor units", Amount::MAX);
-            return Err(Refusal::Invalid(vec![FieldProblem { field: "toll", expected }]).into());
-        }
+        self.check_toll(edit.toll)?;
         if edit.gather.is_some_and(|gather| gather > GATHER_MAX) {
             let expected = format!("0 to {} milliseconds", GATHER_MAX.as_millis());
             return Err(Refusal::Invalid(vec![FieldProblem { field: "gather_ms", expected }]).into());
@@ -118,6 +112,28 @@ impl Service {
         .await?;
         self.committed();
         Ok(put)
+    }
+
+    /// Whether the price of a slot, and with it that of several, can be charged.
+    fn check_toll(&self, toll: Toll) -> Result<(), Refusal> {
+        let amount = i64::try_from(toll.0).ok().and_then(|minor| Amount::new(minor).ok());
+        let checked = match amount {
+            Some(amount) => self.0.payments.check_amount(amount, self.rules().currency),
+            None => Err(format!("0 to {} minor units", Amount::MAX)),
+        };
+        checked.map_err(|expected| Refusal::Invalid(vec![FieldProblem { field: "toll", expected }]))
+    }
+
+    /// Channels that are sold at a price that the payment provider of today cannot charge, each with why and what to set.
+    pub async fn unchargeable(&self) -> Answer<Vec<(ChannelNumber, String)>> {
+        let channels = self.0.store.read().await?.channels().await?;
+        let wrong = |channel: SoldChannel| match self.check_toll(channel.toll) {
+            Err(Refusal::Invalid(mut problems)) if !channel.is_retired => {
+                Some((channel.number, problems.pop()?.expected))
+            }
+            _ => None,
+        };
+        Ok(channels.into_iter().filter_map(wrong).collect())
     }
 
     /// The channels with what is offered of them, or with what is booked and not over where that is more.
@@ -449,7 +465,7 @@ impl Service {
     /// Adds the channels that are not known yet, all or none; returns how many were. For the configuration and the
     /// command line: those that are known, sold or retired, are the API's to change.
     ///
-    /// Refused: `Exists("channel")` (another has the name), `UplinkSold`.
+    /// Refused: `Exists("channel")` (another has the name), `Invalid` (the toll), `UplinkSold`.
     pub async fn add_channels(&self, channels: Vec<ChannelEdit>) -> Answer<u32> {
         let added = retry(|| async {
             let mut tx = self.0.store.begin().await?;
@@ -457,6 +473,7 @@ impl Service {
             let mut added = 0;
             for edit in &channels {
                 if known.iter().all(|channel| channel.number != edit.number) {
+                    self.check_toll(edit.toll)?;
                     let channel = edit.at(1, GATHER_USUAL);
                     rules::may_sell(&known, &channel, self.rules().uplink)?;
                     tx.put_channel(&channel).await?;

@@ -5,11 +5,11 @@
 //! Invariant: a refund is a row of the outbox before the provider hears of it, and is posted once, whoever tells first.
 
 use slotcast_core::time::WallTime;
-use tokio::time::timeout;
 
 use super::{
     Actor, Answer, Idempotency, Scope, Service,
-    booking::{keep, kept, write},
+    facts::{keep, kept, write},
+    money::in_time,
     operate::reason_of,
     random,
     retry::retry,
@@ -20,7 +20,6 @@ use crate::{
         rules::{self, Money},
         words::{Amount, ReservationNumber},
     },
-    limits::PAYMENT_WAIT_MAX,
     mail::GivenBack,
     payments::{FailedRefund, Moved, PaymentError},
     store::{Payment, Reads, Tx},
@@ -129,9 +128,7 @@ impl Service {
             return Ok(Ok(Moved { reference, is_collected: false }));
         }
         let reference = taken.reference.as_deref().unwrap_or_default();
-        let asking = self.0.payments.refund(&refund.key, reference, refund.amount);
-        let moved = timeout(PAYMENT_WAIT_MAX, asking).await;
-        Ok(moved.unwrap_or_else(|_| Err(PaymentError::Unavailable("no answer in time".to_owned()))))
+        Ok(in_time(self.0.payments.refund(&refund.key, reference, refund.amount)).await)
     }
 }
 

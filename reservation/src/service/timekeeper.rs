@@ -6,7 +6,7 @@
 
 use slotcast_core::time::WallTime;
 
-use super::{Answer, Service, booking::member_of, counts::count, money::standing_holds, retry::retry};
+use super::{Answer, Service, counts::count, facts::member_of, money::standing_holds, retry::retry};
 use crate::{
     domain::{effects::Effects, reservation::Reservation, rules, words::ReservationNumber},
     limits::{AWAY_MIN, DUE_BATCH, SETTLE_AFTER},

@@ -21,15 +21,15 @@ use slotcast_core::{
 use slotcast_reservation::{
     domain::{
         effects::PaymentKind,
-        member::{Card, Contact, Member, MemberKind, PasswordHash},
+        member::{Card, CardQuestion, Contact, Member, MemberKind, PasswordHash},
         refusal::Refusal,
         reservation::{ProgramDetails, Reservation, SoldChannel},
         rules::{Draft, Rules},
-        words::{Amount, Email, Language, MemberNumber, ReservationNumber},
+        words::{Amount, Currency, Email, Language, MemberNumber, ReservationNumber},
     },
     limits::{Budget, Budgets, GATHER_USUAL},
     mail::{Post, PostError},
-    payments::{CardCheck, Moved, Movement, NewCard, Notice, PaymentError, Payments},
+    payments::{CardCheck, Charge, Moved, NewCard, Notice, PaymentError, Payments, invoice::BRAND},
     service::{Actor, Answer, Provider, Service, ServiceError, Settings},
     store::{self, Page, Reads, Session, Store, StoreError, Stored, Tx},
     streaming::{Link, Live, Schedule, StoppedBy, Streaming, Track, TrackState, Viewer},
@@ -134,6 +134,8 @@ pub enum Mood {
     /// It is done, and it is said that nobody knows.
     FailsAfter,
     Declines,
+    /// The card's company asks the member first.
+    Asks,
 }
 
 /// A payment company in memory: what one key did is done once.
@@ -142,6 +144,10 @@ pub struct FakePayments {
     /// Of all movements that had an effect: key, kind, amount.
     pub done: Mutex<Vec<(String, PaymentKind, i64)>>,
     pub asked: Mutex<u32>,
+    /// The least that can be charged.
+    pub least: Mutex<i64>,
+    /// Of all charges that were asked for: the question that they led to before.
+    pub begun: Mutex<Vec<Option<String>>>,
     /// Movements wait here until told to go on.
     pub gate: Mutex<Option<Arc<Gate>>>,
     pub notice: Mutex<Option<Notice>>,
@@ -177,8 +183,15 @@ impl FakePayments {
     }
 
     /// What one key asks for has its effect once, and is answered as the mood is.
-    async fn do_once(&self, key: &str, kind: PaymentKind, amount: Amount) -> Result<(), PaymentError> {
+    async fn do_once(
+        &self,
+        key: &str,
+        kind: PaymentKind,
+        amount: Amount,
+        charge: Option<&Charge>,
+    ) -> Result<(), PaymentError> {
         *self.asked.lock() += 1;
+        self.begun.lock().extend(charge.map(|charge| charge.begun.clone()));
         let gate = self.gate.lock().clone();
         if let Some(gate) = gate {
             gate.entered.notify_one();
@@ -191,7 +204,10 @@ impl FakePayments {
         match mood {
             Mood::FailsBefore => return Err(PaymentError::Unavailable("no route".to_owned())),
             Mood::Declines => return Err(PaymentError::Declined("insufficient funds".to_owned())),
-            Mood::Well | Mood::FailsAfter => {}
+            Mood::Asks if !is_done && charge.is_some() => {
+                return Err(asks(key, charge.is_some_and(|it| it.is_present)));
+            }
+            Mood::Well | Mood::FailsAfter | Mood::Asks => {}
         }
         let mut done = self.done.lock();
         if !done.iter().any(|(other, ..)| other == key) {
@@ -199,8 +215,19 @@ impl FakePayments {
         }
         match mood {
             Mood::FailsAfter => Err(PaymentError::Unavailable("the answer was lost".to_owned())),
-            Mood::Well | Mood::FailsBefore | Mood::Declines => Ok(()),
+            Mood::Well | Mood::FailsBefore | Mood::Declines | Mood::Asks => Ok(()),
         }
+    }
+}
+
+/// What the card's company wants to know of a member who is there; nobody else is asked.
+fn asks(key: &str, is_present: bool) -> PaymentError {
+    match is_present {
+        true => PaymentError::Asks(CardQuestion {
+            reference: format!("pi_{key}"),
+            client_secret: format!("pi_{key}_secret_of_the_member"),
+        }),
+        false => PaymentError::Declined("the member must be asked".to_owned()),
     }
 }
 
@@ -219,18 +246,37 @@ impl Payments for FakePayments {
         }
     }
 
-    async fn move_money(&self, movement: &Movement) -> Result<Moved, PaymentError> {
-        let is_over_hold = matches!(movement.kind, PaymentKind::Capture | PaymentKind::Release);
-        assert_eq!(movement.hold.is_some(), is_over_hold, "{movement:?}");
-        self.do_once(&movement.key, movement.kind, movement.amount).await?;
-        let is_collected = movement.kind == PaymentKind::Capture && !*self.is_billing.lock();
-        let reference = movement.hold.clone().unwrap_or_else(|| format!("pi_{}", movement.key));
-        Ok(Moved { reference, is_collected })
+    fn knows(&self, card: &Card) -> bool {
+        *self.is_billing.lock() || card.brand != BRAND
+    }
+
+    fn check_amount(&self, amount: Amount, _: Currency) -> Result<(), String> {
+        let least = *self.least.lock();
+        if amount.minor() >= least { Ok(()) } else { Err(format!("set {least} or more")) }
+    }
+
+    async fn authorise(&self, charge: &Charge) -> Result<Moved, PaymentError> {
+        self.do_once(&charge.key, PaymentKind::Authorise, charge.amount, Some(charge)).await?;
+        Ok(Moved { reference: format!("pi_{}", charge.key), is_collected: false })
+    }
+
+    async fn capture(&self, charge: &Charge, hold: &str) -> Result<Moved, PaymentError> {
+        assert!(hold.starts_with("pi_"), "{hold}");
+        self.do_once(&charge.key, PaymentKind::Capture, charge.amount, Some(charge)).await?;
+        Ok(Moved { reference: hold.to_owned(), is_collected: !*self.is_billing.lock() })
+    }
+
+    async fn release(&self, key: &str, hold: &str) -> Result<Moved, PaymentError> {
+        let held = hold.strip_prefix("pi_").expect(hold);
+        let held = self.done.lock().iter().find(|(key, ..)| key == held).map(|(.., minor)| *minor);
+        let amount = held.and_then(|minor| Amount::new(minor).ok()).expect("what is let go was held");
+        self.do_once(key, PaymentKind::Release, amount, None).await?;
+        Ok(Moved { reference: hold.to_owned(), is_collected: false })
     }
 
     async fn refund(&self, key: &str, reference: &str, amount: Amount) -> Result<Moved, PaymentError> {
         assert!(reference.starts_with("pi_"), "{reference}");
-        self.do_once(key, PaymentKind::Refund, amount).await?;
+        self.do_once(key, PaymentKind::Refund, amount, None).await?;
         if self.came_back.lock().iter().any(|other| other == key) {
             return Err(PaymentError::CameBack("no such card any more".to_owned()));
         }
@@ -463,6 +509,8 @@ impl World {
             mood: Mutex::new(Mood::Well),
             done: Mutex::default(),
             asked: Mutex::default(),
+            least: Mutex::default(),
+            begun: Mutex::default(),
             gate: Mutex::default(),
             notice: Mutex::default(),
             came_back: Mutex::default(),

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use slotcast_reservation::{
     domain::{
         member::{Card, CardQuestion},
-        words::Amount,
+        words::{Amount, Currency},
     },
-    payments::{CardCheck, Moved, Movement, NewCard, Notice, PaymentError, Payments, invoice::Invoice},
+    payments::{CardCheck, Charge, Moved, NewCard, Notice, PaymentError, Payments, invoice::Invoice},
 };
 use slotcast_reservation_testing::http::{Client, PASSWORD, Reply, Server, Wishes, registration};
 
@@ -47,8 +47,24 @@ impl Payments for Asking {
         }))
     }
 
-    async fn move_money(&self, movement: &Movement) -> Result<Moved, PaymentError> {
-        Invoice.move_money(movement).await
+    fn knows(&self, _: &Card) -> bool {
+        true
+    }
+
+    fn check_amount(&self, _: Amount, _: Currency) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn authorise(&self, charge: &Charge) -> Result<Moved, PaymentError> {
+        Invoice.authorise(charge).await
+    }
+
+    async fn capture(&self, charge: &Charge, hold: &str) -> Result<Moved, PaymentError> {
+        Invoice.capture(charge, hold).await
+    }
+
+    async fn release(&self, key: &str, hold: &str) -> Result<Moved, PaymentError> {
+        Invoice.release(key, hold).await
     }
 
     async fn refund(&self, key: &str, reference: &str, amount: Amount) -> Result<Moved, PaymentError> {

@@ -57,7 +57,7 @@ async fn a_card_is_kept_with_its_customer_once_the_card_company_agrees() {
             "/v1/setup_intents/seti_1/confirm"
         ]
     );
-    assert_eq!(done[0].value("name"), Some("Yamada%20%26%20%E5%A4%AA%E9%83%8E"));
+    assert_eq!(done[0].value("name"), Some("Yamada+%26+%E5%A4%AA%E9%83%8E"));
     assert_eq!(done[0].value("metadata%5Bslotcast_member%5D"), Some("5"));
     assert_eq!(done[2].value("usage"), Some("off_session"));
     let key = done[0].key().unwrap().to_owned();

@@ -11,20 +11,18 @@ use std::{
 use crate::stripe::{Case, EMPTY_LIST, Fake, KEY, Reply, error, intent, list, new_card, ok, refusal};
 use slotcast_reservation::{
     domain::{
-        effects::PaymentKind,
         member::Card,
         words::{Amount, MemberNumber, ReservationNumber},
     },
     payments::{
-        Moved, Movement, NewCard, PaymentError, Payments,
+        Charge, Moved, NewCard, PaymentError, Payments,
         stripe::{Stripe, StripeSettings},
     },
 };
 
-fn movement(kind: PaymentKind, hold: Option<&str>) -> Movement {
-    Movement {
-        key: format!("r77-{}", kind.name()),
-        kind,
+fn charge(name: &str) -> Charge {
+    Charge {
+        key: format!("r77-{name}"),
         reservation: ReservationNumber(77),
         member: MemberNumber(5),
         card: Card {
@@ -35,7 +33,8 @@ fn movement(kind: PaymentKind, hold: Option<&str>) -> Movement {
         },
         amount: Amount::new(5000).unwrap(),
         currency: "JPY".parse().unwrap(),
-        hold: hold.map(str::to_owned),
+        is_present: false,
+        begun: None,
     }
 }
 
@@ -49,7 +48,7 @@ async fn a_hold_is_asked_for_with_everything_that_stripe_needs() {
         "POST" => ok(&intent("pi_1", "requires_capture", "-")),
         _ => ok(EMPTY_LIST),
     });
-    let done = fake.stripe(30_000).move_money(&movement(PaymentKind::Authorise, None)).await;
+    let done = fake.stripe(30_000).authorise(&charge("authorise")).await;
     assert_eq!(done, moved("pi_1", false));
     let [asked] = &fake.done()[..] else { panic!("{:?}", fake.done()) };
     assert!(asked.is("POST", "/v1/payment_intents"));
@@ -79,10 +78,10 @@ async fn a_repeat_after_a_lost_answer_is_the_same_question_under_the_same_key() 
         _ => ok(EMPTY_LIST),
     });
     let stripe = fake.stripe(30_000);
-    let hold = movement(PaymentKind::Authorise, None);
-    let first = stripe.move_money(&hold).await;
+    let hold = charge("authorise");
+    let first = stripe.authorise(&hold).await;
     assert!(matches!(first, Err(PaymentError::Unavailable(_))), "{first:?}");
-    assert_eq!(stripe.move_money(&hold).await, moved("pi_1", false));
+    assert_eq!(stripe.authorise(&hold).await, moved("pi_1", false));
     let [first, second] = &fake.done()[..] else { panic!("{:?}", fake.done()) };
     assert_eq!(first, second);
     assert_eq!((first.key(), first.value("capture_method")), (Some("r77-authorise"), Some("manual")));
@@ -90,14 +89,16 @@ async fn a_repeat_after_a_lost_answer_is_the_same_question_under_the_same_key() 
 
 #[tokio::test]
 async fn what_was_moved_under_a_key_is_never_moved_again_however_late() {
-    for (kind, key, status, expected) in [
-        (PaymentKind::Authorise, "r77-authorise", "requires_capture", moved("pi_old", false)),
-        // Its hold is gone: it was charged anew.
-        (PaymentKind::Capture, "r77-capture.anew", "succeeded", moved("pi_old", true)),
-    ] {
+    let known = |status: &str, key: &str| {
         let known = list(&[intent("pi_other", "succeeded", "other"), intent("pi_old", status, key)]);
-        let fake = Fake::start(move |_, _| ok(&known));
-        assert_eq!(fake.stripe(30_000).move_money(&movement(kind, None)).await, expected);
+        Fake::start(move |_, _| ok(&known))
+    };
+    let held = known("requires_capture", "r77-authorise");
+    assert_eq!(held.stripe(30_000).authorise(&charge("authorise")).await, moved("pi_old", false));
+    // Its hold is gone: it was charged anew.
+    let taken = known("succeeded", "r77-capture.anew");
+    assert_eq!(taken.stripe(30_000).capture(&charge("capture"), "nothing-1").await, moved("pi_old", true));
+    for fake in [held, taken] {
         assert_eq!(fake.done(), []);
         assert_eq!(fake.asked()[0].path, "/v1/payment_intents?customer=cus_1&limit=100");
     }
@@ -106,7 +107,7 @@ async fn what_was_moved_under_a_key_is_never_moved_again_however_late() {
 #[tokio::test]
 async fn nothing_is_charged_while_it_cannot_be_known_whether_it_was() {
     let fake = Fake::start(|_, _| refusal(500, "api_error", "", "oops"));
-    let done = fake.stripe(30_000).move_money(&movement(PaymentKind::Capture, None)).await;
+    let done = fake.stripe(30_000).capture(&charge("capture"), "nothing-1").await;
     assert!(matches!(done, Err(PaymentError::Unavailable(_))), "{done:?}");
     assert_eq!(fake.done(), []);
 }
@@ -118,11 +119,11 @@ async fn answers_that_are_late_long_or_broken_are_no_answers() {
         [("no answer", ""), ("half a head", "HTTP/1.1 200 OK\r\nConte"), ("slow body", head)];
     for (name, text) in late {
         let fake = Fake::start(move |_, _| Reply::RawThenNothing(text.to_owned()));
-        let done = fake.stripe(300).move_money(&movement(PaymentKind::Authorise, None)).await;
+        let done = fake.stripe(300).authorise(&charge("authorise")).await;
         assert!(matches!(&done, Err(PaymentError::Unavailable(why)) if is_late(why)), "{name}: {done:?}");
     }
     let fake = Fake::start(|_, _| Reply::Endless);
-    let done = fake.stripe(30_000).move_money(&movement(PaymentKind::Authorise, None)).await;
+    let done = fake.stripe(30_000).authorise(&charge("authorise")).await;
     assert!(matches!(&done, Err(PaymentError::Unavailable(why)) if why.contains("limit")), "{done:?}");
     let broken: [Case; 5] = [
         ("cut body", || Reply::Raw("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{".to_owned())),
@@ -133,7 +134,7 @@ async fn answers_that_are_late_long_or_broken_are_no_answers() {
     ];
     for (name, reply) in broken {
         let fake = Fake::start(move |_, _| reply());
-        let done = fake.stripe(30_000).move_money(&movement(PaymentKind::Authorise, None)).await;
+        let done = fake.stripe(30_000).authorise(&charge("authorise")).await;
         assert!(matches!(&done, Err(PaymentError::Unavailable(why)) if !is_late(why)), "{name}: {done:?}");
     }
 }
@@ -165,7 +166,7 @@ async fn nothing_is_told_to_a_server_that_does_not_show_who_it_is() {
         said.truncate(length);
         said
     });
-    let done = stripe.move_money(&movement(PaymentKind::Authorise, None)).await;
+    let done = stripe.authorise(&charge("authorise")).await;
     assert!(matches!(&done, Err(PaymentError::Unavailable(why)) if !is_late(why)), "{done:?}");
     let said = server.join().unwrap();
     // The first record of TLS is a handshake (RFC 8446 §5.1).
@@ -182,7 +183,7 @@ async fn redirects_are_not_followed() {
             "HTTP/1.1 302 Found\r\nLocation: http://{target}/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         ))
     });
-    let done = fake.stripe(30_000).move_money(&movement(PaymentKind::Authorise, None)).await;
+    let done = fake.stripe(30_000).authorise(&charge("authorise")).await;
     assert!(matches!(&done, Err(PaymentError::Misconfigured(why)) if why.contains("redirect")), "{done:?}");
     assert_eq!(elsewhere.asked(), []);
 }
@@ -193,14 +194,14 @@ async fn declines_speak_to_the_member_and_wrong_keys_to_the_operator() {
         "POST" => refusal(402, "card_error", "card_declined", "Your card has insufficient funds."),
         _ => ok(EMPTY_LIST),
     });
-    let done = fake.stripe(30_000).move_money(&movement(PaymentKind::Authorise, None)).await;
+    let done = fake.stripe(30_000).authorise(&charge("authorise")).await;
     assert_eq!(done, Err(PaymentError::Declined("Your card has insufficient funds.".to_owned())));
 
     let fake = Fake::start(|_, _| {
         refusal(401, "invalid_request_error", "", &format!("Invalid API Key provided: {KEY}"))
     });
     let stripe = fake.stripe(30_000);
-    let error = stripe.move_money(&movement(PaymentKind::Authorise, None)).await.unwrap_err();
+    let error = stripe.authorise(&charge("authorise")).await.unwrap_err();
     assert!(matches!(&error, PaymentError::Misconfigured(why) if why.contains("Invalid API Key")), "{error}");
     for text in [error.to_string(), format!("{error:?}"), format!("{stripe:?}")] {
         assert!(!text.contains(KEY), "{text}");
@@ -221,9 +222,8 @@ async fn a_lapsed_hold_is_charged_anew_under_a_key_of_its_own() {
         }
     });
     let stripe = fake.stripe(30_000);
-    let capture = movement(PaymentKind::Capture, Some("pi_1"));
     for _ in 0..2 {
-        assert_eq!(stripe.move_money(&capture).await, moved("pi_2", true));
+        assert_eq!(stripe.capture(&charge("capture"), "pi_1").await, moved("pi_2", true));
     }
     let keys: Vec<_> = fake.done().iter().map(|asked| asked.key().map(str::to_owned)).collect();
     let key = |text: &str| Some(text.to_owned());
@@ -257,30 +257,13 @@ async fn a_capture_that_cannot_be_is_judged_by_what_became_of_the_hold() {
                 ok(EMPTY_LIST)
             }
         });
-        let done = fake.stripe(30_000).move_money(&movement(PaymentKind::Capture, Some("pi_1"))).await;
+        let done = fake.stripe(30_000).capture(&charge("capture"), "pi_1").await;
         assert_eq!(done, expected, "{code}");
     }
     let fake = Fake::start(|_, _| refusal(503, "api_error", "", "later"));
-    let done = fake.stripe(30_000).move_money(&movement(PaymentKind::Capture, Some("pi_1"))).await;
+    let done = fake.stripe(30_000).capture(&charge("capture"), "pi_1").await;
     assert!(matches!(done, Err(PaymentError::Unavailable(_))), "{done:?}");
     assert_eq!(fake.asked().len(), 1);
-}
-
-#[tokio::test]
-async fn a_hold_whose_name_was_lost_is_found_by_its_reservation() {
-    let fake = Fake::start(|asked, _| match asked.method.as_str() {
-        "POST" => ok(&intent("pi_1", "succeeded", "-")),
-        _ => ok(&list(&[
-            intent("pi_0", "canceled", "r77-authorise"),
-            intent("pi_1", "requires_capture", "r77-authorise"),
-        ])),
-    });
-    let done = fake.stripe(30_000).move_money(&movement(PaymentKind::Capture, None)).await;
-    assert_eq!(done, moved("pi_1", true));
-    assert!(fake.done()[0].is("POST", "/v1/payment_intents/pi_1/capture"));
-    let done = fake.stripe(30_000).move_money(&movement(PaymentKind::Release, None)).await;
-    assert_eq!(done, moved("pi_1", false));
-    assert!(fake.done()[1].is("POST", "/v1/payment_intents/pi_1/cancel"));
 }
 
 #[tokio::test]
@@ -293,7 +276,7 @@ async fn letting_go_of_what_is_gone_is_done() {
             "POST" => refusal(400, "invalid_request_error", "payment_intent_unexpected_state", "No."),
             _ => ok(&intent("pi_1", status, "r77-authorise")),
         });
-        let done = fake.stripe(30_000).move_money(&movement(PaymentKind::Release, Some("pi_1"))).await;
+        let done = fake.stripe(30_000).release("r77-release", "pi_1").await;
         assert_eq!(done, expected);
         assert_eq!(fake.done()[0].key(), Some("r77-release"));
     }
@@ -329,11 +312,7 @@ async fn a_refund_is_in_the_units_of_what_was_collected_and_given_once() {
     );
     let by_hand = stripe.refund("back-2", "invoice-r1-capture", amount).await;
     assert!(matches!(by_hand, Err(PaymentError::Declined(_))), "{by_hand:?}");
-    let of_nothing = stripe.move_money(&movement(PaymentKind::Refund, None)).await;
-    assert!(matches!(of_nothing, Err(PaymentError::Declined(_))), "{of_nothing:?}");
     assert_eq!(fake.done().len(), 1);
-    assert_eq!(stripe.move_money(&movement(PaymentKind::Refund, Some("pi_1"))).await, moved("re_1", false));
-    assert_eq!(fake.done()[1].key(), Some("r77-refund"));
 }
 
 #[tokio::test]
@@ -366,20 +345,11 @@ async fn a_refund_that_can_never_be_is_declined_and_any_other_is_tried_again() {
 async fn nothing_needless_and_no_card_number_is_sent() {
     let fake = Fake::start(|_, _| ok(EMPTY_LIST));
     let stripe = fake.stripe(30_000);
-    for kind in [PaymentKind::Authorise, PaymentKind::Refund] {
-        let nothing = Movement { amount: Amount::ZERO, ..movement(kind, None) };
-        let reference = format!("nothing-{}", nothing.key);
-        assert_eq!(stripe.move_money(&nothing).await, moved(&reference, false));
-    }
-    assert_eq!(stripe.refund("back-1", "pi_1", Amount::ZERO).await, moved("nothing-back-1", false));
-    let of_an_invoice = movement(PaymentKind::Release, Some("invoice-r77-authorise"));
-    assert_eq!(stripe.move_money(&of_an_invoice).await, moved("nothing-r77-release", false));
-    let fraction = Movement {
-        amount: Amount::new(5124).unwrap(),
-        currency: "KWD".parse().unwrap(),
-        ..movement(PaymentKind::Authorise, None)
-    };
-    assert!(matches!(stripe.move_money(&fraction).await, Err(PaymentError::Misconfigured(_))));
+    let of_an_invoice = stripe.release("r77-release", "invoice-r77-authorise").await;
+    assert_eq!(of_an_invoice, moved("nothing-r77-release", false));
+    let (amount, currency) = (Amount::new(5124).unwrap(), "KWD".parse().unwrap());
+    let fraction = Charge { amount, currency, ..charge("authorise") };
+    assert!(matches!(stripe.authorise(&fraction).await, Err(PaymentError::Misconfigured(_))));
     for token in [
         "4242424242424242",
         "4242 4242 4242 4242",
@@ -399,24 +369,86 @@ async fn nothing_needless_and_no_card_number_is_sent() {
 }
 
 #[tokio::test]
-async fn a_charge_that_the_card_company_wants_to_ask_about_is_declined() {
-    let cases: [Case; 2] = [
+async fn a_charge_without_the_member_that_the_card_company_wants_to_ask_about_is_called_off_and_declined() {
+    let cases: [(Case, usize); 2] = [
         (
-            "The card company wants to ask you about this payment, which cannot be done here: use another card.",
-            || ok(&intent("pi_1", "requires_action", "-")),
+            ("The card company wants to ask you about this payment: pay while you are there.", || {
+                ok(&intent("pi_1", "requires_action", "-"))
+            }),
+            2,
         ),
-        ("This payment needs authentication.", || {
-            refusal(402, "card_error", "authentication_required", "This payment needs authentication.")
-        }),
+        (
+            ("This payment needs authentication.", || {
+                refusal(402, "card_error", "authentication_required", "This payment needs authentication.")
+            }),
+            1,
+        ),
     ];
-    for (why, reply) in cases {
+    for ((why, reply), done) in cases {
         let fake = Fake::start(move |asked, _| match asked.method.as_str() {
+            "POST" if asked.is("POST", "/v1/payment_intents/pi_1/cancel") => {
+                ok(&intent("pi_1", "canceled", "-"))
+            }
             "POST" => reply(),
             _ => ok(EMPTY_LIST),
         });
-        let done = fake.stripe(30_000).move_money(&movement(PaymentKind::Authorise, None)).await;
-        assert_eq!(done, Err(PaymentError::Declined(why.to_owned())));
+        let answer = fake.stripe(30_000).authorise(&charge("authorise")).await;
+        assert_eq!(answer, Err(PaymentError::Declined(why.to_owned())));
+        assert_eq!(fake.done().len(), done, "{why}");
     }
+}
+
+/// A PaymentIntent as the member's browser may see it.
+fn asking(status: &str, method: &str) -> String {
+    format!(
+        r#"{{"id":"pi_1","status":"{status}","currency":"jpy","client_secret":"pi_1_secret_2",
+            "payment_method":"{method}","last_payment_error":null}}"#
+    )
+}
+
+#[tokio::test]
+async fn a_member_who_is_there_is_asked_and_the_same_payment_is_taken_up_afterwards() {
+    let fake = Fake::start(|asked, _| match asked.method.as_str() {
+        "POST" => ok(&asking("requires_action", "pm_1")),
+        _ => ok(EMPTY_LIST),
+    });
+    let there = Charge { is_present: true, ..charge("authorise") };
+    let Err(PaymentError::Asks(question)) = fake.stripe(30_000).authorise(&there).await else {
+        panic!("the member is not asked");
+    };
+    assert_eq!((question.reference.as_str(), question.client_secret.as_str()), ("pi_1", "pi_1_secret_2"));
+    assert_eq!(fake.done()[0].value("use_stripe_sdk"), Some("true"));
+    assert_eq!(fake.done()[0].value("off_session"), None);
+
+    let again = Charge { begun: Some(question.reference.clone()), ..there };
+    let declined = |why: &str| Err(PaymentError::Declined(why.to_owned()));
+    let other_card = "That was asked about another card and is called off: try once more with this one.";
+    for (status, method, expected, is_called_off) in [
+        ("requires_action", "pm_1", Err(PaymentError::Asks(question.clone())), false),
+        ("requires_capture", "pm_1", moved("pi_1", false), false),
+        ("requires_payment_method", "", declined("The card company declined the card."), true),
+        ("requires_action", "pm_2", declined(other_card), true),
+    ] {
+        let fake = Fake::start(move |asked, _| match asked.method.as_str() {
+            "POST" => ok(&asking("canceled", method)),
+            _ => ok(&asking(status, method)),
+        });
+        assert_eq!(fake.stripe(30_000).authorise(&again).await, expected, "{status} {method}");
+        let done: Vec<_> = fake.done().iter().map(|asked| asked.path.clone()).collect();
+        let called_off = ["/v1/payment_intents/pi_1/cancel".to_owned()];
+        assert_eq!(done, if is_called_off { &called_off[..] } else { &[] }, "{status} {method}");
+    }
+}
+
+#[tokio::test]
+async fn a_payment_that_went_through_while_it_was_called_off_is_done() {
+    let fake = Fake::start(|asked, before| match asked.method.as_str() {
+        "POST" => refusal(400, "invalid_request_error", "payment_intent_unexpected_state", "No."),
+        _ if before == 0 => ok(&asking("requires_action", "pm_1")),
+        _ => ok(&asking("succeeded", "pm_1")),
+    });
+    let late = Charge { begun: Some("pi_1".to_owned()), ..charge("capture") };
+    assert_eq!(fake.stripe(30_000).capture(&late, "pi_0").await, moved("pi_1", true));
 }
 
 #[test]

@@ -105,6 +105,47 @@ async fn a_declined_reconfirmation_can_be_tried_again_with_another_card() {
 }
 
 #[tokio::test]
+async fn a_member_whose_card_asks_at_the_reconfirmation_answers_and_reconfirms_once_more() {
+    let world = World::new().await;
+    let registered = world.registered("2026-12-02T00:00:00Z", 1).await;
+    let key = format!("authorise-{}-1", registered.number);
+    world.payments.be(Mood::Asks);
+    for _ in 0..2 {
+        let Refusal::CardQuestion(question) = refusal(world.reconfirm(&registered).await) else {
+            panic!("nobody is asked");
+        };
+        assert_eq!(question.reference, format!("pi_{key}"));
+    }
+    // The member takes ten minutes, in which nobody calls it off.
+    world.clock.pass(10 * MINUTE);
+    world.work().await;
+    assert_eq!(state_of(&world, &key).await, PaymentState::Waiting);
+    world.payments.be(Mood::Well);
+    assert_eq!(world.reconfirm(&registered).await.unwrap().state, State::Confirmed);
+    assert_eq!(*world.payments.begun.lock(), [None, Some(format!("pi_{key}")), Some(format!("pi_{key}"))]);
+    world.clock.pass(HOUR);
+    world.work().await;
+    assert_eq!(world.payments.done.lock().len(), 1, "one hold, and it stands");
+    check_books(&world).await;
+}
+
+#[tokio::test]
+async fn a_question_that_nobody_answers_is_called_off_and_asked_anew() {
+    let world = World::new().await;
+    let registered = world.registered("2026-12-02T00:00:00Z", 1).await;
+    world.payments.be(Mood::Asks);
+    assert!(matches!(refusal(world.reconfirm(&registered).await), Refusal::CardQuestion(_)));
+    world.clock.pass(16 * MINUTE);
+    world.work().await;
+    let key = |attempt| format!("authorise-{}-{attempt}", registered.number);
+    assert_eq!(state_of(&world, &key(1)).await, PaymentState::Declined);
+    world.payments.be(Mood::Well);
+    world.reconfirm(&registered).await.unwrap();
+    assert_eq!(world.payments.done.lock()[0].0, key(2));
+    check_books(&world).await;
+}
+
+#[tokio::test]
 async fn a_reconfirmation_whose_answer_was_lost_is_repeated_with_one_effect() {
     let world = World::new().await;
     let registered = world.registered("2026-12-02T00:00:00Z", 1).await;
@@ -286,7 +327,7 @@ async fn the_providers_own_word_settles_and_refunds_once() {
     let reference = format!("pi_authorise-{}-1", program.number);
     let tell = |event: &str, what| {
         let (event, reference) = (event.to_owned(), reference.clone());
-        *world.payments.notice.lock() = Some(Notice { event, reference, what });
+        *world.payments.notice.lock() = Some(Notice { event, reference, key: None, what });
         world.service.notice("right", b"{}")
     };
     let amount = |minor| Amount::new(minor).unwrap();

@@ -62,7 +62,7 @@ async fn tell_failed(world: &World, program: &Reservation, event: &str, key: Opt
 
 async fn notice(world: &World, program: &Reservation, event: &str, what: Noticed) {
     let reference = format!("pi_authorise-{}-1", program.number);
-    *world.payments.notice.lock() = Some(Notice { event: event.to_owned(), reference, what });
+    *world.payments.notice.lock() = Some(Notice { event: event.to_owned(), reference, key: None, what });
     world.service.notice("right", b"{}").await.unwrap();
 }
 

@@ -17,12 +17,11 @@ use std::{
 
 use slotcast_reservation::{
     domain::{
-        effects::PaymentKind,
         member::{Card, CardQuestion},
         words::{Amount, MemberNumber, ReservationNumber},
     },
     payments::{
-        CardCheck, Movement, NewCard, Noticed, PaymentError, Payments,
+        CardCheck, Charge, NewCard, Noticed, PaymentError, Payments,
         stripe::{Stripe, StripeSettings},
     },
 };
@@ -36,7 +35,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const START: &str = "
 import socket
 from aiohttp import web
+from localstripe.resources import PaymentIntent
 from localstripe.server import app
+# localstripe does not know how a member who is there is asked, but asks.
+create = PaymentIntent._api_create
+PaymentIntent._api_create = lambda use_stripe_sdk=None, **data: create(**data)
 listener = socket.socket()
 listener.bind(('127.0.0.1', 0))
 listener.listen()
@@ -155,16 +158,16 @@ fn kept(check: Result<CardCheck, PaymentError>) -> Card {
     }
 }
 
-fn movement(card: &Card, kind: PaymentKind, key: &str, hold: Option<&str>) -> Movement {
-    Movement {
+fn charge(card: &Card, key: &str) -> Charge {
+    Charge {
         key: key.to_owned(),
-        kind,
         reservation: ReservationNumber(77),
         member: MemberNumber(5),
         card: card.clone(),
         amount: Amount::new(5000).unwrap(),
         currency: "JPY".parse().unwrap(),
-        hold: hold.map(str::to_owned),
+        is_present: false,
+        begun: None,
     }
 }
 
@@ -202,9 +205,37 @@ async fn a_card_whose_company_asks_is_kept_once_the_member_has_answered() {
     let card = kept(provider.check(5, &question.reference).await);
     assert_eq!((card.last_four.as_str(), card.expires), ("3220", Some((2031, 11))));
     // localstripe's cards of that kind ask at every payment, answered or not.
-    let hold = movement(&card, PaymentKind::Authorise, "a", None);
-    let error = provider.stripe().move_money(&hold).await.unwrap_err();
+    let error = provider.stripe().authorise(&charge(&card, "a")).await.unwrap_err();
     assert!(matches!(&error, PaymentError::Declined(why) if why.contains("wants to ask")), "{error}");
+}
+
+#[tokio::test]
+async fn a_member_who_is_there_answers_at_the_payment_and_it_goes_on() {
+    let Some(provider) = LocalStripe::start() else { return };
+    let stripe = provider.stripe();
+    let question = provider.question("4000000000003220").await;
+    let path = format!("/v1/setup_intents/{}/confirm", question.reference);
+    provider.post(&path, &format!("client_secret={}", question.client_secret));
+    let card = kept(provider.check(5, &question.reference).await);
+    for is_answered_well in [true, false] {
+        let there = Charge { is_present: true, ..charge(&card, "a") };
+        let Err(PaymentError::Asks(question)) = stripe.authorise(&there).await else {
+            panic!("the member is not asked");
+        };
+        let again = Charge { begun: Some(question.reference.clone()), ..there };
+        assert_eq!(stripe.authorise(&again).await, Err(PaymentError::Asks(question.clone())), "not answered");
+        let path = format!("/v1/payment_intents/{}/_authenticate", question.reference);
+        let form = format!("client_secret={}&success={is_answered_well}", question.client_secret);
+        provider.post(&path, &form);
+        let held = stripe.authorise(&again).await;
+        if is_answered_well {
+            let held = held.unwrap();
+            assert_eq!((held.reference.as_str(), held.is_collected), (question.reference.as_str(), false));
+            assert!(stripe.capture(&charge(&card, "c"), &held.reference).await.unwrap().is_collected);
+        } else {
+            assert!(matches!(held, Err(PaymentError::Declined(_))), "{held:?}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -221,15 +252,13 @@ async fn a_hold_is_captured_once_and_given_back() {
     let Some(provider) = LocalStripe::start() else { return };
     let stripe = provider.stripe();
     let card = provider.card("4242424242424242").await;
-    let held = stripe.move_money(&movement(&card, PaymentKind::Authorise, "a", None)).await.unwrap();
+    let held = stripe.authorise(&charge(&card, "a")).await.unwrap();
     assert!(held.reference.starts_with("pi_") && !held.is_collected, "{held:?}");
-    let capture = movement(&card, PaymentKind::Capture, "c", Some(&held.reference));
     for _ in 0..2 {
-        let taken = stripe.move_money(&capture).await.unwrap();
+        let taken = stripe.capture(&charge(&card, "c"), &held.reference).await.unwrap();
         assert_eq!((taken.reference.as_str(), taken.is_collected), (held.reference.as_str(), true));
     }
-    let release = movement(&card, PaymentKind::Release, "r", Some(&held.reference));
-    let error = stripe.move_money(&release).await.unwrap_err();
+    let error = stripe.release("r", &held.reference).await.unwrap_err();
     assert!(matches!(error, PaymentError::Declined(_)), "{error}");
     let back = Amount::new(2000).unwrap();
     let given = stripe.refund("b", &held.reference, back).await.unwrap();
@@ -254,13 +283,11 @@ async fn a_released_hold_stays_released_and_a_late_capture_charges_anew() {
     let Some(provider) = LocalStripe::start() else { return };
     let stripe = provider.stripe();
     let card = provider.card("4242424242424242").await;
-    let held = stripe.move_money(&movement(&card, PaymentKind::Authorise, "a", None)).await.unwrap();
-    let release = movement(&card, PaymentKind::Release, "r", Some(&held.reference));
+    let held = stripe.authorise(&charge(&card, "a")).await.unwrap();
     for _ in 0..2 {
-        assert_eq!(stripe.move_money(&release).await.unwrap(), held);
+        assert_eq!(stripe.release("r", &held.reference).await.unwrap(), held);
     }
-    let capture = movement(&card, PaymentKind::Capture, "c", Some(&held.reference));
-    let taken = stripe.move_money(&capture).await.unwrap();
+    let taken = stripe.capture(&charge(&card, "c"), &held.reference).await.unwrap();
     assert!(taken.is_collected && taken.reference != held.reference, "{taken:?}");
 }
 
@@ -269,10 +296,9 @@ async fn a_card_that_is_declined_later_is_declined() {
     let Some(provider) = LocalStripe::start() else { return };
     let stripe = provider.stripe();
     let card = provider.card("4000000000000341").await;
-    for kind in [PaymentKind::Authorise, PaymentKind::Capture] {
-        let error = stripe.move_money(&movement(&card, kind, kind.name(), None)).await.unwrap_err();
-        assert_eq!(error, PaymentError::Declined("Your card was declined.".to_owned()));
-    }
+    let declined = Err(PaymentError::Declined("Your card was declined.".to_owned()));
+    assert_eq!(stripe.authorise(&charge(&card, "a")).await, declined);
+    assert_eq!(stripe.capture(&charge(&card, "c"), "nothing-1").await, declined);
 }
 
 /// Where localstripe sends its webhooks: signature and body of each.
@@ -315,7 +341,7 @@ async fn webhooks_are_believed_by_their_signature() {
     let form = format!("url=http://{address}/&secret={WEBHOOK_SECRET}&events[]=payment_intent.succeeded");
     provider.post("/_config/webhooks/one", &form);
     let card = provider.card("4242424242424242").await;
-    let taken = stripe.move_money(&movement(&card, PaymentKind::Capture, "x", None)).await.unwrap();
+    let taken = stripe.capture(&charge(&card, "x"), "nothing-1").await.unwrap();
     let (signature, body) = webhooks.recv_timeout(PATIENCE).unwrap();
     let signed_at: i64 = signature
         .split(',')

@@ -57,11 +57,13 @@ pub(super) struct Setup {
     pub(super) last_setup_error: Option<ErrorBody>,
 }
 
-/// A PaymentIntent.
-#[derive(Clone, Deserialize)]
+/// A PaymentIntent. Its client secret is the member's alone: there is no `Debug`.
+#[derive(Deserialize)]
 pub(super) struct Intent {
     pub(super) id: String,
     pub(super) status: Status,
+    pub(super) client_secret: Option<String>,
+    pub(super) payment_method: Option<String>,
     pub(super) currency: String,
     #[serde(default)]
     pub(super) metadata: BTreeMap<String, String>,
@@ -245,6 +247,7 @@ mod tests {
         };
         let (blame, text) = match PaymentError::from(Refusal::Answered(status, body)) {
             PaymentError::Declined(text) | PaymentError::CameBack(text) => (Blame::Card, text),
+            PaymentError::Asks(question) => panic!("{question:?}"),
             PaymentError::Unavailable(text) => (Blame::Now, text),
             PaymentError::Misconfigured(text) => (Blame::Settings, text),
         };

@@ -1,6 +1,6 @@
 //! Registering a card with Stripe: whose it is, what the card company says to it, and what it wants to ask the member.
 //!
-//! Owns: what is asked in which order until a card is kept. Not here: moving money (`stripe`), names of things
+//! Owns: what is asked in which order until a card is kept. Not here: moving money (`moving`), names of things
 //! (`token`).
 //! Invariant: no card is kept that the card company did not agree to; whose a SetupIntent is stands in its metadata since
 //! it was made, and of one that is somebody else's as little is told as of one that is not there.
@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 use super::{
     META_MEMBER, Stripe,
     answers::{Customer, Method, MethodCard, Setup, Status, tidy},
-    client::metadata,
-    form::Form,
+    client::{Pairs, encoded},
+    metadata,
     token::{KeptToken, NewToken, holds_card_number, is_name},
 };
 use crate::{
@@ -51,9 +51,8 @@ impl Stripe {
         };
         let kept = kept(&customer, &method.id, told)?;
         if method.customer.is_none() {
-            let form = Form::default().with("customer", &customer);
             let path = format!("/v1/payment_methods/{}/attach", method.id);
-            let _: Method = self.post(&path, &form, None).await?;
+            let _: Method = self.post(&path, &[("customer", &customer)], None).await?;
         }
         let setup = self.ask_card_company(&customer, &method.id, card).await?;
         Ok(verdict(&setup)?.map_or(CardCheck::Kept(kept), CardCheck::Ask))
@@ -100,15 +99,13 @@ impl Stripe {
         if let Some(found) = known.into_iter().find(|one| one.metadata.get(META_MEMBER) == Some(&member)) {
             return Ok(found.id);
         }
-        let form = Form::default()
-            .with("email", card.email.as_str())
-            .with("name", &card.name)
-            .with(&metadata(META_MEMBER), &member);
+        let name = metadata(META_MEMBER);
+        let form: Pairs<'_> = &[("email", card.email.as_str()), ("name", &card.name), (&name, &member)];
         // A key goes with one content only: a member who has changed the address since gets another.
-        let content = Sha256::digest(form.as_str().as_bytes());
+        let content = Sha256::digest(encoded(form).as_bytes());
         let tag = content.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>();
         let key = format!("member-{member}-{tag}");
-        let made: Customer = self.post("/v1/customers", &form, Some(&key)).await?;
+        let made: Customer = self.post("/v1/customers", form, Some(&key)).await?;
         Ok(made.id)
     }
 
@@ -120,17 +117,19 @@ impl Stripe {
         method: &str,
         card: &NewCard,
     ) -> Result<Setup, PaymentError> {
-        let form = Form::default()
-            .with("customer", customer)
-            .with("usage", "off_session")
-            .with("payment_method_types[]", "card")
-            .with(&metadata(META_MEMBER), &card.member.to_string());
+        let (name, member) = (metadata(META_MEMBER), card.member.to_string());
+        let form = [
+            ("customer", customer),
+            ("usage", "off_session"),
+            ("payment_method_types[]", "card"),
+            (&name, &member),
+        ];
         let setup: Setup = self.post("/v1/setup_intents", &form, None).await?;
         if !is_name(&setup.id, "seti_") {
             return Err(strange_name());
         }
         // What there is to ask is asked by Stripe's own script in the member's browser, not by sending it elsewhere.
-        let form = Form::default().with("payment_method", method).with("use_stripe_sdk", "true");
+        let form = [("payment_method", method), ("use_stripe_sdk", "true")];
         Ok(self.post(&format!("/v1/setup_intents/{}/confirm", setup.id), &form, None).await?)
     }
 }

@@ -17,9 +17,11 @@ pub(super) fn to_stripe(amount: Amount, currency: Currency) -> Result<i64, Strin
     };
     converted.ok_or_else(|| match units {
         Units::InTens => {
-            format!("Stripe takes {currency} only in steps of ten minor units, and {minor} is none")
+            format!("Stripe takes {currency} only in steps of ten minor units, and {minor} is none: set a multiple of 10")
         }
-        _ => format!("Stripe takes {currency} only in whole units, and {minor} minor units are none"),
+        _ => format!(
+            "Stripe takes {currency} only in whole units, and {minor} minor units are none: set a multiple of 100"
+        ),
     })
 }
 
@@ -36,6 +38,19 @@ pub(super) fn from_stripe(units: i64, currency: &str) -> Result<Amount, String> 
     Amount::new(minor.ok_or_else(unusable)?).map_err(|_| unusable())
 }
 
+/// Whether Stripe can charge `amount`. Errors: a text for the operator that says what to set instead.
+pub fn check(amount: Amount, currency: Currency) -> Result<(), String> {
+    let units = to_stripe(amount, currency)?;
+    let least = LEAST.iter().find(|(name, _)| *name == currency.as_str()).map_or(1, |(_, least)| *least);
+    if amount == Amount::ZERO || units >= least {
+        return Ok(());
+    }
+    let minor = from_stripe(least, currency.as_str())?.minor();
+    Err(format!(
+        "Stripe charges at least {minor} minor units of {currency} at once: set 0, or {minor} or more"
+    ))
+}
+
 /// How Stripe's units of a currency lie to ISO 4217's.
 #[derive(Clone, Copy)]
 enum Units {
@@ -49,16 +64,56 @@ enum Units {
     InTens,
 }
 
+/// What Stripe's "Supported currencies" page lists, and the five that it takes with three decimals.
+const TAKEN: &str = "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BWP BYN BZD \
+    CAD CDF CHF CLP CNY COP CRC CVE CZK DJF DKK DOP DZD EGP ETB EUR FJD FKP GBP GEL GIP GMD GNF GTQ GYD HKD HNL HTG \
+    HUF IDR ILS INR ISK JMD JOD JPY KES KGS KHR KMF KRW KWD KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP \
+    MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR \
+    SEK SGD SHP SLE SOS SRD STD SZL THB TJS TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VND VUV WST XAF XCD XCG XOF \
+    XPF YER ZAR ZMW";
+
+/// The least that Stripe charges at once, in its units, where its page names one. Of other currencies it takes what is
+/// worth as much in the currency of the operator's account.
+const LEAST: [(&str, i64); 23] = [
+    ("AED", 200),
+    ("AUD", 50),
+    ("BRL", 50),
+    ("CAD", 50),
+    ("CHF", 50),
+    ("CZK", 1500),
+    ("DKK", 250),
+    ("EUR", 50),
+    ("GBP", 30),
+    ("HKD", 400),
+    ("HUF", 17_500),
+    ("INR", 50),
+    ("JPY", 50),
+    ("MXN", 1000),
+    ("MYR", 200),
+    ("NOK", 300),
+    ("NZD", 50),
+    ("PLN", 200),
+    ("RON", 200),
+    ("SEK", 300),
+    ("SGD", 50),
+    ("THB", 1000),
+    ("USD", 50),
+];
+
 impl Units {
     /// Stripe's "Supported currencies" page, its zero-decimal list, three-decimal list and special cases.
     fn of(currency: Currency) -> Result<Self, String> {
-        match (currency.as_str(), currency.minor_digits()) {
-            ("ISK" | "UGX", _) => Ok(Self::Hundredfold),
-            ("MGA", _) => Ok(Self::Hundredth),
-            ("BHD" | "JOD" | "KWD" | "OMR" | "TND", _) => Ok(Self::InTens),
-            (_, 0 | 2) => Ok(Self::Same),
-            _ => Err(format!("Stripe does not take {currency}")),
+        if TAKEN.split(' ').all(|taken| taken != currency.as_str()) {
+            return Err(format!(
+                "Stripe does not take {currency}: set another currency in [server], or way = \"invoice\" in [payments]"
+            ));
         }
+        Ok(match (currency.as_str(), currency.minor_digits()) {
+            ("ISK" | "UGX", _) => Self::Hundredfold,
+            ("MGA", _) => Self::Hundredth,
+            (_, 3) => Self::InTens,
+            _ => Self::Same,
+        })
     }
 }
 
@@ -87,6 +142,29 @@ mod tests {
         check("MGA", 500, Some(5));
         check("KWD", 5120, Some(5120));
         check("JPY", Amount::MAX, Some(Amount::MAX));
+    }
+
+    #[test]
+    fn prices_below_the_least_are_told_what_to_set() {
+        let check =
+            |currency: &str, minor| super::check(Amount::new(minor).unwrap(), currency.parse().unwrap());
+        for (currency, minor) in
+            [("JPY", 50), ("USD", 50), ("HUF", 17_500), ("JPY", 0), ("KRW", 1), ("KWD", 10), ("ISK", 1)]
+        {
+            assert_eq!(check(currency, minor), Ok(()), "{currency} {minor}");
+        }
+        for (currency, minor, what) in [
+            ("JPY", 49, "set 0, or 50 or more"),
+            ("GBP", 29, "set 0, or 30 or more"),
+            ("KWD", 1005, "set a multiple of 10"),
+            ("MGA", 550, "set a multiple of 100"),
+            ("LYD", 1000, "set another currency"),
+            ("QQQ", 1000, "set another currency"),
+            ("IQD", 0, "set another currency"),
+        ] {
+            let error = check(currency, minor).unwrap_err();
+            assert!(error.contains(what), "{currency} {minor}: {error}");
+        }
     }
 
     #[test]

@@ -51,16 +51,16 @@ pub fn read(
     if !is_name(&event.id, "evt_") {
         return Err(refused("a signed webhook has no event ID"));
     }
-    let noticed = match event.kind.as_str() {
-        "payment_intent.succeeded" => collected(&read_value(event.data.object)?)?,
+    let told = match event.kind.as_str() {
+        "payment_intent.succeeded" => Some(collected(read_value(event.data.object)?)?),
         "payment_intent.canceled" => {
             let intent: Intent = read_value(event.data.object)?;
-            Some((intent.id, Noticed::HoldGone))
+            Some(Told { reference: intent.id, metadata: intent.metadata, what: Noticed::HoldGone })
         }
         "payment_intent.payment_failed" => {
             let intent: Intent = read_value(event.data.object)?;
-            let why = intent.last_payment_error.unwrap_or_default().decline_text();
-            Some((intent.id, Noticed::Failed(why)))
+            let what = Noticed::Failed(intent.last_payment_error.unwrap_or_default().decline_text());
+            Some(Told { reference: intent.id, metadata: intent.metadata, what })
         }
         "charge.refunded" => refunded(read_value(event.data.object)?)?,
         // Which of them are told depends on the account's version of the API.
@@ -69,7 +69,17 @@ pub fn read(
         }
         _ => None,
     };
-    Ok(noticed.map(|(reference, what)| Notice { event: event.id, reference, what }))
+    Ok(told.map(|Told { reference, mut metadata, what }| {
+        let key = metadata.remove(META_KEY);
+        Notice { event: event.id, reference, key, what }
+    }))
+}
+
+/// What an event says, and of which PaymentIntent. A charge bears its PaymentIntent's metadata.
+struct Told {
+    reference: String,
+    metadata: BTreeMap<String, String>,
+    what: Noticed,
 }
 
 fn refused(why: impl Into<String>) -> PaymentError {
@@ -160,6 +170,8 @@ struct Intent {
     /// localstripe 1.15 leaves it out.
     amount_received: Option<i64>,
     currency: String,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
     last_payment_error: Option<ErrorBody>,
 }
 
@@ -171,6 +183,8 @@ struct Charge {
     amount_refunded: i64,
     captured: bool,
     currency: String,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -185,27 +199,27 @@ struct Refund {
     metadata: BTreeMap<String, String>,
 }
 
-fn collected(intent: &Intent) -> Result<Option<(String, Noticed)>, PaymentError> {
+fn collected(intent: Intent) -> Result<Told, PaymentError> {
     let received = intent.amount_received.unwrap_or(intent.amount);
-    let amount = from_stripe(received, &intent.currency).map_err(refused)?;
-    Ok(Some((intent.id.clone(), Noticed::Collected(amount))))
+    let what = Noticed::Collected(from_stripe(received, &intent.currency).map_err(refused)?);
+    Ok(Told { reference: intent.id, metadata: intent.metadata, what })
 }
 
 /// A hold that is let go, in whole or in part, counts as refunded with Stripe; here only what had been collected does.
-fn refunded(charge: Charge) -> Result<Option<(String, Noticed)>, PaymentError> {
-    let Some(intent) = charge.payment_intent.filter(|_| charge.captured) else { return Ok(None) };
+fn refunded(charge: Charge) -> Result<Option<Told>, PaymentError> {
+    let Some(reference) = charge.payment_intent.filter(|_| charge.captured) else { return Ok(None) };
     let never_taken = charge.amount.saturating_sub(charge.amount_captured.unwrap_or(charge.amount));
     let given_back = charge.amount_refunded.saturating_sub(never_taken);
     if given_back == 0 {
         return Ok(None);
     }
-    let amount = from_stripe(given_back, &charge.currency).map_err(refused)?;
-    Ok(Some((intent, Noticed::Refunded(amount))))
+    let what = Noticed::Refunded(from_stripe(given_back, &charge.currency).map_err(refused)?);
+    Ok(Some(Told { reference, metadata: charge.metadata, what }))
 }
 
 /// Any other change of a refund is of no interest: it counts as done once it is taken on.
-fn refund_failed(mut refund: Refund) -> Result<Option<(String, Noticed)>, PaymentError> {
-    let Some(intent) = refund.payment_intent else { return Ok(None) };
+fn refund_failed(mut refund: Refund) -> Result<Option<Told>, PaymentError> {
+    let Some(reference) = refund.payment_intent else { return Ok(None) };
     if !matches!(refund.status.as_deref(), Some("failed" | "canceled")) {
         return Ok(None);
     }
@@ -213,13 +227,13 @@ fn refund_failed(mut refund: Refund) -> Result<Option<(String, Noticed)>, Paymen
     if amount == Amount::ZERO {
         return Ok(None);
     }
-    let failed = FailedRefund {
+    let what = Noticed::RefundFailed(FailedRefund {
         refund: refund.id,
         key: refund.metadata.remove(META_KEY),
         amount,
         why: why_refund_failed(refund.failure_reason.as_deref()),
-    };
-    Ok(Some((intent, Noticed::RefundFailed(failed))))
+    });
+    Ok(Some(Told { reference, metadata: BTreeMap::new(), what }))
 }
 
 fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, PaymentError> {
@@ -308,6 +322,7 @@ mod tests {
         let expected = expected.map(|(reference, what)| Notice {
             event: "evt_9".to_owned(),
             reference: reference.to_owned(),
+            key: object.contains(r#""slotcast_key":"authorise-1-1""#).then(|| "authorise-1-1".to_owned()),
             what,
         });
         assert_eq!(signed(&body), Ok(expected), "{kind} {object}");
@@ -319,6 +334,10 @@ mod tests {
         let intent = r#"{"id":"pi_1","amount":900,"amount_received":500,"currency":"jpy"}"#;
         check("payment_intent.succeeded", intent, Some(("pi_1", Noticed::Collected(amount(500)))));
         check("payment_intent.canceled", intent, Some(("pi_1", Noticed::HoldGone)));
+        let of_ours =
+            r#"{"id":"pi_1","amount":9,"currency":"jpy","metadata":{"slotcast_key":"authorise-1-1"}}"#;
+        check("payment_intent.canceled", of_ours, Some(("pi_1", Noticed::HoldGone)));
+        check("payment_intent.succeeded", of_ours, Some(("pi_1", Noticed::Collected(amount(9)))));
         check(
             "payment_intent.payment_failed",
             r#"{"id":"pi_1","amount":9,"currency":"jpy","last_payment_error":{"message":"Your card was declined."}}"#,
