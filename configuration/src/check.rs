@@ -9,9 +9,11 @@ use std::{
 };
 
 use slotcast_core::words::{BitRate, OpenLevel, Seats};
+use slotcast_reservation::{domain::words::Amount, payments::stripe};
 use slotcast_settings::file::ACCESS_MAX;
 
 use super::{
+    Payments,
     document::Places,
     problem::Problem,
     sections::{Draft, ProgramDraft},
@@ -57,6 +59,25 @@ fn sold(draft: &Draft, places: &Places, found: &mut Vec<Problem>) {
     if draft.http.as_ref().is_some_and(|http| http.listen.is_none()) {
         let text = "http.listen: reservations are made over HTTP: give it an address";
         found.push(Problem::error(places.of("http.listen"), text));
+    }
+    chargeable(draft, places, found);
+}
+
+/// Where cards are charged: the currency, and the price of a slot.
+fn chargeable(draft: &Draft, places: &Places, found: &mut Vec<Problem>) {
+    let is_stripe = draft.reservations.iter().flatten().any(|sold| sold.payments != Payments::Invoice);
+    let currency = draft.server.as_ref().and_then(|server| server.currency.parse().ok());
+    let Some(currency) = currency.filter(|_| is_stripe) else { return };
+    if let Err(why) = stripe::check_amount(Amount::ZERO, currency) {
+        found.push(Problem::error(places.of("server.currency"), format!("server.currency: {why}")));
+        return;
+    }
+    for (index, channel) in draft.channels.iter().enumerate() {
+        let toll = channel.toll.and_then(|toll| Amount::new(i64::try_from(toll).ok()?).ok());
+        if let Some(Err(why)) = toll.map(|toll| stripe::check_amount(toll, currency)) {
+            let path = format!("channels[{index}].toll");
+            found.push(Problem::error(places.of(&path), format!("{path}: {why}")));
+        }
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) struct ChannelDraft {
     pub(super) name: Option<slotcast_core::words::ChannelName>,
     pub(super) seats: Option<slotcast_core::words::Seats>,
     pub(super) class: Option<slotcast_core::words::BitRate>,
-    toll: Option<u64>,
+    pub(super) toll: Option<u64>,
     gather: Option<Duration>,
 }
 

@@ -89,6 +89,9 @@ impl Reservations {
             return Err(other_units(&booked_in).into());
         }
         add_channels(config, &service).await?;
+        for (number, why) in service.unchargeable().await? {
+            tracing::error!(%number, why, "a channel's toll cannot be charged: change it over the API");
+        }
         service.note_presence(true).await?;
         watch_clock(sold, &service, clock)?;
         let (stop, stopped) = watch::channel(false);

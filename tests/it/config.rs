@@ -448,6 +448,24 @@ fn wrong_reservation_settings_are_named() {
 }
 
 #[test]
+fn what_stripe_cannot_charge_is_refused_with_what_to_set() {
+    let begin = "[reservations]\nenabled = true\n[payments]\nway = \"stripe\"\nstripe_key = \"sk_1\"\n\
+                 stripe_webhook_secret = \"whsec_1\"\n";
+    let sold = |currency: &str, toll: u32| {
+        format!(
+            "{begin}[server]\ncurrency = \"{currency}\"\n[[channels]]\nnumber = 1\nname = \"one\"\nseats = 1\n\
+             rate = \"64kbit/s\"\ntoll = {toll}\n"
+        )
+    };
+    refused(&sold("LYD", 1000), 8, "set another currency");
+    refused(&sold("JPY", 49), 14, "set 0, or 50 or more");
+    refused(&sold("KWD", 1005), 14, "set a multiple of 10");
+    good(&sold("JPY", 50));
+    good(&sold("JPY", 0));
+    good(&sold("LYD", 1000).replace("way = \"stripe\"", "way = \"invoice\""));
+}
+
+#[test]
 fn secrets_of_the_reservation_side_are_not_shown() {
     let text = "[reservations]\nenabled = true\ndatabase = \"postgres://u:hidden1@h/d\"\n[mail]\n\
                 server = \"smtp://h\"\npassword = \"hidden2\"\n[payments]\nway = \"stripe\"\n\

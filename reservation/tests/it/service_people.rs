@@ -316,6 +316,34 @@ async fn a_program_is_open_while_media_goes_out_and_a_seat_is_free() {
 }
 
 #[tokio::test]
+async fn a_price_that_cannot_be_charged_is_refused_and_an_old_one_is_named() {
+    let world = World::new().await;
+    let (service, operator) = (&world.service, world.actor(4).await);
+    *world.payments.least.lock() = 2500;
+    let channel = |number: u16, toll| ChannelEdit {
+        number: ChannelNumber(number),
+        name: format!("channel{number}").parse().unwrap(),
+        seats: Seats::new(10).unwrap(),
+        class: "2Mbit/s".parse().unwrap(),
+        toll: Toll(toll),
+        gather: None,
+    };
+    let said = |refused: Refusal| match refused {
+        Refusal::Invalid(problems) => (problems[0].field, problems[0].expected.clone()),
+        other => panic!("{other:?}"),
+    };
+    let expected = ("toll", "set 2500 or more".to_owned());
+    assert_eq!(said(refusal(service.put_channel(&operator, channel(1, 2000), Some(1)).await)), expected);
+    assert_eq!(said(refusal(service.put_channel(&operator, channel(9, 2499), None).await)), expected);
+    assert_eq!(said(refusal(service.add_channels(vec![channel(9, 2499)]).await)), expected);
+    service.put_channel(&operator, channel(9, 2500), None).await.unwrap();
+    // Channels 1 to 3 are from before: 2,000 a slot, the last one nothing.
+    let old = service.unchargeable().await.unwrap();
+    let numbers: Vec<_> = old.iter().map(|(ChannelNumber(number), _)| *number).collect();
+    assert_eq!(numbers, [1, 2, 3]);
+}
+
+#[tokio::test]
 async fn operators_price_channels_and_book_without_toll() {
     let world = World::new().await;
     let (service, operator) = (&world.service, world.actor(4).await);
