@@ -450,9 +450,8 @@ mod tests {
     fn nothing_secret_is_shown() {
         let setting = setting();
         let shown = format!(
-            "{:?} {:?} {:?}",
+            "{:?} {:?}",
             setting.credentials(&setting.proof(1, "user1", "secret", URL), Some("tok1")),
-            setting.nonces,
             Credential::Password(&Secret::new("pass1".to_owned())),
         );
         for secret in ["user1", "tok1", "pass1", setting.nonce.as_str()] {

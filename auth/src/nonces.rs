@@ -1,9 +1,6 @@
 //! The server's challenges, and the nonces that one connection was challenged with.
 
-use std::{
-    fmt,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use crate::{hash::hex, limits};
 
@@ -36,12 +33,6 @@ impl Nonces {
     pub(crate) fn stale_at(&self, nonce: &str) -> Option<Instant> {
         let found = self.issued.iter().find(|(issued, _)| issued == nonce);
         found.map(|(_, at)| *at + NONCE_LIFETIME)
-    }
-}
-
-impl fmt::Debug for Nonces {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Nonces").field("issued", &self.issued.len()).finish()
     }
 }
 

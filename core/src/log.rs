@@ -141,12 +141,7 @@ impl ChannelLog {
 
     /// Forgets all.
     pub fn clear(&mut self) {
-        self.chunks.clear();
-        self.bytes = 0;
-        self.join = None;
-        self.keyless_since = None;
-        self.tails = [None; TRACKS_MAX];
-        self.reports = [None; TRACKS_MAX];
+        *self = Self::new(self.limits);
     }
 
     fn read(&mut self, chunk: &Chunk) {
@@ -267,7 +262,7 @@ impl ChannelLog {
     pub fn next_join_point(&self, from: Position) -> Option<Position> {
         self.join_point().filter(|join| *join >= from).or_else(|| {
             let newest = self.newest()?;
-            let waited = newest.arrival().saturating_duration_since(self.chunk_at(from)?.arrival());
+            let waited = newest.arrival().saturating_duration_since(self.chunk(from.chunk)?.arrival());
             (waited >= KEY_FRAME_AWAITED_MAX).then(|| Position::at_chunk(newest.index()))
         })
     }
@@ -306,16 +301,10 @@ impl ChannelLog {
         let tail = (*self.tails.get(usize::from(track))?)?;
         let clock_rate = self.stream()?.tracks.get(usize::from(track))?.clock_rate;
         // The viewer starts with the packets at `from`, which may have arrived a while ago.
-        let start = self.chunk_at(from).map_or(now, Chunk::arrival);
+        let start = self.chunk(from.chunk).map_or(now, |chunk| chunk.arrival());
         let elapsed = start.saturating_duration_since(tail.arrival).saturating_sub(ARRIVAL_JITTER_MAX);
         let ticks = rtp::ticks_in(elapsed, clock_rate);
         Some((tail.sequence_number.next(), tail.timestamp.wrapping_add(ticks as u32)))
-    }
-
-    fn chunk_at(&self, position: Position) -> Option<&Chunk> {
-        let first = self.chunks.front()?.index();
-        let skip = usize::try_from(position.chunk.checked_sub(first)?).ok()?;
-        self.chunks.get(skip).map(AsRef::as_ref)
     }
 
     /// What the newest sender report of `track` said.

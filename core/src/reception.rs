@@ -22,21 +22,6 @@ const DROPOUT_PACKETS_MAX: u16 = 3000;
 /// A step back of more packets than this is a jump, not a reordering.
 const MISORDER_PACKETS_MAX: u16 = 100;
 
-/// What one packet told about its source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
-    /// The source is new and has not yet sent two packets in sequence; the packet counts once it has.
-    Probation,
-    /// In order, after a gap or none.
-    InOrder,
-    /// Reordered or a duplicate.
-    Late,
-    /// Far from the packets before; counts once the next one follows it.
-    Jump,
-    /// The second packet behind a jump: the source restarted its numbers there.
-    Restart,
-}
-
 /// The reception of one SSRC.
 #[derive(Clone, Debug)]
 pub struct Reception {
@@ -91,54 +76,41 @@ impl Reception {
     /// - `now`: when it arrived.
     ///
     /// Cost: some comparisons and one division. RFC 3550 A.1, A.8.
-    pub fn on_packet(&mut self, now: Instant, number: SequenceNumber, timestamp: RtpTimestamp) -> Arrival {
-        let arrival = self.count(number);
-        if matches!(arrival, Arrival::Jump | Arrival::Restart) {
-            self.jitter.forget_transit();
-        } else {
+    pub fn on_packet(&mut self, now: Instant, number: SequenceNumber, timestamp: RtpTimestamp) {
+        if self.count(number) {
             self.jitter.on_packet(now, timestamp);
+        } else {
+            self.jitter.forget_transit();
         }
-        arrival
     }
 
-    fn count(&mut self, number: SequenceNumber) -> Arrival {
+    /// Whether the packet belongs to those before it; `false` at a jump, which counts once the next packet follows it.
+    fn count(&mut self, number: SequenceNumber) -> bool {
         match &mut self.sequence {
-            Sequence::Empty => {
-                self.sequence = Sequence::Probation { last: number, in_sequence: 1 };
-                Arrival::Probation
-            }
+            Sequence::Empty => self.sequence = Sequence::Probation { last: number, in_sequence: 1 },
             Sequence::Probation { last, in_sequence } => {
                 *in_sequence = if number == last.next() { *in_sequence + 1 } else { 1 };
                 *last = number;
-                if *in_sequence < MIN_SEQUENTIAL {
-                    return Arrival::Probation;
+                if *in_sequence >= MIN_SEQUENTIAL {
+                    self.sequence = Sequence::running(number);
                 }
-                self.sequence = Sequence::running(number);
-                Arrival::InOrder
             }
             Sequence::Running { highest, received, after_jump, .. } => {
                 let step = number.0.wrapping_sub(*highest as u16);
                 if (1..DROPOUT_PACKETS_MAX).contains(&step) {
                     *highest += u64::from(step);
                 } else if (1..=u16::MAX - MISORDER_PACKETS_MAX).contains(&step) {
-                    return self.on_jump(number);
+                    if after_jump.replace(number.next()) == Some(number) {
+                        self.before = self.totals();
+                        self.sequence = Sequence::running(number);
+                    }
+                    return false;
                 }
                 *received += 1;
                 *after_jump = None;
-                if step != 0 && step < DROPOUT_PACKETS_MAX { Arrival::InOrder } else { Arrival::Late }
             }
         }
-    }
-
-    fn on_jump(&mut self, number: SequenceNumber) -> Arrival {
-        let Sequence::Running { after_jump, .. } = &mut self.sequence else { return Arrival::Probation };
-        if *after_jump != Some(number) {
-            *after_jump = Some(number.next());
-            return Arrival::Jump;
-        }
-        self.before = self.totals();
-        self.sequence = Sequence::running(number);
-        Arrival::Restart
+        true
     }
 
     fn totals(&self) -> Totals {
@@ -323,16 +295,19 @@ mod tests {
     }
 
     #[test]
-    fn says_how_each_packet_arrived() {
+    fn each_packet_counts_as_it_arrives() {
         let (mut reception, now) = (reception(), start());
-        let mut arrive = |number| reception.on_packet(now, SequenceNumber(number), RtpTimestamp(0));
-        assert_eq!(arrive(1), Arrival::Probation);
-        assert_eq!(arrive(2), Arrival::InOrder);
-        assert_eq!(arrive(2), Arrival::Late);
-        assert_eq!(arrive(9000), Arrival::Jump);
-        assert_eq!(arrive(9001), Arrival::Restart);
-        assert_eq!(arrive(9005), Arrival::InOrder);
-        assert_eq!(arrive(9004), Arrival::Late);
+        let mut after = |number| {
+            reception.on_packet(now, SequenceNumber(number), RtpTimestamp(0));
+            (reception.received(), reception.lost())
+        };
+        assert_eq!(after(1), (0, 0), "on probation");
+        assert_eq!(after(2), (2, 0));
+        assert_eq!(after(2), (3, -1), "a duplicate");
+        assert_eq!(after(9000), (3, -1), "a jump");
+        assert_eq!(after(9001), (5, -1), "the jump was a restart");
+        assert_eq!(after(9005), (6, 2), "behind a gap");
+        assert_eq!(after(9004), (7, 1), "late");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! Not here: what the payload means (`slotcast-media`), RTCP (`rtcp`).
 //! Invariant: a parsed packet's accessors never fail, and `payload` lies inside the packet.
 
-use std::{fmt, num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, time::Duration};
 
 /// Bytes of the fixed header, before CSRCs and extension.
 pub const HEADER_BYTES: usize = 12;
@@ -40,12 +40,6 @@ impl SequenceNumber {
     }
 }
 
-impl fmt::Display for SequenceNumber {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
 /// RTP timestamp as on the wire: ticks of the track's clock, wraps at 2^32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RtpTimestamp(pub u32);
@@ -63,67 +57,13 @@ impl RtpTimestamp {
     }
 }
 
-impl fmt::Display for RtpTimestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
 /// Synchronisation source: names one source of one RTP session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Ssrc(pub u32);
 
-/// In hexadecimal, as captures show it, e.g. `0x0badcafe`.
-impl fmt::Display for Ssrc {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#010x}", self.0)
-    }
-}
-
 /// RTP payload type, 0 to 127.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PayloadType(pub u8);
-
-/// Why bytes are not an RTP packet. Count it and drop the packet; a link or a viewer is not ended for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RtpError {
-    /// Shorter than its header, CSRCs or extension say.
-    Truncated {
-        /// Bytes that must be there at least.
-        expected_bytes: usize,
-        /// Bytes that came.
-        got_bytes: usize,
-    },
-    /// Byte 0 does not say version 2.
-    Version {
-        /// The version that it says, 0 to 3.
-        got: u8,
-    },
-    /// The padding count in the last byte is more than the payload holds.
-    Padding {
-        /// Offset of the count: the packet's last byte.
-        at_byte: usize,
-        /// The count.
-        got_bytes: u8,
-    },
-}
-
-impl fmt::Display for RtpError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Truncated { expected_bytes, got_bytes } => {
-                write!(f, "expected an RTP packet of at least {expected_bytes} bytes, got {got_bytes}")
-            }
-            Self::Version { got } => write!(f, "expected RTP version 2 in byte 0, got {got}"),
-            Self::Padding { at_byte, got_bytes } => {
-                write!(f, "expected padding inside the payload, got {got_bytes} bytes in byte {at_byte}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for RtpError {}
 
 /// View of one RTP packet; copies nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,32 +76,25 @@ impl<'a> RtpPacket<'a> {
     /// Checks `bytes`, one whole datagram or `$` frame, and finds the payload behind CSRCs and extension and
     /// before padding.
     ///
+    /// `None`: not RTP. Count it and drop the packet; a link or a viewer is not ended for it.
     /// Cost: a few comparisons, whatever the packet's size. RFC 3550 §5.1, §5.3.1.
-    pub fn parse(bytes: &'a [u8]) -> Result<Self, RtpError> {
-        let truncated = |expected_bytes| RtpError::Truncated { expected_bytes, got_bytes: bytes.len() };
-        let (header, _) = bytes.split_first_chunk::<HEADER_BYTES>().ok_or_else(|| truncated(HEADER_BYTES))?;
-        let version = header[0] >> 6;
-        if version != 2 {
-            return Err(RtpError::Version { got: version });
+    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let (header, _) = bytes.split_first_chunk::<HEADER_BYTES>()?;
+        if header[0] >> 6 != 2 {
+            return None;
         }
         let mut start = HEADER_BYTES + 4 * usize::from(header[0] & 0x0f);
         if header[0] & 0x10 != 0 {
-            let extension = bytes
-                .get(start..)
-                .and_then(|rest| rest.first_chunk::<4>())
-                .ok_or_else(|| truncated(start + 4))?;
-            start += 4 + 4 * usize::from(u16::from_be_bytes([extension[2], extension[3]]));
+            let [_, _, words @ ..] = bytes.get(start..)?.first_chunk::<4>()?;
+            start += 4 + 4 * usize::from(u16::from_be_bytes(*words));
         }
-        let mut payload = bytes.get(start..).ok_or_else(|| truncated(start))?;
+        let mut payload = bytes.get(start..)?;
         if header[0] & PADDING_BIT != 0 {
             let count = payload.last().copied().unwrap_or(0);
             // A count of 0 is forbidden, and many devices send it: there is no padding then.
-            payload = match payload.len().checked_sub(usize::from(count)) {
-                Some(kept) => &payload[..kept],
-                None => return Err(RtpError::Padding { at_byte: bytes.len() - 1, got_bytes: count }),
-            };
+            payload = payload.get(..payload.len().checked_sub(count.into())?)?;
         }
-        Ok(Self { header, payload })
+        Some(Self { header, payload })
     }
 
     /// Last packet of a video frame, or first of an audio talkspurt.
@@ -244,7 +177,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn payload(flags: u8, rest: &[u8], expected: Result<&[u8], RtpError>) {
+    fn payload(flags: u8, rest: &[u8], expected: Option<&[u8]>) {
         assert_eq!(
             RtpPacket::parse(&packet(flags, rest)).map(|p| p.payload().to_vec()),
             expected.map(<[u8]>::to_vec)
@@ -264,26 +197,25 @@ mod tests {
 
     #[test]
     fn payload_lies_behind_csrcs_and_extension_and_before_padding() {
-        payload(0, b"abc", Ok(b"abc"));
-        payload(1, b"....abc", Ok(b"abc"));
-        payload(0x10, b"\xbe\xde\0\x01....abc", Ok(b"abc"));
-        payload(0x10, b"\xbe\xde\0\0", Ok(b""));
-        payload(0x11, b"....\xbe\xde\0\x01....abc", Ok(b"abc"));
-        payload(0x20, b"abc\0\0\x03", Ok(b"abc"));
-        payload(0x20, b"\x01", Ok(b""));
-        payload(0x20, b"abc\0", Ok(b"abc\0"));
-        payload(0x20, b"", Ok(b""));
+        payload(0, b"abc", Some(b"abc"));
+        payload(1, b"....abc", Some(b"abc"));
+        payload(0x10, b"\xbe\xde\0\x01....abc", Some(b"abc"));
+        payload(0x10, b"\xbe\xde\0\0", Some(b""));
+        payload(0x11, b"....\xbe\xde\0\x01....abc", Some(b"abc"));
+        payload(0x20, b"abc\0\0\x03", Some(b"abc"));
+        payload(0x20, b"\x01", Some(b""));
+        payload(0x20, b"abc\0", Some(b"abc\0"));
+        payload(0x20, b"", Some(b""));
     }
 
     #[test]
     fn what_does_not_fit_the_packet_is_refused() {
-        let truncated = |expected_bytes, got_bytes| RtpError::Truncated { expected_bytes, got_bytes };
-        payload(2, b"....", Err(truncated(20, 16)));
-        payload(0x10, b"\xbe\xde\0", Err(truncated(16, 15)));
-        payload(0x10, b"\xbe\xde\xff\xff1234", Err(truncated(16 + 4 * 65_535, 20)));
-        payload(0x20, b"abc\x05", Err(RtpError::Padding { at_byte: 15, got_bytes: 5 }));
-        assert_eq!(RtpPacket::parse(&FIXED[..11]), Err(truncated(12, 11)));
-        assert_eq!(RtpPacket::parse(&[0x40; 12]), Err(RtpError::Version { got: 1 }));
+        payload(2, b"....", None);
+        payload(0x10, b"\xbe\xde\0", None);
+        payload(0x10, b"\xbe\xde\xff\xff1234", None);
+        payload(0x20, b"abc\x05", None);
+        assert_eq!(RtpPacket::parse(&FIXED[..11]), None);
+        assert_eq!(RtpPacket::parse(&[0x40; 12]), None);
     }
 
     #[test]
@@ -335,7 +267,7 @@ mod tests {
             if version && let Some(first) = bytes.first_mut() {
                 *first = *first & 0x3f | 0x80;
             }
-            if let Ok(packet) = RtpPacket::parse(&bytes) {
+            if let Some(packet) = RtpPacket::parse(&bytes) {
                 prop_assert!(packet.payload().len() <= bytes.len() - HEADER_BYTES);
             }
             looks_like_rtcp(&bytes);

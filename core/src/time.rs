@@ -52,18 +52,11 @@ impl fmt::Display for WallTime {
 }
 
 /// Why a text is not a time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected a time like 2026-11-22T10:00:00Z, got {got:?}")]
 pub struct WallTimeError {
     got: String,
 }
-
-impl fmt::Display for WallTimeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "expected a time like 2026-11-22T10:00:00Z, got {:?}", self.got)
-    }
-}
-
-impl std::error::Error for WallTimeError {}
 
 /// Reads RFC 3339 with any offset.
 impl FromStr for WallTime {

@@ -2,57 +2,48 @@
 //!
 //! Invariant: a timer that is not set is `None`, never a far-away date; a timer that fired is not set.
 
-use std::{marker::PhantomData, time::Instant};
+use std::time::Instant;
 
-/// The names of a machine's timers.
-pub trait TimerName: Copy + 'static {
-    /// All of them, each at the place that [`index`](Self::index) gives.
-    const ALL: &'static [Self];
-
-    /// Its place in [`ALL`](Self::ALL).
-    fn index(self) -> usize;
-}
-
-/// `N` timers named by `T`; `N` is `T::ALL.len()`.
+/// The timers that are set, each with its name.
 #[derive(Clone, Debug)]
-pub struct Timers<T, const N: usize> {
-    deadlines: [Option<Instant>; N],
-    names: PhantomData<T>,
-}
+pub struct Timers<T>(Vec<(T, Instant)>);
 
-impl<T: TimerName, const N: usize> Default for Timers<T, N> {
+impl<T> Default for Timers<T> {
     fn default() -> Self {
-        const { assert!(N == T::ALL.len(), "as many places as names") };
-        Self { deadlines: [None; N], names: PhantomData }
+        Self(Vec::new())
     }
 }
 
-impl<T: TimerName, const N: usize> Timers<T, N> {
+impl<T: Copy + PartialEq> Timers<T> {
     /// Lets `timer` fire at `deadline`, in place of what was set.
     pub fn set(&mut self, timer: T, deadline: Instant) {
-        self.deadlines[timer.index()] = Some(deadline);
+        match self.0.iter_mut().find(|(set, _)| *set == timer) {
+            Some((_, before)) => *before = deadline,
+            None => self.0.push((timer, deadline)),
+        }
     }
 
     /// Lets `timer` not fire.
     pub fn clear(&mut self, timer: T) {
-        self.deadlines[timer.index()] = None;
+        self.0.retain(|(set, _)| *set != timer);
     }
 
     /// When `timer` fires; `None` when it is not set.
     pub fn deadline(&self, timer: T) -> Option<Instant> {
-        self.deadlines[timer.index()]
+        self.0.iter().find(|(set, _)| *set == timer).map(|(_, deadline)| *deadline)
     }
 
     /// The earliest deadline of all; `None` when nothing is set.
     pub fn next(&self) -> Option<Instant> {
-        self.deadlines.iter().flatten().min().copied()
+        self.0.iter().map(|(_, deadline)| *deadline).min()
     }
 
-    /// Takes one timer whose deadline is `now` or earlier; call until `None`.
+    /// Takes the timer of the earliest deadline that is `now` or earlier; call until `None`.
     pub fn pop_expired(&mut self, now: Instant) -> Option<T> {
-        let timer = T::ALL.iter().find(|t| self.deadlines[t.index()].is_some_and(|at| at <= now))?;
-        self.deadlines[timer.index()] = None;
-        Some(*timer)
+        let earliest = self.0.iter().min_by_key(|(_, deadline)| *deadline);
+        let (timer, _) = *earliest.filter(|(_, deadline)| *deadline <= now)?;
+        self.clear(timer);
+        Some(timer)
     }
 }
 
@@ -69,18 +60,10 @@ mod tests {
         Close,
     }
 
-    impl TimerName for Name {
-        const ALL: &'static [Self] = &[Self::Idle, Self::Close];
-
-        fn index(self) -> usize {
-            self as usize
-        }
-    }
-
     #[test]
     fn fires_once_and_in_time() {
         let start = Instant::now();
-        let mut timers = Timers::<Name, 2>::default();
+        let mut timers = Timers::<Name>::default();
         assert_eq!(timers.next(), None);
         timers.set(Name::Close, start + Duration::from_secs(2));
         timers.set(Name::Idle, start + Duration::from_secs(1));

@@ -8,7 +8,8 @@ use std::{fmt, str::FromStr, time::Duration};
 use crate::time::WallTime;
 
 /// Why a text or a number is not one of the product's words.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected {expected}, got {got:?}")]
 pub struct WordError {
     expected: &'static str,
     got: String,
@@ -19,14 +20,6 @@ impl WordError {
         Self { expected, got: got.to_string() }
     }
 }
-
-impl fmt::Display for WordError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "expected {}, got {:?}", self.expected, self.got)
-    }
-}
-
-impl std::error::Error for WordError {}
 
 /// The number under which a channel is sold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

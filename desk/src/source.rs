@@ -220,7 +220,7 @@ impl Source {
             }
         }
         let known = self.stream.tracks.get(usize::from(track));
-        let parsed = RtpPacket::parse(packet).ok().zip(known);
+        let parsed = RtpPacket::parse(packet).zip(known);
         let Some((rtp, _)) = parsed.filter(|(rtp, t)| t.payload_types.contains(&rtp.payload_type().0)) else {
             self.on_unusable();
             return Fate::Dropped;
@@ -236,7 +236,7 @@ impl Source {
     /// Takes the packets that were held until it was clear whose they are.
     fn release(&mut self, now: Now, track: u8, feeds: &Feeds) {
         while let Some(held) = self.tracks.release(now, track) {
-            if let Ok(rtp) = RtpPacket::parse(&held.packet) {
+            if let Some(rtp) = RtpPacket::parse(&held.packet) {
                 self.take(now, held.at, track, &rtp, &held.packet, feeds);
             }
         }

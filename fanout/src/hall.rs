@@ -119,7 +119,7 @@ impl<A> Hall<A> {
         let text = reason.text();
         std::array::from_fn(|track| {
             let track = track as u8;
-            let last = RtpPacket::parse(self.log.last_packet(track)?).ok()?;
+            let last = RtpPacket::parse(self.log.last_packet(track)?)?;
             let mut packet = Vec::new();
             rtcp::write_goodbye(&mut packet, self.log.last_report(track), last.ssrc(), rtcp::CNAME, &text);
             Some(packet)

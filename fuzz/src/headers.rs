@@ -5,7 +5,7 @@ use std::time::Instant;
 use slotcast_auth::{
     Challenge, Credential, Credentials, LinkKey, Nonces, Proof as _, Request, Secret, Verdict,
 };
-use slotcast_rtsp::headers::transport::{LowerTransport, Offer};
+use slotcast_rtsp::headers::transport::{LowerTransport, Offer, TrackTransport};
 use slotcast_rtsp::headers::{range, rtp_info, session, transport as transport_header};
 use slotcast_rtsp::limits;
 use slotcast_rtsp::message::Headers;
@@ -20,16 +20,18 @@ pub(crate) fn transport(data: &[u8]) {
         let accepts = |lower| accepts[usize::from(lower == LowerTransport::Tcp)];
         let Ok(offer) = transport_header::choose(&text, accepts) else { continue };
         assert!(accepts(offer.lower()), "{offer:?}");
-        match offer {
-            Offer::Udp { client_port, .. } => {
-                assert!(
-                    client_port.rtp >= limits::CLIENT_PORT_MIN && client_port.rtcp >= limits::CLIENT_PORT_MIN
-                );
-                assert_ne!(client_port.rtp, client_port.rtcp);
+        let transport = match offer {
+            Offer::Of(transport) => transport,
+            Offer::AnyChannels => TrackTransport::Tcp { rtp: 0, rtcp: 1 },
+        };
+        match transport {
+            TrackTransport::Udp { client_rtp, client_rtcp } => {
+                assert!(client_rtp.min(client_rtcp) >= limits::CLIENT_PORT_MIN);
+                assert_ne!(client_rtp, client_rtcp);
             }
-            Offer::Tcp { interleaved, .. } => assert!(interleaved.is_none_or(|pair| pair.rtp != pair.rtcp)),
+            TrackTransport::Tcp { rtp, rtcp } => assert_ne!(rtp, rtcp),
         }
-        let _ = transport_header::parse_answer(&text, &offer);
+        let _ = transport_header::parse_answer(&text, transport);
     }
 }
 

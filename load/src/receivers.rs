@@ -274,7 +274,7 @@ struct Count<'a> {
 
 impl Count<'_> {
     fn packet(&mut self, packet: &[u8], now: u64) {
-        let (Some(sent), Ok(rtp)) = (read_stamp(packet), RtpPacket::parse(packet)) else { return };
+        let (Some(sent), Some(rtp)) = (read_stamp(packet), RtpPacket::parse(packet)) else { return };
         let numbers = &mut self.numbers[usize::from(rtp.payload_type().0 == AUDIO_TYPE)];
         let before = numbers.duplicates();
         numbers.take(rtp.sequence_number());

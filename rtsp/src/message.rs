@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::status::Status;
+use crate::status::{Refused, Status};
 
 pub use decoder::{Decoder, Item, MessageError, MessageErrorKind, Phase};
 
@@ -68,6 +68,11 @@ impl Headers {
     pub fn with(mut self, name: &str, value: impl AsRef<str>) -> Self {
         self.push(name, value);
         self
+    }
+
+    /// Adds all of `more`.
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.entries.extend(more.entries);
     }
 
     /// Names and values in order.
@@ -180,6 +185,21 @@ impl Response {
         Self { status, reason: status.reason().to_owned(), headers: Headers::new(), body: Bytes::new() }
     }
 
+    /// The same with another header.
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push(name, value);
+        self
+    }
+
+    /// The same with these words in place of the standard's, unless there are none.
+    pub(crate) fn because(mut self, reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        if !reason.trim().is_empty() {
+            self.reason = reason;
+        }
+        self
+    }
+
     /// The text of `CSeq` as it came.
     pub fn cseq(&self) -> Option<&str> {
         self.headers.get("CSeq").filter(|cseq| !cseq.is_empty())
@@ -189,6 +209,12 @@ impl Response {
     pub fn to_bytes(&self) -> Bytes {
         let code = self.status.code().to_string();
         self.headers.write(&[VERSION, " ", &code, " ", &one_line(&self.reason), "\r\n"], &self.body)
+    }
+}
+
+impl From<Refused> for Response {
+    fn from(refused: Refused) -> Self {
+        Self::new(refused.status).because(refused.reason)
     }
 }
 

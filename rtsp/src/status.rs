@@ -1,7 +1,5 @@
 //! Status codes and their default reasons, in one table (RFC 2326 §7.1.1).
 
-use std::fmt;
-
 use slotcast_core::denial::Denial;
 
 /// A status code, 100 to 599. Codes outside the table come only from peers.
@@ -77,6 +75,22 @@ impl Status {
     }
 }
 
+/// Why something that a peer wrote is not taken. The connection stays open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Refused {
+    /// What the peer's program is told.
+    pub status: Status,
+    /// What the person before it is told: one line.
+    pub reason: &'static str,
+}
+
+impl Refused {
+    pub(crate) const fn bad_request(reason: &'static str) -> Self {
+        Self { status: Status::BAD_REQUEST, reason }
+    }
+}
+
 impl From<Denial> for Status {
     fn from(denial: Denial) -> Self {
         match denial {
@@ -88,13 +102,6 @@ impl From<Denial> for Status {
             Denial::SessionOver => Self::SESSION_NOT_FOUND,
             Denial::Unavailable => Self::SERVICE_UNAVAILABLE,
         }
-    }
-}
-
-/// Code and default reason, e.g. `404 Not Found`.
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.0, self.reason())
     }
 }
 

@@ -10,45 +10,16 @@ use std::fmt;
 
 use slotcast_core::words::ChannelName;
 
-use crate::{limits, status::Status};
+use crate::{
+    limits,
+    status::{Refused, Status},
+};
 
-/// Why a text is not an address that a request may have: answer 400.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum UrlError {
-    /// Empty, or with spaces or control characters.
-    Malformed,
-    /// Neither `rtsp://`, `rtsps://` nor a path.
-    Scheme,
-    /// A host that is none, or a port that is no number of 16 bits.
-    Host,
-    /// Above [`limits::URL_BYTES_MAX`].
-    TooLong,
-}
-
-impl UrlError {
-    const fn row(self) -> (Status, &'static str) {
-        match self {
-            Self::Malformed => (Status::BAD_REQUEST, "malformed address"),
-            Self::Scheme => (Status::BAD_REQUEST, "the address does not begin with rtsp:// or rtsps://"),
-            Self::Host => (Status::BAD_REQUEST, "malformed host or port in the address"),
-            Self::TooLong => (Status::REQUEST_URI_TOO_LARGE, "the address is longer than 2048 bytes"),
-        }
-    }
-
-    /// What to answer; the connection stays open.
-    pub const fn status(self) -> Status {
-        self.row().0
-    }
-}
-
-impl fmt::Display for UrlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.row().1)
-    }
-}
-
-impl std::error::Error for UrlError {}
+const MALFORMED: Refused = Refused::bad_request("malformed address");
+const NOT_RTSP: Refused = Refused::bad_request("the address does not begin with rtsp:// or rtsps://");
+const BAD_HOST: Refused = Refused::bad_request("malformed host or port in the address");
+pub(crate) const TOO_LONG: Refused =
+    Refused { status: Status::REQUEST_URI_TOO_LARGE, reason: "the address is longer than 2048 bytes" };
 
 /// How a request names a track.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -94,13 +65,13 @@ impl Target {
     /// writes it), or between them (`/ch/stream=0?q`, as GStreamer does); slashes too many are ignored.
     ///
     /// # Errors
-    /// See [`UrlError::status`].
-    pub fn parse(url: &str) -> Result<Self, UrlError> {
+    /// No address that a request may have.
+    pub fn parse(url: &str) -> Result<Self, Refused> {
         if url.len() > limits::URL_BYTES_MAX {
-            return Err(UrlError::TooLong);
+            return Err(TOO_LONG);
         }
         if url.is_empty() || url.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return Err(UrlError::Malformed);
+            return Err(MALFORMED);
         }
         let (prefix, rest) = split_authority(url)?;
         let rest = rest.split('#').next().unwrap_or_default();
@@ -184,13 +155,13 @@ pub fn resolve(base: &str, control: &str) -> String {
 }
 
 /// Scheme and host as they came but without user information, and what follows them.
-fn split_authority(url: &str) -> Result<(String, &str), UrlError> {
+fn split_authority(url: &str) -> Result<(String, &str), Refused> {
     if url.starts_with('/') {
         return Ok((String::new(), url));
     }
-    let (scheme, rest) = url.split_once("://").ok_or(UrlError::Scheme)?;
+    let (scheme, rest) = url.split_once("://").ok_or(NOT_RTSP)?;
     if !scheme.eq_ignore_ascii_case("rtsp") && !scheme.eq_ignore_ascii_case("rtsps") {
-        return Err(UrlError::Scheme);
+        return Err(NOT_RTSP);
     }
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(end);
@@ -199,17 +170,14 @@ fn split_authority(url: &str) -> Result<(String, &str), UrlError> {
     Ok((format!("{scheme}://{host}"), rest))
 }
 
-fn check_host(host: &str) -> Result<(), UrlError> {
+fn check_host(host: &str) -> Result<(), Refused> {
     let (name, port) = match host.strip_prefix('[') {
         Some(v6) => {
-            let (address, behind) = v6.split_once(']').ok_or(UrlError::Host)?;
+            let (address, behind) = v6.split_once(']').ok_or(BAD_HOST)?;
             // A zone (`%eth0`) says which interface, for link-local addresses.
             let bare = address.split('%').next().unwrap_or_default();
-            bare.parse::<std::net::Ipv6Addr>().map_err(|_| UrlError::Host)?;
-            (
-                address,
-                if behind.is_empty() { None } else { Some(behind.strip_prefix(':').ok_or(UrlError::Host)?) },
-            )
+            bare.parse::<std::net::Ipv6Addr>().map_err(|_| BAD_HOST)?;
+            (address, if behind.is_empty() { None } else { Some(behind.strip_prefix(':').ok_or(BAD_HOST)?) })
         }
         None => host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port))),
     };
@@ -217,7 +185,7 @@ fn check_host(host: &str) -> Result<(), UrlError> {
         port.bytes().all(|b| b.is_ascii_digit()) && (port.is_empty() || port.parse::<u16>().is_ok())
     };
     if name.is_empty() || name.contains(['\\', '"', '<', '>']) || !port.is_none_or(is_port) {
-        return Err(UrlError::Host);
+        return Err(BAD_HOST);
     }
     Ok(())
 }
@@ -333,25 +301,25 @@ mod tests {
     #[test]
     fn bad() {
         for (url, error) in [
-            ("", UrlError::Malformed),
-            ("/a b", UrlError::Malformed),
-            ("/a\0", UrlError::Malformed),
-            ("*", UrlError::Scheme),
-            ("ch", UrlError::Scheme),
-            ("trackID=0", UrlError::Scheme),
-            ("http://h/ch", UrlError::Scheme),
-            ("file:///etc/passwd", UrlError::Scheme),
-            ("rtsp:/h/ch", UrlError::Scheme),
-            ("rtsp:///ch", UrlError::Host),
-            ("rtsp://h:99999/ch", UrlError::Host),
-            ("rtsp://h:-1/ch", UrlError::Host),
-            ("rtsp://[::1/ch", UrlError::Host),
-            ("rtsp://[x]/ch", UrlError::Host),
-            ("rtsp://[::1]x/ch", UrlError::Host),
+            ("", MALFORMED),
+            ("/a b", MALFORMED),
+            ("/a\0", MALFORMED),
+            ("*", NOT_RTSP),
+            ("ch", NOT_RTSP),
+            ("trackID=0", NOT_RTSP),
+            ("http://h/ch", NOT_RTSP),
+            ("file:///etc/passwd", NOT_RTSP),
+            ("rtsp:/h/ch", NOT_RTSP),
+            ("rtsp:///ch", BAD_HOST),
+            ("rtsp://h:99999/ch", BAD_HOST),
+            ("rtsp://h:-1/ch", BAD_HOST),
+            ("rtsp://[::1/ch", BAD_HOST),
+            ("rtsp://[x]/ch", BAD_HOST),
+            ("rtsp://[::1]x/ch", BAD_HOST),
         ] {
             assert_eq!(Target::parse(url), Err(error), "{url}");
         }
-        assert_eq!(Target::parse(&"/".repeat(limits::URL_BYTES_MAX + 1)), Err(UrlError::TooLong));
+        assert_eq!(Target::parse(&"/".repeat(limits::URL_BYTES_MAX + 1)), Err(TOO_LONG));
     }
 
     #[test]

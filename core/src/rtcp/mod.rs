@@ -6,7 +6,7 @@
 mod read;
 mod write;
 
-pub use read::{Bye, Packets, ReportBlocks, RtcpError, RtcpPacket, Sdes, packets};
+pub use read::{Bye, Malformed, ReportBlocks, RtcpPacket, Sdes, packets};
 pub use write::{write_goodbye, write_receiver_report, write_sender_report};
 
 use crate::{

@@ -6,81 +6,21 @@
 //! types, items and profile extensions.
 //! Invariant: a compound yields at most [`PACKETS_MAX`] packets, each at least 4 bytes further on.
 
-use std::fmt;
+use std::iter;
 
 use super::{
     GOODBYE, HEADER_BYTES, NtpTime, RECEIVER_REPORT, REPORT_BLOCK_BYTES, ReportBlock, SDES_CNAME,
-    SENDER_INFO_BYTES, SENDER_REPORT, SOURCE_DESCRIPTION, SenderInfo,
+    SENDER_REPORT, SOURCE_DESCRIPTION, SenderInfo,
 };
 use crate::rtp::{RtpTimestamp, Ssrc};
 
 /// Of one compound, this many packets are read.
 const PACKETS_MAX: usize = 64;
 
-/// Why bytes are not RTCP. Count it and go on; a peer is not ended for it.
+/// A packet that breaks off, counts more than it holds, is not of version 2, or whose padding does not fit it. Pass over it;
+/// a peer is not ended for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RtcpError {
-    /// The compound breaks off inside a packet; nothing can be read behind it.
-    Truncated {
-        /// Offset of the packet in the compound.
-        at_byte: usize,
-        /// Bytes that the packet has, its header included.
-        expected_bytes: usize,
-        /// Bytes that are left.
-        got_bytes: usize,
-    },
-    /// A packet does not say version 2; nothing can be read behind it.
-    Version {
-        /// Offset of the packet in the compound.
-        at_byte: usize,
-        /// The version that it says, 0 to 3.
-        got: u8,
-    },
-    /// The count in a packet's last byte is zero or more than the packet holds.
-    Padding {
-        /// Offset of the count in the compound.
-        at_byte: usize,
-        /// The count.
-        got_bytes: u8,
-    },
-    /// A packet is too short for the blocks or sources that it counts.
-    Body {
-        /// Offset of the packet in the compound.
-        at_byte: usize,
-        /// Bytes that its count needs behind the header.
-        expected_bytes: usize,
-        /// Bytes that it has there.
-        got_bytes: usize,
-    },
-}
-
-impl fmt::Display for RtcpError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Truncated { at_byte, expected_bytes, got_bytes } => {
-                write!(
-                    f,
-                    "expected an RTCP packet of {expected_bytes} bytes at byte {at_byte}, got {got_bytes}"
-                )
-            }
-            Self::Version { at_byte, got } => {
-                write!(f, "expected RTCP version 2 at byte {at_byte}, got {got}")
-            }
-            Self::Padding { at_byte, got_bytes } => {
-                write!(f, "expected padding inside the packet, got {got_bytes} bytes at byte {at_byte}")
-            }
-            Self::Body { at_byte, expected_bytes, got_bytes } => {
-                write!(
-                    f,
-                    "expected {expected_bytes} bytes in the RTCP packet at byte {at_byte}, got {got_bytes}"
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for RtcpError {}
+pub struct Malformed;
 
 /// One packet of a compound; copies nothing.
 #[derive(Clone, Copy, Debug)]
@@ -113,90 +53,54 @@ pub enum RtcpPacket<'a> {
 
 /// The packets of `bytes`, one whole datagram or `$` frame.
 ///
-/// Ends after an error that leaves no next packet to be found, and after 64 packets.
-pub fn packets(bytes: &[u8]) -> Packets<'_> {
-    Packets { rest: bytes, at_byte: 0, left: PACKETS_MAX }
-}
-
-/// Walks through a compound; see [`packets`].
-#[derive(Clone, Debug)]
-pub struct Packets<'a> {
-    rest: &'a [u8],
-    at_byte: usize,
-    left: usize,
-}
-
-impl<'a> Iterator for Packets<'a> {
-    type Item = Result<RtcpPacket<'a>, RtcpError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() || self.left == 0 {
+/// Ends after a malformed one that leaves no next packet to be found, and after 64 packets.
+pub fn packets(bytes: &[u8]) -> impl Iterator<Item = Result<RtcpPacket<'_>, Malformed>> {
+    let mut rest = bytes;
+    let next = move || {
+        if rest.is_empty() {
             return None;
         }
-        self.left -= 1;
-        let at_byte = self.at_byte;
-        match split_packet(self.rest, at_byte) {
-            Ok((packet, rest)) => {
-                self.at_byte += self.rest.len() - rest.len();
-                self.rest = rest;
-                Some(parse(packet, at_byte))
-            }
-            Err(error) => {
-                self.rest = &[];
-                Some(Err(error))
-            }
-        }
-    }
+        let split = split_packet(rest);
+        rest = split.map_or(&[], |(_, behind)| behind);
+        Some(split.and_then(|(packet, _)| parse(packet)).ok_or(Malformed))
+    };
+    iter::from_fn(next).take(PACKETS_MAX)
 }
 
 /// One packet, whole, and what stands behind it.
-fn split_packet(bytes: &[u8], at_byte: usize) -> Result<(&[u8], &[u8]), RtcpError> {
-    let truncated = |expected_bytes| RtcpError::Truncated { at_byte, expected_bytes, got_bytes: bytes.len() };
-    let header = bytes.first_chunk::<HEADER_BYTES>().ok_or_else(|| truncated(HEADER_BYTES))?;
-    if header[0] >> 6 != 2 {
-        return Err(RtcpError::Version { at_byte, got: header[0] >> 6 });
-    }
-    let packet_bytes = HEADER_BYTES + 4 * usize::from(u16::from_be_bytes([header[2], header[3]]));
-    bytes.split_at_checked(packet_bytes).ok_or_else(|| truncated(packet_bytes))
+fn split_packet(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let [first, _, length @ ..] = bytes.first_chunk::<HEADER_BYTES>()?;
+    let packet_bytes = HEADER_BYTES + 4 * usize::from(u16::from_be_bytes(*length));
+    if first >> 6 == 2 { bytes.split_at_checked(packet_bytes) } else { None }
 }
 
 /// - `packet`: as [`split_packet`] found it.
-fn parse(packet: &[u8], at_byte: usize) -> Result<RtcpPacket<'_>, RtcpError> {
-    let Some(([first, packet_type, ..], body)) = packet.split_first_chunk::<HEADER_BYTES>() else {
-        return Err(RtcpError::Truncated { at_byte, expected_bytes: HEADER_BYTES, got_bytes: packet.len() });
-    };
-    let body = if first & 0x20 != 0 { without_padding(body, at_byte)? } else { body };
+fn parse(packet: &[u8]) -> Option<RtcpPacket<'_>> {
+    let ([first, packet_type, ..], body) = packet.split_first_chunk::<HEADER_BYTES>()?;
+    let body = if first & 0x20 != 0 { without_padding(body)? } else { body };
     let count = usize::from(first & 0x1f);
-    let short = |expected_bytes| RtcpError::Body { at_byte, expected_bytes, got_bytes: body.len() };
-    Ok(match *packet_type {
+    Some(match *packet_type {
         SENDER_REPORT => {
-            let (info, rest) = sender_info(body).ok_or_else(|| short(4 + SENDER_INFO_BYTES))?;
-            let expected_bytes = 4 + SENDER_INFO_BYTES + count * REPORT_BLOCK_BYTES;
-            RtcpPacket::SenderReport {
-                info,
-                reports: report_blocks(rest, count).ok_or_else(|| short(expected_bytes))?,
-            }
+            let (info, rest) = sender_info(body)?;
+            RtcpPacket::SenderReport { info, reports: report_blocks(rest, count)? }
         }
         RECEIVER_REPORT => {
-            let (ssrc, rest) = split_u32(body).ok_or_else(|| short(4))?;
-            let reports = report_blocks(rest, count).ok_or_else(|| short(4 + count * REPORT_BLOCK_BYTES))?;
-            RtcpPacket::ReceiverReport { ssrc: Ssrc(ssrc), reports }
+            let (ssrc, rest) = split_u32(body)?;
+            RtcpPacket::ReceiverReport { ssrc: Ssrc(ssrc), reports: report_blocks(rest, count)? }
         }
         SOURCE_DESCRIPTION => RtcpPacket::Sdes(Sdes { chunks: body, count }),
         GOODBYE => {
-            let (sources, text) = body.split_at_checked(4 * count).ok_or_else(|| short(4 * count))?;
+            let (sources, text) = body.split_at_checked(4 * count)?;
             RtcpPacket::Bye(Bye { sources, text })
         }
         packet_type => RtcpPacket::Other { packet_type },
     })
 }
 
-fn without_padding(body: &[u8], at_byte: usize) -> Result<&[u8], RtcpError> {
-    let count = body.last().copied().unwrap_or(0);
-    match body.len().checked_sub(usize::from(count)) {
-        Some(kept) if count > 0 => Ok(&body[..kept]),
-        _ => Err(RtcpError::Padding { at_byte: at_byte + HEADER_BYTES + body.len() - 1, got_bytes: count }),
-    }
+/// The count in the last byte must be above zero and inside the packet.
+fn without_padding(body: &[u8]) -> Option<&[u8]> {
+    let count = body.last().filter(|count| **count > 0)?;
+    body.get(..body.len().checked_sub(usize::from(*count))?)
 }
 
 fn split_u32(bytes: &[u8]) -> Option<(u32, &[u8])> {
@@ -307,7 +211,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn one(bytes: &[u8]) -> Result<RtcpPacket<'_>, RtcpError> {
+    fn one(bytes: &[u8]) -> Result<RtcpPacket<'_>, Malformed> {
         let mut packets = packets(bytes);
         let first = packets.next().unwrap();
         assert!(packets.next().is_none());
@@ -330,30 +234,21 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_ends_the_walk() {
-        let truncated =
-            |at_byte, expected_bytes, got_bytes| RtcpError::Truncated { at_byte, expected_bytes, got_bytes };
-        assert_eq!(one(b"\x80\xc8\0").unwrap_err(), truncated(0, 4, 3));
-        assert_eq!(one(b"\x80\xc8\0\x06\0\0\0\0").unwrap_err(), truncated(0, 28, 8));
-        assert_eq!(one(b"\x00\xc8\0\0").unwrap_err(), RtcpError::Version { at_byte: 0, got: 0 });
+        for bytes in
+            [&b"\x80\xc8\0"[..], b"\x80\xc8\0\x06\0\0\0\0", b"\x00\xc8\0\0", b"\x40\xcb\0\0\x80\xcb\0\0"]
+        {
+            assert_eq!(one(bytes).unwrap_err(), Malformed, "{bytes:?}");
+        }
         let read: Vec<_> = packets(b"\x80\xc9\0\x01\0\0\0\x08\xff\xff").collect();
-        assert!(matches!(
-            read[..],
-            [Ok(_), Err(RtcpError::Truncated { at_byte: 8, expected_bytes: 4, got_bytes: 2 })]
-        ));
+        assert!(matches!(read[..], [Ok(_), Err(Malformed)]));
     }
 
     #[test]
     fn one_bad_packet_does_not_spoil_the_next() {
         let read: Vec<_> = packets(b"\x82\xc9\0\x01\0\0\0\x08\x81\xcb\0\x01\0\0\0\x07").collect();
-        assert!(matches!(
-            read[..],
-            [Err(RtcpError::Body { at_byte: 0, expected_bytes: 52, got_bytes: 4 }), Ok(RtcpPacket::Bye(_))]
-        ));
-        assert!(matches!(
-            one(b"\x80\xc8\0\0"),
-            Err(RtcpError::Body { expected_bytes: 24, got_bytes: 0, .. })
-        ));
-        assert!(matches!(one(b"\x82\xcb\0\x01\0\0\0\0"), Err(RtcpError::Body { expected_bytes: 8, .. })));
+        assert!(matches!(read[..], [Err(Malformed), Ok(RtcpPacket::Bye(_))]));
+        assert_eq!(one(b"\x80\xc8\0\0").unwrap_err(), Malformed);
+        assert_eq!(one(b"\x82\xcb\0\x01\0\0\0\0").unwrap_err(), Malformed);
     }
 
     #[test]
@@ -362,11 +257,9 @@ mod tests {
             one(b"\xa0\xc9\0\x02\0\0\0\x08\0\0\0\x04"),
             Ok(RtcpPacket::ReceiverReport { ssrc: Ssrc(8), .. })
         ));
-        assert_eq!(one(b"\xa0\xc9\0\0").unwrap_err(), RtcpError::Padding { at_byte: 3, got_bytes: 0 });
-        assert_eq!(
-            one(b"\xa0\xc9\0\x01\0\0\0\x05").unwrap_err(),
-            RtcpError::Padding { at_byte: 7, got_bytes: 5 }
-        );
+        assert_eq!(one(b"\xa0\xc9\0\0").unwrap_err(), Malformed);
+        assert_eq!(one(b"\xa0\xc9\0\x01\0\0\0\x05").unwrap_err(), Malformed);
+        assert_eq!(one(b"\xa0\xcc\0\x01\0\0\0\0").unwrap_err(), Malformed);
     }
 
     #[test]

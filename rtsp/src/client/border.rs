@@ -1,6 +1,6 @@
 //! What passes between a [`ClientSession`](super::ClientSession) and the edge that carries it.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -44,13 +44,6 @@ pub struct ClientCredentials {
     pub password: String,
 }
 
-/// Without the password.
-impl fmt::Debug for ClientCredentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientCredentials").field("user", &self.user).finish_non_exhaustive()
-    }
-}
-
 /// What clients of one kind share.
 #[derive(Clone)]
 pub struct ClientConfig {
@@ -66,17 +59,6 @@ pub struct ClientConfig {
     pub user_agent: String,
     /// How long a response may take. PLAY may wait for a program to start: not below 15 s for a viewer.
     pub response: Duration,
-}
-
-/// Without the URL, which may hold a token.
-impl fmt::Debug for ClientConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientConfig")
-            .field("role", &self.role)
-            .field("transport", &self.transport)
-            .field("credentials", &self.credentials)
-            .finish_non_exhaustive()
-    }
 }
 
 impl ClientConfig {

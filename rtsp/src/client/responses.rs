@@ -115,7 +115,7 @@ impl ClientSession {
         let Some(session) = session else { return self.unexpected("SETUP", "a Session") };
         let headers: Vec<&str> = response.headers.all("Transport").collect();
         let chosen = match (headers.as_slice(), self.offer(track)) {
-            ([text], Some(offer)) => transport::parse_answer(text, &offer).ok(),
+            ([text], Some(offer)) => transport::parse_answer(text, offer),
             _ => None,
         };
         let Some(chosen) = chosen else {

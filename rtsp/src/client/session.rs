@@ -4,17 +4,16 @@
 
 use std::{
     collections::VecDeque,
-    fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use slotcast_auth::Challenge;
-use slotcast_core::timers::{TimerName, Timers};
+use slotcast_core::timers::Timers;
 
 use crate::{
-    headers::transport::{ChannelPair, Chosen, LowerTransport, MODE_RECORD, Offer, TrackTransport, UdpPorts},
+    headers::transport::{Chosen, LowerTransport, MODE_RECORD, TrackTransport, UdpPorts},
     message::{Decoder, Headers, Item, Request, Response, frame_header},
     sdp,
     status::Status,
@@ -32,14 +31,6 @@ pub(super) enum Timer {
     Response,
     /// Half the session's timeout since the last request.
     KeepAlive,
-}
-
-impl TimerName for Timer {
-    const ALL: &'static [Self] = &[Self::Response, Self::KeepAlive];
-
-    fn index(self) -> usize {
-        self as usize
-    }
 }
 
 /// What is being waited for.
@@ -89,7 +80,7 @@ pub struct ClientSession {
     pub(super) timeout: Duration,
     pub(super) has_get_parameter: bool,
     pub(super) challenge: Option<Challenge>,
-    pub(super) timers: Timers<Timer, 2>,
+    pub(super) timers: Timers<Timer>,
     udp_ports: Vec<UdpPorts>,
     cseq: u32,
     awaited: u32,
@@ -250,13 +241,13 @@ impl ClientSession {
             Step::Teardown | Step::Streaming | Step::Closed => self.base.clone(),
         };
         self.step = step;
-        self.send(method, url, &headers, body);
+        self.send(method, url, headers, body);
         self.awaited = self.cseq;
         self.timers.set(Timer::Response, now + self.config.response);
         self.watch_keep_alive(now);
     }
 
-    fn send(&mut self, method: &'static str, url: String, own: &Headers, body: Bytes) {
+    fn send(&mut self, method: &'static str, url: String, own: Headers, body: Bytes) {
         self.cseq += 1;
         let mut headers = Headers::new().with("CSeq", self.cseq.to_string());
         headers.push("User-Agent", &self.config.user_agent);
@@ -269,22 +260,21 @@ impl ClientSession {
             let proof = challenge.respond(user, password, method, &url, &format!("{:08x}", self.cseq));
             headers.push("Authorization", proof);
         }
-        for (name, value) in own.iter() {
-            headers.push(name, value);
-        }
+        headers.extend(own);
         let request = Request { method: method.to_owned(), url, headers, body };
         self.outputs.push_back(ClientOutput::Send(request.to_bytes()));
     }
 
     /// What SETUP of `track` asks for; `None` when there are no ports for it.
-    pub(super) fn offer(&self, track: u8) -> Option<Offer> {
-        Some(match self.lower {
-            LowerTransport::Tcp => {
-                let rtp = track.checked_mul(2)?;
-                Offer::Tcp { interleaved: Some(ChannelPair { rtp, rtcp: rtp.checked_add(1)? }) }
+    pub(super) fn offer(&self, track: u8) -> Option<TrackTransport> {
+        match self.lower {
+            LowerTransport::Tcp => TrackTransport::channels_of(track),
+            LowerTransport::Udp => {
+                let UdpPorts { rtp: client_rtp, rtcp: client_rtcp } =
+                    *self.udp_ports.get(usize::from(track))?;
+                Some(TrackTransport::Udp { client_rtp, client_rtcp })
             }
-            LowerTransport::Udp => Offer::Udp { client_port: *self.udp_ports.get(usize::from(track))? },
-        })
+        }
     }
 
     /// Where `track` is set up.
@@ -295,7 +285,7 @@ impl ClientSession {
     fn keep_alive(&mut self, now: Instant) {
         if self.session.is_some() {
             let method = if self.has_get_parameter { "GET_PARAMETER" } else { "OPTIONS" };
-            self.send(method, self.base.clone(), &Headers::new(), Bytes::new());
+            self.send(method, self.base.clone(), Headers::new(), Bytes::new());
             self.watch_keep_alive(now);
         }
     }
@@ -360,17 +350,5 @@ impl ClientSession {
             self.decoder = Decoder::default();
             self.outputs.push_back(ClientOutput::Closed);
         }
-    }
-}
-
-/// Without addresses, which may hold a token.
-impl fmt::Debug for ClientSession {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientSession")
-            .field("step", &self.step)
-            .field("lower", &self.lower)
-            .field("tracks", &self.tracks)
-            .field("timers", &self.timers)
-            .finish_non_exhaustive()
     }
 }

@@ -8,8 +8,12 @@
 
 use std::fmt;
 
-use crate::{limits, status::Status};
 use slotcast_auth::parameters::split_unquoted;
+
+use crate::{
+    limits,
+    status::{Refused, Status},
+};
 
 /// What carries the packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,54 +33,24 @@ pub struct UdpPorts {
     pub rtcp: u16,
 }
 
-/// A pair of interleaved channel numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ChannelPair {
-    /// RTP.
-    pub rtp: u8,
-    /// RTCP.
-    pub rtcp: u8,
-}
-
 /// What a broadcaster's transport ends with, on both sides.
 pub(crate) const MODE_RECORD: &str = ";mode=record";
 
 /// What a client offers in one alternative, as far as it can be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offer {
-    /// Packets to and from these ports of the client.
-    Udp {
-        /// Both 1024 or above, and not the same.
-        client_port: UdpPorts,
-    },
-    /// Frames with these channel numbers.
-    Tcp {
-        /// `None`: the server assigns them.
-        interleaved: Option<ChannelPair>,
-    },
+    /// These ports, both 1024 or above and not the same, or these channel numbers, not the same.
+    Of(TrackTransport),
+    /// `$` frames, with channel numbers that the server assigns.
+    AnyChannels,
 }
 
 impl Offer {
     /// What it is carried by.
     pub const fn lower(&self) -> LowerTransport {
         match self {
-            Self::Udp { .. } => LowerTransport::Udp,
-            Self::Tcp { .. } => LowerTransport::Tcp,
-        }
-    }
-}
-
-/// As a client writes it.
-impl fmt::Display for Offer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Udp { client_port: UdpPorts { rtp, rtcp } } => {
-                write!(f, "RTP/AVP/UDP;unicast;client_port={rtp}-{rtcp}")
-            }
-            Self::Tcp { interleaved: None } => f.write_str("RTP/AVP/TCP;unicast"),
-            Self::Tcp { interleaved: Some(ChannelPair { rtp, rtcp }) } => {
-                write!(f, "RTP/AVP/TCP;unicast;interleaved={rtp}-{rtcp}")
-            }
+            Self::Of(transport) => transport.lower(),
+            Self::AnyChannels => LowerTransport::Tcp,
         }
     }
 }
@@ -101,12 +75,27 @@ pub enum TrackTransport {
 }
 
 impl TrackTransport {
-    pub(crate) fn has_port(self, port: u16) -> bool {
-        matches!(self, Self::Udp { client_rtp, client_rtcp } if client_rtp == port || client_rtcp == port)
+    /// Channels `2k` and `2k + 1`, as slotcast numbers them; `None` above 255.
+    pub(crate) fn channels_of(track: u8) -> Option<Self> {
+        let rtp = track.checked_mul(2)?;
+        Some(Self::Tcp { rtp, rtcp: rtp + 1 })
     }
 
-    pub(crate) fn has_channel(self, channel: u8) -> bool {
-        matches!(self, Self::Tcp { rtp, rtcp } if rtp == channel || rtcp == channel)
+    /// What carries it.
+    pub const fn lower(self) -> LowerTransport {
+        match self {
+            Self::Udp { .. } => LowerTransport::Udp,
+            Self::Tcp { .. } => LowerTransport::Tcp,
+        }
+    }
+
+    /// Whether the two have a port or a channel in common.
+    pub(crate) fn overlaps(self, other: Self) -> bool {
+        let numbers = |transport: Self| match transport {
+            Self::Udp { client_rtp, client_rtcp } => [client_rtp, client_rtcp],
+            Self::Tcp { rtp, rtcp } => [rtp.into(), rtcp.into()],
+        };
+        self.lower() == other.lower() && numbers(self).iter().any(|number| numbers(other).contains(number))
     }
 
     /// The peer's `channel` as slotcast numbers that of `track`; `None` where it is not this track's.
@@ -115,6 +104,18 @@ impl TrackTransport {
             Self::Tcp { rtp, .. } if rtp == channel => Some(2 * track),
             Self::Tcp { rtcp, .. } if rtcp == channel => Some(2 * track + 1),
             _ => None,
+        }
+    }
+}
+
+/// As both sides write it. `RTP/AVP` rather than `RTP/AVP/UDP` for UDP: every peer reads it.
+impl fmt::Display for TrackTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Udp { client_rtp, client_rtcp } => {
+                write!(f, "RTP/AVP;unicast;client_port={client_rtp}-{client_rtcp}")
+            }
+            Self::Tcp { rtp, rtcp } => write!(f, "RTP/AVP/TCP;unicast;interleaved={rtp}-{rtcp}"),
         }
     }
 }
@@ -128,59 +129,19 @@ pub struct Chosen {
     pub server: Option<UdpPorts>,
 }
 
-/// As the server writes it. `RTP/AVP` rather than `RTP/AVP/UDP` for UDP: every client reads it.
 impl fmt::Display for Chosen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.transport {
-            TrackTransport::Udp { client_rtp, client_rtcp } => {
-                write!(f, "RTP/AVP;unicast;client_port={client_rtp}-{client_rtcp}")?;
-            }
-            TrackTransport::Tcp { rtp, rtcp } => write!(f, "RTP/AVP/TCP;unicast;interleaved={rtp}-{rtcp}")?,
-        }
+        self.transport.fmt(f)?;
         self.server.iter().try_for_each(|UdpPorts { rtp, rtcp }| write!(f, ";server_port={rtp}-{rtcp}"))
     }
 }
 
-/// Why no alternative can be taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum TransportError {
-    /// None is supported: multicast, another profile, a lower transport that is off, or nothing readable.
-    Unsupported,
-    /// `client_port` below 1024, twice the same, or not a pair of ports.
-    BadPorts,
-    /// `interleaved` twice the same, or not a pair of 0..=255.
-    BadChannels,
-    /// More alternatives than [`limits::TRANSPORT_ALTERNATIVES_MAX`].
-    TooMany,
-    /// An answer that leaves out what is needed, or that is not one transport.
-    BadAnswer,
-}
-
-impl TransportError {
-    const fn row(self) -> (Status, &'static str) {
-        match self {
-            Self::Unsupported => (Status::UNSUPPORTED_TRANSPORT, "Unsupported Transport"),
-            Self::BadPorts => (Status::BAD_REQUEST, "client_port must be two ports of 1024 or above"),
-            Self::BadChannels => (Status::BAD_REQUEST, "interleaved must be two numbers of 0 to 255"),
-            Self::TooMany => (Status::BAD_REQUEST, "more than 16 transports"),
-            Self::BadAnswer => (Status::BAD_REQUEST, "malformed transport in an answer"),
-        }
-    }
-
-    /// What to answer; the connection stays open.
-    pub const fn status(self) -> Status {
-        self.row().0
-    }
-}
-
-impl fmt::Display for TransportError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.row().1)
-    }
-}
-
-impl std::error::Error for TransportError {}
+/// Multicast, another profile, a lower transport that is off, or nothing readable.
+const UNSUPPORTED: Refused =
+    Refused { status: Status::UNSUPPORTED_TRANSPORT, reason: "Unsupported Transport" };
+const BAD_PORTS: Refused = Refused::bad_request("client_port must be two ports of 1024 or above");
+const BAD_CHANNELS: Refused = Refused::bad_request("interleaved must be two numbers of 0 to 255");
+const TOO_MANY: Refused = Refused::bad_request("more than 16 transports");
 
 /// Takes the first alternative that can be served.
 ///
@@ -191,46 +152,39 @@ impl std::error::Error for TransportError {}
 /// quotes, `RTP/AVP` with `interleaved` for TCP, parameters that are unknown or have no value.
 ///
 /// # Errors
-/// See [`TransportError::status`]. A bad port counts only in an alternative that would have been taken.
-pub fn choose(text: &str, accepts: impl Fn(LowerTransport) -> bool) -> Result<Offer, TransportError> {
+/// No alternative can be taken. A bad port counts only in one that would have been taken.
+pub fn choose(text: &str, accepts: impl Fn(LowerTransport) -> bool) -> Result<Offer, Refused> {
     for (count, alternative) in split_unquoted(text, ',').enumerate() {
         if count >= limits::TRANSPORT_ALTERNATIVES_MAX {
-            return Err(TransportError::TooMany);
+            return Err(TOO_MANY);
         }
         let fields = Fields::read(alternative);
         if let Some(offer) = fields.offer(&accepts)? {
             return Ok(offer);
         }
     }
-    Err(TransportError::Unsupported)
+    Err(UNSUPPORTED)
 }
 
 /// Reads a server's answer, for our own client.
 ///
-/// - `offer`: what was offered; stands in for `client_port` and `interleaved` that the server leaves out.
+/// - `offered`: stands in for `client_port` and `interleaved` that the server leaves out.
 ///
-/// # Errors
-/// [`TransportError::BadAnswer`] for several transports, another lower transport, or UDP without `server_port`.
-pub fn parse_answer(text: &str, offer: &Offer) -> Result<Chosen, TransportError> {
+/// `None` for several transports, another lower transport, or UDP without `server_port`.
+pub fn parse_answer(text: &str, offered: TrackTransport) -> Option<Chosen> {
     let mut alternatives = split_unquoted(text, ',');
-    let fields = alternatives.next().map(Fields::read).ok_or(TransportError::BadAnswer)?;
-    if alternatives.next().is_some() || fields.lower != Some(offer.lower()) || fields.multicast {
-        return Err(TransportError::BadAnswer);
+    let fields = Fields::read(alternatives.next()?);
+    if alternatives.next().is_some() || fields.lower != Some(offered.lower()) || fields.multicast {
+        return None;
     }
-    match *offer {
-        Offer::Udp { client_port } => {
-            let (rtp, rtcp) = fields.server_port.and_then(pair).ok_or(TransportError::BadAnswer)?;
-            if rtp == 0 || rtcp == 0 {
-                return Err(TransportError::BadAnswer);
-            }
-            let UdpPorts { rtp: client_rtp, rtcp: client_rtcp } = client_port;
-            let transport = TrackTransport::Udp { client_rtp, client_rtcp };
-            Ok(Chosen { transport, server: Some(UdpPorts { rtp, rtcp }) })
+    match offered {
+        TrackTransport::Udp { .. } => {
+            let (rtp, rtcp) =
+                fields.server_port.and_then(pair).filter(|(rtp, rtcp)| *rtp > 0 && *rtcp > 0)?;
+            Some(Chosen { transport: offered, server: Some(UdpPorts { rtp, rtcp }) })
         }
-        Offer::Tcp { interleaved } => {
-            let answered = fields.channels().map_err(|_| TransportError::BadAnswer)?;
-            let ChannelPair { rtp, rtcp } = answered.or(interleaved).ok_or(TransportError::BadAnswer)?;
-            Ok(Chosen { transport: TrackTransport::Tcp { rtp, rtcp }, server: None })
+        TrackTransport::Tcp { .. } => {
+            Some(Chosen { transport: fields.channels().ok()?.unwrap_or(offered), server: None })
         }
     }
 }
@@ -274,30 +228,29 @@ impl<'a> Fields<'a> {
     }
 
     /// `Ok(None)`: not this one, try the next.
-    fn offer(&self, accepts: impl Fn(LowerTransport) -> bool) -> Result<Option<Offer>, TransportError> {
+    fn offer(&self, accepts: impl Fn(LowerTransport) -> bool) -> Result<Option<Offer>, Refused> {
         let Some(lower) = self.lower.filter(|lower| !self.multicast && accepts(*lower)) else {
             return Ok(None);
         };
         match lower {
-            LowerTransport::Tcp => Ok(Some(Offer::Tcp { interleaved: self.channels()? })),
+            LowerTransport::Tcp => Ok(Some(self.channels()?.map_or(Offer::AnyChannels, Offer::Of))),
             LowerTransport::Udp => {
                 let Some(text) = self.client_port else { return Ok(None) };
-                let (rtp, rtcp) = pair(text).ok_or(TransportError::BadPorts)?;
-                if rtp == rtcp || rtp.min(rtcp) < limits::CLIENT_PORT_MIN {
-                    return Err(TransportError::BadPorts);
+                let (client_rtp, client_rtcp) = pair(text).ok_or(BAD_PORTS)?;
+                if client_rtp == client_rtcp || client_rtp.min(client_rtcp) < limits::CLIENT_PORT_MIN {
+                    return Err(BAD_PORTS);
                 }
-                Ok(Some(Offer::Udp { client_port: UdpPorts { rtp, rtcp } }))
+                Ok(Some(Offer::Of(TrackTransport::Udp { client_rtp, client_rtcp })))
             }
         }
     }
 
-    fn channels(&self) -> Result<Option<ChannelPair>, TransportError> {
+    fn channels(&self) -> Result<Option<TrackTransport>, Refused> {
         let Some(text) = self.interleaved else { return Ok(None) };
-        let (rtp, rtcp) = pair(text).ok_or(TransportError::BadChannels)?;
-        let channels = (u8::try_from(rtp), u8::try_from(rtcp));
-        match channels {
-            (Ok(rtp), Ok(rtcp)) if rtp != rtcp => Ok(Some(ChannelPair { rtp, rtcp })),
-            _ => Err(TransportError::BadChannels),
+        let (rtp, rtcp) = pair(text).ok_or(BAD_CHANNELS)?;
+        match (u8::try_from(rtp), u8::try_from(rtcp)) {
+            (Ok(rtp), Ok(rtcp)) if rtp != rtcp => Ok(Some(TrackTransport::Tcp { rtp, rtcp })),
+            _ => Err(BAD_CHANNELS),
         }
     }
 }
@@ -322,16 +275,17 @@ mod tests {
     use super::*;
     use LowerTransport::{Tcp, Udp};
 
-    fn udp(rtp: u16, rtcp: u16) -> Result<Offer, TransportError> {
-        Ok(Offer::Udp { client_port: UdpPorts { rtp, rtcp } })
+    fn udp(client_rtp: u16, client_rtcp: u16) -> Result<Offer, Refused> {
+        Ok(Offer::Of(TrackTransport::Udp { client_rtp, client_rtcp }))
     }
 
-    fn tcp(channels: Option<(u8, u8)>) -> Result<Offer, TransportError> {
-        Ok(Offer::Tcp { interleaved: channels.map(|(rtp, rtcp)| ChannelPair { rtp, rtcp }) })
+    fn tcp(channels: Option<(u8, u8)>) -> Result<Offer, Refused> {
+        let transport = channels.map(|(rtp, rtcp)| TrackTransport::Tcp { rtp, rtcp });
+        Ok(transport.map_or(Offer::AnyChannels, Offer::Of))
     }
 
     #[track_caller]
-    fn check(text: &str, expected: Result<Offer, TransportError>) {
+    fn check(text: &str, expected: Result<Offer, Refused>) {
         assert_eq!(choose(text, |_| true), expected, "{text}");
     }
 
@@ -365,42 +319,43 @@ mod tests {
         for text in
             ["", ",", ";;", "RTP/SAVP;client_port=5000-5001", "RAW/RAW/UDP", "RTP/AVP;multicast", "RTP/AVP"]
         {
-            check(text, Err(TransportError::Unsupported));
+            check(text, Err(UNSUPPORTED));
         }
         for ports in
             ["0-1", "19-20", "53-54", "5000-53", "7000-7000", "65535", "70000-70001", "-1", "a-b", "", "+5-6"]
         {
-            check(&format!("RTP/AVP;client_port={ports}"), Err(TransportError::BadPorts));
+            check(&format!("RTP/AVP;client_port={ports}"), Err(BAD_PORTS));
         }
         for channels in ["256-257", "0-0", "a", "1-", "255", "-1-2"] {
-            check(&format!("RTP/AVP/TCP;interleaved={channels}"), Err(TransportError::BadChannels));
+            check(&format!("RTP/AVP/TCP;interleaved={channels}"), Err(BAD_CHANNELS));
         }
-        check(&"X,".repeat(17), Err(TransportError::TooMany));
+        check(&"X,".repeat(17), Err(TOO_MANY));
     }
 
     #[test]
     fn a_transport_that_is_off_is_passed_over_with_its_ports() {
         let tcp_only = |lower| lower == Tcp;
-        assert_eq!(choose("RTP/AVP;client_port=0-1", tcp_only), Err(TransportError::Unsupported));
+        assert_eq!(choose("RTP/AVP;client_port=0-1", tcp_only), Err(UNSUPPORTED));
         assert_eq!(choose("RTP/AVP;client_port=5000-5001,RTP/AVP/TCP", tcp_only), tcp(None));
-        assert_eq!(choose("RTP/AVP/TCP", |lower| lower == Udp), Err(TransportError::Unsupported));
+        assert_eq!(choose("RTP/AVP/TCP", |lower| lower == Udp), Err(UNSUPPORTED));
     }
 
     #[test]
     fn answers_are_one_transport_and_read_back() {
-        let offer = Offer::Udp { client_port: UdpPorts { rtp: 5000, rtcp: 5001 } };
-        assert_eq!(offer.to_string(), "RTP/AVP/UDP;unicast;client_port=5000-5001");
         let transport = TrackTransport::Udp { client_rtp: 5000, client_rtcp: 5001 };
+        assert_eq!(transport.to_string(), "RTP/AVP;unicast;client_port=5000-5001");
         let chosen = Chosen { transport, server: Some(UdpPorts { rtp: 8000, rtcp: 8001 }) };
         let text = chosen.to_string();
         assert_eq!(text, "RTP/AVP;unicast;client_port=5000-5001;server_port=8000-8001");
-        assert_eq!(parse_answer(&format!("{text};ssrc=00000ABC{MODE_RECORD}"), &offer), Ok(chosen));
+        assert_eq!(parse_answer(&format!("{text};ssrc=00000ABC{MODE_RECORD}"), transport), Some(chosen));
+        assert_eq!(parse_answer("RTP/AVP;unicast;server_port=8000-0", transport), None);
+        assert_eq!(parse_answer("RTP/AVP;unicast", transport), None);
 
-        let offer = Offer::Tcp { interleaved: Some(ChannelPair { rtp: 2, rtcp: 3 }) };
-        let chosen = Chosen { transport: TrackTransport::Tcp { rtp: 2, rtcp: 3 }, server: None };
+        let transport = TrackTransport::Tcp { rtp: 2, rtcp: 3 };
+        let chosen = Chosen { transport, server: None };
         assert_eq!(chosen.to_string(), "RTP/AVP/TCP;unicast;interleaved=2-3");
-        assert_eq!(parse_answer("RTP/AVP/TCP;unicast", &offer), Ok(chosen));
-        assert_eq!(parse_answer("RTP/AVP;server_port=1-2", &offer), Err(TransportError::BadAnswer));
-        assert_eq!(parse_answer("RTP/AVP/TCP,RTP/AVP/TCP", &offer), Err(TransportError::BadAnswer));
+        assert_eq!(parse_answer("RTP/AVP/TCP;unicast", transport), Some(chosen));
+        assert_eq!(parse_answer("RTP/AVP;server_port=1-2", transport), None);
+        assert_eq!(parse_answer("RTP/AVP/TCP,RTP/AVP/TCP", transport), None);
     }
 }

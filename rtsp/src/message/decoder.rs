@@ -7,12 +7,14 @@
 //! Tolerated: bare LF for CRLF, folded headers, spaces around a header's colon, some line ends between messages
 //! (GStreamer and cameras send them as keep-alive), text that is not UTF-8 (replaced).
 
-use std::fmt;
-
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::{Headers, Request, Response, VERSION, is_token_char};
-use crate::{limits, status::Status};
+use crate::{
+    limits,
+    status::{Refused, Status},
+    url,
+};
 
 /// One thing that came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +46,8 @@ pub enum Phase {
 }
 
 /// Why bytes are not a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} (at byte {position})", kind.refused())]
 pub struct MessageError {
     /// What is wrong.
     pub kind: MessageErrorKind,
@@ -52,6 +55,14 @@ pub struct MessageError {
     pub cseq: Option<String>,
     /// Where: bytes since the start of the connection, of the line at fault.
     pub position: u64,
+}
+
+impl MessageError {
+    /// Whether the connection must be closed, since where the next message begins is unknown. Otherwise the
+    /// decoder goes on behind the message.
+    pub fn closes(&self) -> bool {
+        self.kind != MessageErrorKind::Version
+    }
 }
 
 /// What is wrong with a message.
@@ -83,51 +94,28 @@ pub enum MessageErrorKind {
 }
 
 impl MessageErrorKind {
-    /// The answer, whether the connection must be closed after it, and what is told.
-    const fn row(self) -> (Status, bool, &'static str) {
+    /// What to answer.
+    pub const fn refused(self) -> Refused {
         match self {
-            Self::NotRtsp => (Status::BAD_REQUEST, true, "this is not RTSP"),
-            Self::StartLine => (Status::BAD_REQUEST, true, "malformed request line"),
-            Self::Version => (Status::VERSION_NOT_SUPPORTED, false, "this server speaks RTSP/1.0"),
-            Self::UrlTooLong => {
-                (Status::REQUEST_URI_TOO_LARGE, true, "the address is longer than 2048 bytes")
+            Self::NotRtsp => Refused::bad_request("this is not RTSP"),
+            Self::StartLine => Refused::bad_request("malformed request line"),
+            Self::Version => {
+                Refused { status: Status::VERSION_NOT_SUPPORTED, reason: "this server speaks RTSP/1.0" }
             }
-            Self::Header => (Status::BAD_REQUEST, true, "malformed header"),
-            Self::HeadersTooMany => (Status::BAD_REQUEST, true, "more than 64 headers"),
-            Self::HeadersTooLong => (Status::BAD_REQUEST, true, "headers too long"),
-            Self::ContentLength => (Status::BAD_REQUEST, true, "malformed Content-Length"),
-            Self::BodyTooLong => (Status::REQUEST_ENTITY_TOO_LARGE, true, "the body is longer than 64 KiB"),
-            Self::TransferEncoding => (Status::BAD_REQUEST, true, "Transfer-Encoding is not RTSP/1.0"),
-            Self::StrayLineEnds => (Status::BAD_REQUEST, true, "too many empty lines"),
+            Self::UrlTooLong => url::TOO_LONG,
+            Self::Header => Refused::bad_request("malformed header"),
+            Self::HeadersTooMany => Refused::bad_request("more than 64 headers"),
+            Self::HeadersTooLong => Refused::bad_request("headers too long"),
+            Self::ContentLength => Refused::bad_request("malformed Content-Length"),
+            Self::BodyTooLong => {
+                let status = Status::REQUEST_ENTITY_TOO_LARGE;
+                Refused { status, reason: "the body is longer than 64 KiB" }
+            }
+            Self::TransferEncoding => Refused::bad_request("Transfer-Encoding is not RTSP/1.0"),
+            Self::StrayLineEnds => Refused::bad_request("too many empty lines"),
         }
     }
 }
-
-impl MessageError {
-    /// The status to answer with.
-    pub const fn status(&self) -> Status {
-        self.kind.row().0
-    }
-
-    /// Whether the connection must be closed, since where the next message begins is unknown. Otherwise the
-    /// decoder goes on behind the message.
-    pub const fn closes(&self) -> bool {
-        self.kind.row().1
-    }
-
-    /// What to tell the peer: one line.
-    pub const fn text(&self) -> &'static str {
-        self.kind.row().2
-    }
-}
-
-impl fmt::Display for MessageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (at byte {})", self.text(), self.position)
-    }
-}
-
-impl std::error::Error for MessageError {}
 
 /// The start line of the message that is being read.
 enum Start {
@@ -222,7 +210,7 @@ impl Decoder {
     /// The next complete item; `Ok(None)` when more bytes are needed.
     ///
     /// # Errors
-    /// What is malformed or over a limit. Answer [`MessageError::status`]; unless it [closes](MessageError::closes),
+    /// What is malformed or over a limit. Answer [`MessageErrorKind::refused`]; unless it [closes](MessageError::closes),
     /// poll on.
     pub fn poll_item(&mut self) -> Result<Option<Item>, MessageError> {
         let result = self.poll_inner();
@@ -419,16 +407,6 @@ impl Decoder {
     }
 }
 
-impl fmt::Debug for Decoder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Decoder")
-            .field("phase", &self.phase())
-            .field("buffered", &self.buffered())
-            .field("position", &self.position)
-            .finish_non_exhaustive()
-    }
-}
-
 const WHITE: [char; 2] = [' ', '\t'];
 
 /// The start line's parts, and whether its version is another one than ours.
@@ -562,7 +540,11 @@ mod tests {
         decoder
             .feed(b"OPTIONS * RTSP/2.0\r\nCSeq: 1\r\nContent-Length: 2\r\n\r\nxyOPTIONS * RTSP/1.0\r\n\r\n");
         let error = decoder.poll_item().unwrap_err();
-        assert!(!error.closes() && error.status() == Status::VERSION_NOT_SUPPORTED);
+        assert!(
+            !error.closes()
+                && error.kind == MessageErrorKind::Version
+                && error.kind.refused().status == Status::VERSION_NOT_SUPPORTED
+        );
         assert!(matches!(decoder.poll_item(), Ok(Some(Item::Request(_)))));
         assert_eq!(decoder.phase(), Phase::Idle);
     }

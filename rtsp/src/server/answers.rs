@@ -9,7 +9,11 @@ use slotcast_auth::challenges;
 use slotcast_core::media::Stream;
 
 use crate::{
-    headers::rtp_info::{self, RtpInfo},
+    headers::{
+        range,
+        rtp_info::{self, RtpInfo},
+    },
+    message::Response,
     sdp,
     status::Status,
     url::Target,
@@ -18,8 +22,7 @@ use crate::{
 use super::{
     border::{AfterRefusal, Answer, CloseReason, Event, Output, RtpInfoEntry, SessionEnd},
     connection::{ServerConnection, Timer},
-    parked::Question,
-    reply::Reply,
+    parked::{Parked, Question},
     session::Session,
     table::State,
 };
@@ -27,35 +30,36 @@ use super::{
 impl ServerConnection {
     /// Takes the edge's word on the open question; ignored when there is none (any more).
     pub fn handle_answer(&mut self, now: Instant, answer: Answer) {
-        let Some(parked) = self.parked.take() else { return };
-        let reply = Reply::new(Status::OK).cseq(&parked.cseq);
-        match (parked.question, answer) {
+        let Some(Parked { cseq, has_proof, question }) = self.parked.take() else { return };
+        match (question, answer) {
             (question, Answer::Challenge { stale }) => {
-                self.on_challenge(now, reply, parked.has_proof, stale);
+                self.on_challenge(now, &cseq, has_proof, stale);
                 self.after_no(&question);
             }
             (question, Answer::Refuse { status, reason, then }) => {
-                self.on_refusal(reply.status(status).reason(reason), then);
+                let response = Response::new(status).because(reason);
+                match then {
+                    AfterRefusal::KeepOpen => self.send(Some(&cseq), response),
+                    AfterRefusal::Close => self.send_last(Some(&cseq), response, CloseReason::Refused),
+                }
                 self.after_no(&question);
             }
             (Question::Describe(target), Answer::Describe(stream)) => {
-                self.on_described(reply, &target, &stream)
+                self.on_described(&cseq, &target, &stream)
             }
             (Question::Announce(announcement), Answer::Announce { headers }) => {
                 self.announcement = Some(announcement);
-                self.send(reply.headers(headers));
+                self.send(Some(&cseq), with_all(Response::new(Status::OK), headers));
             }
-            (Question::Setup(plan), Answer::Setup { tracks }) => {
-                self.on_seated(now, &parked.cseq, plan, tracks)
-            }
-            (Question::Play, Answer::Play { rtp_info }) => self.on_play(reply, &rtp_info),
-            (Question::Record, Answer::Record { headers }) => self.on_record(reply.headers(headers)),
+            (Question::Setup(plan), Answer::Setup { tracks }) => self.on_seated(now, &cseq, plan, tracks),
+            (Question::Play, Answer::Play { rtp_info }) => self.on_play(&cseq, &rtp_info),
+            (Question::Record, Answer::Record { headers }) => self.on_record(&cseq, headers),
             (question, _) => {
-                self.send(reply.status(Status::INTERNAL_SERVER_ERROR).closing());
                 if matches!(question, Question::Setup(_)) {
                     self.push(Output::Event(Event::SessionEnded(SessionEnd::SetupRefused)));
                 }
-                self.close(CloseReason::Misuse);
+                let response = Response::new(Status::INTERNAL_SERVER_ERROR);
+                self.send_last(Some(&cseq), response, CloseReason::Misuse);
             }
         }
         self.watch_idle(now);
@@ -63,30 +67,19 @@ impl ServerConnection {
     }
 
     /// 401 with fresh challenges; after too many wrong proofs, without, and closed.
-    fn on_challenge(&mut self, now: Instant, reply: Reply, has_proof: bool, stale: bool) {
-        let mut reply = reply.status(Status::UNAUTHORIZED);
+    fn on_challenge(&mut self, now: Instant, cseq: &str, has_proof: bool, stale: bool) {
+        let mut response = Response::new(Status::UNAUTHORIZED);
         if has_proof && !stale {
             self.wrong_proofs = self.wrong_proofs.saturating_add(1);
         }
         if self.wrong_proofs >= self.config.wrong_proofs_max {
-            self.send(reply.closing());
-            return self.close(CloseReason::WrongProofs);
+            return self.send_last(Some(cseq), response, CloseReason::WrongProofs);
         }
         let nonce = self.nonces.issue(now, self.random.bits128());
         for challenge in challenges(&nonce, stale, self.config.basic) {
-            reply = reply.header("WWW-Authenticate", &challenge);
+            response = response.header("WWW-Authenticate", &challenge);
         }
-        self.send(reply);
-    }
-
-    fn on_refusal(&mut self, reply: Reply, then: AfterRefusal) {
-        match then {
-            AfterRefusal::KeepOpen => self.send(reply),
-            AfterRefusal::Close => {
-                self.send(reply.closing());
-                self.close(CloseReason::Refused);
-            }
-        }
+        self.send(Some(cseq), response);
     }
 
     /// A session that was not let start has no more time for it than before.
@@ -99,36 +92,48 @@ impl ServerConnection {
     }
 
     /// With the address as the base, and in its own words where a query would get lost on the way.
-    fn on_described(&mut self, reply: Reply, target: &Target, stream: &Stream) {
-        let content_base = target.content_base();
+    fn on_described(&mut self, cseq: &str, target: &Target, stream: &Stream) {
         let mut description = sdp::render(&stream.description, target.control_base());
         if self.peer_is_ipv6 {
             description = sdp::over_ipv6(&description);
         }
-        self.send(reply.header("Content-Base", &content_base).body("application/sdp", description));
+        let headers = Response::new(Status::OK)
+            .header("Content-Base", &target.content_base())
+            .header("Content-Type", "application/sdp");
+        self.send(Some(cseq), Response { body: description.into(), ..headers });
     }
 
-    fn on_play(&mut self, reply: Reply, entries: &[RtpInfoEntry]) {
+    /// From now on, and where each track starts.
+    fn on_play(&mut self, cseq: &str, entries: &[RtpInfoEntry]) {
         let Some(session) = self.session.as_mut() else { return };
         let begins = std::mem::replace(&mut session.state, State::Playing) != State::Playing;
         session.start_by = None;
-        let reply = reply.playing(session, &rtp_info_of(session, entries), &self.config);
+        let rtp_info = rtp_info_of(session, entries);
+        let mut response =
+            Response::new(Status::OK).session(session, &self.config).header("Range", range::LIVE);
+        if !rtp_info.is_empty() {
+            response = response.header("RTP-Info", &rtp_info);
+        }
         self.timers.clear(Timer::Start);
-        self.send(reply);
+        self.send(Some(cseq), response);
         if begins {
             self.push(Output::Event(Event::Playing));
         }
     }
 
-    fn on_record(&mut self, reply: Reply) {
+    fn on_record(&mut self, cseq: &str, headers: Vec<(String, String)>) {
         let Some(session) = self.session.as_mut() else { return };
         session.state = State::Recording;
         session.start_by = None;
-        let reply = reply.session(session, &self.config);
+        let response = with_all(Response::new(Status::OK), headers).session(session, &self.config);
         self.timers.clear(Timer::Start);
-        self.send(reply);
+        self.send(Some(cseq), response);
         self.push(Output::Event(Event::Recording));
     }
+}
+
+fn with_all(response: Response, headers: Vec<(String, String)>) -> Response {
+    headers.iter().fold(response, |response, (name, value)| response.header(name, value))
 }
 
 /// In the order of SETUP; a track that the edge says nothing of is left out.

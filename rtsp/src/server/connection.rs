@@ -4,15 +4,15 @@
 //! what an answer brings (`answers`).
 //! Invariant: while a question is open no further request is taken, and what piles up meanwhile is bounded.
 
-use std::{collections::VecDeque, fmt, mem, net::IpAddr, sync::Arc, time::Instant};
+use std::{collections::VecDeque, mem, net::IpAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use slotcast_auth::{Nonces, Random};
-use slotcast_core::timers::{TimerName, Timers};
+use slotcast_core::timers::Timers;
 
 use crate::{
     limits,
-    message::{Decoder, Item, MessageError, Phase},
+    message::{Decoder, Headers, Item, MessageError, Phase, Response},
     status::Status,
 };
 
@@ -21,7 +21,6 @@ use super::{
     config::ServerConfig,
     parked::{Announcement, Parked, Question},
     ports::ClientPorts,
-    reply::Reply,
     session::Session,
     table::State,
 };
@@ -41,15 +40,6 @@ pub(super) enum Timer {
     Start,
     /// Since the session's last sign of life.
     Liveness,
-}
-
-impl TimerName for Timer {
-    const ALL: &'static [Self] =
-        &[Self::FirstByte, Self::Header, Self::Body, Self::Idle, Self::Start, Self::Liveness];
-
-    fn index(self) -> usize {
-        self as usize
-    }
 }
 
 /// The server's side of one RTSP connection. Drain [`poll_output`](Self::poll_output) after every other call, then
@@ -82,7 +72,7 @@ pub struct ServerConnection {
     pub(super) session: Option<Session>,
     pub(super) announcement: Option<Announcement>,
     pub(super) parked: Option<Parked>,
-    pub(super) timers: Timers<Timer, 6>,
+    pub(super) timers: Timers<Timer>,
     pub(super) wrong_proofs: u8,
     decoder: Decoder,
     outputs: VecDeque<Output>,
@@ -154,7 +144,7 @@ impl ServerConnection {
         {
             let reason =
                 "You have closed your side of the connection: keep it open as long as media is to flow";
-            self.send(Reply::new(Status::SESSION_NOT_FOUND).reason(reason).cseq(&start.cseq));
+            self.send(Some(&start.cseq), Response::new(Status::SESSION_NOT_FOUND).because(reason));
         }
         self.pump(now);
     }
@@ -193,7 +183,8 @@ impl ServerConnection {
             return;
         }
         if let Some(parked) = self.parked.take() {
-            self.send(Reply::new(status).reason(text).cseq(&parked.cseq).closing());
+            let response = Response::new(status).because(text).closing();
+            self.send(Some(&parked.cseq), response);
             if matches!(parked.question, Question::Setup(_)) {
                 self.outputs.push_back(Output::Event(Event::SessionEnded(end)));
             }
@@ -276,16 +267,12 @@ impl ServerConnection {
 
     /// Another version is answered and lived with; what cannot be told from the next message is the end.
     fn on_malformed(&mut self, now: Instant, error: &MessageError) {
-        let reply = Reply::new(error.status()).reason(error.text());
-        match &error.cseq {
-            Some(cseq) if !error.closes() => {
-                self.send(reply.cseq(cseq));
-                self.watch_idle(now);
-            }
-            cseq => {
-                self.send(cseq.iter().fold(reply, |reply, cseq| reply.cseq(cseq)).closing());
-                self.close(CloseReason::Malformed);
-            }
+        let response = Response::from(error.kind.refused());
+        if error.cseq.is_some() && !error.closes() {
+            self.send(error.cseq.as_deref(), response);
+            self.watch_idle(now);
+        } else {
+            self.send_last(error.cseq.as_deref(), response, CloseReason::Malformed);
         }
     }
 
@@ -309,9 +296,22 @@ impl ServerConnection {
         }
     }
 
-    pub(super) fn send(&mut self, reply: Reply) {
-        let bytes = reply.into_bytes(&self.config);
-        self.outputs.push_back(Output::Send(bytes));
+    /// - `cseq`: the request's own, as it came; it stands first.
+    pub(super) fn send(&mut self, cseq: Option<&str>, mut response: Response) {
+        let mut headers = Headers::new();
+        if let Some(cseq) = cseq {
+            headers.push("CSeq", cseq);
+        }
+        headers.push("Server", &self.config.server_name);
+        headers.extend(response.headers);
+        response.headers = headers;
+        self.outputs.push_back(Output::Send(response.to_bytes()));
+    }
+
+    /// The same, and the end of the connection.
+    pub(super) fn send_last(&mut self, cseq: Option<&str>, response: Response, reason: CloseReason) {
+        self.send(cseq, response.closing());
+        self.close(reason);
     }
 
     pub(super) fn push(&mut self, output: Output) {
@@ -350,19 +350,5 @@ impl ServerConnection {
         self.decoder = Decoder::default();
         self.timers = Timers::default();
         self.outputs.push_back(Output::Close(reason));
-    }
-}
-
-/// Where it stands, without what is on its way.
-impl fmt::Debug for ServerConnection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerConnection")
-            .field("role", &self.config.role)
-            .field("state", &self.state())
-            .field("session", &self.session)
-            .field("parked", &self.parked)
-            .field("timers", &self.timers)
-            .field("closed", &self.closed)
-            .finish_non_exhaustive()
     }
 }

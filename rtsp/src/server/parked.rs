@@ -1,13 +1,8 @@
 //! A request that waits for the edge's answer, and what an earlier answer left for it.
 
-use std::fmt;
-
-use crate::{headers::transport::Offer, status::Status, url::Target};
-
-use super::reply::Reply;
+use crate::{headers::transport::Offer, message::Response, status::Status, url::Target};
 
 /// A request that waits for the edge.
-#[derive(Debug)]
 pub(super) struct Parked {
     /// Its `CSeq`, as it came.
     pub(super) cseq: String,
@@ -18,7 +13,6 @@ pub(super) struct Parked {
 }
 
 /// What was asked, with what is needed to carry out the answer.
-#[derive(Debug)]
 pub(super) enum Question {
     Describe(Target),
     Announce(Announcement),
@@ -34,18 +28,7 @@ pub(super) struct Plan {
     pub(super) offer: Offer,
 }
 
-/// Without the URL, which may hold a token.
-impl fmt::Debug for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Plan")
-            .field("target", &self.target)
-            .field("offer", &self.offer)
-            .finish_non_exhaustive()
-    }
-}
-
 /// What a broadcaster's accepted ANNOUNCE leaves for its SETUPs.
-#[derive(Debug)]
 pub(super) struct Announcement {
     pub(super) path: String,
     /// The session's `a=control:`; empty where it has none.
@@ -60,9 +43,9 @@ impl Announcement {
     ///
     /// # Errors
     /// 404: neither the announced program nor one of its tracks.
-    pub(super) fn target(&self, mut target: Target, url: &str) -> Result<Target, Reply> {
+    pub(super) fn target(&self, mut target: Target, url: &str) -> Result<Target, Response> {
         if target.path != self.path && !self.controls.iter().any(|control| is_at(control, url)) {
-            return Err(Reply::new(Status::NOT_FOUND));
+            return Err(Response::new(Status::NOT_FOUND));
         }
         target.path.clone_from(&self.path);
         Ok(target)

@@ -7,7 +7,7 @@ use std::time::Instant;
 use slotcast_auth::Credentials;
 
 use crate::{
-    message::Request,
+    message::{Request, Response},
     sdp,
     status::Status,
     url::{Target, TrackName},
@@ -17,50 +17,51 @@ use super::{
     border::{Ask, CloseReason, Event, Output, SessionEnd},
     connection::{ServerConnection, Timer},
     parked::{Announcement, Parked, Question, is_at},
-    reply::Reply,
     session::Session,
     table::{self, Method, State},
 };
 
-/// What a method comes to: a reply now, `None` when the answer of the edge will bring it, or the refusal.
-pub(super) type Outcome = Result<Option<Reply>, Reply>;
+/// What a method comes to: a response now, `None` when the answer of the edge will bring it, or the refusal.
+pub(super) type Outcome = Result<Option<Response>, Response>;
 
 impl ServerConnection {
     pub(super) fn on_request(&mut self, now: Instant, request: &Request) {
         let Some(cseq) = request.cseq().map(str::to_owned) else {
-            self.send(Reply::new(Status::BAD_REQUEST).reason("CSeq is missing").closing());
-            return self.close(CloseReason::CseqMissing);
+            let response = Response::new(Status::BAD_REQUEST).because("CSeq is missing");
+            return self.send_last(None, response, CloseReason::CseqMissing);
         };
         let outcome = self.check(request).and_then(|method| self.carry_out(now, method, request, &cseq));
-        if let Some(reply) = outcome.unwrap_or_else(Some) {
-            self.send(reply.cseq(&cseq));
+        if let Some(response) = outcome.unwrap_or_else(Some) {
+            self.send(Some(&cseq), response);
         }
         self.watch_idle(now);
     }
 
     /// What every request must pass before anything happens. Gives the method, or the refusal.
-    fn check(&self, request: &Request) -> Result<Method, Reply> {
-        let method = Method::parse(&request.method).ok_or_else(|| Reply::new(Status::NOT_IMPLEMENTED))?;
+    fn check(&self, request: &Request) -> Result<Method, Response> {
+        let method = Method::parse(&request.method).ok_or_else(|| Response::new(Status::NOT_IMPLEMENTED))?;
         let required = request.headers.all("Require").chain(request.headers.all("Proxy-Require"));
         let required: Vec<&str> = required.filter(|tags| !tags.is_empty()).collect();
         if !required.is_empty() {
-            return Err(Reply::new(Status::OPTION_NOT_SUPPORTED).header("Unsupported", &required.join(", ")));
+            return Err(
+                Response::new(Status::OPTION_NOT_SUPPORTED).header("Unsupported", &required.join(", "))
+            );
         }
         let status = table::expected(self.config.role, self.state(), method);
         if status == Status::METHOD_NOT_ALLOWED.code() {
             let allowed = table::public(self.config.role);
-            return Err(Reply::new(Status::METHOD_NOT_ALLOWED).header("Allow", &allowed));
+            return Err(Response::new(Status::METHOD_NOT_ALLOWED).header("Allow", &allowed));
         }
         self.check_session(request, method)?;
         if status == Status::METHOD_NOT_VALID_IN_THIS_STATE.code() {
-            return Err(Reply::new(Status::METHOD_NOT_VALID_IN_THIS_STATE));
+            return Err(Response::new(Status::METHOD_NOT_VALID_IN_THIS_STATE));
         }
         Ok(method)
     }
 
     /// A session that is named must be this connection's; methods that act on one must name it.
-    fn check_session(&self, request: &Request, method: Method) -> Result<(), Reply> {
-        let refused = Err(Reply::new(Status::SESSION_NOT_FOUND));
+    fn check_session(&self, request: &Request, method: Method) -> Result<(), Response> {
+        let refused = Err(Response::new(Status::SESSION_NOT_FOUND));
         match (request.headers.get("Session"), &self.session) {
             _ if method == Method::Options => Ok(()),
             (Some(named), Some(own)) if own.is_named_by(named) => Ok(()),
@@ -77,7 +78,7 @@ impl ServerConnection {
         }
         match method {
             Method::Options => {
-                Ok(Some(Reply::new(Status::OK).header("Public", &table::public(self.config.role))))
+                Ok(Some(Response::new(Status::OK).header("Public", &table::public(self.config.role))))
             }
             Method::Describe => self.on_describe(request, cseq),
             Method::Announce => self.on_announce(request, cseq),
@@ -121,10 +122,10 @@ impl ServerConnection {
         let target = program(request)?;
         let content_type = request.headers.get("Content-Type").unwrap_or("application/sdp");
         if !content_type.trim().to_ascii_lowercase().starts_with("application/sdp") {
-            return Err(Reply::new(Status::UNSUPPORTED_MEDIA_TYPE).header("Accept", "application/sdp"));
+            return Err(Response::new(Status::UNSUPPORTED_MEDIA_TYPE).header("Accept", "application/sdp"));
         }
         let announced = sdp::parse(&request.body)
-            .map_err(|error| Reply::new(Status::BAD_REQUEST).reason(error.to_string()))?;
+            .map_err(|error| Response::new(Status::BAD_REQUEST).because(error.to_string()))?;
         let credentials = self.credentials(request, &target);
         let left_out = announced.left_out.iter().map(|section| &section.control);
         let controls = announced.controls.iter().chain(left_out).cloned().collect();
@@ -140,7 +141,7 @@ impl ServerConnection {
         let session = self.session.as_ref().ok_or_else(not_found)?;
         aggregate(session, self.announcement.as_ref(), request)?;
         if session.state == State::Recording {
-            return Ok(Some(Reply::new(Status::OK).session(session, &self.config)));
+            return Ok(Some(Response::new(Status::OK).session(session, &self.config)));
         }
         self.timers.clear(Timer::Start);
         match method {
@@ -149,36 +150,37 @@ impl ServerConnection {
         }
     }
 
-    fn on_pause(&mut self, request: &Request) -> Result<Reply, Reply> {
+    fn on_pause(&mut self, request: &Request) -> Result<Response, Response> {
         let session = self.session.as_mut().ok_or_else(not_found)?;
         aggregate(session, self.announcement.as_ref(), request)?;
-        let reply = Reply::new(Status::OK).session(session, &self.config);
+        let response = Response::new(Status::OK).session(session, &self.config);
         if session.state != State::Ready {
             session.state = State::Ready;
             self.push(Output::Event(Event::Paused));
         }
-        Ok(reply)
+        Ok(response)
     }
 
     /// The URL is not looked at but for its track: who gives a seat back is not asked for the right words.
-    fn on_teardown(&mut self, now: Instant, request: &Request) -> Result<Reply, Reply> {
+    fn on_teardown(&mut self, now: Instant, request: &Request) -> Result<Response, Response> {
         let session = self.session.as_ref().ok_or_else(not_found)?;
         let names_track = Target::parse(&request.url).is_ok_and(|target| target.track.is_some());
         if names_track && session.tracks.len() > 1 {
-            return Err(Reply::new(Status::ONLY_AGGREGATE_OPERATION_ALLOWED));
+            return Err(Response::new(Status::ONLY_AGGREGATE_OPERATION_ALLOWED));
         }
-        let reply = Reply::new(Status::OK).session(session, &self.config);
+        let response = Response::new(Status::OK).session(session, &self.config);
         self.end_session(now, SessionEnd::Teardown);
         self.announcement = None;
-        Ok(reply)
+        Ok(response)
     }
 
-    fn on_parameter(&self, request: &Request) -> Result<Reply, Reply> {
+    fn on_parameter(&self, request: &Request) -> Result<Response, Response> {
         if !request.body.is_empty() {
-            return Err(Reply::new(Status::PARAMETER_NOT_UNDERSTOOD));
+            return Err(Response::new(Status::PARAMETER_NOT_UNDERSTOOD));
         }
         let session = self.session.iter();
-        Ok(session.fold(Reply::new(Status::OK), |reply, session| reply.session(session, &self.config)))
+        Ok(session
+            .fold(Response::new(Status::OK), |response, session| response.session(session, &self.config)))
     }
 }
 
@@ -188,7 +190,7 @@ fn acts_on_session(method: Method) -> bool {
 }
 
 /// The session's own address as a whole, or the one track that it has.
-fn aggregate(session: &Session, announced: Option<&Announcement>, request: &Request) -> Result<(), Reply> {
+fn aggregate(session: &Session, announced: Option<&Announcement>, request: &Request) -> Result<(), Response> {
     if announced.is_some_and(|announced| is_at(&announced.session_control, &request.url)) {
         return Ok(());
     }
@@ -197,18 +199,18 @@ fn aggregate(session: &Session, announced: Option<&Announcement>, request: &Requ
         return Err(not_found());
     }
     if target.track.is_some() && session.tracks.len() > 1 {
-        return Err(Reply::new(Status::ONLY_AGGREGATE_OPERATION_ALLOWED));
+        return Err(Response::new(Status::ONLY_AGGREGATE_OPERATION_ALLOWED));
     }
     Ok(())
 }
 
 /// What the request is about.
-pub(super) fn target(request: &Request) -> Result<Target, Reply> {
-    Target::parse(&request.url).map_err(|error| Reply::new(error.status()).reason(error.to_string()))
+pub(super) fn target(request: &Request) -> Result<Target, Response> {
+    Ok(Target::parse(&request.url)?)
 }
 
 /// The same of a request about a whole program: an address with several segments behind the channel names none.
-fn program(request: &Request) -> Result<Target, Reply> {
+fn program(request: &Request) -> Result<Target, Response> {
     let mut target = target(request)?;
     if target.track.as_ref().is_some_and(TrackName::is_deep) {
         target.path.clear();
@@ -217,6 +219,6 @@ fn program(request: &Request) -> Result<Target, Reply> {
 }
 
 /// 404 for addresses that name nothing here.
-pub(super) fn not_found() -> Reply {
-    Reply::new(Status::NOT_FOUND)
+pub(super) fn not_found() -> Response {
+    Response::new(Status::NOT_FOUND)
 }

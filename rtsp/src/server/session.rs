@@ -3,7 +3,7 @@
 //! Invariant: at most one per connection; all its tracks share one lower transport; no two tracks share a port or channel.
 //! Dropping a session gives its client ports back.
 
-use std::{fmt, time::Instant};
+use std::time::Instant;
 
 use super::{ports::PortClaim, table::State};
 use crate::headers::{
@@ -23,16 +23,6 @@ pub struct TrackSetup {
     pub(super) _claim: Option<PortClaim>,
 }
 
-/// Without the URL, which may hold a token.
-impl fmt::Debug for TrackSetup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TrackSetup")
-            .field("track", &self.track)
-            .field("transport", &self.transport)
-            .finish_non_exhaustive()
-    }
-}
-
 /// One session.
 pub struct Session {
     /// 128 random bits as 32 hexadecimal digits.
@@ -45,18 +35,6 @@ pub struct Session {
     pub(super) tracks: Vec<TrackSetup>,
     /// When it must have started; `None` once it has.
     pub(super) start_by: Option<Instant>,
-}
-
-/// Without the URLs, which may hold a token.
-impl fmt::Debug for Session {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session")
-            .field("id", &self.id)
-            .field("state", &self.state)
-            .field("path", &self.path)
-            .field("tracks", &self.tracks)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Session {

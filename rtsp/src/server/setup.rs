@@ -8,8 +8,8 @@
 use std::time::Instant;
 
 use crate::{
-    headers::transport::{self, ChannelPair, LowerTransport, Offer, TrackTransport, UdpPorts},
-    message::Request,
+    headers::transport::{self, LowerTransport, Offer, TrackTransport},
+    message::{Request, Response},
     status::Status,
     url::{Target, TrackName, decode},
 };
@@ -20,7 +20,6 @@ use super::{
     connection::{ServerConnection, Timer},
     parked::{Announcement, Plan, Question},
     ports::{ClientPorts, PortClaim},
-    reply::Reply,
     requests::{Outcome, not_found, target},
     session::{Session, TrackSetup},
     table::State,
@@ -36,7 +35,7 @@ impl ServerConnection {
     }
 
     /// A first SETUP, as far as it can be judged without the edge.
-    fn plan_first(&self, request: &Request) -> Result<Plan, Reply> {
+    fn plan_first(&self, request: &Request) -> Result<Plan, Response> {
         let mut target = target(request)?;
         let offer = choose(request, &self.config, None)?;
         if let Some(announcement) = &self.announcement {
@@ -66,7 +65,7 @@ impl ServerConnection {
         let setup = match set_up {
             Ok(setup) => setup,
             Err(refusal) => {
-                self.send(refusal.cseq(cseq));
+                self.send(Some(cseq), refusal);
                 return self.push(Output::Event(Event::SessionEnded(SessionEnd::SetupRefused)));
             }
         };
@@ -81,19 +80,19 @@ impl ServerConnection {
             tracks: vec![setup],
             start_by: Some(start_by),
         };
-        self.send(Reply::new(Status::OK).cseq(cseq).set_up(transport, &session, &self.config));
+        self.send(Some(cseq), Response::new(Status::OK).set_up(transport, &session, &self.config));
         self.session = Some(session);
         self.timers.set(Timer::Start, start_by);
         self.timers.set(Timer::Liveness, now + self.config.liveness);
     }
 
     /// A SETUP within the session: another track, or the same one anew.
-    fn set_up_another(&mut self, request: &Request) -> Result<Reply, Reply> {
-        let session = self.session.as_mut().ok_or_else(|| Reply::new(Status::SESSION_NOT_FOUND))?;
+    fn set_up_another(&mut self, request: &Request) -> Result<Response, Response> {
+        let session = self.session.as_mut().ok_or_else(|| Response::new(Status::SESSION_NOT_FOUND))?;
         let mut target = target(request)?;
         let offer = choose(request, &self.config, Some(session.lower))?;
         let announced = self.announcement.as_ref();
-        let elsewhere = || Reply::new(Status::AGGREGATE_OPERATION_NOT_ALLOWED);
+        let elsewhere = || Response::new(Status::AGGREGATE_OPERATION_NOT_ALLOWED);
         if let Some(announced) = announced {
             target = announced.target(target, &request.url).map_err(|_| elsewhere())?;
         }
@@ -114,20 +113,24 @@ impl ServerConnection {
                 }
             }
         }
-        Ok(Reply::new(Status::OK).set_up(transport, session, &self.config))
+        Ok(Response::new(Status::OK).set_up(transport, session, &self.config))
     }
 }
 
 /// The first of the client's alternatives that is supported; within a session, of its lower transport. What an
 /// alternative says of `mode` is not looked at: the methods decide, and some clients leave it out.
-fn choose(request: &Request, config: &ServerConfig, fixed: Option<LowerTransport>) -> Result<Offer, Reply> {
+fn choose(
+    request: &Request,
+    config: &ServerConfig,
+    fixed: Option<LowerTransport>,
+) -> Result<Offer, Response> {
     let header = request.headers.joined("Transport");
     let header = header.ok_or_else(|| bad_request("Transport is missing"))?;
     let accepts = |lower| {
         let is_on = lower == LowerTransport::Tcp || config.udp.is_some();
         is_on && fixed.is_none_or(|fixed| fixed == lower)
     };
-    transport::choose(&header, accepts).map_err(|error| Reply::new(error.status()).reason(error.to_string()))
+    Ok(transport::choose(&header, accepts)?)
 }
 
 /// Which of the stream's tracks is meant: by an announced control, else by number; none where there is but one.
@@ -140,7 +143,7 @@ fn resolve(
     announced: Option<&Announcement>,
     tracks: usize,
     set_up: &[TrackSetup],
-) -> Result<u8, Reply> {
+) -> Result<u8, Response> {
     let text = target.track.as_ref().map(TrackName::as_str);
     let is_set_up = |at: usize| set_up.iter().any(|setup| usize::from(setup.track) == at);
     let controls = announced.map_or(&[][..], |announced| &announced.controls[..]);
@@ -153,7 +156,7 @@ fn resolve(
     let track = by_control.map(|(.., at)| at).or_else(by_number).filter(|track| *track < tracks);
     track.and_then(|track| u8::try_from(track).ok()).ok_or_else(|| match text {
         Some(_) => not_found(),
-        None => Reply::new(Status::AGGREGATE_OPERATION_NOT_ALLOWED),
+        None => Response::new(Status::AGGREGATE_OPERATION_NOT_ALLOWED),
     })
 }
 
@@ -178,48 +181,33 @@ fn names(control: &str, text: Option<&str>, url: &str) -> bool {
 }
 
 /// What the track gets, beside what the session's other tracks have. 400 when it asks for one of theirs.
-fn allocate(setups: &[TrackSetup], track: u8, offer: Offer) -> Result<TrackTransport, Reply> {
-    let others = || setups.iter().filter(|other| other.track != track).map(|other| other.transport);
+fn allocate(setups: &[TrackSetup], track: u8, offer: Offer) -> Result<TrackTransport, Response> {
+    let others = || setups.iter().filter(|other| other.track != track);
+    let is_free = |wanted: &TrackTransport| !others().any(|other| other.transport.overlaps(*wanted));
     match offer {
-        Offer::Udp { client_port: UdpPorts { rtp, rtcp } } => {
-            let taken = |port| others().any(|other| other.has_port(port));
-            if taken(rtp) || taken(rtcp) {
-                return Err(bad_request("client_port is taken by another track"));
-            }
-            Ok(TrackTransport::Udp { client_rtp: rtp, client_rtcp: rtcp })
-        }
-        Offer::Tcp { interleaved } => {
-            let free = |pair: &ChannelPair| {
-                !others().any(|other| other.has_channel(pair.rtp) || other.has_channel(pair.rtcp))
-            };
-            let pair = match interleaved {
-                Some(pair) => Some(pair).filter(free),
-                // The track's own numbers first, else the lowest that are free.
-                None => std::iter::once(track)
-                    .chain(0..128)
-                    .filter_map(|k| {
-                        Some(ChannelPair { rtp: k.checked_mul(2)?, rtcp: k.checked_mul(2)?.checked_add(1)? })
-                    })
-                    .find(free),
-            };
-            let pair = pair.ok_or_else(|| bad_request("interleaved is taken by another track"))?;
-            Ok(TrackTransport::Tcp { rtp: pair.rtp, rtcp: pair.rtcp })
+        Offer::Of(wanted) if is_free(&wanted) => Ok(wanted),
+        Offer::Of(TrackTransport::Udp { .. }) => Err(bad_request("client_port is taken by another track")),
+        Offer::Of(TrackTransport::Tcp { .. }) => Err(bad_request("interleaved is taken by another track")),
+        Offer::AnyChannels => {
+            // The track's own numbers first, else the lowest that are free.
+            let all = std::iter::once(track).chain(0..128).filter_map(TrackTransport::channels_of);
+            all.into_iter().find(is_free).ok_or_else(|| bad_request("all channel numbers are taken"))
         }
     }
 }
 
 /// The ports of `transport` for this session alone. 461 when another one at the client's address has them.
-fn claim(ports: Option<&dyn ClientPorts>, transport: TrackTransport) -> Result<Option<PortClaim>, Reply> {
+fn claim(ports: Option<&dyn ClientPorts>, transport: TrackTransport) -> Result<Option<PortClaim>, Response> {
     match (ports, transport) {
         (Some(ports), TrackTransport::Udp { client_rtp, client_rtcp }) => {
             let reason = "Another session at your address has these client ports; choose others";
-            let taken = || Reply::new(Status::UNSUPPORTED_TRANSPORT).reason(reason);
+            let taken = || Response::new(Status::UNSUPPORTED_TRANSPORT).because(reason);
             ports.claim(client_rtp, client_rtcp).map(Some).ok_or_else(taken)
         }
         _ => Ok(None),
     }
 }
 
-fn bad_request(reason: &str) -> Reply {
-    Reply::new(Status::BAD_REQUEST).reason(reason)
+fn bad_request(reason: &str) -> Response {
+    Response::new(Status::BAD_REQUEST).because(reason)
 }

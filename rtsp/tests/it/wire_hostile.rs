@@ -9,7 +9,7 @@ use slotcast_rtsp::{
         range::Range,
         rtp_info,
         session::SessionHeader,
-        transport::{LowerTransport, choose},
+        transport::{LowerTransport, Offer, choose},
     },
     limits,
     message::{Decoder, Item, Phase},
@@ -41,9 +41,9 @@ fn fate(bytes: &[u8]) -> Fate {
             Ok(None) => return Items(items, decoder.phase()),
             Err(error) if error.closes() => {
                 assert_eq!((decoder.buffered(), decoder.poll_item()), (0, Ok(None)));
-                return Close(error.status().code());
+                return Close(error.kind.refused().status.code());
             }
-            Err(error) => return Refuse(error.status().code()),
+            Err(error) => return Refuse(error.kind.refused().status.code()),
         }
     }
 }
@@ -228,7 +228,7 @@ fn a_body_of_the_next_request_is_not_a_request() {
 /// `400`, `404` (no name that a channel can have), or `channel track`.
 fn addressed(url: &str) -> String {
     match Target::parse(url) {
-        Err(error) => error.status().code().to_string(),
+        Err(error) => error.status.code().to_string(),
         Ok(target) if target.path.is_empty() => "404".to_owned(),
         Ok(target) => {
             let track = target.track.as_ref().map_or("-", |track| track.as_str());
@@ -308,8 +308,9 @@ fn addresses() {
 /// The status, or what is chosen.
 fn transported(text: &str) -> String {
     match choose(text, |_| true) {
-        Err(error) => error.status().code().to_string(),
-        Ok(offer) => offer.to_string(),
+        Err(error) => error.status.code().to_string(),
+        Ok(Offer::Of(transport)) => transport.to_string(),
+        Ok(Offer::AnyChannels) => "RTP/AVP/TCP;unicast".to_owned(),
     }
 }
 
@@ -357,7 +358,7 @@ fn transports() {
         ("RTP/AVP/TCP;ssrc=nonsense;ttl=-1;layers=x", tcp),
         (
             "RTP/AVP;unicast;destination=192.0.2.1;client_port=5000-5001",
-            "RTP/AVP/UDP;unicast;client_port=5000-5001",
+            "RTP/AVP;unicast;client_port=5000-5001",
         ),
     ] {
         assert_eq!(transported(text), expected, "{text}");

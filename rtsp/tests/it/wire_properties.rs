@@ -10,9 +10,7 @@ use slotcast_rtsp::{
         range::Range,
         rtp_info::{self, RtpInfo},
         session::SessionHeader,
-        transport::{
-            ChannelPair, Chosen, LowerTransport, Offer, TrackTransport, UdpPorts, choose, parse_answer,
-        },
+        transport::{Chosen, LowerTransport, Offer, TrackTransport, UdpPorts, choose, parse_answer},
     },
     message::{Decoder, Headers, Item, Request, Response},
     sdp,
@@ -139,10 +137,9 @@ proptest! {
 
     #[test]
     fn header_and_address_parsers_take_anything(text in nearly_text()) {
-        let offer = choose(&text, |_| true);
-        if let Ok(offer) = offer {
-            prop_assert_eq!(choose(&offer.to_string(), |_| true), Ok(offer));
-            let _ = parse_answer(&text, &offer);
+        if let Ok(Offer::Of(transport)) = choose(&text, |_| true) {
+            prop_assert_eq!(choose(&transport.to_string(), |_| true), Ok(Offer::Of(transport)));
+            let _ = parse_answer(&text, transport);
         }
         let _ = choose(&text, |lower| lower == LowerTransport::Tcp);
         if let Some(header) = SessionHeader::parse(&text) {
@@ -233,19 +230,15 @@ proptest! {
         ports in (1024..u16::MAX, any::<u16>()), channels in any::<(u8, u8)>(),
     ) {
         let server_port = UdpPorts { rtp: ports.1.max(1), rtcp: 8001 };
-        let client_port = UdpPorts { rtp: ports.0, rtcp: ports.0 + 1 };
-        let udp = Offer::Udp { client_port };
-        prop_assert_eq!(choose(&udp.to_string(), |_| true), Ok(udp));
-        let transport = TrackTransport::Udp { client_rtp: ports.0, client_rtcp: ports.0 + 1 };
-        let chosen = Chosen { transport, server: Some(server_port) };
-        prop_assert_eq!(parse_answer(&chosen.to_string(), &udp), Ok(chosen));
+        let udp = TrackTransport::Udp { client_rtp: ports.0, client_rtcp: ports.0 + 1 };
+        prop_assert_eq!(choose(&udp.to_string(), |_| true), Ok(Offer::Of(udp)));
+        let chosen = Chosen { transport: udp, server: Some(server_port) };
+        prop_assert_eq!(parse_answer(&chosen.to_string(), udp), Some(chosen));
         prop_assume!(channels.0 != channels.1);
-        let interleaved = ChannelPair { rtp: channels.0, rtcp: channels.1 };
-        let tcp = Offer::Tcp { interleaved: Some(interleaved) };
-        prop_assert_eq!(choose(&tcp.to_string(), |_| true), Ok(tcp));
-        let transport = TrackTransport::Tcp { rtp: channels.0, rtcp: channels.1 };
-        let chosen = Chosen { transport, server: None };
-        prop_assert_eq!(parse_answer(&chosen.to_string(), &tcp), Ok(chosen));
+        let tcp = TrackTransport::Tcp { rtp: channels.0, rtcp: channels.1 };
+        prop_assert_eq!(choose(&tcp.to_string(), |_| true), Ok(Offer::Of(tcp)));
+        let chosen = Chosen { transport: tcp, server: None };
+        prop_assert_eq!(parse_answer(&chosen.to_string(), tcp), Some(chosen));
     }
 
     #[test]

@@ -237,7 +237,7 @@ impl Viewer {
         if !channel.is_multiple_of(2) {
             return self.take_rtcp(packet, batch.now);
         }
-        let Ok(rtp) = RtpPacket::parse(packet) else { return };
+        let Some(rtp) = RtpPacket::parse(packet) else { return };
         if self.done {
             self.seen.without_seat += 1;
         }
