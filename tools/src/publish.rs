@@ -316,6 +316,8 @@ impl<'a> Publisher<'a> {
         let poll = Poll::new()?;
         let server = config.target.server;
         let mut stream = TcpStream::connect(server)?;
+        // Else a frame waits for the acknowledgement of the one before, for up to 40 ms.
+        stream.set_nodelay(true)?;
         poll.registry().register(&mut stream, TOKEN, Interest::READABLE | Interest::WRITABLE)?;
         let udp_tracks = if config.transport == TransportPolicy::Tcp { 0 } else { source.tracks() };
         let (mut ports, mut numbers) = (Vec::new(), Vec::new());
