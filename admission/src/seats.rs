@@ -15,7 +15,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use slotcast_core::words::Seats;
 
-use crate::{limits::GENERATION_BITS, reason::Reason};
+use crate::limits::GENERATION_BITS;
+
+/// Why nobody could be seated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeatRefusal {
+    /// The program is over or was withdrawn.
+    Closed,
+    /// Every seat is taken.
+    Full {
+        /// How many there are.
+        seats: u32,
+    },
+}
+
+impl fmt::Display for SeatRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the program is over"),
+            Self::Full { seats } => write!(f, "all {seats} seats are taken"),
+        }
+    }
+}
+
+impl std::error::Error for SeatRefusal {}
 
 const FIELD_BITS: u32 = 20;
 const FIELD_MASK: u64 = (1 << FIELD_BITS) - 1;
@@ -61,12 +84,12 @@ impl Word {
         Generation((self.0 >> GENERATION_SHIFT) as u32)
     }
 
-    /// One more seat taken; [`Reason::ProgramEnded`] where it is closed, [`Reason::SeatsTaken`] where it is full.
-    pub fn enter(self) -> Result<Self, Reason> {
+    /// One more seat taken.
+    pub fn enter(self) -> Result<Self, SeatRefusal> {
         if !self.is_open() {
-            Err(Reason::ProgramEnded)
+            Err(SeatRefusal::Closed)
         } else if self.count() >= self.limit() {
-            Err(Reason::SeatsTaken { seats: self.limit() })
+            Err(SeatRefusal::Full { seats: self.limit() })
         } else {
             Ok(Self(self.0 + 1))
         }
@@ -113,7 +136,7 @@ impl SeatWord {
 
     /// Takes a seat, or says why not. Tries again only when another thread got its own change in, so some thread
     /// always moves on, and at most as many succeed as there are seats.
-    pub fn enter(&self) -> Result<Generation, Reason> {
+    pub fn enter(&self) -> Result<Generation, SeatRefusal> {
         self.update(Word::enter).map(|word| word.generation())
     }
 
@@ -306,9 +329,9 @@ mod tests {
     fn a_closed_word_seats_nobody_and_takes_seats_back() {
         let word = SeatWord::new(seats(1));
         let generation = word.enter().unwrap();
-        assert_eq!(word.enter(), Err(Reason::SeatsTaken { seats: 1 }));
+        assert_eq!(word.enter(), Err(SeatRefusal::Full { seats: 1 }));
         assert!(word.close() && !word.close());
-        assert_eq!(word.enter(), Err(Reason::ProgramEnded));
+        assert_eq!(word.enter(), Err(SeatRefusal::Closed));
         word.leave(generation);
         assert_eq!(word.load().count(), 0);
     }
@@ -355,11 +378,8 @@ mod tests {
                             prop_assert!(open && present < limit);
                             guests.push((generation, opened));
                         }
-                        Err(Reason::ProgramEnded) => prop_assert!(!open),
-                        Err(reason) => {
-                            prop_assert_eq!(reason, Reason::SeatsTaken { seats: limit });
-                            prop_assert!(present >= limit);
-                        }
+                        Err(SeatRefusal::Closed) => prop_assert!(!open),
+                        Err(SeatRefusal::Full { seats }) => prop_assert!(present >= limit && seats == limit),
                     },
                     Op::Leave(at) if at < guests.len() => word.leave(guests.swap_remove(at).0),
                     Op::Leave(_) => {}

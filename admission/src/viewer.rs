@@ -22,9 +22,10 @@ use slotcast_core::{time::Now, words::ProgramId};
 
 use crate::{
     gate::Seat,
-    guesses::{CLOSE_AFTER, GuessTarget, Guesses},
+    guesses::{CLOSE_AFTER, GuessTarget, Guesses, Standing},
     program::{Program, Programs},
     reason::{Decision, Reason, Refusal},
+    seats::SeatRefusal,
 };
 
 /// What a viewer asks, and what the edge knows about who asks.
@@ -66,7 +67,7 @@ pub fn decide_description(
         return Ok(program);
     }
     let target = GuessTarget::Viewing(request.channel);
-    if guesses.is_spent(request.now.mono, request.address, target) {
+    if guesses.standing(request.now.mono, request.address, target) == Standing::Spent {
         return Err(Refusal::close(Reason::TooManyGuesses).after(guesses.delay()));
     }
     match request.credentials.verify(request.now.mono, &Credential::Password(password)) {
@@ -90,8 +91,11 @@ pub fn decide_seat(
     let program = decide_description(programs, guesses, request)?;
     match program.gate.enter() {
         Ok(seat) => Ok(Seated { program, seat }),
-        // It may have closed between the look-up and here.
-        Err(reason) => Err(Refusal::keep_open(reason)),
+        Err(SeatRefusal::Full { seats }) => Err(Refusal::keep_open(Reason::SeatsTaken { seats })),
+        // It closed between the look-up and here.
+        Err(SeatRefusal::Closed) => {
+            Err(Refusal::keep_open(program.gate.cut().map_or(Reason::ProgramEnded, Reason::from)))
+        }
     }
 }
 
@@ -100,7 +104,7 @@ fn nothing_there(programs: &dyn Programs, guesses: &Guesses, request: &ViewerReq
     let target = GuessTarget::Viewing(request.channel);
     let decoy = Secret::new("decoy-password".to_owned());
     let _same_work = (
-        guesses.is_spent(request.now.mono, request.address, target),
+        guesses.standing(request.now.mono, request.address, target),
         request.credentials.verify(request.now.mono, &Credential::Password(&decoy)),
     );
     match programs.channel(request.channel) {

@@ -7,6 +7,7 @@ use std::{io::Write, process::ExitCode};
 
 pub mod cpu;
 pub mod feeder;
+mod interrupt;
 pub mod limit;
 pub mod paced;
 pub mod peer;

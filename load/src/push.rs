@@ -25,7 +25,7 @@ use slotcast_core::{
 };
 use slotcast_rtsp::client::TransportPolicy;
 
-use crate::cpu::take_short_turns;
+use crate::{cpu::take_short_turns, interrupt};
 use slotcast_media::{clip::Clip, packetize::Origin};
 use slotcast_net::{clock::monotonic_nanos, process::pin};
 use slotcast_tools::{
@@ -208,7 +208,7 @@ pub fn run(args: &Args) -> io::Result<()> {
         // Inherited by every thread from here on.
         pin(core)?;
     }
-    let report = push(&config, &AtomicBool::new(false))?;
+    let report = push(&config, &*interrupt::flag()?)?;
     let json = serde_json::to_string_pretty(&report).map_err(io::Error::other)?;
     match &args.json {
         Some(file) if file.as_os_str() == "-" => writeln!(io::stdout().lock(), "{json}")?,

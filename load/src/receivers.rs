@@ -95,8 +95,8 @@ pub struct Received {
     pub least: u64,
     /// Of the receiver that got the most.
     pub most: u64,
-    /// From the stamp to the moment at which the receiver had the packet in hand.
-    pub latency: Histogram,
+    /// From the stamp to the moment at which the receiver had the packet in hand; pictures, sound.
+    pub latency: [Histogram; 2],
     /// Packets that came again.
     pub duplicates: u64,
     /// Datagrams that the kernel dropped at these receivers' sockets; `None`: it does not tell.
@@ -275,7 +275,8 @@ struct Count<'a> {
 impl Count<'_> {
     fn packet(&mut self, packet: &[u8], now: u64) {
         let (Some(sent), Some(rtp)) = (read_stamp(packet), RtpPacket::parse(packet)) else { return };
-        let numbers = &mut self.numbers[usize::from(rtp.payload_type().0 == AUDIO_TYPE)];
+        let track = usize::from(rtp.payload_type().0 == AUDIO_TYPE);
+        let numbers = &mut self.numbers[track];
         let before = numbers.duplicates();
         numbers.take(rtp.sequence_number());
         if sent < self.window.0 || sent >= self.window.1 {
@@ -287,7 +288,7 @@ impl Count<'_> {
         }
         self.tally.packets += 1;
         self.tally.bytes += packet.len() as u64;
-        self.tally.latency.record(now.saturating_sub(sent));
+        self.tally.latency[track].record(now.saturating_sub(sent));
         *self.own += 1;
     }
 
@@ -382,7 +383,33 @@ mod tests {
         drop(writer);
         let received = receivers.finish().unwrap();
         assert_eq!((received.packets, received.least, received.most), (15, 7, 8));
-        assert_eq!((received.bytes, received.latency.count()), (2 * 7575 + 1200, 15));
+        let counted = received.latency.each_ref().map(Histogram::count);
+        assert_eq!((received.bytes, counted), (2 * 7575 + 1200, [15, 0]));
         assert_eq!(received.duplicates, 1);
+    }
+
+    #[test]
+    fn latency_of_sound_is_counted_apart_from_that_of_pictures() {
+        let rtp = udp_socket().unwrap();
+        let to = rtp.local_addr().unwrap();
+        let receivers = Receivers::start(vec![Socket::Udp { rtp, kept: None }], 0).unwrap();
+        let from = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let shape = Shape { audio_per_second: 47, ..Shape::default() };
+        let mut synthesizer = Synthesizer::new(shape, 0);
+        receivers.begin();
+        // Sound that has waited for a second, and a picture that has not.
+        let waited = Duration::from_secs(1).as_nanos() as u64;
+        let now = monotonic_nanos();
+        receivers.window.from.store(now - 2 * waited, Ordering::Release);
+        for (part, sent) in [(Part::Audio(0), now - waited), (Part::Video(1), now)] {
+            let chunk = synthesizer.make(part, sent).unwrap();
+            chunk.packets().iter().for_each(|packet| {
+                from.send_to(chunk.packet(packet), to).unwrap();
+            });
+        }
+        wait(&receivers, 8);
+        let [pictures, sound] = receivers.finish().unwrap().latency;
+        assert_eq!((pictures.count(), sound.count()), (7, 1));
+        assert!(sound.max() >= Duration::from_secs(1), "{:?}", sound.max());
     }
 }

@@ -102,6 +102,10 @@ pub struct Measured {
     pub calls_per_frame: Option<f64>,
     /// From the moment at which a packet was to be sent to the receiver's hand; `None`: nothing came.
     pub latency_ms: Option<Percentiles>,
+    /// ... of pictures alone.
+    pub picture_ms: Option<Percentiles>,
+    /// ... of sound alone; `None` where there is none.
+    pub sound_ms: Option<Percentiles>,
     /// How much later than due frames were published: part of the latency. The tool was woken late, or the server was
     /// slow to read.
     pub fed_late_ms: Option<Percentiles>,
@@ -213,6 +217,9 @@ impl Side {
         let resident = if self.server { resident_bytes(self.pid) } else { None };
         let received = self.receivers.finish()?;
         let time = self.time.as_secs_f64();
+        let [pictures, sound] = &received.latency;
+        let mut latency = pictures.clone();
+        latency.merge(sound);
         let micros = |nanos: u64| nanos as f64 / 1e3 / received.packets.max(1) as f64;
         Ok(Measured {
             packets: received.packets,
@@ -227,7 +234,9 @@ impl Side {
             receiver_share: self.receiving.nanos as f64 / 1e9 / time,
             waits_per_second: self.sending.waits as f64 / time,
             preemptions_per_second: self.sending.preemptions as f64 / time,
-            latency_ms: Percentiles::of(&received.latency),
+            latency_ms: Percentiles::of(&latency),
+            picture_ms: Percentiles::of(pictures),
+            sound_ms: Percentiles::of(sound),
             fed_late_ms: Percentiles::of(self.feeder.late()),
             least: received.least,
             most: received.most,
@@ -343,6 +352,9 @@ mod tests {
             let (measured, _) = run(&load, None).unwrap();
             assert_eq!((measured.lost, measured.udp_drops, measured.duplicates), (0, Some(0), 0));
             assert!(measured.packets > 0 && measured.packets == 4 * measured.least);
+            let [all, pictures, sound] = [measured.latency_ms, measured.picture_ms, measured.sound_ms]
+                .map(|of| of.map_or(0, |of| of.count));
+            assert!(pictures > 0 && sound > 0 && pictures + sound == all, "{pictures} {sound} {all}");
             assert_eq!(measured.least, measured.most);
         }
     }

@@ -133,6 +133,49 @@ fn storms_of_a_quick_run_admit_nobody_above_the_seats() {
 }
 
 #[test]
+fn a_quick_run_tells_what_viewers_notice_of_what_happens_beside_them_and_what_sound_costs() {
+    let files = Files::new();
+    let done = files.run(&["--quick", "--gather", "20", "--only", "fairness,sound"]);
+    assert!(done.status.success(), "{}", done.text());
+    let report = files.report();
+    for case in ["other-channel", "changed-stream", "join", "pipelined", "udp-crowd", "tcp-crowd"] {
+        let [moved, lost, turn] = ["", "-lost", "-turn"].map(|of| row(&report, &format!("fair-{case}{of}")));
+        // Whoever is missing, and whoever it did not happen to, would be named here.
+        for row in [moved, lost] {
+            assert_eq!(row["wrong"].as_array().unwrap().len(), 0, "{row}");
+        }
+        assert!(moved["value"]["median"].as_f64().unwrap().is_finite(), "{moved}");
+        let notes = moved["notes"].to_string();
+        assert!(notes.contains("quiet p50") && notes.contains("the broadcaster itself"), "{moved}");
+        assert_eq!(lost["value"]["most"], 0.0, "{lost}");
+        assert!(turn["value"]["median"].as_f64().unwrap() > 0.0, "{turn}");
+    }
+    assert_eq!(row(&report, "fair-late-sends")["value"]["most"], 0.0);
+    for name in ["sound-cpu", "sound-picture-p50", "sound-picture-p99"] {
+        assert!(row(&report, name)["value"]["median"].as_f64().unwrap() > 0.0, "{report}");
+    }
+    let later = row(&report, "sound-later");
+    assert!(later["value"]["median"].as_f64().unwrap().is_finite(), "{later}");
+    assert!(later["notes"].to_string().contains("for 20 ms"), "{later}");
+    files.check_nothing_is_left();
+}
+
+#[test]
+fn another_executable_is_started_as_the_server_and_named() {
+    let files = Files::new();
+    let nothing = files.temporary.join("no-server");
+    let binary = nothing.to_str().unwrap();
+    let done = files.run(&["--quick", "--only", "idle", "--binary", binary]);
+    assert!(!done.status.success() && done.text().contains("broke down"), "{}", done.text());
+    let report = files.report();
+    let idle = row(&report, "idle");
+    assert_eq!(idle["standing"], "failed", "{report}");
+    assert!(idle["notes"].to_string().contains("no-server cannot be started"), "{idle}");
+    assert!(report["server"].as_str().unwrap().starts_with(binary), "{report}");
+    files.check_nothing_is_left();
+}
+
+#[test]
 fn interrupted_it_ends_its_server_and_writes_what_it_has() {
     let files = Files::new();
     let mut suite = Process::spawn("suite", files.command().args(["--quick", "--only", "admission,memory"]));

@@ -9,10 +9,11 @@ use std::{
 };
 
 use super::{
+    fairness::Fairness,
     progress::Progress,
     report::{Point, QUANTILES, Quantiles, Row, spread},
     stage::{LONG, Setup, Stage},
-    tool::Tools,
+    tool::{Tool, Tools},
 };
 use crate::{
     limit::{self, Comparison, Side, Spread},
@@ -35,6 +36,8 @@ const BEATEN: f64 = 0.97;
 const MANY: u32 = 100;
 /// How long a stream may take to come on air.
 const ON_AIR_MAX: Duration = Duration::from_secs(10);
+/// It is on air when more than its first key frame has come.
+const ON_AIR_PACKETS: f64 = 40.0;
 /// ... on a server that we cannot ask.
 const ON_AIR_GUESS: Duration = Duration::from_secs(2);
 
@@ -57,6 +60,10 @@ pub(super) struct Counts {
     /// Clients, seats.
     pub(super) plays: (u32, u32),
     pub(super) enters: u64,
+    /// Viewers who are watched closely, those beside them, those who join at once, and those few beside a crowd.
+    pub(super) fairness: Fairness,
+    /// Viewers with sound and without.
+    pub(super) sound: u32,
     /// Before each turn of a paced run.
     pub(super) warm_up: Duration,
 }
@@ -75,6 +82,8 @@ impl Counts {
         cutoff: 1000,
         plays: (2000, 50),
         enters: 10_000_000,
+        fairness: Fairness { watched: 300, crowd: 1500, rush: 2000, few: 20 },
+        sound: 500,
         warm_up: Duration::from_secs(2),
     };
     pub(super) const QUICK: Self = Self {
@@ -90,6 +99,8 @@ impl Counts {
         cutoff: 10,
         plays: (40, 8),
         enters: 200_000,
+        fairness: Fairness { watched: 6, crowd: 20, rush: 40, few: 4 },
+        sound: 3,
         warm_up: Duration::from_millis(200),
     };
 }
@@ -215,6 +226,8 @@ pub(super) struct Bench {
     pub(super) seconds: u64,
     pub(super) server_core: usize,
     pub(super) tool_core: usize,
+    /// How long sound may wait on our own server, in milliseconds; `None`: as long as it does by itself.
+    pub(super) gather: Option<u32>,
     /// `None`: the server is ours.
     pub(super) other: Option<Other>,
     pub(super) rows: Vec<Row>,
@@ -236,7 +249,8 @@ impl Bench {
     /// What our own server usually has.
     pub(super) fn setup(&self, channels: u32) -> Setup {
         let cores = vec![self.server_core];
-        Setup { channels, seats: SEATS, kilobits: class_for(KILOBITS), workers: 1, cores, window: LONG }
+        let (kilobits, gather) = (class_for(KILOBITS), self.gather);
+        Setup { channels, seats: SEATS, kilobits, gather, workers: 1, cores, window: LONG }
     }
 
     /// A server of our own, or the one that is there.
@@ -278,17 +292,27 @@ impl Bench {
     ///
     /// # Errors
     /// It was refused, or nothing of it came on.
-    pub(super) fn broadcaster(&self, stage: &Stage, seconds: u64) -> io::Result<super::tool::Tool> {
-        let url = Target::numbered(&stage.publish, 1);
+    pub(super) fn broadcaster(&self, stage: &Stage, seconds: u64) -> io::Result<Tool> {
+        self.broadcaster_on(stage, 1, seconds)
+    }
+
+    /// The same on the channel of this number, which had no broadcaster yet.
+    ///
+    /// # Errors
+    /// See [`broadcaster`](Self::broadcaster).
+    pub(super) fn broadcaster_on(&self, stage: &Stage, number: u32, seconds: u64) -> io::Result<Tool> {
+        let url = Target::numbered(&stage.publish, number);
         let arguments = [url, "--seconds".to_owned(), seconds.to_string()];
         let mut push = self.tools.start("push", &arguments, Duration::from_secs(seconds + 30))?;
         let until = Instant::now() + if self.is_own() { ON_AIR_MAX } else { ON_AIR_GUESS };
+        let packets = format!("slotcast_ingest_packets_total{{channel=\"channel{number}\"}}");
         loop {
             if let Some(why) = push.has_failed() {
                 return Err(io::Error::other(why));
             }
             match self.is_own() {
-                true if stage.metric("slotcast_chunks_published_total")? > 0.0 => return Ok(push),
+                // A channel that never had a broadcaster is not in the metric.
+                true if stage.metric(&packets).unwrap_or(0.0) >= ON_AIR_PACKETS => return Ok(push),
                 true if Instant::now() > until => {
                     return Err(io::Error::other("the stream did not come on air"));
                 }
@@ -445,13 +469,14 @@ pub(super) mod tests {
     /// With the counts of a quick run and a server of its own.
     pub(in crate::suite) fn bench() -> Bench {
         Bench {
-            tools: Tools::new(Arc::default(), false).unwrap(),
+            tools: Tools::new(Arc::default(), None, false).unwrap(),
             progress: Progress::new(0.0),
             counts: Counts::QUICK,
             rounds: 2,
             seconds: 1,
             server_core: 0,
             tool_core: 0,
+            gather: None,
             other: None,
             rows: Vec::new(),
             paced: Vec::new(),

@@ -25,7 +25,7 @@ const CALLS: Goal = Goal::AtMost(1.05);
 const IDLE_P50_MS: Goal = Goal::AtMost(0.3);
 const IDLE_P99_MS: Goal = Goal::AtMost(1.0);
 /// Packets a second.
-const SOUND_PER_SECOND: u32 = 47;
+pub(super) const SOUND_PER_SECOND: u32 = 47;
 /// What of a core is given away: the rest is for the moments.
 const CORE_PERCENT: u32 = 70;
 

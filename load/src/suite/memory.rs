@@ -127,7 +127,7 @@ fn read(
 ) -> io::Result<Reading> {
     let (tool, arguments) = crowd(bench, stage, kind, count);
     let at_most = Duration::from_secs(u64::from(count / RAMP) + 90);
-    let (port, pid) = (stage.port().unwrap_or_default(), stage.pid.unwrap_or_default());
+    let (port, pid) = (stage.viewers().map_or(0, |viewers| viewers.port()), stage.pid.unwrap_or_default());
     let mut largest: Option<Reading> = None;
     let mut seen = 0;
     let mut look = || {

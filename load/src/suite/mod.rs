@@ -7,30 +7,30 @@
 
 mod admission;
 mod bench;
+mod bulk;
 mod crowds;
+mod fairness;
 mod figures;
 mod html;
 mod memory;
 mod most;
+mod pipeline;
 mod plot;
 mod progress;
 mod report;
+mod sound;
 mod stage;
 mod tool;
+mod turns;
 
 use std::{
     fs,
     io::{self, Write},
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     time::Instant,
 };
 
 use slotcast_net::process::raise_open_files;
-use tokio::signal::unix::{SignalKind, signal};
 
 use self::{
     bench::{Bench, Counts, Key, Other},
@@ -38,7 +38,7 @@ use self::{
     report::{HEADER, Report, Row, Standing},
     tool::Tools,
 };
-use crate::paced::Transport;
+use crate::{interrupt, paced::Transport};
 use slotcast_net::clock;
 use slotcast_net::process::pin;
 use slotcast_tools::target::{ReachPolicy, Target, TargetError};
@@ -50,6 +50,8 @@ Examples:
                                         everything, against a server that it starts itself on core 0
   slotcast load suite --list            what there is, and how long it takes
   slotcast load suite --only ratio,latency --rounds 9
+  slotcast load suite --only fairness,sound --binary OLD/slotcast
+                                        the same of another version of the server: in turn with this one they compare
   slotcast load suite --quick           does it work at all? Small counts; the figures mean nothing
   slotcast load suite --server rtsp://127.0.0.1:8554/live{number} --pid PID
                                         another server, published to at the same address; keep it to --server-core yourself (taskset -a -c -p 0 PID)
@@ -92,9 +94,13 @@ pub enum Measurement {
     Seats,
     /// The window's end with 1,000 viewers
     Cutoff,
+    /// What 300 viewers notice of what happens to 1,500 others on their worker
+    Fairness,
+    /// What sound costs 500 TCP viewers, and how late it is
+    Sound,
 }
 
-const ALL: [Measurement; 15] = [
+const ALL: [Measurement; 17] = [
     Measurement::Admission,
     Measurement::Ratio,
     Measurement::Latency,
@@ -110,6 +116,8 @@ const ALL: [Measurement; 15] = [
     Measurement::Workers,
     Measurement::Seats,
     Measurement::Cutoff,
+    Measurement::Fairness,
+    Measurement::Sound,
 ];
 
 /// What `slotcast load suite` is told.
@@ -133,6 +141,12 @@ pub struct Args {
     /// Exit code 1 when a goal is missed too
     #[arg(long)]
     strict: bool,
+    /// Start this executable as the server, such as an older version; the tools stay this one
+    #[arg(long, value_name = "PATH", conflicts_with = "server")]
+    binary: Option<PathBuf>,
+    /// How long sound may wait for a picture, in milliseconds, on each channel; unset: the server's own default
+    #[arg(long, value_name = "MS", conflicts_with = "server", value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    gather: Option<u32>,
     /// Measure this server instead of one of our own: where viewers watch; {number} counts channels from 1
     #[arg(long, value_name = "URL")]
     server: Option<String>,
@@ -219,13 +233,14 @@ fn bench(args: &Args, cores: usize, chosen: &[Measurement]) -> io::Result<Bench>
         worker_threads: args.worker_threads.clone(),
     });
     let mut bench = Bench {
-        tools: Tools::new(on_interrupt()?, args.allow_remote)?,
+        tools: Tools::new(interrupt::flag()?, args.binary.clone(), args.allow_remote)?,
         progress: Progress::new(0.0),
         counts: if args.quick { Counts::QUICK } else { Counts::FULL },
         rounds: if args.quick { 1 } else { args.rounds },
         seconds: if args.quick { 1 } else { args.seconds },
         server_core: args.server_core,
         tool_core: args.tool_core.unwrap_or_else(|| usize::from(cores > 1)),
+        gather: args.gather,
         other,
         rows: Vec::new(),
         paced: Vec::new(),
@@ -271,6 +286,8 @@ fn measure(bench: &mut Bench, one: Measurement, cores: usize, remote: bool) {
         Measurement::Seats => crowds::seats(bench),
         Measurement::Cutoff => crowds::cutoff(bench),
         Measurement::Admission => admission::admission(bench),
+        Measurement::Fairness => fairness::fairness(bench),
+        Measurement::Sound => sound::sound(bench),
     };
     bench.progress.end();
     match done {
@@ -316,6 +333,8 @@ fn seconds(bench: &Bench, one: Measurement, known: &mut Vec<Key>) -> f64 {
         Measurement::Seats => return crowds::seats_seconds(bench),
         Measurement::Cutoff => return crowds::cutoff_seconds(bench),
         Measurement::Admission => return 5.0,
+        Measurement::Fairness => return fairness::seconds(bench),
+        Measurement::Sound => sound::keys(bench).to_vec(),
     };
     let new: Vec<Key> = paced.into_iter().filter(|key| !known.contains(key)).collect();
     known.extend(&new);
@@ -357,7 +376,13 @@ fn heading(args: &Args, cores: usize) -> Report {
             let url = target.map_or_else(|_| "another server".to_owned(), |target| target.url);
             url.split('?').next().unwrap_or_default().to_owned()
         }
-        None => format!("slotcast {}, one worker on core {}", env!("CARGO_PKG_VERSION"), args.server_core),
+        None => {
+            let server = match &args.binary {
+                Some(binary) => binary.display().to_string(),
+                None => format!("slotcast {}", env!("CARGO_PKG_VERSION")),
+            };
+            format!("{server}, one worker on core {}", args.server_core)
+        }
     };
     Report {
         version: env!("CARGO_PKG_VERSION"),
@@ -400,31 +425,6 @@ fn verdict(args: &Args, report: &Report) -> io::Result<()> {
         () if args.strict && missed > 0 => Err(io::Error::other(format!("{missed} goals were missed"))),
         () => Ok(()),
     }
-}
-
-/// Turns true when the process is told to end; a second time ends it at once.
-fn on_interrupt() -> io::Result<Arc<AtomicBool>> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&interrupted);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let (mut interrupt, mut terminate) = {
-        let _inside = runtime.enter();
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
-    };
-    std::thread::Builder::new().name("interrupt".to_owned()).spawn(move || {
-        runtime.block_on(async {
-            loop {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
-                if flag.swap(true, Ordering::Relaxed) {
-                    std::process::exit(130);
-                }
-            }
-        });
-    })?;
-    Ok(interrupted)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::{
     fs::{self, File},
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
+    path::Path,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -47,6 +48,8 @@ pub(super) struct Setup {
     pub(super) seats: u32,
     /// The bandwidth class, in kbit/s.
     pub(super) kilobits: u64,
+    /// How long sound may wait for a picture, in milliseconds; `None` leaves it to the server.
+    pub(super) gather: Option<u32>,
     /// Sending threads.
     pub(super) workers: u32,
     /// What it is kept to.
@@ -90,10 +93,11 @@ impl Stage {
         let end = now.saturating_add(setup.window);
         let (file, log) = (tools.file("server.toml"), tools.file("server.log"));
         fs::write(&file, config(setup, &id, now.saturating_sub(BEFORE), end))?;
-        let mut command = Command::new(&tools.program);
+        let mut command = Command::new(&tools.server);
         command.args(["serve", "--config"]).arg(&file).env_remove("RUST_LOG");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log)?);
-        let child = on_cores(&setup.cores, || command.spawn())?;
+        let child =
+            on_cores(&setup.cores, || command.spawn().map_err(|error| unstarted(&tools.server, &error)))?;
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut own = Own { child, viewers: nowhere, http: nowhere };
         let until = Instant::now() + START_MAX;
@@ -123,9 +127,9 @@ impl Stage {
         Target::numbered(&self.watch, 1)
     }
 
-    /// Port of our own server's viewers.
-    pub(super) fn port(&self) -> Option<u16> {
-        self.own.as_ref().map(|own| own.viewers.port())
+    /// Where our own server's viewers connect.
+    pub(super) fn viewers(&self) -> Option<SocketAddr> {
+        self.own.as_ref().map(|own| own.viewers)
     }
 
     /// Sum of all samples of our own server's metric `name`, such as `slotcast_send_calls_total`.
@@ -133,6 +137,15 @@ impl Stage {
     /// # Errors
     /// It is not ours, does not answer, or has no such metric.
     pub(super) fn metric(&self, name: &str) -> io::Result<f64> {
+        sum(&self.metrics()?, name)
+            .ok_or_else(|| io::Error::other(format!("the server has no metric {name}")))
+    }
+
+    /// The page of our own server's metrics.
+    ///
+    /// # Errors
+    /// It is not ours, or does not answer.
+    pub(super) fn metrics(&self) -> io::Result<String> {
         let none = || io::Error::new(io::ErrorKind::NotFound, "no server of our own");
         let address = self.own.as_ref().ok_or_else(none)?.http;
         let mut stream = TcpStream::connect_timeout(&address, ANSWER_MAX)?;
@@ -140,7 +153,7 @@ impl Stage {
         write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
         let mut page = String::new();
         stream.take(PAGE_BYTES_MAX).read_to_string(&mut page)?;
-        sum(&page, name).ok_or_else(|| io::Error::other(format!("the server has no metric {name}")))
+        Ok(page)
     }
 }
 
@@ -176,6 +189,10 @@ fn on_cores<T>(cores: &[usize], start: impl FnOnce() -> io::Result<T>) -> io::Re
     started
 }
 
+fn unstarted(server: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{} cannot be started: {error}", server.display()))
+}
+
 fn config(setup: &Setup, id: &str, start: WallTime, end: WallTime) -> String {
     let mut text = format!(
         r#"[server]
@@ -208,6 +225,7 @@ format = "json"
         setup.workers,
         lines = (2 * setup.channels).max(20),
     );
+    let gather = setup.gather.map(|ms| format!("gather = \"{ms}ms\"\n")).unwrap_or_default();
     for number in 1..=setup.channels {
         // Writing into a string cannot fail.
         let _ = write!(
@@ -219,7 +237,7 @@ name = "channel{number}"
 seats = {seats}
 rate = "{kilobits}kbit/s"
 toll = 0
-
+{gather}
 [[programs]]
 channel = {number}
 start = "{start}"
@@ -246,7 +264,7 @@ fn addresses(log: &str) -> Option<[SocketAddr; 3]> {
 }
 
 /// Sum over all labels; `None`: there is no sample.
-fn sum(page: &str, name: &str) -> Option<f64> {
+pub(super) fn sum(page: &str, name: &str) -> Option<f64> {
     let samples = page.lines().filter_map(|line| {
         let rest = line.strip_prefix(name)?;
         rest.starts_with([' ', '{']).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?

@@ -16,10 +16,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
-use crate::{limit, storm::StormReport, view::ViewReport};
+use crate::{limit, push::PushReport, storm::StormReport, view::ViewReport};
 
 /// How often a child is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -41,6 +42,12 @@ impl ToolReport for limit::Report {
 impl ToolReport for Vec<StormReport> {
     fn wrong(&self) -> Vec<String> {
         self.iter().flat_map(|report| report.wrong.clone()).collect()
+    }
+}
+
+impl ToolReport for PushReport {
+    fn wrong(&self) -> Vec<String> {
+        self.failed.clone()
     }
 }
 
@@ -68,6 +75,8 @@ fn directory() -> io::Result<TempDir> {
 /// Starts tools.
 pub(super) struct Tools {
     pub(super) program: PathBuf,
+    /// What is started as the server: this program, or another version of it.
+    pub(super) server: PathBuf,
     /// Only this user can read it; it is gone with this value.
     pub(super) directory: TempDir,
     pub(super) interrupted: Arc<AtomicBool>,
@@ -76,11 +85,19 @@ pub(super) struct Tools {
 }
 
 impl Tools {
+    /// - `server`: another version to start as the server; `None`: this program.
+    ///
     /// # Errors
     /// This program's file is gone, or there is no temporary directory.
-    pub(super) fn new(interrupted: Arc<AtomicBool>, allow_remote: bool) -> io::Result<Self> {
+    pub(super) fn new(
+        interrupted: Arc<AtomicBool>,
+        server: Option<PathBuf>,
+        allow_remote: bool,
+    ) -> io::Result<Self> {
+        let program = std::env::current_exe()?;
         Ok(Self {
-            program: std::env::current_exe()?,
+            server: server.unwrap_or_else(|| program.clone()),
+            program,
             directory: directory()?,
             interrupted,
             allow_remote,
@@ -175,6 +192,16 @@ impl Tool {
         }
     }
 
+    /// Tells a tool that reports when it is told to end, such as `push`, to do so, and reads what it reports.
+    ///
+    /// # Errors
+    /// As for [`report`](Self::report).
+    pub(super) fn stop<T: ToolReport>(self, tools: &Tools) -> io::Result<T> {
+        // Fails only where it has ended by itself.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        self.report(tools, &mut || Ok(()))
+    }
+
     /// # Errors
     /// It has broken down already: what others saw meanwhile is not the server's doing alone.
     pub(super) fn expect_at_work(&mut self) -> io::Result<()> {
@@ -227,7 +254,7 @@ mod tests {
 
     /// A tool that is a shell: it writes `json`, says `words` and ends as `end` says.
     fn ended(json: Option<&str>, end: &str) -> io::Result<limit::Report> {
-        let tools = Tools::new(Arc::default(), false).unwrap();
+        let tools = Tools::new(Arc::default(), None, false).unwrap();
         let [file, words] = ["json", "words"].map(|name| tools.file(name));
         if let Some(json) = json {
             fs::write(&file, json).unwrap();

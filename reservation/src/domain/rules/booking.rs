@@ -10,7 +10,6 @@ use super::{
     mails::{self, to_member},
     payments::{authorised, released},
     program::check_program,
-    running::ran_normally,
     slots,
 };
 use crate::domain::{
@@ -108,7 +107,7 @@ pub fn accept_terms(
         State::Held | State::Cancelled(CancelledBy::TermsNotAccepted) => {
             return Err(Refusal::HoldExpired { until: reservation.hold_until });
         }
-        _ => return Err(reservation.refuses("accept_terms")),
+        other => return Err(wrong_state("accept_terms", other)),
     }
     let window = reservation.window;
     let by_notice = window.start().saturating_sub(rules.reconfirm_before);
@@ -122,7 +121,7 @@ pub fn accept_terms(
         is_reminded: reconfirm_until.saturating_sub(rules.remind_before) <= now,
         id_hash: Some(id_hash),
         id_issue: 1,
-        ..reservation.next()
+        ..next(reservation)
     };
     let mails = vec![to_member(MailKind::ReservationId, member, &after)];
     Ok(Effects { mails, ..Effects::of(after) })
@@ -137,12 +136,12 @@ pub fn reissue_id(
 ) -> Result<Effects, Refusal> {
     let is_open = matches!(reservation.state, State::Registered | State::Confirmed | State::OnAir);
     if !is_open || reservation.window.end() <= now {
-        return Err(reservation.refuses("reissue_id"));
+        return Err(wrong_state("reissue_id", reservation.state));
     }
     let after = Reservation {
         id_hash: Some(id_hash),
         id_issue: reservation.id_issue.saturating_add(1),
-        ..reservation.next()
+        ..next(reservation)
     };
     let mails = vec![to_member(MailKind::ReservationId, member, &after)];
     Ok(Effects { mails, ..Effects::of(after) })
@@ -165,7 +164,7 @@ pub fn may_reconfirm(
         State::Registered | State::Cancelled(CancelledBy::NotReconfirmed) => {
             return Err(Refusal::ReconfirmationLate { until: reservation.reconfirm_until });
         }
-        _ => return Err(reservation.refuses("reconfirm")),
+        other => return Err(wrong_state("reconfirm", other)),
     }
     if !is_right_id {
         return Err(Refusal::WrongReservationId);
@@ -198,7 +197,7 @@ pub fn reconfirm(
     authorisation: Option<&PaymentRequest>,
     now: WallTime,
 ) -> Effects {
-    let after = Reservation { state: State::Confirmed, confirmed_at: Some(now), ..reservation.next() };
+    let after = Reservation { state: State::Confirmed, confirmed_at: Some(now), ..next(reservation) };
     let mails = vec![to_member(MailKind::Confirmed, member, &after)]
         .into_iter()
         .chain(mails::to_friends(MailKind::Invitation, &after, &[]))
@@ -235,7 +234,7 @@ pub fn excuse(reservation: &Reservation, since: WallTime, rules: &Rules, now: Wa
     let moved = until.saturating_add(now.since(since)).max(by_grace).min(reservation.window.end());
     let is_hit = since < until && until < by_grace && until < moved && now < moved;
     is_hit.then(|| {
-        let after = reservation.next();
+        let after = next(reservation);
         Effects::of(match after.state {
             State::Held => Reservation { hold_until: moved, ..after },
             _ => Reservation { reconfirm_until: moved, is_reminded: false, ..after },
@@ -251,7 +250,7 @@ pub fn remind(member: &Member, reservation: &Reservation, rules: &Rules, now: Wa
         && from <= now
         && now < reservation.reconfirm_until;
     is_due.then(|| {
-        let after = Reservation { is_reminded: true, ..reservation.next() };
+        let after = Reservation { is_reminded: true, ..next(reservation) };
         let mails = vec![to_member(MailKind::ReconfirmReminder, member, &after)];
         Effects { mails, ..Effects::of(after) }
     })
@@ -260,23 +259,20 @@ pub fn remind(member: &Member, reservation: &Reservation, rules: &Rules, now: Wa
 /// Cancels for the member or the operator.
 ///
 /// Before the reconfirmation it costs nothing. After it, the member owes what was authorised; where the operator
-/// cancels, or the server did not run normally since the program began, nobody owes anything.
+/// cancels, nobody owes anything.
 ///
 /// - `holds`: the authorisations that stand.
-/// - `normal_ms`: how long the server was seen to run normally within the window.
 pub fn cancel(
     member: &Member,
     reservation: &Reservation,
     by_operator: bool,
     holds: &[PaymentRequest],
-    normal_ms: u64,
-    rules: &Rules,
     now: WallTime,
 ) -> Result<Effects, Refusal> {
     let was = reservation.state;
     let is_open = matches!(was, State::Held | State::Registered | State::Confirmed | State::OnAir);
     if !is_open || reservation.window.end() <= now {
-        return Err(reservation.refuses("cancel"));
+        return Err(wrong_state("cancel", was));
     }
     let by = if by_operator { CancelledBy::Operator } else { CancelledBy::Member };
     let mut effects = cancelled(reservation, by, now);
@@ -285,9 +281,8 @@ pub fn cancel(
     }
     if was.is_accounted() {
         effects.mails.extend(mails::to_friends(MailKind::Cancelled, &effects.reservation, &[]));
-        let is_charged = !by_operator && ran_normally(reservation, now, normal_ms, rules);
         for hold in holds {
-            released(&mut effects, hold, is_charged, now);
+            released(&mut effects, hold, !by_operator, now);
         }
     }
     Ok(effects)
@@ -393,11 +388,20 @@ fn cancelled(reservation: &Reservation, by: CancelledBy, now: WallTime) -> Effec
         state: State::Cancelled(by),
         over_at: Some(now),
         calendar_sequence: reservation.calendar_sequence.saturating_add(1),
-        ..reservation.next()
+        ..next(reservation)
     };
     let start = reservation.window.start();
     // Where nobody reconfirmed, nothing was broadcast: all is free, the slot that runs as well. After it, a slot that
     // has begun stays used.
     let free_from = if reservation.state.is_accounted() { now.max(start) } else { start };
     Effects { slots: SlotChange::FreeFrom(free_from), ..Effects::of(after) }
+}
+
+/// The same reservation, one version on.
+pub(super) fn next(reservation: &Reservation) -> Reservation {
+    Reservation { version: reservation.version + 1, ..reservation.clone() }
+}
+
+pub(super) const fn wrong_state(command: &'static str, state: State) -> Refusal {
+    Refusal::WrongState { command, state: state.name() }
 }

@@ -4,6 +4,7 @@ use slotcast_core::{time::WallTime, words::OpenLevel};
 
 use super::{
     Rules,
+    booking::{next, wrong_state},
     mails::{changed_lines, friend_mail, to_friends},
 };
 use crate::domain::{
@@ -69,13 +70,13 @@ pub fn change(
     let is_open =
         matches!(reservation.state, State::Held | State::Registered | State::Confirmed | State::OnAir);
     if !is_open || reservation.window.end() <= now {
-        return Err(reservation.refuses("change"));
+        return Err(wrong_state("change", reservation.state));
     }
     // As many as were booked may stay, whatever the rule is by now.
     check_program(&program, rules.friends_max.max(reservation.program.friends.len()))?;
     let lines = changed_lines(&reservation.program, &program, member.language);
     let was_invited = reservation.state.is_accounted();
-    let mut after = Reservation { program, ..reservation.next() };
+    let mut after = Reservation { program, ..next(reservation) };
     if !was_invited {
         return Ok(Effects::of(after));
     }
