@@ -6,5 +6,6 @@ mod live555;
 mod pages;
 mod publish;
 mod publisher;
+mod returns;
 mod settings;
 mod watch;
