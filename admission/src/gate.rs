@@ -9,15 +9,18 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU8, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
 };
 
 use parking_lot::Mutex;
 use slotcast_core::{time::WallTime, words::Seats};
 
-use crate::limits::CLOCK_SET_BACK_MIN;
-use crate::seats::{Generation, SeatRefusal, SeatWord};
+use crate::{
+    limits::CLOCK_SET_BACK_MIN,
+    reason::Reason,
+    seats::{Generation, SeatWord},
+};
 
 /// Why a gate was closed. The first reason stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,69 +33,43 @@ pub enum Cut {
     Withdrawn,
 }
 
-impl Cut {
-    const NONE: u8 = 0;
-
-    const fn code(self) -> u8 {
-        match self {
-            Self::Ended => 1,
-            Self::Stopped => 2,
-            Self::Withdrawn => 3,
-        }
-    }
-
-    const fn from_code(code: u8) -> Option<Self> {
-        match code {
-            1 => Some(Self::Ended),
-            2 => Some(Self::Stopped),
-            3 => Some(Self::Withdrawn),
-            _ => None,
-        }
-    }
-}
-
 /// What stands between a program and its viewers. Cheap to ask: each question is one or two atomic loads. Only closing
 /// and moving the end, a few times in a program's life, take a lock.
 ///
 /// ```
 /// use std::sync::Arc;
 ///
-/// use slotcast_admission::{Gate, SeatRefusal};
+/// use slotcast_admission::{Gate, Reason};
 /// use slotcast_core::{time::WallTime, words::Seats};
 ///
 /// let end: WallTime = "2026-11-22T11:00:00Z".parse().unwrap();
 /// let gate = Arc::new(Gate::new(Seats::new(1).unwrap(), end));
 /// let seat = gate.enter().unwrap();
-/// assert_eq!(gate.enter().unwrap_err(), SeatRefusal::Full { seats: 1 });
+/// assert_eq!(gate.enter().unwrap_err(), Reason::SeatsTaken { seats: 1 });
 /// // Dropping a seat gives it back.
 /// drop(seat);
 /// let seat = gate.enter().unwrap();
 /// // At the end nothing more leaves, and seats that are still taken hold nothing.
 /// assert!(!gate.lets_through(end) && gate.close_if_over(end));
 /// assert!(!seat.holds());
-/// assert_eq!(gate.enter().unwrap_err(), SeatRefusal::Closed);
+/// assert_eq!(gate.enter().unwrap_err(), Reason::ProgramEnded);
 /// ```
 pub struct Gate {
     word: SeatWord,
     end: AtomicI64,
-    cut: AtomicU8,
-    changing: Mutex<()>,
+    /// Why it was closed. Closing and moving the end hold it, so that they come one after the other.
+    cut: Mutex<Option<Cut>>,
 }
 
 impl Gate {
     /// An open, empty gate.
     pub fn new(seats: Seats, end: WallTime) -> Self {
-        Self {
-            word: SeatWord::new(seats),
-            end: AtomicI64::new(end.as_micros()),
-            cut: AtomicU8::new(Cut::NONE),
-            changing: Mutex::new(()),
-        }
+        Self { word: SeatWord::new(seats), end: AtomicI64::new(end.as_micros()), cut: Mutex::new(None) }
     }
 
-    /// Takes a seat for one session. Never more than the seats, whatever the concurrency.
-    pub fn enter(self: &Arc<Self>) -> Result<Seat, SeatRefusal> {
-        let generation = self.word.enter()?;
+    /// Takes a seat for one session, or says why there is none. Never more than the seats, whatever the concurrency.
+    pub fn enter(self: &Arc<Self>) -> Result<Seat, Reason> {
+        let generation = self.word.enter().map_err(|reason| self.cut().map_or(reason, Reason::from))?;
         Ok(Seat { gate: Arc::clone(self), generation })
     }
 
@@ -131,11 +108,10 @@ impl Gate {
     /// A gate that was closed because its end had come opens again for a later one: empty, in the next generation,
     /// so that seats of before are worth nothing. One that was stopped or withdrawn stays closed.
     pub fn set_end(&self, end: WallTime) {
-        let _one_at_a_time = self.changing.lock();
+        let mut cut = self.cut.lock();
         let was = self.end.swap(end.as_micros(), Ordering::AcqRel);
-        if was < end.as_micros() && self.cut() == Some(Cut::Ended) {
-            self.cut.store(Cut::NONE, Ordering::Release);
-            self.word.reopen();
+        if was < end.as_micros() {
+            self.reopen_ended(&mut cut);
         }
     }
 
@@ -148,13 +124,13 @@ impl Gate {
         if self.is_open() {
             return false;
         }
-        let _one_at_a_time = self.changing.lock();
-        let is_early = self.end().since(at) >= CLOCK_SET_BACK_MIN && self.cut() == Some(Cut::Ended);
-        if is_early {
-            self.cut.store(Cut::NONE, Ordering::Release);
-            self.word.reopen();
-        }
-        is_early
+        let mut cut = self.cut.lock();
+        self.end().since(at) >= CLOCK_SET_BACK_MIN && self.reopen_ended(&mut cut)
+    }
+
+    fn reopen_ended(&self, cut: &mut Option<Cut>) -> bool {
+        let had_ended = cut.take_if(|cut| *cut == Cut::Ended).is_some();
+        had_ended && self.word.reopen()
     }
 
     /// Changes the number of seats at once. Nobody is sent away when it shrinks.
@@ -170,28 +146,25 @@ impl Gate {
     /// Closes and remembers why. Returns whether it was open until now; the caller that sees `true` is the one that
     /// reports the cut-off.
     pub fn close_as(&self, cut: Cut) -> bool {
-        let _one_at_a_time = self.changing.lock();
-        self.close_locked(cut)
+        self.close_locked(&mut self.cut.lock(), cut)
     }
 
     /// Closes as [`Cut::Ended`] if the end has come at `at`. Returns whether this closed it. The end is looked at
     /// anew under the lock: an extension that is published at this moment is not cut off by a check that was made
     /// before it.
     pub fn close_if_over(&self, at: WallTime) -> bool {
-        let _one_at_a_time = self.changing.lock();
-        self.end() <= at && self.close_locked(Cut::Ended)
+        let mut cut = self.cut.lock();
+        self.end() <= at && self.close_locked(&mut cut, Cut::Ended)
     }
 
-    fn close_locked(&self, cut: Cut) -> bool {
-        // The reason is written first, so that whoever sees the gate closed sees it too.
-        let _first_stands =
-            self.cut.compare_exchange(Cut::NONE, cut.code(), Ordering::AcqRel, Ordering::Acquire);
+    fn close_locked(&self, stands: &mut Option<Cut>, cut: Cut) -> bool {
+        stands.get_or_insert(cut);
         self.word.close()
     }
 
     /// Why it is closed; `None` while it is open.
     pub fn cut(&self) -> Option<Cut> {
-        if self.is_open() { None } else { Cut::from_code(self.cut.load(Ordering::Acquire)) }
+        if self.is_open() { None } else { *self.cut.lock() }
     }
 }
 

@@ -42,15 +42,6 @@ impl Default for GuessLimits {
     }
 }
 
-/// How an address stands with a program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// What it shows is checked.
-    Free,
-    /// It is refused unchecked, whatever it shows.
-    Spent,
-}
-
 /// What follows a wrong guess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WrongGuess {
@@ -96,19 +87,14 @@ impl Guesses {
         Self { limits, hasher: RandomState::new(), tables: Mutex::new(tables) }
     }
 
-    /// Whether what `address` shows for `target` may be looked at.
-    pub fn standing(&self, now: Instant, address: IpAddr, target: GuessTarget<'_>) -> Standing {
+    /// Whether `address` is refused for `target` whatever it shows: its budget is spent.
+    pub fn is_spent(&self, now: Instant, address: IpAddr, target: GuessTarget<'_>) -> bool {
         let (address, target) = self.keys(address, target);
         let tables = self.tables.lock();
         let strained = tables.targets.count(target, now, self.limits.window) >= self.limits.per_target;
-        let budget = match strained {
-            true => self.limits.per_address.min(STRAINED_PER_ADDRESS),
-            false => self.limits.per_address,
-        };
-        match tables.addresses.count(address, now, self.limits.window) < budget {
-            true => Standing::Free,
-            false => Standing::Spent,
-        }
+        let per_address = self.limits.per_address;
+        let budget = if strained { per_address.min(STRAINED_PER_ADDRESS) } else { per_address };
+        tables.addresses.count(address, now, self.limits.window) >= budget
     }
 
     /// Counts a wrong guess and says what follows.
@@ -245,12 +231,12 @@ mod tests {
     fn an_address_over_its_budget_is_spent_everywhere_and_others_are_free() {
         let (guesses, now) = (Guesses::new(LIMITS), start());
         for count in 1..=3 {
-            assert_eq!(guesses.standing(now, ip(1), DOOR), Standing::Free);
+            assert!(!guesses.is_spent(now, ip(1), DOOR));
             assert_eq!(guesses.wrong(now, ip(1), DOOR).count, count);
         }
-        assert_eq!(guesses.standing(now, ip(1), DOOR), Standing::Spent);
-        assert_eq!(guesses.standing(now, ip(1), OTHER_DOOR), Standing::Spent);
-        assert_eq!(guesses.standing(now, ip(2), DOOR), Standing::Free);
+        assert!(guesses.is_spent(now, ip(1), DOOR));
+        assert!(guesses.is_spent(now, ip(1), OTHER_DOOR));
+        assert!(!guesses.is_spent(now, ip(2), DOOR));
     }
 
     #[test]
@@ -259,9 +245,9 @@ mod tests {
         for _ in 0..3 {
             guesses.wrong(now, ip(1), DOOR);
         }
-        let at = |seconds| guesses.standing(now + Duration::from_secs(seconds), ip(1), DOOR);
-        assert_eq!(at(59), Standing::Spent);
-        assert_eq!(at(119), Standing::Free);
+        let at = |seconds| guesses.is_spent(now + Duration::from_secs(seconds), ip(1), DOOR);
+        assert!(at(59));
+        assert!(!at(119));
         assert_eq!(guesses.wrong(now + Duration::from_secs(119), ip(1), DOOR).count, 2);
         assert_eq!(guesses.wrong(now + Duration::from_secs(600), ip(1), DOOR).count, 1);
     }
@@ -272,12 +258,12 @@ mod tests {
         for n in 0..20 {
             guesses.wrong(now, ip(n), DOOR);
         }
-        assert_eq!(guesses.standing(now, ip(500), DOOR), Standing::Free);
+        assert!(!guesses.is_spent(now, ip(500), DOOR));
         guesses.wrong(now, ip(500), DOOR);
-        assert_eq!(guesses.standing(now, ip(500), DOOR), Standing::Free, "one typing error");
+        assert!(!guesses.is_spent(now, ip(500), DOOR), "one typing error");
         guesses.wrong(now, ip(500), DOOR);
-        assert_eq!(guesses.standing(now, ip(500), DOOR), Standing::Spent);
-        assert_eq!(guesses.standing(now, ip(500), OTHER_DOOR), Standing::Free);
+        assert!(guesses.is_spent(now, ip(500), DOOR));
+        assert!(!guesses.is_spent(now, ip(500), OTHER_DOOR));
     }
 
     #[test]
@@ -290,7 +276,7 @@ mod tests {
             guesses.wrong(now, ip(n), DOOR);
         }
         assert_eq!(guesses.tables.lock().addresses.sets.len(), GUESS_ADDRESS_SETS);
-        assert_eq!(guesses.standing(now, ip(0), OTHER_DOOR), Standing::Spent);
+        assert!(guesses.is_spent(now, ip(0), OTHER_DOOR));
     }
 
     #[test]

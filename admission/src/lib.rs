@@ -20,12 +20,11 @@ pub mod viewer;
 
 pub use class_meter::{ClassMeter, MeterVerdict};
 pub use gate::{Cut, Gate, Seat};
-pub use guesses::{GuessLimits, Guesses, Standing};
-pub use lines::{Line, LineRefusal, Lines};
+pub use guesses::{GuessLimits, Guesses};
+pub use lines::{Line, Lines};
 pub use link::{LinkGrant, LinkRequest};
 pub use program::{Channel, Program, ProgramSpec, Programs};
 pub use reason::{Decision, Fault, Outcome, Reason, Refusal, Then};
-pub use seats::SeatRefusal;
 pub use slotcast_auth::{LinkKey, Secret};
 pub use timetable::{Changes, Timetable, TimetableError};
 pub use viewer::{Seated, ViewerRequest};

@@ -12,33 +12,6 @@ use slotcast_core::address::party;
 
 use crate::reason::Reason;
 
-/// Why no line was given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LineRefusal {
-    /// Every line is taken.
-    Full,
-    /// This address has all that one address may have.
-    PerAddress,
-}
-
-impl LineRefusal {
-    /// For the answer and the metrics.
-    pub const fn reason(self) -> Reason {
-        match self {
-            Self::Full => Reason::LinesTaken,
-            Self::PerAddress => Reason::LinesPerAddress,
-        }
-    }
-}
-
-impl fmt::Display for LineRefusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.reason().fmt(f)
-    }
-}
-
-impl std::error::Error for LineRefusal {}
-
 struct Open {
     lines_max: u32,
     total: u32,
@@ -66,26 +39,22 @@ impl Lines {
         is_more
     }
 
-    /// Takes a line for a connection from `address`.
-    pub fn open(self: &Arc<Self>, address: IpAddr) -> Result<Line, LineRefusal> {
+    /// Takes a line for a connection from `address`; [`Reason::LinesTaken`], [`Reason::LinesPerAddress`]: there is none.
+    pub fn open(self: &Arc<Self>, address: IpAddr) -> Result<Line, Reason> {
         self.open_in_place_of(address, None)
     }
 
     /// The same as if `older` were free already: the caller drops it right after, and keeps it where this is refused.
-    pub fn open_in_place_of(
-        self: &Arc<Self>,
-        address: IpAddr,
-        older: Option<&Line>,
-    ) -> Result<Line, LineRefusal> {
+    pub fn open_in_place_of(self: &Arc<Self>, address: IpAddr, older: Option<&Line>) -> Result<Line, Reason> {
         let party = party(address);
         let mut open = self.open.lock();
         if open.total - u32::from(older.is_some()).min(open.total) >= open.lines_max {
-            return Err(LineRefusal::Full);
+            return Err(Reason::LinesTaken);
         }
         let held = open.by_party.get(&party).copied().unwrap_or(0);
         let is_freed = older.is_some_and(|older| older.party == party);
         if held - u32::from(is_freed).min(held) >= self.per_address_max {
-            return Err(LineRefusal::PerAddress);
+            return Err(Reason::LinesPerAddress);
         }
         open.by_party.insert(party, held + 1);
         open.total += 1;
@@ -148,7 +117,7 @@ mod tests {
         let lines = Lines::new(2, 2);
         let first = lines.open(ip("10.0.0.1")).unwrap();
         let _second = lines.open(ip("10.0.0.2")).unwrap();
-        assert_eq!(lines.open(ip("10.0.0.3")).unwrap_err(), LineRefusal::Full);
+        assert_eq!(lines.open(ip("10.0.0.3")).unwrap_err(), Reason::LinesTaken);
         drop(first);
         assert!(lines.open(ip("10.0.0.3")).is_ok());
         assert_eq!(lines.count(), 1);
@@ -158,7 +127,7 @@ mod tests {
     fn one_address_cannot_take_every_line() {
         let lines = Lines::new(10, 2);
         let _held = [lines.open(ip("10.0.0.1")).unwrap(), lines.open(ip("::ffff:10.0.0.1")).unwrap()];
-        assert_eq!(lines.open(ip("10.0.0.1")).unwrap_err(), LineRefusal::PerAddress);
+        assert_eq!(lines.open(ip("10.0.0.1")).unwrap_err(), Reason::LinesPerAddress);
         assert!(lines.open(ip("10.0.0.2")).is_ok());
     }
 
@@ -166,7 +135,7 @@ mod tests {
     fn an_ipv6_network_counts_as_one_address() {
         let lines = Lines::new(10, 1);
         let _held = lines.open(ip("2001:db8::1")).unwrap();
-        assert_eq!(lines.open(ip("2001:db8::2")).unwrap_err(), LineRefusal::PerAddress);
+        assert_eq!(lines.open(ip("2001:db8::2")).unwrap_err(), Reason::LinesPerAddress);
         assert!(lines.open(ip("2001:db8:0:1::1")).is_ok());
     }
 
@@ -177,7 +146,7 @@ mod tests {
         assert!(lines.open(ip("10.0.0.2")).is_err());
         assert!(lines.raise_to(2));
         let _second = lines.open(ip("10.0.0.2")).unwrap();
-        assert_eq!(lines.open(ip("10.0.0.3")).unwrap_err(), LineRefusal::Full);
+        assert_eq!(lines.open(ip("10.0.0.3")).unwrap_err(), Reason::LinesTaken);
         assert!(!lines.raise_to(2) && !lines.raise_to(0));
         assert_eq!(lines.lines(), 2);
     }

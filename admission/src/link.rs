@@ -25,7 +25,7 @@ use slotcast_core::time::{Now, WallTime};
 
 use crate::{
     gate::Cut,
-    guesses::{GuessTarget, Guesses, Standing},
+    guesses::{GuessTarget, Guesses},
     limits::LINK_CANDIDATES_MAX,
     program::{Program, Programs},
     reason::{Decision, Reason, Refusal},
@@ -93,8 +93,8 @@ pub fn decide_link(
     if decoy == Verdict::Missing {
         return Err(Refusal::challenge(Reason::IdMissing));
     }
-    let standing = guesses.standing(request.now.mono, request.address, target);
-    if standing == Standing::Free && guesses.may_look_far(request.now.mono) {
+    let is_spent = guesses.is_spent(request.now.mono, request.address, target);
+    if !is_spent && guesses.may_look_far(request.now.mono) {
         let nearest = programs.nearest(request.now.wall, LINK_CANDIDATES_MAX);
         let (right, far_stale) = compare(request, &nearest);
         if !right.is_empty() {
@@ -106,9 +106,9 @@ pub fn decide_link(
         return Err(Refusal::challenge(Reason::ProofStale));
     }
     let guess = guesses.wrong(request.now.mono, request.address, target);
-    Err(match standing {
-        Standing::Free => Refusal::close(Reason::IdWrong),
-        Standing::Spent => Refusal::close(Reason::TooManyGuesses).after(guess.delay),
+    Err(match is_spent {
+        false => Refusal::close(Reason::IdWrong),
+        true => Refusal::close(Reason::TooManyGuesses).after(guess.delay),
     })
 }
 

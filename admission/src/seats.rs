@@ -15,30 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use slotcast_core::words::Seats;
 
-use crate::limits::GENERATION_BITS;
-
-/// Why nobody could be seated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SeatRefusal {
-    /// The program is over or was withdrawn.
-    Closed,
-    /// Every seat is taken.
-    Full {
-        /// How many there are.
-        seats: u32,
-    },
-}
-
-impl fmt::Display for SeatRefusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Closed => f.write_str("the program is over"),
-            Self::Full { seats } => write!(f, "all {seats} seats are taken"),
-        }
-    }
-}
-
-impl std::error::Error for SeatRefusal {}
+use crate::{limits::GENERATION_BITS, reason::Reason};
 
 const FIELD_BITS: u32 = 20;
 const FIELD_MASK: u64 = (1 << FIELD_BITS) - 1;
@@ -84,12 +61,12 @@ impl Word {
         Generation((self.0 >> GENERATION_SHIFT) as u32)
     }
 
-    /// One more seat taken.
-    pub fn enter(self) -> Result<Self, SeatRefusal> {
+    /// One more seat taken; [`Reason::ProgramEnded`] where it is closed, [`Reason::SeatsTaken`] where it is full.
+    pub fn enter(self) -> Result<Self, Reason> {
         if !self.is_open() {
-            Err(SeatRefusal::Closed)
+            Err(Reason::ProgramEnded)
         } else if self.count() >= self.limit() {
-            Err(SeatRefusal::Full { seats: self.limit() })
+            Err(Reason::SeatsTaken { seats: self.limit() })
         } else {
             Ok(Self(self.0 + 1))
         }
@@ -136,7 +113,7 @@ impl SeatWord {
 
     /// Takes a seat, or says why not. Tries again only when another thread got its own change in, so some thread
     /// always moves on, and at most as many succeed as there are seats.
-    pub fn enter(&self) -> Result<Generation, SeatRefusal> {
+    pub fn enter(&self) -> Result<Generation, Reason> {
         self.update(Word::enter).map(|word| word.generation())
     }
 
@@ -329,9 +306,9 @@ mod tests {
     fn a_closed_word_seats_nobody_and_takes_seats_back() {
         let word = SeatWord::new(seats(1));
         let generation = word.enter().unwrap();
-        assert_eq!(word.enter(), Err(SeatRefusal::Full { seats: 1 }));
+        assert_eq!(word.enter(), Err(Reason::SeatsTaken { seats: 1 }));
         assert!(word.close() && !word.close());
-        assert_eq!(word.enter(), Err(SeatRefusal::Closed));
+        assert_eq!(word.enter(), Err(Reason::ProgramEnded));
         word.leave(generation);
         assert_eq!(word.load().count(), 0);
     }
@@ -378,8 +355,11 @@ mod tests {
                             prop_assert!(open && present < limit);
                             guests.push((generation, opened));
                         }
-                        Err(SeatRefusal::Closed) => prop_assert!(!open),
-                        Err(SeatRefusal::Full { seats }) => prop_assert!(present >= limit && seats == limit),
+                        Err(Reason::ProgramEnded) => prop_assert!(!open),
+                        Err(reason) => {
+                            prop_assert_eq!(reason, Reason::SeatsTaken { seats: limit });
+                            prop_assert!(present >= limit);
+                        }
                     },
                     Op::Leave(at) if at < guests.len() => word.leave(guests.swap_remove(at).0),
                     Op::Leave(_) => {}

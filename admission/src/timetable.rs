@@ -24,79 +24,35 @@ use crate::{
     program::{Channel, Program, ProgramSpec, Programs, nearest},
 };
 
-/// Why a publish was refused. Nothing was changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a publish was refused. Nothing was changed. Programs are named for people: by title and window.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TimetableError {
     /// Two channels have this number.
+    #[error("two channels have the number {0}; renumber one")]
     ChannelNumberTwice(ChannelNumber),
     /// Two channels have this name.
+    #[error("two channels have the name {0:?}; rename one")]
     ChannelNameTwice(ChannelName),
     /// Two programs have this id.
+    #[error("two programs have the id {}; give each its own", .0.0)]
     ProgramTwice(ProgramId),
     /// The program runs on a channel that was not published.
-    UnknownChannel {
-        /// The program, for people.
-        program: String,
-        /// The channel that is missing.
-        channel: ChannelNumber,
-    },
+    #[error("{0} runs on channel {1}, which is not in the list of channels; add it")]
+    UnknownChannel(String, ChannelNumber),
     /// Two programs share a moment on one channel.
-    Overlap {
-        /// The channel.
-        channel: ChannelNumber,
-        /// The one that starts first, for people.
-        first: String,
-        /// The one that starts before the first is over.
-        second: String,
-    },
+    #[error("on channel {0}, {2} starts before {1} is over; move one of them")]
+    Overlap(ChannelNumber, String, String),
     /// The connect window leaves out a part of the window.
-    ConnectWindow {
-        /// The program, for people.
-        program: String,
-    },
+    #[error("the connect window of {0} must cover its whole window; widen it")]
+    ConnectWindow(String),
     /// The open level needs a password, and there is none.
-    PasswordMissing {
-        /// The program, for people.
-        program: String,
-    },
-    /// More than the table holds.
-    TooMany {
-        /// Of what.
-        what: &'static str,
-        /// How many it holds.
-        max: usize,
-        /// How many came.
-        got: usize,
-    },
+    #[error("{0} is not public and has no password; set one")]
+    PasswordMissing(String),
+    /// More of something than the table holds: how many it holds, and how many came.
+    #[error("expected at most {1} {0}, got {2}")]
+    TooMany(&'static str, usize, usize),
 }
-
-impl fmt::Display for TimetableError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ChannelNumberTwice(number) => {
-                write!(f, "two channels have the number {number}; renumber one")
-            }
-            Self::ChannelNameTwice(name) => write!(f, "two channels have the name {name:?}; rename one"),
-            Self::ProgramTwice(id) => write!(f, "two programs have the id {}; give each its own", id.0),
-            Self::UnknownChannel { program, channel } => {
-                write!(f, "{program} runs on channel {channel}, which is not in the list of channels; add it")
-            }
-            Self::Overlap { channel, first, second } => {
-                write!(f, "on channel {channel}, {second} starts before {first} is over; move one of them")
-            }
-            Self::ConnectWindow { program } => {
-                write!(f, "the connect window of {program} must cover its whole window; widen it")
-            }
-            Self::PasswordMissing { program } => {
-                write!(f, "{program} is not public and has no password; set one")
-            }
-            Self::TooMany { what, max, got } => write!(f, "expected at most {max} {what}, got {got}"),
-        }
-    }
-}
-
-impl std::error::Error for TimetableError {}
 
 /// What a publish changed, for the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -145,13 +101,13 @@ impl Timetable {
     ) -> Result<Changes, TimetableError> {
         let _one_at_a_time = self.publishing.lock();
         let channels = index_channels(channels)?;
-        check_programs(&channels, &programs)?;
+        check_programs(&programs)?;
         let before = self.now.load_full();
         let mut changes = Changes::default();
         let mut after = Vec::with_capacity(programs.len());
         for spec in programs {
             let Some(channel) = channels.get(&spec.channel) else {
-                return Err(unknown_channel(&spec));
+                return Err(TimetableError::UnknownChannel(for_people(&spec), spec.channel));
             };
             let old = before.by_id.get(&spec.id);
             let kept = old.filter(|old| stays(old, &spec));
@@ -236,7 +192,7 @@ type ByNumber = HashMap<ChannelNumber, Arc<Channel>>;
 
 fn index_channels(channels: Vec<Channel>) -> Result<ByNumber, TimetableError> {
     if channels.len() > CHANNELS_MAX {
-        return Err(TimetableError::TooMany { what: "channels", max: CHANNELS_MAX, got: channels.len() });
+        return Err(TimetableError::TooMany("channels", CHANNELS_MAX, channels.len()));
     }
     let mut by_number = HashMap::with_capacity(channels.len());
     let mut names = HashSet::with_capacity(channels.len());
@@ -252,23 +208,20 @@ fn index_channels(channels: Vec<Channel>) -> Result<ByNumber, TimetableError> {
     Ok(by_number)
 }
 
-fn check_programs(channels: &ByNumber, programs: &[ProgramSpec]) -> Result<(), TimetableError> {
+fn check_programs(programs: &[ProgramSpec]) -> Result<(), TimetableError> {
     if programs.len() > PROGRAMS_MAX {
-        return Err(TimetableError::TooMany { what: "programs", max: PROGRAMS_MAX, got: programs.len() });
+        return Err(TimetableError::TooMany("programs", PROGRAMS_MAX, programs.len()));
     }
     let mut ids = HashSet::with_capacity(programs.len());
     for spec in programs {
         if !ids.insert(spec.id) {
             return Err(TimetableError::ProgramTwice(spec.id));
         }
-        if !channels.contains_key(&spec.channel) {
-            return Err(unknown_channel(spec));
-        }
         if spec.connect.start() > spec.window.start() || spec.connect.end() < spec.window.end() {
-            return Err(TimetableError::ConnectWindow { program: for_people(spec) });
+            return Err(TimetableError::ConnectWindow(for_people(spec)));
         }
         if spec.open_level != OpenLevel::Public && spec.password.is_none() {
-            return Err(TimetableError::PasswordMissing { program: for_people(spec) });
+            return Err(TimetableError::PasswordMissing(for_people(spec)));
         }
     }
     check_overlaps(programs)
@@ -282,16 +235,10 @@ fn check_overlaps(programs: &[ProgramSpec]) -> Result<(), TimetableError> {
             && first.channel == second.channel
             && first.window.overlaps(second.window)
         {
-            let channel = first.channel;
-            let (first, second) = (for_people(first), for_people(second));
-            return Err(TimetableError::Overlap { channel, first, second });
+            return Err(TimetableError::Overlap(first.channel, for_people(first), for_people(second)));
         }
     }
     Ok(())
-}
-
-fn unknown_channel(spec: &ProgramSpec) -> TimetableError {
-    TimetableError::UnknownChannel { program: for_people(spec), channel: spec.channel }
 }
 
 /// Title and window; never the ID or the password.

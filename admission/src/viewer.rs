@@ -22,10 +22,9 @@ use slotcast_core::{time::Now, words::ProgramId};
 
 use crate::{
     gate::Seat,
-    guesses::{CLOSE_AFTER, GuessTarget, Guesses, Standing},
+    guesses::{CLOSE_AFTER, GuessTarget, Guesses},
     program::{Program, Programs},
     reason::{Decision, Reason, Refusal},
-    seats::SeatRefusal,
 };
 
 /// What a viewer asks, and what the edge knows about who asks.
@@ -67,7 +66,7 @@ pub fn decide_description(
         return Ok(program);
     }
     let target = GuessTarget::Viewing(request.channel);
-    if guesses.standing(request.now.mono, request.address, target) == Standing::Spent {
+    if guesses.is_spent(request.now.mono, request.address, target) {
         return Err(Refusal::close(Reason::TooManyGuesses).after(guesses.delay()));
     }
     match request.credentials.verify(request.now.mono, &Credential::Password(password)) {
@@ -91,11 +90,8 @@ pub fn decide_seat(
     let program = decide_description(programs, guesses, request)?;
     match program.gate.enter() {
         Ok(seat) => Ok(Seated { program, seat }),
-        Err(SeatRefusal::Full { seats }) => Err(Refusal::keep_open(Reason::SeatsTaken { seats })),
-        // It closed between the look-up and here.
-        Err(SeatRefusal::Closed) => {
-            Err(Refusal::keep_open(program.gate.cut().map_or(Reason::ProgramEnded, Reason::from)))
-        }
+        // It may have closed between the look-up and here.
+        Err(reason) => Err(Refusal::keep_open(reason)),
     }
 }
 
@@ -104,7 +100,7 @@ fn nothing_there(programs: &dyn Programs, guesses: &Guesses, request: &ViewerReq
     let target = GuessTarget::Viewing(request.channel);
     let decoy = Secret::new("decoy-password".to_owned());
     let _same_work = (
-        guesses.standing(request.now.mono, request.address, target),
+        guesses.is_spent(request.now.mono, request.address, target),
         request.credentials.verify(request.now.mono, &Credential::Password(&decoy)),
     );
     match programs.channel(request.channel) {

@@ -131,7 +131,7 @@ impl Desk {
         let program = grant.program;
         let older = self.holders.get(&program.id);
         let line = self.lines.open_in_place_of(address, older.map(|older| &older.line));
-        let line = line.map_err(|refusal| Refusal::close(refusal.reason()))?;
+        let line = line.map_err(Refusal::close)?;
         if older.is_some()
             && !self.sources.get_mut(&program.id).is_none_or(|source| source.gives_way(now.mono))
         {

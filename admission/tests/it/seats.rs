@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use slotcast_admission::{Cut, Gate, Seat, SeatRefusal};
+use slotcast_admission::{Cut, Gate, Reason, Seat};
 use slotcast_core::{time::WallTime, words::Seats};
 
 const VIEWERS: usize = 1_000;
@@ -19,7 +19,7 @@ fn gate() -> Arc<Gate> {
 }
 
 /// Lets every viewer knock at the same moment, each on a thread of its own.
-fn knock_all_at_once(gate: &Arc<Gate>) -> Vec<Result<Seat, SeatRefusal>> {
+fn knock_all_at_once(gate: &Arc<Gate>) -> Vec<Result<Seat, Reason>> {
     let barrier = Arc::new(Barrier::new(VIEWERS));
     let viewers: Vec<_> = (0..VIEWERS)
         .map(|_| {
@@ -43,7 +43,7 @@ fn a_thousand_viewers_on_a_hundred_seats() {
         assert_eq!(seated, SEATS as usize, "round {round}");
         assert_eq!(gate.viewers(), SEATS);
         for refused in answers.iter().filter_map(|answer| answer.as_ref().err()) {
-            assert_eq!(*refused, SeatRefusal::Full { seats: SEATS });
+            assert_eq!(*refused, Reason::SeatsTaken { seats: SEATS });
         }
         drop(answers);
         assert_eq!(gate.viewers(), 0, "a seat was lost in round {round}");
@@ -104,7 +104,7 @@ fn a_closed_gate_says_why_and_the_first_reason_stands() {
     assert!(gate.close_as(Cut::Stopped));
     assert!(!gate.close_as(Cut::Withdrawn));
     assert_eq!(gate.cut(), Some(Cut::Stopped));
-    assert_eq!(gate.enter().unwrap_err(), SeatRefusal::Closed);
+    assert_eq!(gate.enter().unwrap_err(), Reason::ProgramStopped);
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn fewer_seats_send_nobody_away() {
     gate.resize(Seats::new(8).unwrap());
     assert!(held.iter().all(Seat::holds));
     held.truncate(8);
-    assert_eq!(gate.enter().unwrap_err(), SeatRefusal::Full { seats: 8 });
+    assert_eq!(gate.enter().unwrap_err(), Reason::SeatsTaken { seats: 8 });
     held.truncate(7);
     assert!(gate.enter().is_ok());
 }

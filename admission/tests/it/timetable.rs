@@ -55,7 +55,7 @@ fn two_programs_back_to_back_are_connectable_at_once() {
 #[test]
 fn an_overlap_is_refused_and_both_are_named() {
     let error = refused(vec![spec(1, 1, 0, 10), spec(2, 1, 9, 20)], &["show 1", "show 2", "channel 1"]);
-    assert!(matches!(error, TimetableError::Overlap { .. }));
+    assert!(matches!(error, TimetableError::Overlap(..)));
     refused(vec![spec(1, 1, 0, 60), spec(2, 1, 10, 20), spec(3, 1, 30, 40)], &["show 1", "show 2"]);
     published(vec![spec(1, 1, 0, 10), spec(2, 2, 0, 10), spec(3, 1, 10, 20)]);
 }

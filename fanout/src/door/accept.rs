@@ -80,11 +80,9 @@ impl RtspDoor {
     fn open(&mut self, house: &mut House, mut stream: TcpStream, peer: SocketAddr, now: Now) {
         let line = match self.shared.lines.open(peer.ip()) {
             Ok(line) => line,
-            Err(refusal) => {
-                let reason = match refusal.reason() {
-                    Reason::LinesPerAddress => Reason::ViewersPerAddress,
-                    other => other,
-                };
+            Err(reason) => {
+                let of_address = reason == Reason::LinesPerAddress;
+                let reason = if of_address { Reason::ViewersPerAddress } else { reason };
                 house.shared.stats.decided("refused", reason.label());
                 // At debug level: a crowd of strangers must not fill the log.
                 tracing::debug!(peer = %peer.ip(), reason = reason.label(), "viewer refused");

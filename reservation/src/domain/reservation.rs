@@ -10,7 +10,10 @@ use slotcast_core::{
     words::{BitRate, ChannelName, ChannelNumber, OpenLevel, Seats, Toll, Window},
 };
 
-use super::words::{Email, MemberNumber, ReservationNumber};
+use super::{
+    refusal::Refusal,
+    words::{Email, MemberNumber, ReservationNumber},
+};
 
 /// One sellable line of the server, as the operator prices it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -222,4 +225,16 @@ pub struct Reservation {
     pub calendar_sequence: u32,
     /// Counts edits, from 1: what ETag and `If-Match` are about.
     pub version: i64,
+}
+
+impl Reservation {
+    /// The same, one version on.
+    pub(super) fn next(&self) -> Self {
+        Self { version: self.version + 1, ..self.clone() }
+    }
+
+    /// That it is not in a state for `command`.
+    pub(super) const fn refuses(&self, command: &'static str) -> Refusal {
+        Refusal::WrongState { command, state: self.state.name() }
+    }
 }

@@ -74,6 +74,8 @@ pub struct Program {
     pub state: State,
     /// Whether it was ever confirmed: only then calendars hold it, and a cancellation costs something.
     pub was_confirmed: bool,
+    /// Whether a cancellation by the member costs nothing although it was confirmed.
+    pub is_waived: bool,
     /// Said while it waits for the reconfirmation.
     pub reconfirm_until: WallTime,
     /// Needed for [`MailKind::ReservationId`](crate::domain::effects::MailKind::ReservationId), and said nowhere else.
@@ -143,6 +145,7 @@ impl Program {
             password: program.password.clone(),
             state: reservation.state,
             was_confirmed: reservation.confirmed_at.is_some(),
+            is_waived: false,
             reconfirm_until: reservation.reconfirm_until,
             reservation_id: None,
             total,

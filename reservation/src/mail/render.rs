@@ -162,7 +162,8 @@ const fn reason(state: State) -> &'static str {
 /// What the member owes for a cancellation, as a sentence.
 fn cost(letter: &Letter, program: &Program) -> String {
     let total = money(program.total, program.currency, letter.language);
-    let is_owed = program.was_confirmed && program.state == State::Cancelled(CancelledBy::Member);
+    let is_owed =
+        program.was_confirmed && !program.is_waived && program.state == State::Cancelled(CancelledBy::Member);
     if is_owed && !total.is_empty() {
         phrase(letter.language, "owed").replace("{total}", &total)
     } else {

@@ -217,6 +217,8 @@ impl Service {
         version: Option<i64>,
     ) -> Answer<Reservation> {
         actor.need(Scope::Book)?;
+        // How long the server ran normally must be known before money is decided.
+        retry(|| self.flush_observed()).await?;
         let cancelled = retry(|| self.cancel_once(actor, number, version, false)).await?;
         self.committed();
         Ok(cancelled)
@@ -243,7 +245,10 @@ impl Service {
         let holds = standing_holds(&tx.payments_of(number).await?);
         let effects = match self.overdue(tx.as_mut(), &found, now).await? {
             Some(effects) => effects,
-            None => rules::cancel(&member, &found, by_operator, &holds, now)?,
+            None => {
+                let normal_ms = tx.run(number).await?.normal_ms;
+                rules::cancel(&member, &found, by_operator, &holds, normal_ms, self.rules(), now)?
+            }
         };
         write(tx.as_mut(), &effects).await?;
         tx.commit().await?;

@@ -9,7 +9,7 @@ use tokio::{task::JoinSet, time::timeout};
 use super::{Answer, Service, ServiceError, counts::count, refunding::refund_that_stands, retry::retry};
 use crate::{
     domain::{
-        effects::{MailKind, MailRequest},
+        effects::{LedgerKind, MailKind, MailRequest},
         reservation::{Reservation, State},
         rules,
         words::Email,
@@ -164,6 +164,10 @@ impl Service {
                     return Err(ServiceError::Internal(text));
                 }
                 program.reservation_id = Some(id);
+            }
+            MailKind::Cancelled => {
+                let ledger = reads.ledger_of(number).await?;
+                program.is_waived = ledger.iter().all(|entry| entry.kind != LedgerKind::Charged);
             }
             MailKind::Settled => program.viewers_peak = Some(reads.run(number).await?.viewers_peak),
             MailKind::Refunded => {

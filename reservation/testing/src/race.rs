@@ -41,6 +41,7 @@ pub async fn race(world: World) {
         }
     }
     assert_eq!(won.len(), 4, "one for each hour");
+    one_slot(&world, &services).await;
     one_key(&world, &services).await;
     // Each is reconfirmed by all at once.
     for held in &won {
@@ -70,6 +71,38 @@ pub async fn race(world: World) {
     keys.dedup();
     assert_eq!((keys.len(), sent), (16, 16), "ID, confirmed, invitation, settled for each; each once");
     assert_eq!(world.balance(Account::Receivable(ONE)).await, 0);
+}
+
+/// Fifty clients want one slot: one has it, the others are told so, and nothing is left of theirs.
+async fn one_slot(world: &World, services: &[Service]) {
+    let mut clients = tokio::task::JoinSet::new();
+    for (at, service) in services.iter().cycle().take(50).enumerate() {
+        let (service, actor) = (service.clone(), world.actor(at as i64 % 3 + 1).await);
+        clients.spawn(async move {
+            let draft = draft(2, "2026-12-02T06:00:00Z", 1);
+            (actor, service.book(&actor, draft, None, "192.0.2.1".parse().unwrap()).await)
+        });
+    }
+    let (mut won, mut lost) = (Vec::new(), 0);
+    for (actor, booked) in clients.join_all().await {
+        match booked {
+            Ok(reservation) => won.push((actor, reservation)),
+            Err(error) => {
+                let refused = refusal::<()>(Err(error));
+                assert!(
+                    matches!(&refused, Refusal::SlotTaken { taken, .. } if taken.len() == 1),
+                    "{refused:?}"
+                );
+                lost += 1;
+            }
+        }
+    }
+    let [(winner, held)] = &won[..] else { panic!("{} have it", won.len()) };
+    assert_eq!(lost, 49);
+    let window = held.window;
+    let taken = world.reads().await.taken_slots(held.channel, window.start(), window.end()).await.unwrap();
+    assert_eq!(taken.iter().map(|slot| slot.reservation).collect::<Vec<_>>(), [held.number]);
+    services[0].cancel(winner, held.number, None).await.unwrap();
 }
 
 /// The same request comes to all at once: it books once, and every answer is that booking.

@@ -128,6 +128,8 @@ enum Command {
     Cancel {
         which: usize,
         by_operator: bool,
+        /// How the server ran since the program began, in thousandths.
+        normal: u64,
     },
     Extend {
         which: usize,
@@ -150,7 +152,8 @@ fn command() -> impl Strategy<Value = Command> {
         4 => (0..8usize).prop_map(Command::Accept),
         4 => (0..8usize, prop::bool::weighted(0.9)).prop_map(|(which, right)| Command::Reconfirm { which, right }),
         1 => (0..8usize).prop_map(Command::Change),
-        1 => (0..8usize, any::<bool>()).prop_map(|(which, by_operator)| Command::Cancel { which, by_operator }),
+        1 => (0..8usize, any::<bool>(), 900..=1000u64)
+            .prop_map(|(which, by_operator, normal)| Command::Cancel { which, by_operator, normal }),
         2 => (0..8usize, 0..4u32).prop_map(|(which, count)| Command::Extend { which, count }),
         1 => (0..8usize).prop_map(Command::EndEarly),
         2 => prop_oneof![Just(599i64), Just(600), Just(899), Just(900), 1..5_000i64].prop_map(Command::Sleep),
@@ -271,7 +274,7 @@ impl World {
             Command::Accept(which) => self.accept(which),
             Command::Reconfirm { which, right } => self.reconfirm(which, right),
             Command::Change(which) => self.change(which),
-            Command::Cancel { which, by_operator } => self.cancel(which, by_operator),
+            Command::Cancel { which, by_operator, normal } => self.cancel(which, by_operator, normal),
             Command::Extend { which, count } => self.extend(which, count),
             Command::EndEarly(which) => self.end_early(which),
             Command::Sleep(seconds) => self.now += seconds,
@@ -397,17 +400,23 @@ impl World {
         }
     }
 
-    fn cancel(&mut self, which: usize, by_operator: bool) {
+    fn cancel(&mut self, which: usize, by_operator: bool, normal: u64) {
         let Some(real) = self.real.get(which).cloned() else { return };
         let holds = self.holds_of(real.number);
         let now = self.now;
         let model = &mut self.model[which];
         let open = !matches!(model.phase, Phase::Over { .. } | Phase::Cancelled);
         let expected = open && now < model.end;
-        let answer = rules::cancel(&member(model.member), &real, by_operator, &holds, at(now));
+        // Of the time that it could be on air until now.
+        let confirmed_at = real.confirmed_at.map_or(now, |at| at.as_micros() / 1_000_000);
+        let span_ms = (now - model.start.max(confirmed_at)).max(0) as u64 * 1000;
+        let normal_ms = span_ms * normal / 1000;
+        let charged = !by_operator && (normal_ms + 2_000) * 1000 >= span_ms * 950;
+        let who = member(model.member);
+        let answer = rules::cancel(&who, &real, by_operator, &holds, normal_ms, &self.rules, at(now));
         assert_eq!(answer.is_ok(), expected, "{answer:?} in {:?}", model.phase);
         let Ok(effects) = answer else { return };
-        if !by_operator {
+        if charged {
             model.owed += model.held_money;
         }
         model.held_money = 0;

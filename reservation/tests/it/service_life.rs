@@ -252,6 +252,30 @@ async fn what_a_cancellation_costs() {
 }
 
 #[tokio::test]
+async fn cancelling_on_air_costs_what_ending_costs() {
+    for (runs, taken) in [(true, 2000), (false, 0)] {
+        let world = World::new().await;
+        let confirmed = world.confirmed("2026-12-02T00:00:00Z", 1).await;
+        world.clock.set(wall("2026-12-02T00:00:00Z"));
+        world.turn().await;
+        *world.streaming.is_broken.lock() = !runs;
+        world.broadcast(confirmed.number, wall("2026-12-02T00:05:00Z"), 1).await;
+        let gone = world.service.cancel(&world.actor(1).await, confirmed.number, None).await.unwrap();
+        assert_eq!(gone.state, State::Cancelled(CancelledBy::Member));
+        world.turn().await;
+        assert_eq!(world.payments.sum(PaymentKind::Capture), taken);
+        assert_eq!(world.payments.sum(PaymentKind::Release), 2000 - taken);
+        assert_eq!(world.balance(Account::Receivable(ONE)).await, 0);
+        assert_eq!(world.balance(Account::MemberHolds(ONE)).await, 0);
+        let mails = world.post.sent.lock();
+        let said =
+            |text: &str| mails.iter().any(|(key, mail)| key.starts_with("cancelled-") && mail.contains(text));
+        assert_eq!(said("Nothing is charged"), !runs);
+        assert_eq!(said("its price is charged"), runs);
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_owed_where_the_server_did_not_run_normally() {
     let world = World::new().await;
     let confirmed = world.confirmed("2026-12-02T00:00:00Z", 1).await;

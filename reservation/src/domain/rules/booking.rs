@@ -10,6 +10,7 @@ use super::{
     mails::{self, to_member},
     payments::{authorised, released},
     program::check_program,
+    running::ran_normally,
     slots,
 };
 use crate::domain::{
@@ -107,7 +108,7 @@ pub fn accept_terms(
         State::Held | State::Cancelled(CancelledBy::TermsNotAccepted) => {
             return Err(Refusal::HoldExpired { until: reservation.hold_until });
         }
-        other => return Err(wrong_state("accept_terms", other)),
+        _ => return Err(reservation.refuses("accept_terms")),
     }
     let window = reservation.window;
     let by_notice = window.start().saturating_sub(rules.reconfirm_before);
@@ -121,7 +122,7 @@ pub fn accept_terms(
         is_reminded: reconfirm_until.saturating_sub(rules.remind_before) <= now,
         id_hash: Some(id_hash),
         id_issue: 1,
-        ..next(reservation)
+        ..reservation.next()
     };
     let mails = vec![to_member(MailKind::ReservationId, member, &after)];
     Ok(Effects { mails, ..Effects::of(after) })
@@ -136,12 +137,12 @@ pub fn reissue_id(
 ) -> Result<Effects, Refusal> {
     let is_open = matches!(reservation.state, State::Registered | State::Confirmed | State::OnAir);
     if !is_open || reservation.window.end() <= now {
-        return Err(wrong_state("reissue_id", reservation.state));
+        return Err(reservation.refuses("reissue_id"));
     }
     let after = Reservation {
         id_hash: Some(id_hash),
         id_issue: reservation.id_issue.saturating_add(1),
-        ..next(reservation)
+        ..reservation.next()
     };
     let mails = vec![to_member(MailKind::ReservationId, member, &after)];
     Ok(Effects { mails, ..Effects::of(after) })
@@ -164,7 +165,7 @@ pub fn may_reconfirm(
         State::Registered | State::Cancelled(CancelledBy::NotReconfirmed) => {
             return Err(Refusal::ReconfirmationLate { until: reservation.reconfirm_until });
         }
-        other => return Err(wrong_state("reconfirm", other)),
+        _ => return Err(reservation.refuses("reconfirm")),
     }
     if !is_right_id {
         return Err(Refusal::WrongReservationId);
@@ -197,7 +198,7 @@ pub fn reconfirm(
     authorisation: Option<&PaymentRequest>,
     now: WallTime,
 ) -> Effects {
-    let after = Reservation { state: State::Confirmed, confirmed_at: Some(now), ..next(reservation) };
+    let after = Reservation { state: State::Confirmed, confirmed_at: Some(now), ..reservation.next() };
     let mails = vec![to_member(MailKind::Confirmed, member, &after)]
         .into_iter()
         .chain(mails::to_friends(MailKind::Invitation, &after, &[]))
@@ -234,7 +235,7 @@ pub fn excuse(reservation: &Reservation, since: WallTime, rules: &Rules, now: Wa
     let moved = until.saturating_add(now.since(since)).max(by_grace).min(reservation.window.end());
     let is_hit = since < until && until < by_grace && until < moved && now < moved;
     is_hit.then(|| {
-        let after = next(reservation);
+        let after = reservation.next();
         Effects::of(match after.state {
             State::Held => Reservation { hold_until: moved, ..after },
             _ => Reservation { reconfirm_until: moved, is_reminded: false, ..after },
@@ -250,7 +251,7 @@ pub fn remind(member: &Member, reservation: &Reservation, rules: &Rules, now: Wa
         && from <= now
         && now < reservation.reconfirm_until;
     is_due.then(|| {
-        let after = Reservation { is_reminded: true, ..next(reservation) };
+        let after = Reservation { is_reminded: true, ..reservation.next() };
         let mails = vec![to_member(MailKind::ReconfirmReminder, member, &after)];
         Effects { mails, ..Effects::of(after) }
     })
@@ -259,20 +260,23 @@ pub fn remind(member: &Member, reservation: &Reservation, rules: &Rules, now: Wa
 /// Cancels for the member or the operator.
 ///
 /// Before the reconfirmation it costs nothing. After it, the member owes what was authorised; where the operator
-/// cancels, nobody owes anything.
+/// cancels, or the server did not run normally since the program began, nobody owes anything.
 ///
 /// - `holds`: the authorisations that stand.
+/// - `normal_ms`: how long the server was seen to run normally within the window.
 pub fn cancel(
     member: &Member,
     reservation: &Reservation,
     by_operator: bool,
     holds: &[PaymentRequest],
+    normal_ms: u64,
+    rules: &Rules,
     now: WallTime,
 ) -> Result<Effects, Refusal> {
     let was = reservation.state;
     let is_open = matches!(was, State::Held | State::Registered | State::Confirmed | State::OnAir);
     if !is_open || reservation.window.end() <= now {
-        return Err(wrong_state("cancel", was));
+        return Err(reservation.refuses("cancel"));
     }
     let by = if by_operator { CancelledBy::Operator } else { CancelledBy::Member };
     let mut effects = cancelled(reservation, by, now);
@@ -281,8 +285,9 @@ pub fn cancel(
     }
     if was.is_accounted() {
         effects.mails.extend(mails::to_friends(MailKind::Cancelled, &effects.reservation, &[]));
+        let is_charged = !by_operator && ran_normally(reservation, now, normal_ms, rules);
         for hold in holds {
-            released(&mut effects, hold, !by_operator, now);
+            released(&mut effects, hold, is_charged, now);
         }
     }
     Ok(effects)
@@ -388,20 +393,11 @@ fn cancelled(reservation: &Reservation, by: CancelledBy, now: WallTime) -> Effec
         state: State::Cancelled(by),
         over_at: Some(now),
         calendar_sequence: reservation.calendar_sequence.saturating_add(1),
-        ..next(reservation)
+        ..reservation.next()
     };
     let start = reservation.window.start();
     // Where nobody reconfirmed, nothing was broadcast: all is free, the slot that runs as well. After it, a slot that
     // has begun stays used.
     let free_from = if reservation.state.is_accounted() { now.max(start) } else { start };
     Effects { slots: SlotChange::FreeFrom(free_from), ..Effects::of(after) }
-}
-
-/// The same reservation, one version on.
-pub(super) fn next(reservation: &Reservation) -> Reservation {
-    Reservation { version: reservation.version + 1, ..reservation.clone() }
-}
-
-pub(super) const fn wrong_state(command: &'static str, state: State) -> Refusal {
-    Refusal::WrongState { command, state: state.name() }
 }

@@ -4,7 +4,6 @@ use slotcast_core::{time::WallTime, words::OpenLevel};
 
 use super::{
     Rules,
-    booking::{next, wrong_state},
     mails::{changed_lines, friend_mail, to_friends},
 };
 use crate::domain::{
@@ -70,13 +69,13 @@ pub fn change(
     let is_open =
         matches!(reservation.state, State::Held | State::Registered | State::Confirmed | State::OnAir);
     if !is_open || reservation.window.end() <= now {
-        return Err(wrong_state("change", reservation.state));
+        return Err(reservation.refuses("change"));
     }
     // As many as were booked may stay, whatever the rule is by now.
     check_program(&program, rules.friends_max.max(reservation.program.friends.len()))?;
     let lines = changed_lines(&reservation.program, &program, member.language);
     let was_invited = reservation.state.is_accounted();
-    let mut after = Reservation { program, ..next(reservation) };
+    let mut after = Reservation { program, ..reservation.next() };
     if !was_invited {
         return Ok(Effects::of(after));
     }

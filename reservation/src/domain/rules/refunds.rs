@@ -7,7 +7,6 @@
 
 use slotcast_core::time::WallTime;
 
-use super::booking::next;
 use crate::domain::{
     effects::{Account, Effects, LedgerKind, LedgerTransaction, PaymentKind, PaymentRequest, PaymentState},
     refusal::{FieldProblem, Refusal},
@@ -133,7 +132,7 @@ pub fn refund(
     if wanted > left {
         return Err(Refusal::RefundTooLarge { left });
     }
-    let mut effects = Effects::of(next(reservation));
+    let mut effects = Effects::of(reservation.next());
     let mut rest = wanted.minor();
     for share in money.shares() {
         let minor = share.left.min(rest);

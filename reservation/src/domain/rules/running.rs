@@ -7,7 +7,6 @@ use slotcast_core::{
 
 use super::{
     Rules,
-    booking::{next, wrong_state},
     mails::to_member,
     payments::{authorised, released},
     program::tell_friends,
@@ -23,7 +22,7 @@ use crate::domain::{
 /// A confirmed program's window has begun. `None`: not so.
 pub fn start(reservation: &Reservation, now: WallTime) -> Option<Effects> {
     let is_due = reservation.state == State::Confirmed && reservation.window.contains(now);
-    is_due.then(|| Effects::of(Reservation { state: State::OnAir, ..next(reservation) }))
+    is_due.then(|| Effects::of(Reservation { state: State::OnAir, ..reservation.next() }))
 }
 
 /// The window is over. `None`: not so.
@@ -37,14 +36,14 @@ pub fn end(reservation: &Reservation, now: WallTime) -> Option<Effects> {
 pub fn end_early(reservation: &Reservation, now: WallTime) -> Result<Effects, Refusal> {
     let is_on = matches!(reservation.state, State::Confirmed | State::OnAir);
     if !is_on || !reservation.window.contains(now) {
-        return Err(wrong_state("end", reservation.state));
+        return Err(reservation.refuses("end"));
     }
     Ok(finished(reservation, now))
 }
 
 fn finished(reservation: &Reservation, over_at: WallTime) -> Effects {
     let state = State::Finished(Settlement::Open);
-    Effects::of(Reservation { state, over_at: Some(over_at), ..next(reservation) })
+    Effects::of(Reservation { state, over_at: Some(over_at), ..reservation.next() })
 }
 
 /// An extension that may be had.
@@ -74,7 +73,7 @@ pub fn may_extend(
     let old = reservation.window;
     let is_on = matches!(reservation.state, State::Confirmed | State::OnAir);
     if !is_on || old.end() <= now {
-        return Err(wrong_state("extend", reservation.state));
+        return Err(reservation.refuses("extend"));
     }
     let from = old.end().saturating_sub(rules.extend_from);
     if now < from {
@@ -123,7 +122,7 @@ pub fn extend(member: &Member, reservation: &Reservation, extension: Extension, 
     let after = Reservation {
         window: extension.window,
         calendar_sequence: reservation.calendar_sequence.saturating_add(1),
-        ..next(reservation)
+        ..reservation.next()
     };
     let mails = vec![to_member(MailKind::Extended, member, &after)];
     let ledger = extension.authorisation.iter().map(|request| authorised(request, now)).collect();
@@ -153,22 +152,29 @@ pub fn settle(
     if reservation.state != State::Finished(Settlement::Open) {
         return None;
     }
-    let over_at =
-        reservation.over_at.unwrap_or_else(|| reservation.window.end()).min(reservation.window.end());
-    // Before a late confirmation nobody could have sent: that time is not the server's.
-    let from = reservation
-        .confirmed_at
-        .unwrap_or_else(|| reservation.window.start())
-        .max(reservation.window.start());
-    let span_ms = over_at.since(from).as_millis();
-    let seen_ms = u128::from(normal_ms) + UNSEEN_MS;
-    let is_normal = seen_ms * 1000 >= span_ms * u128::from(rules.normal_share_min);
+    let over_at = reservation.over_at.unwrap_or_else(|| reservation.window.end());
+    let is_normal = ran_normally(reservation, over_at, normal_ms, rules);
     let settlement = if is_normal { Settlement::Charged } else { Settlement::Waived };
-    let after = Reservation { state: State::Finished(settlement), ..next(reservation) };
+    let after = Reservation { state: State::Finished(settlement), ..reservation.next() };
     let mut effects = Effects::of(after);
     effects.mails.push(to_member(MailKind::Settled, member, &effects.reservation));
     for hold in holds {
         released(&mut effects, hold, is_normal, now);
     }
     Some(effects)
+}
+
+/// Whether the server ran normally from when the program could begin until `over_at`. Nothing of it has passed: it did.
+pub(super) fn ran_normally(
+    reservation: &Reservation,
+    over_at: WallTime,
+    normal_ms: u64,
+    rules: &Rules,
+) -> bool {
+    let window = reservation.window;
+    // Before a late confirmation nobody could have sent: that time is not the server's.
+    let from = reservation.confirmed_at.unwrap_or_else(|| window.start()).max(window.start());
+    let span_ms = over_at.min(window.end()).since(from).as_millis();
+    let seen_ms = u128::from(normal_ms) + UNSEEN_MS;
+    seen_ms * 1000 >= span_ms * u128::from(rules.normal_share_min)
 }
