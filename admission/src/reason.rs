@@ -19,6 +19,8 @@ pub enum Fault {
     Viewer,
     /// Who sends.
     Broadcaster,
+    /// Nobody at either end: what lies between.
+    Network,
     /// Who runs the server.
     Operator,
 }
@@ -30,6 +32,7 @@ impl Fault {
             Self::Nobody => "nobody",
             Self::Viewer => "viewer",
             Self::Broadcaster => "broadcaster",
+            Self::Network => "network",
             Self::Operator => "operator",
         }
     }
@@ -70,7 +73,7 @@ struct Row {
 macro_rules! reasons {
     ($(
         $(#[$doc:meta])* $name:ident $({ $($(#[$field_doc:meta])* $field:ident: $type:ty = $example:expr),* })?:
-        $label:literal, $fault:ident, $result:ident, $denial:ident, $text:expr;
+        $label:expr, $fault:ident, $result:ident, $denial:ident, $text:expr;
     )*) => {
         /// Why someone was refused, cut or closed. [`Display`](fmt::Display) is the public text.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,8 +220,31 @@ reasons! {
     LinkContested: "link_contested", Broadcaster, Refused, Unavailable,
         "Another encoder took over with the same reservation ID; close it, or connect again in a minute";
     /// No media and no request from the broadcaster.
-    BroadcasterSilent: "broadcaster_silent", Broadcaster, Ended, SessionOver,
+    BroadcasterSilent: "broadcaster_silent", Network, Ended, SessionOver,
         "No media and no request in time; connect again";
+    /// The broadcaster's encoder ended the link in good order.
+    LinkTornDown: "teardown", Nobody, Ended, SessionOver, "The encoder ended the link; connect again";
+    /// The broadcaster's encoder closed the connection.
+    LinkClosed: "peer_closed", Nobody, Ended, SessionOver, "The encoder closed the link; connect again";
+    /// The broadcaster's connection broke.
+    LinkBroken: "connection_broken", Network, Ended, SessionOver, "The connection broke; connect again";
+    /// The broadcaster's encoder does not take what it is answered.
+    LinkUnread: "not_reading", Network, Ended, SessionOver,
+        "The encoder did not read its answers; connect again";
+    /// The broadcaster's encoder said something that its protocol does not allow there.
+    LinkProtocol {
+        /// What, as a label.
+        what: &'static str = "rtsp_error"
+    }: what, Broadcaster, Ended, SessionOver, "The encoder's RTSP could not go on; connect again";
+    /// A valid reservation ID, but sending did not begin in time.
+    LinkIdle: "not_recorded", Broadcaster, Ended, SessionOver,
+        "RECORD did not follow in time; start the encoder again";
+    /// The connection had shown no reservation ID, and had to leave for a newcomer.
+    LinkDisplaced: "displaced", Broadcaster, Ended, SessionOver,
+        "No reservation ID was shown; connect again";
+    /// Another link sends from the same UDP ports of the same address.
+    LinkPortsTaken: "client_ports_taken", Broadcaster, Refused, SessionOver,
+        "Another link uses these UDP ports of your address; choose others, or TCP";
     /// The connect window closed while the link was open.
     LinkWindowClosed: "link_window_closed", Nobody, Ended, Forbidden,
         "The connect window is over; make a new reservation to send again";

@@ -11,6 +11,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use slotcast_admission::Reason;
 use slotcast_core::{
     counter::Counter,
     media::MediaKind,
@@ -76,16 +77,12 @@ pub struct TrackStatus {
 }
 
 /// Why a program's link ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkEnd {
     /// When it did.
     pub at: WallTime,
-    /// As in the log and in the metrics.
-    pub reason: &'static str,
-    /// The side that would have to do something: `broadcaster`, `network`, `operator` or `nobody`.
-    pub fault: &'static str,
-    /// One line for the person at the encoder.
-    pub text: String,
+    /// Its text is for the person at the encoder.
+    pub reason: Reason,
 }
 
 /// One program's counters, and the state of its link.

@@ -12,13 +12,13 @@ use mio::{
     Interest,
     net::{TcpListener, TcpStream},
 };
+use slotcast_admission::Reason;
 use slotcast_core::time::Now;
 use slotcast_net::sockets::is_exhausted;
 use slotcast_rtsp::server::ServerConnection;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{
-    closing::Closing,
     limits,
     rtsp::Link,
     side::{LinkSide, Work},
@@ -66,7 +66,7 @@ impl LinkSide {
             tracing::warn!(fault = "operator", "descriptors have run out: accepting broadcasters pauses");
         }
         if let Some(id) = self.antechamber.give_up_one() {
-            self.ending.push((id, Closing::Displaced));
+            self.ending.push((id, Reason::LinkDisplaced));
         }
     }
 
@@ -93,7 +93,7 @@ impl LinkSide {
         }
         self.links.put(id, link);
         if let Some(leaves) = self.antechamber.enter(id, peer.ip()) {
-            self.end_link(leaves, Closing::Displaced, now);
+            self.end_link(leaves, Reason::LinkDisplaced, now);
         }
         self.show_counts();
     }

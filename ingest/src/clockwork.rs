@@ -5,10 +5,7 @@ use std::time::Instant;
 use slotcast_core::time::Now;
 use slotcast_desk::{ToLink, limits::TICK};
 
-use crate::{
-    closing::Closing,
-    side::{LinkSide, Work},
-};
+use crate::side::{LinkSide, Work};
 
 impl LinkSide {
     /// When something is due next; `None` when nothing is.
@@ -50,7 +47,7 @@ impl LinkSide {
                     self.put_back(id, link, Ok(()), now);
                 }
             }
-            ToLink::End { reason, .. } => self.end_link(id, Closing::Because(reason), now),
+            ToLink::End { reason, .. } => self.end_link(id, reason, now),
         }
     }
 }

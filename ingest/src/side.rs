@@ -29,7 +29,6 @@ use slotcast_rtsp::server::ServerConfig;
 
 use crate::{
     antechamber::{Antechamber, LinkId},
-    closing::Closing,
     config::IngestConfig,
     limits,
     rtsp::{Half, Link, UdpPair},
@@ -116,7 +115,7 @@ pub(crate) struct LinkSide {
     /// What this turn left for the next.
     pub(crate) work: Vec<Work>,
     /// Links to be closed for their datagrams, at the end of the turn.
-    pub(crate) ending: Vec<(LinkId, Closing)>,
+    pub(crate) ending: Vec<(LinkId, Reason)>,
     pub(crate) buffer: Vec<u8>,
     pub(crate) next_tick: Instant,
     commands: Receiver<Command>,
@@ -253,7 +252,7 @@ impl LinkSide {
                 Ok(Command::Kick(program)) => {
                     let links = self.links.iter();
                     let of_program = links.filter(|(_, link)| link.program() == Some(program));
-                    self.ending.extend(of_program.map(|(id, _)| (id, Closing::Because(Reason::Kicked))));
+                    self.ending.extend(of_program.map(|(id, _)| (id, Reason::Kicked)));
                 }
                 Ok(Command::Shutdown(by)) => self.shut_down(by),
                 Err(TryRecvError::Empty) => return,
@@ -272,7 +271,7 @@ impl LinkSide {
         self.ports.clear();
         self.ends_at = Some(by);
         let all = self.links.keys();
-        self.ending.extend(all.into_iter().map(|id| (id, Closing::Because(Reason::Draining))));
+        self.ending.extend(all.into_iter().map(|id| (id, Reason::Draining)));
     }
 
     fn is_done(&self) -> bool {

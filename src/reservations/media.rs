@@ -75,9 +75,11 @@ impl Streaming for Media {
             live.picture = status.picture.map(|size| (size.width, size.height));
             live.left_out = status.left_out;
             live.tracks = status.tracks.iter().map(track).collect();
-            live.last_end = status.last_end.map(|end| {
-                let LinkEnd { at, reason, fault, text } = end;
-                streaming::LinkEnd { at, reason, fault, text }
+            live.last_end = status.last_end.map(|LinkEnd { at, reason }| streaming::LinkEnd {
+                at,
+                reason: reason.label(),
+                fault: reason.fault().label(),
+                text: reason.text().into_owned(),
             });
             live.link = match status.state {
                 LinkState::Absent => Link::Absent,

@@ -6,7 +6,6 @@ use slotcast_core::{rtp, time::Now};
 use slotcast_desk::Fate;
 
 use crate::{
-    closing::Closing,
     limits,
     rtsp::udp::{Half, Route},
     side::{LinkSide, Work},
@@ -73,7 +72,7 @@ impl LinkSide {
         match self.desk.rtp(now, &admitted.pass, route.track, datagram) {
             Fate::Taken => recording.arrival = Some(now.mono),
             Fate::Dropped => {}
-            Fate::Close(reason) => self.ending.push((route.link, Closing::Because(reason))),
+            Fate::Close(reason) => self.ending.push((route.link, reason)),
         }
     }
 }

@@ -3,13 +3,14 @@
 use std::io::ErrorKind;
 
 use bytes::Bytes;
+use slotcast_admission::Reason;
 use slotcast_core::time::Now;
 use slotcast_desk::{Fate, LinkEnd};
 use slotcast_rtsp::server::{CloseReason, Event, Output, SessionEnd, TrackTransport};
 
 use crate::{
     antechamber::{LinkId, Shown},
-    closing::{Closing, for_log},
+    closing::{for_log, is_unheard, peer_went_away, reason_of},
     limits,
     rtsp::link::{Link, Recording, Stage},
     side::{LinkSide, Work},
@@ -27,7 +28,7 @@ impl LinkSide {
     }
 
     /// Reads within the turn's budget and does what the bytes say.
-    fn read(&mut self, id: LinkId, link: &mut Link, now: Now) -> Result<(), Closing> {
+    fn read(&mut self, id: LinkId, link: &mut Link, now: Now) -> Result<(), Reason> {
         // Who has shown no reservation ID yet is heard in small portions: media of others waits meanwhile.
         let (reads, bytes) = match link.admitted() {
             Some(_) => (limits::READS_PER_TURN, limits::READ_BYTES),
@@ -47,7 +48,7 @@ impl LinkSide {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return Err(Closing::Broken),
+                Err(_) => return Err(Reason::LinkBroken),
             }
         }
         self.work.push(Work::Link(id.place()));
@@ -55,7 +56,7 @@ impl LinkSide {
     }
 
     /// Takes all outputs of the RTSP connection.
-    pub(crate) fn drain(&mut self, id: LinkId, link: &mut Link, now: Now) -> Result<(), Closing> {
+    pub(crate) fn drain(&mut self, id: LinkId, link: &mut Link, now: Now) -> Result<(), Reason> {
         while let Some(output) = link.connection.poll_output() {
             match output {
                 Output::Send(bytes) => {
@@ -71,13 +72,15 @@ impl LinkSide {
                 }
                 Output::Event(event) => self.on_event(id, link, event, now)?,
                 Output::Frame { channel, payload } => self.on_frame(link, channel, &payload, now)?,
-                Output::Close(reason) => return Err(link.refused.take().unwrap_or_else(|| reason.into())),
+                Output::Close(reason) => {
+                    return Err(link.refused.take().unwrap_or_else(|| reason_of(reason)));
+                }
             }
         }
         Ok(())
     }
 
-    fn on_event(&mut self, id: LinkId, link: &mut Link, event: Event, now: Now) -> Result<(), Closing> {
+    fn on_event(&mut self, id: LinkId, link: &mut Link, event: Event, now: Now) -> Result<(), Reason> {
         match event {
             Event::Recording => {
                 if let Stage::Admitted { admitted, record_by } = &mut link.stage
@@ -99,7 +102,7 @@ impl LinkSide {
             | Event::SessionEnded(
                 SessionEnd::Replaced | SessionEnd::SetupRefused | SessionEnd::ConnectionClosed,
             ) => self.stop_recording(id, link),
-            Event::SessionEnded(end) => return Err(Closing::Rtsp(CloseReason::SessionEnded(end))),
+            Event::SessionEnded(end) => return Err(reason_of(CloseReason::SessionEnded(end))),
         }
         Ok(())
     }
@@ -124,7 +127,7 @@ impl LinkSide {
         self.links.iter().filter(|(_, link)| link.is_leaving()).count()
     }
 
-    fn on_frame(&mut self, link: &mut Link, channel: u8, payload: &Bytes, now: Now) -> Result<(), Closing> {
+    fn on_frame(&mut self, link: &mut Link, channel: u8, payload: &Bytes, now: Now) -> Result<(), Reason> {
         let Some(admitted) = link.admitted_mut() else { return Ok(()) };
         let Some(recording) = &mut admitted.recording else { return Ok(()) };
         let track = channel / 2;
@@ -135,23 +138,23 @@ impl LinkSide {
         match self.desk.rtp(now, &admitted.pass, track, payload) {
             Fate::Taken => recording.arrival = Some(now.mono),
             Fate::Dropped => {}
-            Fate::Close(reason) => return Err(Closing::Because(reason)),
+            Fate::Close(reason) => return Err(reason),
         }
         Ok(())
     }
 
-    /// Ends `id`, which is not in hand, for `closing`; one that is leaving already leaves for its own reason.
-    pub(crate) fn end_link(&mut self, id: LinkId, closing: Closing, now: Now) {
+    /// Ends `id`, which is not in hand, for `reason`; one that is leaving already leaves for its own reason.
+    pub(crate) fn end_link(&mut self, id: LinkId, reason: Reason, now: Now) {
         if let Some(link) = self.links.take(id) {
-            let outcome = if link.is_leaving() { Ok(()) } else { Err(closing) };
+            let outcome = if link.is_leaving() { Ok(()) } else { Err(reason) };
             self.put_back(id, link, outcome, now);
         }
     }
 
     /// Ends what this turn has marked.
     pub(crate) fn end_links(&mut self, now: Now) {
-        for (id, closing) in std::mem::take(&mut self.ending) {
-            self.end_link(id, closing, now);
+        for (id, reason) in std::mem::take(&mut self.ending) {
+            self.end_link(id, reason, now);
         }
     }
 
@@ -160,16 +163,16 @@ impl LinkSide {
         &mut self,
         id: LinkId,
         mut link: Box<Link>,
-        outcome: Result<(), Closing>,
+        outcome: Result<(), Reason>,
         now: Now,
     ) {
         let was_leaving = link.is_leaving();
-        let mut is_gone = outcome.is_err_and(|closing| {
-            self.begin_leaving(id, &mut link, closing, now);
-            was_leaving || closing.is_unheard() || self.leaving() >= limits::LEAVING_MAX
+        let mut is_gone = outcome.is_err_and(|reason| {
+            self.begin_leaving(id, &mut link, reason, now);
+            was_leaving || is_unheard(reason) || self.leaving() >= limits::LEAVING_MAX
         });
         if link.flush().is_err() {
-            self.begin_leaving(id, &mut link, Closing::Broken, now);
+            self.begin_leaving(id, &mut link, Reason::LinkBroken, now);
             is_gone = true;
         }
         if is_gone || link.is_done() {
@@ -182,17 +185,17 @@ impl LinkSide {
     }
 
     /// Tells `link` why, gives back all that it holds, and lets it go as soon as that is flushed.
-    fn begin_leaving(&mut self, id: LinkId, link: &mut Link, closing: Closing, now: Now) {
+    fn begin_leaving(&mut self, id: LinkId, link: &mut Link, reason: Reason, now: Now) {
         if link.is_leaving() {
             return;
         }
-        self.log_end(link, closing);
-        self.note_end(link, closing, now);
-        self.stats.decided(closing.label());
-        if matches!(closing, Closing::Because(_)) {
-            self.say_goodbye(link, &closing.text());
+        self.log_end(link, reason);
+        self.note_end(link, reason, now);
+        self.stats.decided(reason.label());
+        if !peer_went_away(reason) {
+            self.say_goodbye(link, &reason.text());
         }
-        link.connection.handle_end(now.mono, closing.denial().into(), &closing.text());
+        link.connection.handle_end(now.mono, reason.denial().into(), &reason.text());
         for _ in 0..LAST_OUTPUTS_MAX {
             match link.connection.poll_output() {
                 // With too much waiting already, the last words are lost, too.
@@ -213,26 +216,26 @@ impl LinkSide {
 
     /// One line for each link that was opened, and for each that asked for a channel and did not get it. Who has not
     /// even asked gets a line at debug level only, so that a flood of connections is none of log lines.
-    fn log_end(&self, link: &Link, closing: Closing) {
+    fn log_end(&self, link: &Link, reason: Reason) {
         let peer = link.peer.ip();
         if let Some(admitted) = link.admitted() {
-            let (reason, fault) = (closing.label(), closing.fault());
+            let (reason, fault) = (reason.label(), reason.fault().label());
             tracing::info!(channel = %admitted.pass.channel(), %peer, reason, fault, "link closed");
         } else if let Some(wanted) = &link.wanted {
             // Who was asked for an ID and went away has not shown one.
-            let why = link.challenged.filter(|_| closing.peer_went_away()).map_or(closing, Closing::Because);
-            let (channel, reason, fault) = (for_log(wanted), why.label(), why.fault());
+            let why = link.challenged.filter(|_| peer_went_away(reason)).unwrap_or(reason);
+            let (channel, reason, fault) = (for_log(wanted), why.label(), why.fault().label());
             tracing::info!(%channel, %peer, reason, fault, "link refused");
         } else {
-            tracing::debug!(%peer, reason = closing.label(), fault = closing.fault(), "connection closed");
+            let (reason, fault) = (reason.label(), reason.fault().label());
+            tracing::debug!(%peer, reason, fault, "connection closed");
         }
     }
 
     /// Keeps for the broadcaster's display why a link ended.
-    fn note_end(&self, link: &Link, closing: Closing, now: Now) {
+    fn note_end(&self, link: &Link, reason: Reason, now: Now) {
         if let Some(stats) = link.program().and_then(|program| self.stats.program(program)) {
-            let (reason, fault, text) = (closing.label(), closing.fault(), closing.text().into_owned());
-            stats.note_end(LinkEnd { at: now.wall, reason, fault, text });
+            stats.note_end(LinkEnd { at: now.wall, reason });
         }
     }
 

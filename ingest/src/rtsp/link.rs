@@ -18,7 +18,7 @@ use slotcast_core::{media::Offer, words::ProgramId};
 use slotcast_desk::Pass;
 use slotcast_rtsp::server::{Answer, ServerConnection};
 
-use crate::{closing::Closing, limits};
+use crate::limits;
 
 /// What a link is to a program, from the accepted ANNOUNCE on.
 pub(crate) struct Admitted {
@@ -80,7 +80,7 @@ pub(crate) struct Link {
     /// Why it was asked for a reservation ID, if it was.
     pub(crate) challenged: Option<Reason>,
     /// Why it was refused, if the connection is to be closed for it.
-    pub(crate) refused: Option<Closing>,
+    pub(crate) refused: Option<Reason>,
     /// An answer that must not come sooner than this.
     pub(crate) delayed: Option<(Instant, Answer)>,
     /// Whether the peer has ended its side: it is dropped as soon as all is said.
@@ -159,9 +159,9 @@ impl Link {
     }
 
     /// Queues bytes for the peer; an error where too much waits already.
-    pub(crate) fn send(&mut self, bytes: Bytes) -> Result<(), Closing> {
+    pub(crate) fn send(&mut self, bytes: Bytes) -> Result<(), Reason> {
         if self.out_bytes + bytes.len() > limits::OUT_BYTES_MAX {
-            return Err(Closing::NotReading);
+            return Err(Reason::LinkUnread);
         }
         self.out_bytes += bytes.len();
         self.out.push_back(bytes);

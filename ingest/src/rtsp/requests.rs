@@ -3,7 +3,7 @@
 //! Not here: whether a reservation ID is right (`slotcast-admission`), what RTSP makes of the answer (`slotcast-rtsp`).
 //! Invariant: only an accepted ANNOUNCE gives a pass.
 
-use slotcast_admission::{LinkRequest, Refusal, Then};
+use slotcast_admission::{LinkRequest, Reason, Refusal, Then};
 use slotcast_auth::Credentials;
 use slotcast_core::{
     media::{Offer, TRACKS_MAX},
@@ -19,7 +19,6 @@ use slotcast_rtsp::{
 
 use crate::{
     antechamber::{LinkId, Shown},
-    closing::Closing,
     rtsp::{
         link::{Admitted, Link, Stage},
         udp::Route,
@@ -132,10 +131,10 @@ impl LinkSide {
             return Answer::Record { headers: admitted.headers.clone() };
         }
         if !self.claim_ports(id, link) {
-            link.refused = Some(Closing::PortsTaken);
+            link.refused = Some(Reason::LinkPortsTaken);
             return Answer::Refuse {
                 status: Status::UNSUPPORTED_TRANSPORT,
-                reason: Closing::PortsTaken.text().into_owned(),
+                reason: Reason::LinkPortsTaken.text().into_owned(),
                 then: AfterRefusal::Close,
             };
         }
@@ -168,7 +167,7 @@ impl LinkSide {
 }
 
 fn refusal_answer(link: &mut Link, refusal: Refusal) -> Answer {
-    link.refused = Some(Closing::Because(refusal.reason));
+    link.refused = Some(refusal.reason);
     Answer::Refuse {
         status: refusal.reason.denial().into(),
         reason: refusal.reason.text().into_owned(),

@@ -5,22 +5,21 @@ use slotcast_core::time::Now;
 
 use crate::{
     antechamber::LinkId,
-    closing::Closing,
     limits,
     rtsp::link::{Link, Stage},
     side::LinkSide,
 };
 
 impl LinkSide {
-    pub(crate) fn check_deadlines(&mut self, id: LinkId, link: &mut Link, now: Now) -> Result<(), Closing> {
+    pub(crate) fn check_deadlines(&mut self, id: LinkId, link: &mut Link, now: Now) -> Result<(), Reason> {
         match &link.stage {
-            Stage::Leaving { deadline } if *deadline <= now.mono => return Err(Closing::PeerClosed),
+            Stage::Leaving { deadline } if *deadline <= now.mono => return Err(Reason::LinkClosed),
             Stage::Leaving { .. } => return Ok(()),
             Stage::Unproven { deadline } if *deadline <= now.mono => {
-                return Err(Closing::Because(Reason::GateDeadline));
+                return Err(Reason::GateDeadline);
             }
             Stage::Admitted { record_by: Some(deadline), .. } if *deadline <= now.mono => {
-                return Err(Closing::NotRecorded);
+                return Err(Reason::LinkIdle);
             }
             Stage::Unproven { .. } | Stage::Admitted { .. } => {}
         }
