@@ -9,6 +9,7 @@ pub mod demo;
 mod http;
 pub mod logging;
 mod metrics;
+pub mod ntp;
 mod reservations;
 mod run;
 pub mod serve;

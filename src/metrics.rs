@@ -23,10 +23,10 @@ use slotcast_admission::{Outcome, Programs, Reason};
 use slotcast_core::time::{Clock, WallTime};
 use slotcast_fanout::{FanoutStats, Histogram, Protocol, SendErrorKind, WorkerStats};
 use slotcast_ingest::{IngestStats, LinkState, Traffic};
+use slotcast_net::clock::Step;
 use slotcast_reservation::service::Service;
 
-use crate::logging;
-use slotcast_net::clock::Step;
+use crate::{logging, ntp::ClockWatch};
 
 /// What the binary itself counts.
 #[derive(Debug, Default)]
@@ -60,6 +60,7 @@ pub(crate) struct Sources {
     pub(crate) ingest: Arc<IngestStats>,
     pub(crate) counts: Arc<Counts>,
     pub(crate) clock: Clock,
+    pub(crate) clock_watch: Arc<ClockWatch>,
     pub(crate) started: WallTime,
     /// The reservation side, once it is open; stays empty where nothing is sold.
     pub(crate) service: Arc<OnceLock<Service>>,
@@ -93,6 +94,7 @@ impl Collector for Sources {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut page = Page { encoder };
         self.server(&mut page)?;
+        self.clock_check(&mut page)?;
         self.channels(&mut page)?;
         self.decisions(&mut page)?;
         self.links(&mut page)?;
@@ -208,11 +210,11 @@ impl Sources {
             "Times the database did not answer to work that is done by itself",
             stats.store_errors,
         )?;
-        self.clock_check(service, page)
+        Ok(())
     }
 
-    fn clock_check(&self, service: &Service, page: &mut Page<'_>) -> fmt::Result {
-        let Some(check) = service.clock_watch().map(|watch| watch.status()) else { return Ok(()) };
+    fn clock_check(&self, page: &mut Page<'_>) -> fmt::Result {
+        let Some(check) = self.clock_watch.check() else { return Ok(()) };
         page.number("clock_is_off", "1 while NTP servers say that the clock is off", check.is_off)?;
         match check.offset_micros {
             Some(micros) => page.number(

@@ -23,6 +23,7 @@ use crate::{
     control::{Control, Doors, control_runtime, give_way},
     http::Pages,
     metrics::{Counts, Metrics, Sources},
+    ntp::ClockWatch,
     reservations::{Media, Reservations},
 };
 
@@ -85,6 +86,7 @@ impl Server {
         let ingest = Arc::new(ingest);
         let addresses = addresses_of(&fanout, &ingest, &doors)?;
         let counts = Arc::new(Counts::default());
+        let clock_watch = Arc::new(ClockWatch::new(config.server.ntp.clone(), Arc::clone(&clock)));
         let sold = Arc::new(OnceLock::new());
         let metrics = Metrics::new(Sources {
             programs,
@@ -92,6 +94,7 @@ impl Server {
             ingest: Arc::clone(ingest.stats()),
             counts: Arc::clone(&counts),
             clock: Arc::clone(&clock),
+            clock_watch: Arc::clone(&clock_watch),
             started: clock().wall,
             service: Arc::clone(&sold),
         });
@@ -109,6 +112,7 @@ impl Server {
             counts: Arc::clone(&counts),
             ingest_stats: Arc::clone(ingest.stats()),
             ingest: Arc::downgrade(&ingest),
+            clock_watch: Arc::clone(&clock_watch),
         };
         let reservations = match open_reservations(&runtime, &config, &addresses, media, &clock) {
             Ok(reservations) => reservations,
@@ -122,6 +126,7 @@ impl Server {
         if let Some(service) = &service {
             sold.get_or_init(|| service.clone());
         }
+        runtime.spawn(async move { clock_watch.run().await });
         let control = Control::start(runtime, doors, pages, reservations, Arc::clone(&counts), clock)?;
         Ok(Self {
             config: Mutex::new(config),

@@ -67,6 +67,8 @@ pub struct Server {
     pub oversell: bool,
     /// How long running programs may go on after SIGTERM.
     pub drain: Duration,
+    /// NTP servers with which the clock is compared, `HOST:PORT` each.
+    pub ntp: Vec<String>,
 }
 
 /// How many threads send.

@@ -57,8 +57,6 @@ pub struct Reservations {
     pub terms_file: Option<PathBuf>,
     /// Whose word about the client's address is taken.
     pub trusted_proxies: Vec<IpAddr>,
-    /// Servers by which the clock is checked.
-    pub ntp: Vec<String>,
     /// Where mail goes.
     pub mail: Mail,
     /// How money is taken.
@@ -141,7 +139,6 @@ fn reservations(mut table: Section<'_, '_>) -> (Option<bool>, Option<Finish>) {
     let normal_share = table.required("normal_share", per_cent);
     let terms_file = table.path("terms_file");
     let trusted_proxies = table.required("trusted_proxies", ip_addresses);
-    let ntp = table.required("ntp", hosts);
     table.finish();
     let draft = || -> Option<Finish> {
         let (data, provider, public_url, viewers_host) = (data?, provider?, public_url?, viewers_host?);
@@ -150,7 +147,7 @@ fn reservations(mut table: Section<'_, '_>) -> (Option<bool>, Option<Finish>) {
         let (reconfirm_before, reconfirm_grace) = (reconfirm_before?, reconfirm_grace?);
         let (remind_before, extend_from, members_only) = (remind_before?, extend_from?, members_only?);
         let (friends, normal_share) = (friends?, normal_share?);
-        let (trusted_proxies, ntp) = (trusted_proxies?, ntp?);
+        let trusted_proxies = trusted_proxies?;
         Some(Box::new(move |mail, payments| Reservations {
             data,
             database: database.map(Secret::new),
@@ -172,7 +169,6 @@ fn reservations(mut table: Section<'_, '_>) -> (Option<bool>, Option<Finish>) {
             normal_share,
             terms_file,
             trusted_proxies,
-            ntp,
             mail,
             payments,
         }))
@@ -235,7 +231,7 @@ fn web_address(raw: Raw<'_>) -> Reading<String> {
 }
 
 /// Whether settings files and addresses can hold it; an IPv6 address in brackets, as it stands in addresses.
-fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     match text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
         None => !text.contains(':') && text.parse::<Host>().is_ok(),
@@ -249,12 +245,6 @@ fn host(raw: Raw<'_>) -> Reading<String> {
     } else {
         Err(raw.expected("a host like \"tv.example.com\" or \"[2001:db8::1]\""))
     }
-}
-
-fn hosts(raw: Raw<'_>) -> Reading<Vec<String>> {
-    let items =
-        raw.items().ok_or_else(|| raw.expected("a list of hosts, each with a port if it is not 123"))?;
-    items.into_iter().map(values::text).collect()
 }
 
 /// `NAME=HOST:PORT`, as many as a settings file holds, each name once.

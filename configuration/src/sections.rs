@@ -14,8 +14,12 @@ use slotcast_reservation::limits::GATHER_USUAL;
 use super::{
     Config, Http, Links, Log, Metrics, Reservations, Server, Viewers,
     document::{Reader, Section},
-    program_id, reservations, values,
+    program_id, reservations,
+    values::{self, Raw, Reading},
 };
+
+/// Most NTP servers that are asked.
+const NTP_SERVERS_MAX: usize = 8;
 
 /// A program as far as it could be read; `None` where a key is missing or wrong.
 pub(super) struct ProgramDraft {
@@ -134,8 +138,30 @@ fn server(mut table: Section<'_, '_>) -> Option<Server> {
     let uplink = table.required("uplink", values::rate);
     let oversell = table.required("oversell", values::yes_or_no);
     let drain = table.required("drain", values::duration);
+    let ntp = table.required("ntp", ntp_servers);
     table.finish();
-    Some(Server { slot: slot?, currency: currency?, uplink: uplink?, oversell: oversell?, drain: drain? })
+    let (slot, currency, uplink) = (slot?, currency?, uplink?);
+    Some(Server { slot, currency, uplink, oversell: oversell?, drain: drain?, ntp: ntp? })
+}
+
+/// `HOST` or `HOST:PORT`; an IPv6 address in brackets. The port is 123 where none is named (RFC 5905).
+fn ntp_servers(raw: Raw<'_>) -> Reading<Vec<String>> {
+    let what = "a list of hosts like [\"ntp.example.com\", \"192.0.2.1:1123\"]";
+    let items = raw
+        .items()
+        .filter(|items| items.len() <= NTP_SERVERS_MAX)
+        .ok_or_else(|| raw.expected(&format!("{what}, at most {NTP_SERVERS_MAX}")))?;
+    let read = |raw: Raw<'_>| {
+        let text = raw.as_text().unwrap_or_default();
+        // What follows the last `]` may be a port; a colon before it is part of an IPv6 address.
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, port.parse().ok().filter(|port| *port != 0)),
+            _ => (text, Some(123_u16)),
+        };
+        let server = port.filter(|_| reservations::is_host(host)).map(|port| format!("{host}:{port}"));
+        server.ok_or_else(|| raw.expected("an NTP server like \"ntp.example.com\" or \"192.0.2.1:1123\""))
+    };
+    items.into_iter().map(read).collect()
 }
 
 fn viewers(mut table: Section<'_, '_>) -> Option<Viewers> {

@@ -8,8 +8,6 @@
 //! its pure part: rules, words, reservation IDs and Stripe's webhooks, for `configuration/` and `fuzz/`.
 #![cfg_attr(not(feature = "server"), expect(dead_code, reason = "some private parts serve the server only"))]
 
-#[cfg(feature = "server")]
-pub mod clock;
 pub mod domain;
 #[cfg(feature = "server")]
 pub mod http;

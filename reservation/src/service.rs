@@ -33,7 +33,7 @@ mod timekeeper;
 use std::{
     collections::BTreeMap,
     net::IpAddr,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -62,7 +62,6 @@ use password::Passwords;
 use publisher::Published;
 
 use crate::{
-    clock::ClockWatch,
     domain::{
         reservation::Reservation,
         rules::{self, Rules},
@@ -115,7 +114,6 @@ struct Inner {
     post: Arc<dyn Post>,
     streaming: Arc<dyn Streaming>,
     clock: Clock,
-    clock_watch: OnceLock<Arc<ClockWatch>>,
     settings: Settings,
     passwords: Passwords,
     sealing: Semaphore,
@@ -184,7 +182,6 @@ impl Service {
             post,
             streaming,
             clock,
-            clock_watch: OnceLock::new(),
             settings,
             passwords,
             sealing: Semaphore::new(SEALS_AT_ONCE),
@@ -196,17 +193,6 @@ impl Service {
             flushing: tokio::sync::Mutex::default(),
             said: Mutex::default(),
         }))
-    }
-
-    /// Lets the provider's clock be checked by `watch`, which somebody must run; counts once.
-    pub fn check_clock_by(&self, watch: Arc<ClockWatch>) {
-        // A second one would tell of other servers than those that are asked.
-        let _first_stays = self.0.clock_watch.set(watch);
-    }
-
-    /// What checks the provider's clock.
-    pub fn clock_watch(&self) -> Option<&Arc<ClockWatch>> {
-        self.0.clock_watch.get()
     }
 
     /// What the operator set.

@@ -158,12 +158,25 @@ pub struct Viewer {
     pub protocol: &'static str,
 }
 
+/// What NTP servers say of the machine's clock, by which windows open and close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockCheck {
+    /// The servers' time minus ours, in microseconds; `None`: no server answers.
+    pub offset_micros: Option<i64>,
+    /// Whether that is more than windows can bear.
+    pub is_off: bool,
+}
+
 /// What this side asks of the streaming side. Answers come from memory, at once, but for the two that say otherwise.
 pub trait Streaming: Send + Sync {
     /// Replaces the schedule. Errors: what does not fit together, for the log; nothing was changed then.
     fn publish(&self, schedule: &Schedule) -> Result<(), String>;
     /// Whether its threads run and take viewers and links: what "the server ran normally" means at this moment.
     fn is_normal(&self) -> bool;
+    /// How its clock compares with others'; `None`: nobody is asked.
+    fn clock(&self) -> Option<ClockCheck> {
+        None
+    }
     /// Programs that have or had a link, or have viewers.
     fn live(&self) -> BTreeMap<ReservationNumber, Live>;
     /// Who watches `program`. Waits for the threads that send, a second at most: not for a thread that serves others.

@@ -17,10 +17,10 @@ use slotcast_fanout::{FanoutStats, Roll, ViewerInfo};
 use slotcast_ingest::{Ingest, IngestStats, LinkEnd, LinkState, TrackState, TrackStatus};
 use slotcast_reservation::{
     domain::{reservation::SoldChannel, words::ReservationNumber},
-    streaming::{self, Link, Live, Schedule, Scheduled, StoppedBy, Streaming, Viewer},
+    streaming::{self, ClockCheck, Link, Live, Schedule, Scheduled, StoppedBy, Streaming, Viewer},
 };
 
-use crate::metrics::Counts;
+use crate::{metrics::Counts, ntp::ClockWatch};
 
 /// The rooms of a running server, for the reservation side.
 pub(crate) struct Media {
@@ -31,6 +31,7 @@ pub(crate) struct Media {
     pub(crate) ingest_stats: Arc<IngestStats>,
     /// Weak: who asks here must not keep the link side from ending.
     pub(crate) ingest: Weak<Ingest>,
+    pub(crate) clock_watch: Arc<ClockWatch>,
 }
 
 impl Streaming for Media {
@@ -56,6 +57,10 @@ impl Streaming for Media {
         self.fanout.is_running()
             && self.ingest.upgrade().is_some_and(|ingest| ingest.is_running())
             && !self.counts.draining.load(Ordering::Relaxed)
+    }
+
+    fn clock(&self) -> Option<ClockCheck> {
+        self.clock_watch.check()
     }
 
     fn live(&self) -> BTreeMap<ReservationNumber, Live> {

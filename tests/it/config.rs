@@ -466,6 +466,18 @@ fn what_stripe_cannot_charge_is_refused_with_what_to_set() {
 }
 
 #[test]
+fn ntp_servers_strict_and_bad() {
+    let servers = |list: &str| good(&format!("{CHANNEL}[server]\nntp = [{list}]\n")).config.server.ntp;
+    assert_eq!(servers("'time.example.com', '192.0.2.1:1123'"), ["time.example.com:123", "192.0.2.1:1123"]);
+    assert_eq!(servers("'[2001:db8::1]', '[2001:db8::1]:1123'"), ["[2001:db8::1]:123", "[2001:db8::1]:1123"]);
+    for bad in ["", ":123", "host:", "host:0", "host:65536", "2001:db8::1", "[host]:1", "[::1]x", "a b", "-a"]
+    {
+        refused(&format!("{CHANNEL}[server]\nntp = ['{bad}']\n"), 7, "an NTP server like");
+    }
+    refused(&format!("{CHANNEL}[server]\nntp = [{}]\n", "'a', ".repeat(9)), 7, "at most 8");
+}
+
+#[test]
 fn secrets_of_the_reservation_side_are_not_shown() {
     let text = "[reservations]\nenabled = true\ndatabase = \"postgres://u:hidden1@h/d\"\n[mail]\n\
                 server = \"smtp://h\"\npassword = \"hidden2\"\n[payments]\nway = \"stripe\"\n\

@@ -27,6 +27,7 @@ const KEYS: &[Row] = &[
     key("server.uplink", "'2Gbit/s'", "2Gbit/s"),
     key("server.oversell", "true", "true"),
     key("server.drain", "'3s'", "3s"),
+    key("server.ntp", "['ntp.example.com', '[::1]:1123']", "[ntp.example.com:123, [::1]:1123]"),
     key("viewers.listen", "'127.0.0.2:9554'", "127.0.0.2:9554"),
     key("viewers.udp", "false", "false"),
     key("viewers.rtp_ports", "[9000, 9001]", "[9000, 9001]"),
@@ -75,7 +76,6 @@ const KEYS: &[Row] = &[
     key("reservations.normal_share", "77", "77"),
     key("reservations.terms_file", "'terms.txt'", "Some(FOLDER/terms.txt)"),
     key("reservations.trusted_proxies", "['192.0.2.1', '192.0.2.2']", "[192.0.2.1, 192.0.2.2]"),
-    key("reservations.ntp", "['ntp.example.com']", "[ntp.example.com]"),
     key("mail.from", "'tv@example.com'", "tv@example.com"),
     key("mail.server", "'smtps://mail.example.com'", "Some(smtps://mail.example.com)"),
     key("mail.user", "'tv'", "Some(tv)"),
@@ -239,13 +239,14 @@ fn some(secret: Option<Secret>) -> String {
 fn fields(config: Config, folder: &Path) -> BTreeMap<&'static str, String> {
     let Config { server, viewers, links, http, metrics, log, channels, programs, reservations } = config;
     let mut fields = BTreeMap::new();
-    let Server { slot, currency, uplink, oversell, drain } = server;
+    let Server { slot, currency, uplink, oversell, drain, ntp } = server;
     fields.extend([
         ("server.slot", debug(slot)),
         ("server.currency", currency),
         ("server.uplink", uplink.to_string()),
         ("server.oversell", debug(oversell)),
         ("server.drain", debug(drain)),
+        ("server.ntp", format!("[{}]", ntp.join(", "))),
     ]);
     let Viewers {
         listen,
@@ -384,7 +385,6 @@ fn reservation_fields(reservations: Reservations, folder: &Path) -> Vec<(&'stati
         normal_share,
         terms_file,
         trusted_proxies,
-        ntp,
         mail,
         payments,
     } = reservations;
@@ -413,7 +413,6 @@ fn reservation_fields(reservations: Reservations, folder: &Path) -> Vec<(&'stati
         ("reservations.normal_share", debug(normal_share)),
         ("reservations.terms_file", terms),
         ("reservations.trusted_proxies", debug(trusted_proxies)),
-        ("reservations.ntp", format!("[{}]", ntp.join(", "))),
     ];
     let Mail { from, server, user, password } = mail;
     fields.extend([

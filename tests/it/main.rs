@@ -17,6 +17,7 @@ mod kinds;
 mod load_faults;
 mod load_refusals;
 mod load_view;
+mod ntp;
 mod player_dialogue;
 mod publish;
 mod readme;

@@ -1,4 +1,5 @@
-//! Tests that need PostgreSQL, curl or jq, and no player.
+//! Tests that need PostgreSQL, chrony, curl or jq, and no player.
 
+mod chrony;
 mod ownership;
 mod pages;

@@ -16,7 +16,6 @@ use super::{
     calendar::{dates_of, day_of},
 };
 use crate::{
-    clock::ClockStatus,
     domain::{
         member::Member,
         refusal::Refusal,
@@ -27,7 +26,7 @@ use crate::{
     limits::{GUIDE_ITEMS_MAX, ROWS_AT_ONCE},
     mail::event_uid,
     store::{Page, Pickup, Reads, ReservationFilter},
-    streaming::{Link, Live},
+    streaming::{ClockCheck, Link, Live},
 };
 
 /// A program as anybody may see it.
@@ -96,7 +95,7 @@ pub struct ProviderTime {
     /// The asker's minus the provider's, where the asker sent one.
     pub offset_ms: Option<i64>,
     /// What NTP servers say of the provider's clock; `None`: none are configured.
-    pub check: Option<ClockStatus>,
+    pub check: Option<ClockCheck>,
 }
 
 /// What a list of programs is made with.
@@ -295,7 +294,7 @@ impl Service {
     pub fn time(&self, theirs: Option<WallTime>) -> ProviderTime {
         let now = self.now();
         let offset = |theirs: WallTime| theirs.as_micros().saturating_sub(now.as_micros()) / 1000;
-        let check = self.clock_watch().map(|watch| watch.status());
+        let check = self.0.streaming.clock();
         ProviderTime { now, offset_ms: theirs.map(offset), check }
     }
 }

@@ -1,6 +1,5 @@
 //! The reservation side over SQLite and in memory: needs nothing but Rust.
 
-mod clock_watch;
 mod http_calendar;
 mod http_cards;
 mod http_life;

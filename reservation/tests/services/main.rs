@@ -1,7 +1,6 @@
-//! The reservation side beside what is to be installed: PostgreSQL, chrony, curl and jq, and from PyPI aiosmtpd, icalendar
+//! The reservation side beside what is to be installed: PostgreSQL, curl and jq, and from PyPI aiosmtpd, icalendar
 //! and localstripe.
 
-mod chrony;
 mod http_walk;
 mod mail_post;
 mod mail_text;
