@@ -8,7 +8,6 @@
 
 mod calendar;
 mod folder;
-mod header;
 mod letter;
 mod post;
 mod render;

@@ -14,7 +14,6 @@ use std::{
 use axum::Router;
 use slotcast_core::{time::Clock, words::ConnectMargins};
 use slotcast_reservation::{
-    clock::{ClockRules, ClockWatch},
     domain::{rules::Rules, words::ReservationNumber},
     http::{self, HttpSettings},
     limits::Budgets,
@@ -93,7 +92,6 @@ impl Reservations {
             tracing::error!(%number, why, "a channel's toll cannot be charged: change it over the API");
         }
         service.note_presence(true).await?;
-        watch_clock(sold, &service, clock)?;
         let (stop, stopped) = watch::channel(false);
         let running = tokio::spawn(service.clone().run(stopped));
         let settings =
@@ -227,19 +225,6 @@ fn database(sold: &config::Reservations) -> String {
     }
 }
 
-/// Begins to ask the NTP servers, if there are any.
-fn watch_clock(sold: &config::Reservations, service: &Service, clock: Clock) -> Opening<()> {
-    if sold.ntp.is_empty() {
-        return Ok(());
-    }
-    let servers = sold.ntp.iter().map(|server| server.parse()).collect::<Result<_, _>>();
-    let servers = servers.map_err(|error| format!("reservations.ntp: {error}"))?;
-    let watch = Arc::new(ClockWatch::new(ClockRules { servers, ..ClockRules::default() }, clock));
-    service.check_clock_by(Arc::clone(&watch));
-    tokio::spawn(async move { watch.run().await });
-    Ok(())
-}
-
 fn rules(config: &Config, sold: &config::Reservations) -> Opening<Rules> {
     Ok(Rules {
         slot: config.server.slot,
@@ -326,8 +311,6 @@ fn post(sold: &config::Reservations) -> Opening<Arc<dyn Post>> {
         server: server.clone(),
         user: mail.user.clone(),
         password: mail.password.as_ref().map(|password| password.expose().to_owned()),
-        allow_plaintext: false,
-        certificate: None,
         timeout: MAIL_TIMEOUT,
     });
     Ok(Arc::new(smtp.map_err(|error| format!("mail.server: {error}"))?))

@@ -1,45 +1,36 @@
 //! Mails over SMTP (RFC 5321), to the provider's own mail server.
 //!
 //! Owns: [`Smtp`], its settings, and which answers are worth another try.
-//! Invariant: user, password and mails leave the machine only over TLS, unless the operator says otherwise; each mail
-//! takes bounded time; a connection is used again only after a whole, successful exchange on it, so that an answer
-//! never counts for another mail.
+//! Invariant: user, password and mails leave the machine only over TLS; each mail takes bounded time and has a connection
+//! of its own, so that an answer never counts for another mail.
 
 use std::{error::Error, fmt, net::IpAddr, time::Duration};
 
 use async_trait::async_trait;
 use hyper::Uri;
 use lettre::{
-    Message,
+    AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
     transport::smtp::{
         self,
         authentication::{Credentials, Mechanism},
-        client::{AsyncSmtpConnection, Certificate, TlsParameters},
-        extension::ClientId,
+        client::{Tls, TlsParameters},
     },
 };
-use parking_lot::Mutex;
 
 use super::{Post, PostError, text::one_line};
 
-/// Connections that wait for the next mail.
-const IDLE_MAX: usize = 2;
 /// Of an answer's text, what is kept.
 const ANSWER_CHARS_MAX: usize = 300;
 
 /// Where mail goes.
 #[derive(Clone)]
 pub struct SmtpSettings {
-    /// `smtps://host[:465]`: TLS at once; `smtp://host[:587]`: STARTTLS, or none to a loopback host (then port 25).
+    /// `smtps://host[:465]`: TLS at once; `smtp://host[:587]`: STARTTLS, or no TLS to a loopback host (then port 25).
     pub server: String,
     /// With `password`; sent only where both are there.
     pub user: Option<String>,
     /// With `user`.
     pub password: Option<String>,
-    /// Whether `smtp://` to another machine may go without TLS, where the server offers none.
-    pub allow_plaintext: bool,
-    /// A certificate (PEM) to trust beside the system's: of one's own mail server.
-    pub certificate: Option<Vec<u8>>,
     /// For one mail, from connecting to the last answer.
     pub timeout: Duration,
 }
@@ -49,7 +40,6 @@ impl fmt::Debug for SmtpSettings {
         f.debug_struct("SmtpSettings")
             .field("server", &self.server)
             .field("user", &self.user)
-            .field("allow_plaintext", &self.allow_plaintext)
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
@@ -60,85 +50,46 @@ impl fmt::Debug for SmtpSettings {
 enum TlsPolicy {
     AtOnce,
     StartTls,
-    StartTlsIfOffered,
     Never,
 }
 
 /// A mail server.
 pub struct Smtp {
-    host: String,
-    port: u16,
-    policy: TlsPolicy,
-    /// `None` where none is ever spoken: then the machine need not have any certificates.
-    tls: Option<TlsParameters>,
-    credentials: Option<Credentials>,
+    /// `host:port`, for people.
+    place: String,
+    transport: AsyncSmtpTransport<Tokio1Executor>,
     timeout: Duration,
-    idle: Mutex<Vec<AsyncSmtpConnection>>,
 }
 
 impl fmt::Debug for Smtp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Smtp({}:{}, {:?})", self.host, self.port, self.policy)
+        write!(f, "Smtp({})", self.place)
     }
 }
 
 impl Smtp {
     /// Nothing is connected yet. The error is for the operator: which setting is wrong.
     pub fn new(settings: &SmtpSettings) -> Result<Self, String> {
-        let (host, port, policy) = place(&settings.server, settings.allow_plaintext)?;
-        let credentials = match (&settings.user, &settings.password) {
-            (Some(user), Some(password)) => Some(Credentials::new(user.clone(), password.clone())),
-            (None, None) => None,
+        let (host, port, policy) = place(&settings.server)?;
+        // Trusts what the system trusts; SSL_CERT_FILE names other certificates.
+        let parameters = || TlsParameters::new(host.clone()).map_err(|error| format!("TLS: {error}"));
+        let tls = match policy {
+            TlsPolicy::AtOnce => Tls::Wrapper(parameters()?),
+            TlsPolicy::StartTls => Tls::Required(parameters()?),
+            TlsPolicy::Never => Tls::None,
+        };
+        let transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&host)
+            .port(port)
+            .tls(tls)
+            .timeout(Some(settings.timeout));
+        let transport = match (&settings.user, &settings.password) {
+            (Some(user), Some(password)) => transport
+                .credentials(Credentials::new(user.clone(), password.clone()))
+                .authentication(vec![Mechanism::Plain, Mechanism::Login]),
+            (None, None) => transport,
             _ => return Err("give both user and password of the mail server, or none".to_owned()),
         };
-        let tls = match policy {
-            TlsPolicy::Never => None,
-            _ => Some(tls_parameters(&host, settings.certificate.as_deref())?),
-        };
-        Ok(Self { host, port, policy, tls, credentials, timeout: settings.timeout, idle: Mutex::default() })
-    }
-
-    async fn exchange(&self, message: &Message) -> Result<(), smtp::Error> {
-        let mut connection = self.connection().await?;
-        connection.send(message.envelope(), &message.formatted()).await?;
-        let mut idle = self.idle.lock();
-        if idle.len() < IDLE_MAX {
-            idle.push(connection);
-        }
-        Ok(())
-    }
-
-    /// One that waits and still answers, or a new one.
-    async fn connection(&self) -> Result<AsyncSmtpConnection, smtp::Error> {
-        for _ in 0..IDLE_MAX {
-            // Taken out before anything waits: dropped with this future, it is closed.
-            let Some(mut connection) = self.idle.lock().pop() else { break };
-            if connection.test_connected().await {
-                return Ok(connection);
-            }
-        }
-        self.connect().await
-    }
-
-    async fn connect(&self) -> Result<AsyncSmtpConnection, smtp::Error> {
-        let hello = ClientId::default();
-        let at_once = self.tls.clone().filter(|_| self.policy == TlsPolicy::AtOnce);
-        let place = (self.host.as_str(), self.port);
-        let mut connection =
-            AsyncSmtpConnection::connect_tokio1(place, Some(self.timeout), &hello, at_once, None).await?;
-        let starts_tls = match self.policy {
-            TlsPolicy::StartTls => true,
-            TlsPolicy::StartTlsIfOffered => connection.can_starttls(),
-            TlsPolicy::AtOnce | TlsPolicy::Never => false,
-        };
-        if let Some(tls) = self.tls.as_ref().filter(|_| starts_tls) {
-            // Fails where the server does not offer it.
-            connection.starttls(tls.clone(), &hello).await?;
-        }
-        if let Some(credentials) = &self.credentials {
-            connection.auth(&[Mechanism::Plain, Mechanism::Login], credentials).await?;
-        }
-        Ok(connection)
+        Ok(Self { place: format!("{host}:{port}"), transport: transport.build(), timeout: settings.timeout })
     }
 }
 
@@ -147,12 +98,12 @@ impl Post for Smtp {
     /// A time-out after the mail was handed over, but before the answer, is temporary too: the repeat has the same
     /// Message-ID.
     async fn send(&self, message: &Message, _key: &str) -> Result<(), PostError> {
-        let result = tokio::time::timeout(self.timeout, self.exchange(message)).await;
+        let result = tokio::time::timeout(self.timeout, self.transport.send(message.clone())).await;
         let error = match result {
-            Ok(Ok(())) => return Ok(()),
+            Ok(Ok(_)) => return Ok(()),
             Ok(Err(error)) => error,
             Err(_) => {
-                let text = format!("{}:{}: no answer within {:?}", self.host, self.port, self.timeout);
+                let text = format!("{}: no answer within {:?}", self.place, self.timeout);
                 return Err(PostError::Temporary(text));
             }
         };
@@ -163,16 +114,6 @@ impl Post for Smtp {
             Err(PostError::Temporary(text))
         }
     }
-}
-
-/// The system's certificates and, where there is one, the operator's own.
-fn tls_parameters(host: &str, certificate: Option<&[u8]>) -> Result<TlsParameters, String> {
-    let mut tls = TlsParameters::builder(host.to_owned());
-    if let Some(pem) = certificate {
-        let certificate = Certificate::from_pem(pem).map_err(|error| format!("certificate: {error}"))?;
-        tls = tls.add_root_certificate(certificate);
-    }
-    tls.build().map_err(|error| format!("TLS: {error}"))
 }
 
 /// Whether it was refused for good. Being refused as a user is not about the mail: the operator mends the password.
@@ -200,7 +141,7 @@ fn told(error: &smtp::Error, message: &Message) -> String {
 }
 
 /// Host, port and encryption of an address.
-fn place(server: &str, allow_plaintext: bool) -> Result<(String, u16, TlsPolicy), String> {
+fn place(server: &str) -> Result<(String, u16, TlsPolicy), String> {
     let expected = || "expected smtps://host:port or smtp://host:port for the mail server".to_owned();
     let uri: Uri = server.parse().map_err(|_| expected())?;
     let authority = uri.authority().ok_or_else(expected)?;
@@ -216,7 +157,6 @@ fn place(server: &str, allow_plaintext: bool) -> Result<(String, u16, TlsPolicy)
     let (policy, usual_port) = match uri.scheme_str() {
         Some("smtps") => (TlsPolicy::AtOnce, 465),
         Some("smtp") if is_loopback => (TlsPolicy::Never, 25),
-        Some("smtp") if allow_plaintext => (TlsPolicy::StartTlsIfOffered, 587),
         Some("smtp") => (TlsPolicy::StartTls, 587),
         _ => return Err(expected()),
     };
@@ -232,20 +172,19 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(server: &str, allow_plaintext: bool, host: &str, port: u16, policy: TlsPolicy) {
-        assert_eq!(place(server, allow_plaintext), Ok((host.to_owned(), port, policy)));
+    fn check(server: &str, host: &str, port: u16, policy: TlsPolicy) {
+        assert_eq!(place(server), Ok((host.to_owned(), port, policy)));
     }
 
     #[test]
     fn other_machines_are_spoken_to_over_tls() {
-        check("smtps://mail.example.com", false, "mail.example.com", 465, TlsPolicy::AtOnce);
-        check("smtps://127.0.0.1:4650/", true, "127.0.0.1", 4650, TlsPolicy::AtOnce);
-        check("smtp://mail.example.com", false, "mail.example.com", 587, TlsPolicy::StartTls);
-        check("smtp://192.0.2.7:25", false, "192.0.2.7", 25, TlsPolicy::StartTls);
-        check("smtp://localhost.example.com", false, "localhost.example.com", 587, TlsPolicy::StartTls);
-        check("smtp://mail.example.com:25", true, "mail.example.com", 25, TlsPolicy::StartTlsIfOffered);
-        check("smtp://localhost", false, "localhost", 25, TlsPolicy::Never);
-        check("smtp://[::1]:2525", false, "::1", 2525, TlsPolicy::Never);
+        check("smtps://mail.example.com", "mail.example.com", 465, TlsPolicy::AtOnce);
+        check("smtps://127.0.0.1:4650/", "127.0.0.1", 4650, TlsPolicy::AtOnce);
+        check("smtp://mail.example.com", "mail.example.com", 587, TlsPolicy::StartTls);
+        check("smtp://192.0.2.7:25", "192.0.2.7", 25, TlsPolicy::StartTls);
+        check("smtp://localhost.example.com", "localhost.example.com", 587, TlsPolicy::StartTls);
+        check("smtp://localhost", "localhost", 25, TlsPolicy::Never);
+        check("smtp://[::1]:2525", "::1", 2525, TlsPolicy::Never);
     }
 
     #[test]
@@ -261,7 +200,7 @@ mod tests {
             "smtp://mail.example.com/hunter2",
             "smtp://mail.example.com?tls=none",
         ] {
-            let error = place(bad, false).unwrap_err();
+            let error = place(bad).unwrap_err();
             assert!(!error.contains("hunter2"), "{error}");
         }
     }
@@ -272,8 +211,6 @@ mod tests {
             server: "smtps://mail.example.com".to_owned(),
             user: Some("slotcast".to_owned()),
             password: Some("hunter2".to_owned()),
-            allow_plaintext: false,
-            certificate: None,
             timeout: Duration::from_secs(30),
         };
         let smtp = Smtp::new(&settings).unwrap();

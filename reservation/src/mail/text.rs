@@ -11,8 +11,10 @@ use slotcast_core::time::WallTime;
 use super::MailError;
 use crate::domain::words::{Amount, Currency, Language};
 
-/// The longest text of one field, in characters. What members may write is far shorter.
-const FIELD_CHARS_MAX: usize = 2_000;
+/// The longest text of one field, in characters. What members may write is shorter.
+///
+/// A word without a space is not folded, and a line of a mail has at most 998 bytes (RFC 5322 §2.1.1).
+const FIELD_CHARS_MAX: usize = 600;
 
 /// `text` on one line: control characters and line separators become spaces, direction marks go; trimmed.
 pub(super) fn one_line(text: &str) -> String {
@@ -26,6 +28,11 @@ pub(super) fn one_line(text: &str) -> String {
         }
     }
     line.trim().to_owned()
+}
+
+/// `text` on one line of a header. What looks like an encoded word (RFC 2047) is broken up: readers would decode it.
+pub(super) fn header_line(text: &str) -> String {
+    one_line(text).replace("=?", "= ?")
 }
 
 /// `text` with its lines, each made fit; empty ones go.

@@ -165,7 +165,7 @@ pub fn shown(text: &str) -> String {
     let is_mark = |c: &char| matches!(*c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
     let shown: String = text
         .chars()
-        .take(2_000)
+        .take(600)
         .filter(|c| !is_mark(c))
         .map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c })
         .collect();
@@ -174,6 +174,11 @@ pub fn shown(text: &str) -> String {
         "" => "-".to_owned(),
         shown => shown.to_owned(),
     }
+}
+
+/// The same in a header, where nothing may look like an encoded word (RFC 2047).
+pub fn shown_in_header(text: &str) -> String {
+    shown(text).replace("=?", "= ?")
 }
 
 /// A letter that holds `text` wherever a member may write.
@@ -210,14 +215,7 @@ pub fn message_to(to: &str, kind: MailKind) -> (Message, String) {
 }
 
 pub fn smtp_settings(server: String) -> SmtpSettings {
-    SmtpSettings {
-        server,
-        user: None,
-        password: None,
-        allow_plaintext: false,
-        certificate: None,
-        timeout: Duration::from_secs(10),
-    }
+    SmtpSettings { server, user: None, password: None, timeout: Duration::from_secs(10) }
 }
 
 /// Addresses at the edges of what is accepted.
