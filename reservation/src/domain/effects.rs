@@ -206,6 +206,12 @@ pub struct PaymentRequest {
     pub member: MemberNumber,
     /// How much.
     pub amount: Amount,
+    /// The key of what it is about: of the hold that a capture or a release ends, of the capture that a refund gives
+    /// back of. `None`: of an authorisation.
+    pub of: Option<String>,
+    /// Of refunds: what others had given back of that capture, in the provider's own books, when this one was asked
+    /// for; as far as that was certain.
+    pub elsewhere: Amount,
     /// Why, in an operator's words: of refunds alone. 1 to 200 characters on one line.
     pub reason: Option<String>,
 }
@@ -278,6 +284,9 @@ pub struct LedgerTransaction {
     pub key: String,
     /// Why.
     pub kind: LedgerKind,
+    /// The key of the payment that it follows from: a hold, a capture, or the refund that failed. Where a refund failed
+    /// that was made in the provider's own books alone, the capture.
+    pub of: String,
     /// For which reservation.
     pub reservation: ReservationNumber,
     /// When.

@@ -18,9 +18,9 @@ pub use booking::{
 };
 pub use channels::{may_sell, take_up};
 pub use mails::{refund_mail, refund_of_mail, welcome};
-pub use payments::{collected, hold_key};
+pub use payments::{collected, release};
 pub use program::{change, check_program};
-pub use refunds::{Money, agrees, came_back, came_back_elsewhere, capture_key, given_back, refund, refunded};
+pub use refunds::{Money, agrees, came_back, came_back_elsewhere, given_back, refund, refunded};
 pub use running::{Extension, end, end_early, extend, may_extend, settle, start};
 pub use slots::{MonthShare, Quote, month_of, start_of, zoned};
 

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::{
     Answer, Service, ServiceError,
     counts::count,
-    money::{in_time, release_of},
+    money::in_time,
     refunding::{came_back, given_back, note_came_back, note_refunded},
     retry::retry,
 };
@@ -92,7 +92,7 @@ impl Service {
             return self.give_back(request).await;
         }
         let mut reads = self.0.store.read().await?;
-        let hold = match rules::hold_key(&request.key) {
+        let hold = match &request.of {
             Some(key) => reads.payment(key).await?.and_then(|hold| hold.reference),
             None => None,
         };
@@ -134,7 +134,7 @@ impl Service {
                 tx.settle_payment(&done, &ledger).await?;
                 if request.kind == PaymentKind::Authorise {
                     // Whoever asked for it did not come back: nothing stands on it.
-                    tx.add_payment(&release_of(request), now, now).await?;
+                    tx.add_payment(&rules::release(request), now, now).await?;
                 }
             }
             Err(error) => {
@@ -183,9 +183,13 @@ impl Service {
         tx.lock_reservation(number).await?;
         let payments = tx.payments_of(number).await?;
         // A capture may have its hold's reference.
-        let hold = rules::hold_key(&row.request.key).unwrap_or(&row.request.key);
+        let hold = match row.request.kind {
+            PaymentKind::Capture | PaymentKind::Release => row.request.of.as_ref(),
+            PaymentKind::Authorise | PaymentKind::Refund => None,
+        };
+        let hold = hold.unwrap_or(&row.request.key);
         let taking = payments.iter().find(|payment| match payment.request.kind {
-            PaymentKind::Capture => rules::hold_key(&payment.request.key) == Some(hold),
+            PaymentKind::Capture => payment.request.of.as_ref() == Some(hold),
             PaymentKind::Authorise | PaymentKind::Release | PaymentKind::Refund => false,
         });
         match (&notice.what, taking) {

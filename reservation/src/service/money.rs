@@ -225,7 +225,7 @@ impl Service {
         let row = row.ok_or_else(|| ServiceError::Internal("a payment's row is gone".to_owned()))?;
         if row.state != PaymentState::Waiting {
             // Somebody else came to the end with this very hold, or the outbox let it go.
-            let released = tx.payment(&release_of(request).key).await?;
+            let released = tx.payment(&rules::release(request).key).await?;
             let stands = row.state == PaymentState::Done && released.is_none();
             return if stands { Ok(found) } else { Err(Refusal::PaymentUnavailable.into()) };
         }
@@ -248,7 +248,7 @@ impl Service {
                 self.complete(tx, actor, purchase, make(now), now).await
             }
             other => {
-                tx.add_payment(&release_of(request), now, now).await?;
+                tx.add_payment(&rules::release(request), now, now).await?;
                 tx.commit().await?;
                 match other {
                     Err(refusal) => Err(refusal.into()),
@@ -427,7 +427,7 @@ fn attempt(payments: &[Payment], begin: &str, amount: Amount) -> u32 {
 
 /// Whether the hold of that key was taken or let go.
 fn is_over(payments: &[Payment], hold: &str) -> bool {
-    payments.iter().any(|payment| rules::hold_key(&payment.request.key) == Some(hold))
+    payments.iter().any(|payment| payment.request.of.as_deref() == Some(hold))
 }
 
 /// The authorisations that stand: done, neither taken nor let go.
@@ -443,11 +443,6 @@ pub(super) fn standing_holds(payments: &[Payment]) -> Vec<PaymentRequest> {
         .collect()
 }
 
-/// Lets go of a hold that stands for nothing; the ledger never heard of it.
-pub(super) fn release_of(hold: &PaymentRequest) -> PaymentRequest {
-    PaymentRequest { key: format!("release-{}", hold.key), kind: PaymentKind::Release, ..hold.clone() }
-}
-
 #[cfg(test)]
 mod tests {
     use slotcast_core::time::WallTime;
@@ -456,10 +451,18 @@ mod tests {
     use crate::domain::words::MemberNumber;
 
     fn row(key: &str, minor: i64, state: PaymentState) -> Payment {
-        let kind = if key.starts_with("release") { PaymentKind::Release } else { PaymentKind::Authorise };
-        let (reservation, member) = (ReservationNumber(7), MemberNumber(1));
-        let amount = Amount::new(minor).unwrap();
-        let request = PaymentRequest { key: key.to_owned(), kind, reservation, member, amount, reason: None };
+        let of = key.strip_prefix("release-").map(str::to_owned);
+        let kind = if of.is_some() { PaymentKind::Release } else { PaymentKind::Authorise };
+        let request = PaymentRequest {
+            key: key.to_owned(),
+            kind,
+            reservation: ReservationNumber(7),
+            member: MemberNumber(1),
+            amount: Amount::new(minor).unwrap(),
+            of,
+            elsewhere: Amount::ZERO,
+            reason: None,
+        };
         let at = WallTime::from_micros(0);
         Payment { request, state, reference: None, error: None, tries: 0, next_at: at, created_at: at }
     }

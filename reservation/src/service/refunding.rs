@@ -119,8 +119,7 @@ impl Service {
     /// Asks the provider to give back what it collected. What was billed is credited in the ledger, and nobody is asked.
     pub(super) async fn give_back(&self, refund: &PaymentRequest) -> Answer<Result<Moved, PaymentError>> {
         let books = Books::of(self.0.store.read().await?.as_mut(), refund.reservation).await?;
-        let key = rules::capture_key(&refund.key);
-        let Some(taken) = books.rows.iter().find(|row| Some(row.request.key.as_str()) == key) else {
+        let Some(taken) = books.rows.iter().find(|row| refund.of.as_ref() == Some(&row.request.key)) else {
             return Ok(Err(PaymentError::Declined("nobody knows what it is of".to_owned())));
         };
         if !books.money().is_collected(&taken.request) {
@@ -154,8 +153,7 @@ pub(super) async fn refund_that_stands(
     let books = Books::of(reads, reservation).await?;
     let is_it = |row: &&Payment| row.request.key == key && row.state == PaymentState::Done;
     let Some(refund) = books.rows.iter().find(is_it) else { return Ok(None) };
-    let of = rules::capture_key(key);
-    let capture = books.rows.iter().find(|row| Some(row.request.key.as_str()) == of);
+    let capture = books.rows.iter().find(|row| refund.request.of.as_ref() == Some(&row.request.key));
     let is_to_card = capture.is_some_and(|row| books.money().is_collected(&row.request));
     Ok(Some(GivenBack { amount: refund.request.amount, is_to_card }))
 }
@@ -177,12 +175,12 @@ pub(super) async fn note_refunded(
     in_all: Amount,
     now: WallTime,
 ) -> Answer<()> {
-    let mut ledger = tx.ledger_of(taking.request.reservation).await?;
-    if let Some(entry) = rules::refunded(&taking.request, in_all, Account::Cash, &ledger, now) {
+    let mut books = Books::of(tx, taking.request.reservation).await?;
+    if let Some(entry) = rules::refunded(&taking.request, in_all, Account::Cash, &books.ledger, now) {
         tx.settle_payment(taking, std::slice::from_ref(&entry)).await?;
-        ledger.push(entry);
+        books.ledger.push(entry);
     }
-    if !rules::agrees(&taking.request, in_all, &ledger) {
+    if !rules::agrees(&taking.request, in_all, books.money()) {
         let (payment, minor) = (&taking.request.key, in_all.minor());
         tracing::error!(
             payment,

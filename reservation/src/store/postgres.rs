@@ -42,10 +42,15 @@ use session::{Work, fault};
 
 pub(super) type Db = sqlx::Postgres;
 
-const MIGRATIONS: &[&str] = &[
-    include_str!("../../migrations/postgres/0001_first.sql"),
-    include_str!("../../migrations/postgres/0002_gather.sql"),
+/// A migration that landed is never edited: databases keep its checksum.
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("first", include_str!("../../migrations/postgres/0001_first.sql")),
+    ("gather", include_str!("../../migrations/postgres/0002_gather.sql")),
+    ("money keys", include_str!("../../migrations/postgres/0003_money_keys.sql")),
 ];
+/// Whether the first versions' own count of migrations is there.
+const OLD_VERSIONS: &str =
+    "SELECT count(*) FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'schema_versions'";
 const CONNECTIONS_MAX: u32 = 16;
 /// Waiting for a connection of ours.
 const WAIT_MAX: Duration = Duration::from_secs(10);
@@ -87,7 +92,7 @@ impl PostgresStore {
         };
         let place = place_of(&options);
         let options = options.application_name("slotcast");
-        make_ready(&options, &vault, &clock).await.map_err(|error| at(&place, error))?;
+        make_ready(&options, &vault).await.map_err(|error| at(&place, error))?;
         let pool = PoolOptions::<Db>::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(WAIT_MAX)
@@ -130,7 +135,7 @@ fn at(place: &str, error: StoreError) -> StoreError {
 }
 
 /// Over a connection of its own: the pool would say only that time was up, not why.
-async fn make_ready(options: &PgConnectOptions, vault: &Vault, clock: &Clock) -> Stored<()> {
+async fn make_ready(options: &PgConnectOptions, vault: &Vault) -> Stored<()> {
     let connecting = tokio::time::timeout(WAIT_MAX, PgConnection::connect_with(options));
     let Ok(connected) = connecting.await else {
         return Err(StoreError::Retry("no answer".to_owned()));
@@ -144,7 +149,7 @@ async fn make_ready(options: &PgConnectOptions, vault: &Vault, clock: &Clock) ->
         return Err(StoreError::Broken(text));
     }
     transaction.execute(SCHEMA_LOCK).await.map_err(fault)?;
-    session::make_ready(&mut transaction, vault, clock().wall.as_micros()).await?;
+    session::make_ready(&mut transaction, vault).await?;
     transaction.commit().await.map_err(fault)?;
     connection.close().await.map_err(fault)
 }

@@ -48,10 +48,14 @@ use session::{Work, fault};
 
 pub(super) type Db = sqlx::Sqlite;
 
-const MIGRATIONS: &[&str] = &[
-    include_str!("../../migrations/sqlite/0001_first.sql"),
-    include_str!("../../migrations/sqlite/0002_gather.sql"),
+/// A migration that landed is never edited: databases keep its checksum.
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("first", include_str!("../../migrations/sqlite/0001_first.sql")),
+    ("gather", include_str!("../../migrations/sqlite/0002_gather.sql")),
+    ("money keys", include_str!("../../migrations/sqlite/0003_money_keys.sql")),
 ];
+/// Whether the first versions' own count of migrations is there.
+const OLD_VERSIONS: &str = "SELECT count(*) FROM sqlite_master WHERE name = 'schema_versions'";
 /// Connections that read. More than the machine has cores: on a busy one each question waits for its thread to be
 /// scheduled, not for the file.
 const READERS_MAX: u32 = 16;
@@ -121,7 +125,7 @@ impl SqliteStore {
 
     async fn make_ready(&self) -> Stored<()> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
-        session::make_ready(&mut transaction, &self.vault, (self.clock)().wall.as_micros()).await?;
+        session::make_ready(&mut transaction, &self.vault).await?;
         transaction.commit().await.map_err(fault)
     }
 }

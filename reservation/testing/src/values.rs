@@ -128,6 +128,8 @@ pub fn payment(key: &str, kind: PaymentKind, reservation: i64, minor: i64) -> Pa
         reservation: ReservationNumber(reservation),
         member: MemberNumber(1),
         amount: Amount::new(minor).unwrap(),
+        of: None,
+        elsewhere: Amount::ZERO,
         reason: None,
     }
 }
@@ -135,6 +137,7 @@ pub fn payment(key: &str, kind: PaymentKind, reservation: i64, minor: i64) -> Pa
 pub fn posted(key: &str, reservation: i64, minor: i64) -> LedgerTransaction {
     LedgerTransaction {
         key: key.to_owned(),
+        of: "authorise-1-1".to_owned(),
         kind: LedgerKind::Charged,
         reservation: ReservationNumber(reservation),
         at: slot(1000),

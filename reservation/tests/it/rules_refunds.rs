@@ -129,10 +129,7 @@ impl Books {
 }
 
 fn split(requests: &[PaymentRequest]) -> Vec<(&str, i64)> {
-    requests
-        .iter()
-        .map(|request| (rules::capture_key(&request.key).unwrap(), request.amount.minor()))
-        .collect()
+    requests.iter().map(|request| (request.of.as_deref().unwrap(), request.amount.minor())).collect()
 }
 
 #[test]
@@ -282,7 +279,7 @@ fn a_failure_in_the_providers_own_books_takes_back_its_own_amount() {
 #[test]
 fn a_word_that_agrees_in_no_way_is_known_as_such() {
     let mut books = Books::taken(true);
-    let agrees = |books: &Books, in_all| rules::agrees(&books.payments[0].0, amount(in_all), &books.ledger);
+    let agrees = |books: &Books, in_all| rules::agrees(&books.payments[0].0, amount(in_all), books.money());
     let asked = books.ask(Some(700)).unwrap();
     books.answered(&asked[0]);
     assert!(agrees(&books, 100), "an old word");

@@ -185,6 +185,8 @@ pub fn may_reconfirm(
         reservation: number,
         member,
         amount,
+        of: None,
+        elsewhere: Amount::ZERO,
         reason: None,
     }))
 }

@@ -8,6 +8,7 @@ use crate::domain::effects::{Account, Effects, LedgerKind, LedgerTransaction, Pa
 pub(super) fn authorised(request: &PaymentRequest, now: WallTime) -> LedgerTransaction {
     LedgerTransaction {
         key: format!("authorised-{}", request.key),
+        of: request.key.clone(),
         kind: LedgerKind::Authorised,
         reservation: request.reservation,
         at: now,
@@ -21,6 +22,7 @@ pub(super) fn authorised(request: &PaymentRequest, now: WallTime) -> LedgerTrans
 pub(super) fn released(effects: &mut Effects, hold: &PaymentRequest, is_charged: bool, now: WallTime) {
     let entry = |name: &str, kind, debit, credit| LedgerTransaction {
         key: format!("{name}-{}", hold.key),
+        of: hold.key.clone(),
         kind,
         reservation: hold.reservation,
         at: now,
@@ -34,20 +36,28 @@ pub(super) fn released(effects: &mut Effects, hold: &PaymentRequest, is_charged:
         let receivable = Account::Receivable(hold.member);
         effects.ledger.push(entry("charged", LedgerKind::Charged, receivable, Account::Revenue));
     }
-    let (name, kind) =
-        if is_charged { ("capture", PaymentKind::Capture) } else { ("release", PaymentKind::Release) };
-    effects.payments.push(PaymentRequest { key: format!("{name}-{}", hold.key), kind, ..hold.clone() });
+    effects.payments.push(if is_charged {
+        ends("capture", PaymentKind::Capture, hold)
+    } else {
+        release(hold)
+    });
 }
 
-/// The hold's key of a capture or release.
-pub fn hold_key(key: &str) -> Option<&str> {
-    key.strip_prefix("capture-").or_else(|| key.strip_prefix("release-"))
+/// Lets go of a hold.
+pub fn release(hold: &PaymentRequest) -> PaymentRequest {
+    ends("release", PaymentKind::Release, hold)
+}
+
+fn ends(name: &str, kind: PaymentKind, hold: &PaymentRequest) -> PaymentRequest {
+    let (key, of) = (format!("{name}-{}", hold.key), Some(hold.key.clone()));
+    PaymentRequest { key, kind, of, ..hold.clone() }
 }
 
 /// The ledger's side of money that has reached the operator.
 pub fn collected(request: &PaymentRequest, now: WallTime) -> LedgerTransaction {
     LedgerTransaction {
         key: format!("collected-{}", request.key),
+        of: request.key.clone(),
         kind: LedgerKind::Collected,
         reservation: request.reservation,
         at: now,

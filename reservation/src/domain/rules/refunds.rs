@@ -45,20 +45,20 @@ impl<'a> Money<'a> {
     }
 
     fn collected(&self, capture: &PaymentRequest) -> Option<i64> {
-        let key = super::collected(capture, WallTime::from_micros(0)).key;
-        self.ledger.iter().find(|entry| entry.key == key).map(|entry| entry.amount.minor())
+        let is_it = |entry: &&LedgerTransaction| is_of(entry, LedgerKind::Collected, &capture.key);
+        self.ledger.iter().find(is_it).map(|entry| entry.amount.minor())
     }
 
     fn refunds_of(
         &self,
-        capture: &'a PaymentRequest,
+        capture: &PaymentRequest,
     ) -> impl Iterator<Item = &'a (PaymentRequest, PaymentState)> {
-        self.payments.iter().filter(|(request, _)| capture_key(&request.key) == Some(capture.key.as_str()))
+        self.payments.iter().filter(|(request, _)| is_refund_of(request, capture))
     }
 
     /// Whether the provider took that refund on, whatever became of it.
     fn was_done(&self, refund: &PaymentRequest, state: PaymentState) -> bool {
-        state == PaymentState::Done || self.has(&failed_key(&refund.key))
+        state == PaymentState::Done || self.has_failed(refund)
     }
 
     /// How much of `capture` refunds of ours took, what failed later included.
@@ -67,8 +67,17 @@ impl<'a> Money<'a> {
         done.map(|(request, _)| request.amount.minor()).sum()
     }
 
-    fn has(&self, key: &str) -> bool {
-        self.ledger.iter().any(|entry| entry.key == key)
+    fn has_failed(&self, refund: &PaymentRequest) -> bool {
+        self.ledger.iter().any(|entry| is_of(entry, LedgerKind::RefundFailed, &refund.key))
+    }
+
+    /// What the ledger says came back of what was given back of `capture`.
+    fn failed(&self, capture: &PaymentRequest) -> i64 {
+        let ours: i64 = self
+            .refunds_of(capture)
+            .map(|(request, _)| sum(self.ledger, LedgerKind::RefundFailed, &request.key))
+            .sum();
+        ours + others_failed(self.ledger, capture)
     }
 
     fn in_state(&self, kind: PaymentKind, wanted: PaymentState) -> impl Iterator<Item = &'a PaymentRequest> {
@@ -86,13 +95,13 @@ impl<'a> Money<'a> {
         let (mut waiting, mut known, mut asked) = (0, others_failed(self.ledger, capture), 0);
         for (request, state) in self.refunds_of(capture) {
             asked += 1;
-            known = known.max(elsewhere(&request.key));
+            known = known.max(request.elsewhere.minor());
             if *state == PaymentState::Waiting {
                 waiting += request.amount.minor();
             }
         }
         let posted = posted(self.ledger, capture);
-        let gone = (posted - failed(self.ledger, capture)).max(0);
+        let gone = (posted - self.failed(capture)).max(0);
         let brought = self.collected(capture).unwrap_or_else(|| capture.amount.minor());
         Share {
             capture,
@@ -139,9 +148,11 @@ pub fn refund(
         if minor > 0 {
             rest -= minor;
             effects.payments.push(PaymentRequest {
-                key: format!("refund-{}-after-{}-{}", share.asked + 1, share.elsewhere, share.capture.key),
+                key: format!("refund-{}-{}", share.asked + 1, share.capture.key),
                 kind: PaymentKind::Refund,
                 amount: amount_of(minor),
+                of: Some(share.capture.key.clone()),
+                elsewhere: amount_of(share.elsewhere),
                 reason: Some(reason.to_owned()),
                 ..share.capture.clone()
             });
@@ -150,31 +161,27 @@ pub fn refund(
     Ok(effects)
 }
 
-/// The capture's key of a refund.
-pub fn capture_key(key: &str) -> Option<&str> {
-    parts(key).map(|(_, capture)| capture)
+fn is_refund_of(request: &PaymentRequest, capture: &PaymentRequest) -> bool {
+    request.kind == PaymentKind::Refund && request.of.as_ref() == Some(&capture.key)
 }
 
-/// What others had given back when this refund was asked for.
-fn elsewhere(key: &str) -> i64 {
-    parts(key).map_or(0, |(elsewhere, _)| elsewhere)
+fn is_of(entry: &LedgerTransaction, kind: LedgerKind, key: &str) -> bool {
+    entry.kind == kind && entry.of == key
 }
 
-fn parts(key: &str) -> Option<(i64, &str)> {
-    let (_, rest) = key.strip_prefix("refund-")?.split_once("-after-")?;
-    let (elsewhere, capture) = rest.split_once('-')?;
-    Some((elsewhere.parse().ok()?, capture))
+/// Of the entries of one kind that follow from the payment of that key.
+fn sum(ledger: &[LedgerTransaction], kind: LedgerKind, key: &str) -> i64 {
+    ledger.iter().filter(|entry| is_of(entry, kind, key)).map(|entry| entry.amount.minor()).sum()
 }
 
 /// The ledger's side of a refund that was just done. `None`: the provider's word came first, and all is posted.
 pub fn given_back(refund: &PaymentRequest, money: Money<'_>, now: WallTime) -> Option<LedgerTransaction> {
-    let key = capture_key(&refund.key)?;
-    let (capture, _) = money.payments.iter().find(|(request, _)| request.key == key)?;
+    let (capture, _) = money.payments.iter().find(|(request, _)| is_refund_of(refund, request))?;
     let (mut ours, mut others) = (0, others_failed(money.ledger, capture));
     for (request, state) in money.refunds_of(capture) {
         if money.was_done(request, *state) || request.key == refund.key {
             ours += request.amount.minor();
-            others = others.max(elsewhere(&request.key));
+            others = others.max(request.elsewhere.minor());
         }
     }
     let from = if money.is_collected(capture) { Account::Cash } else { Account::Receivable(capture.member) };
@@ -183,11 +190,10 @@ pub fn given_back(refund: &PaymentRequest, money: Money<'_>, now: WallTime) -> O
 
 /// The ledger's side of a refund of ours that the provider took on and that failed. Nothing where that is posted.
 pub fn came_back(refund: &PaymentRequest, money: Money<'_>, now: WallTime) -> Vec<LedgerTransaction> {
-    let key = failed_key(&refund.key);
-    if money.has(&key) {
+    if money.has_failed(refund) {
         return Vec::new();
     }
-    let back = back_in_cash(key, refund, refund.amount, now);
+    let back = back_in_cash(format!("failed-{}", refund.key), refund, refund.amount, now);
     // Where our own answer was lost, it was not even posted as given back.
     given_back(refund, money, now).into_iter().chain([back]).collect()
 }
@@ -201,7 +207,7 @@ pub fn came_back_elsewhere(
 ) -> Vec<LedgerTransaction> {
     let before = others_failed(money.ledger, capture);
     let in_all = money.done_of(capture) + before + amount.minor();
-    let key = format!("{}{ELSEWHERE}{before}-{}", failed_key(""), capture.key);
+    let key = format!("failed-elsewhere-{before}-{}", capture.key);
     let back = back_in_cash(key, capture, amount, now);
     refunded(capture, amount_of(in_all), Account::Cash, money.ledger, now).into_iter().chain([back]).collect()
 }
@@ -209,6 +215,7 @@ pub fn came_back_elsewhere(
 fn back_in_cash(key: String, of: &PaymentRequest, amount: Amount, now: WallTime) -> LedgerTransaction {
     LedgerTransaction {
         key,
+        of: of.key.clone(),
         kind: LedgerKind::RefundFailed,
         reservation: of.reservation,
         at: now,
@@ -220,8 +227,8 @@ fn back_in_cash(key: String, of: &PaymentRequest, amount: Amount, now: WallTime)
 
 /// Whether the provider's word agrees with the ledger. After a refund has failed its amount in all may count that one
 /// or not, and it is taken for the smaller; where it agrees in neither way, an operator must compare.
-pub fn agrees(capture: &PaymentRequest, in_all: Amount, ledger: &[LedgerTransaction]) -> bool {
-    let (posted, failed) = (posted(ledger, capture), failed(ledger, capture));
+pub fn agrees(capture: &PaymentRequest, in_all: Amount, money: Money<'_>) -> bool {
+    let (posted, failed) = (posted(money.ledger, capture), money.failed(capture));
     failed == 0 || in_all.minor() == posted || in_all.minor() == posted - failed
 }
 
@@ -239,7 +246,8 @@ pub fn refunded(
 ) -> Option<LedgerTransaction> {
     let amount = Amount::new(in_all.minor() - posted(ledger, capture)).ok();
     Some(LedgerTransaction {
-        key: format!("{}{}", entry_key(capture), in_all.minor()),
+        key: format!("refunded-{}-{}", capture.key, in_all.minor()),
+        of: capture.key.clone(),
         kind: LedgerKind::Refunded,
         reservation: capture.reservation,
         at: now,
@@ -249,45 +257,14 @@ pub fn refunded(
     })
 }
 
-/// What the keys of all entries about what was given back of `capture` begin with.
-fn entry_key(capture: &PaymentRequest) -> String {
-    format!("refunded-{}-", capture.key)
-}
-
 /// What the ledger says was given back of `capture`.
 fn posted(ledger: &[LedgerTransaction], capture: &PaymentRequest) -> i64 {
-    let begin = entry_key(capture);
-    let is_one =
-        |entry: &&LedgerTransaction| entry.kind == LedgerKind::Refunded && entry.key.starts_with(&begin);
-    ledger.iter().filter(is_one).map(|entry| entry.amount.minor()).sum()
+    sum(ledger, LedgerKind::Refunded, &capture.key)
 }
 
-/// In the keys of reversals of others' refunds, in place of ours; then how much of theirs had failed before.
-const ELSEWHERE: &str = "elsewhere-";
-
-fn failed_key(refund: &str) -> String {
-    format!("failed-{refund}")
-}
-
-/// What the ledger says came back of what was given back of `capture`.
-fn failed(ledger: &[LedgerTransaction], capture: &PaymentRequest) -> i64 {
-    let ours = sum_of_failed(ledger, |refund| capture_key(refund) == Some(capture.key.as_str()));
-    ours + others_failed(ledger, capture)
-}
-
-/// The same of refunds that were made in the provider's own books alone.
+/// What the ledger says came back of refunds of `capture` that were made in the provider's own books alone.
 fn others_failed(ledger: &[LedgerTransaction], capture: &PaymentRequest) -> i64 {
-    sum_of_failed(ledger, |refund| {
-        let rest = refund.strip_prefix(ELSEWHERE).and_then(|rest| rest.split_once('-'));
-        rest.is_some_and(|(_, key)| key == capture.key)
-    })
-}
-
-fn sum_of_failed(ledger: &[LedgerTransaction], is_one: impl Fn(&str) -> bool) -> i64 {
-    let is_one = |entry: &&LedgerTransaction| {
-        entry.kind == LedgerKind::RefundFailed && entry.key.strip_prefix("failed-").is_some_and(&is_one)
-    };
-    ledger.iter().filter(is_one).map(|entry| entry.amount.minor()).sum()
+    sum(ledger, LedgerKind::RefundFailed, &capture.key)
 }
 
 fn amount_of(minor: i64) -> Amount {

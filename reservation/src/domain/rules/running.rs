@@ -108,6 +108,8 @@ pub fn may_extend(
         reservation: number,
         member,
         amount,
+        of: None,
+        elsewhere: Amount::ZERO,
         reason: None,
     });
     Ok(Extension { slots: added, window, authorisation })

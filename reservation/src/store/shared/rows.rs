@@ -242,8 +242,8 @@ pub(super) fn waiting_mail(row: &Row) -> Stored<WaitingMail> {
     })
 }
 
-fn amount(row: &Row) -> Stored<Amount> {
-    known("amount", Amount::new(at(row, "amount")?).ok())
+fn amount(row: &Row, column: &'static str) -> Stored<Amount> {
+    known(column, Amount::new(at(row, column)?).ok())
 }
 
 pub(super) fn payment(row: &Row) -> Stored<Payment> {
@@ -253,7 +253,9 @@ pub(super) fn payment(row: &Row) -> Stored<Payment> {
             kind: named(row, "kind", PaymentKind::from_name)?,
             reservation: ReservationNumber(at(row, "reservation")?),
             member: MemberNumber(at(row, "member")?),
-            amount: amount(row)?,
+            amount: amount(row, "amount")?,
+            of: at(row, "of_key")?,
+            elsewhere: amount(row, "elsewhere")?,
             reason: at(row, "reason")?,
         },
         state: named(row, "state", PaymentState::from_name)?,
@@ -270,11 +272,12 @@ pub(super) fn ledger_transaction(row: &Row) -> Stored<LedgerTransaction> {
     Ok(LedgerTransaction {
         key: at(row, "key")?,
         kind: named(row, "kind", LedgerKind::from_name)?,
+        of: at(row, "of_key")?,
         reservation: ReservationNumber(at(row, "reservation")?),
         at: time(row, "at")?,
         debit: account("debit", "debit_member")?,
         credit: account("credit", "credit_member")?,
-        amount: amount(row)?,
+        amount: amount(row, "amount")?,
     })
 }
 

@@ -37,12 +37,12 @@ macro_rules! channel_columns {
 }
 macro_rules! payment_columns {
     () => {
-        "key, kind, reservation, member, amount, reason, state, reference, error, next_at, created_at"
+        "key, kind, reservation, member, amount, of_key, elsewhere, reason, state, reference, error, next_at, created_at"
     };
 }
 macro_rules! ledger_columns {
     () => {
-        "key, kind, reservation, at, debit, debit_member, credit, credit_member, amount"
+        "key, kind, of_key, reservation, at, debit, debit_member, credit, credit_member, amount"
     };
 }
 

@@ -67,14 +67,14 @@ const ADD_MAIL: &str = "INSERT INTO mails
     (key, kind, recipient, member, reservation, calendar_sequence, changes, created_at, tries, next_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $8) ON CONFLICT (key) DO NOTHING";
 const ADD_PAYMENT: &str = "INSERT INTO payments
-    (key, kind, reservation, member, amount, reason, state, created_at, tries, next_at)
-    VALUES ($1, $2, $3, $4, $5, $6, 'waiting', $7, 0, $8) ON CONFLICT (key) DO NOTHING";
+    (key, kind, reservation, member, amount, of_key, elsewhere, reason, state, created_at, tries, next_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'waiting', $9, 0, $10) ON CONFLICT (key) DO NOTHING";
 const SETTLE_PAYMENT: &str = "UPDATE payments SET state = $2, reference = $3, error = $4, next_at = $5,
     tries = CASE WHEN tries < $6 THEN $6 ELSE tries END WHERE key = $1";
 const ADD_LEDGER: &str = concat!(
     "INSERT INTO ledger (",
     ledger_columns!(),
-    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (key) DO NOTHING"
+    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (key) DO NOTHING"
 );
 const TAKE_MAILS: &str = concat!(
     "WITH due AS MATERIALIZED (SELECT position FROM mails WHERE next_at <= $1
@@ -278,6 +278,8 @@ impl Work {
             .bind(request.reservation.0)
             .bind(request.member.0)
             .bind(request.amount.minor())
+            .bind(names::optional_text(request.of.as_deref())?)
+            .bind(request.elsewhere.minor())
             .bind(names::optional_text(request.reason.as_deref())?)
             .bind(now.as_micros())
             .bind(next_at.as_micros());
@@ -291,6 +293,7 @@ impl Work {
             let query = sqlx::query(ADD_LEDGER)
                 .bind(names::text(&posted.key)?)
                 .bind(posted.kind.name())
+                .bind(names::text(&posted.of)?)
                 .bind(posted.reservation.0)
                 .bind(posted.at.as_micros())
                 .bind(debit)

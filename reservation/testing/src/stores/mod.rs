@@ -75,7 +75,7 @@ macro_rules! store_cases {
             opening:
                 another_key_is_refused
                 a_newer_schema_is_refused
-                an_older_schema_is_brought_up_with_all_that_it_holds
+                a_database_of_the_first_version_is_taken_over
                 opening_again_keeps_everything
                 many_open_it_at_once
                 texts_are_kept_as_they_are
@@ -125,6 +125,35 @@ impl World {
     /// A second store over the same database.
     pub async fn open_again(&self, vault: Vault) -> Stored<Arc<dyn Store>> {
         store::open(&self.place, vault, self.clock.clock()).await
+    }
+
+    /// A database as the first version left it, in this one's place or beside it, with these rows; returns where.
+    pub async fn of_the_first_version(&self, rows: &[&'static str]) -> String {
+        let count =
+            "CREATE TABLE schema_versions (version BIGINT NOT NULL PRIMARY KEY, applied_at BIGINT NOT NULL);
+            INSERT INTO schema_versions VALUES (1, 1)";
+        if let Some(path) = self.place.strip_prefix("sqlite:") {
+            let place = format!("{path}.first");
+            let pool = sqlx::SqlitePool::connect(&format!("sqlite:{place}?mode=rwc")).await.unwrap();
+            let first = include_str!("../../../migrations/sqlite/0001_first.sql");
+            for sql in [first, count].iter().chain(rows) {
+                sqlx::raw_sql(*sql).execute(&pool).await.unwrap();
+            }
+            pool.close().await;
+            format!("sqlite:{place}")
+        } else {
+            self.store.close().await;
+            let pool = sqlx::PgPool::connect(&self.place).await.unwrap();
+            let first = include_str!("../../../migrations/postgres/0001_first.sql");
+            let empty = "DO $$ DECLARE ours TEXT := current_schema(); BEGIN
+                EXECUTE format('DROP SCHEMA %I CASCADE', ours); EXECUTE format('CREATE SCHEMA %I', ours);
+            END $$";
+            for sql in [empty, first, count].iter().chain(rows) {
+                sqlx::raw_sql(*sql).execute(&pool).await.unwrap();
+            }
+            pool.close().await;
+            self.place.clone()
+        }
     }
 
     /// Runs a statement past the store.

@@ -33,6 +33,8 @@ pub async fn payments_keep_every_field(world: Arc<World>) {
     booked(&world).await;
     let hold = waiting("hold.1", PaymentKind::Authorise);
     let mut refund = waiting("refund.1", PaymentKind::Refund);
+    refund.request.of = Some("capture.1".to_owned());
+    refund.request.elsewhere = Amount::new(30).unwrap();
     refund.request.reason = Some("it froze; ' \" — 画面停止".to_owned());
     let mut tx = world.store.begin().await.unwrap();
     for payment in [&hold, &refund, &hold] {

@@ -7,10 +7,10 @@ use slotcast_reservation::{
     domain::{
         effects::Effects,
         member::Member,
-        reservation::Reservation,
+        reservation::{Reservation, State},
         words::{MemberNumber, ReservationNumber},
     },
-    store::{KeptAnswer, ReservationFilter, Units},
+    store::{self, KeptAnswer, ReservationFilter, Units},
     vault::Vault,
 };
 
@@ -26,25 +26,61 @@ pub async fn another_key_is_refused(world: Arc<World>) {
 }
 
 pub async fn a_newer_schema_is_refused(world: Arc<World>) {
-    world.raw("INSERT INTO schema_versions (version, applied_at) VALUES (9999, 1)").await.unwrap();
+    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+        VALUES (9999, 'later', TRUE, 'x', 1)";
+    world.raw(newer).await.unwrap();
     let why = broken(world.open_again(vault()).await);
     assert!(why.contains("version 9999") && why.contains("newer slotcast"), "{why}");
 }
 
-pub async fn an_older_schema_is_brought_up_with_all_that_it_holds(world: Arc<World>) {
-    world.with_members(1).await;
-    // As the first version made it.
-    world.raw("ALTER TABLE channels DROP COLUMN gather_ms").await.unwrap();
-    world.raw("DELETE FROM schema_versions WHERE version > 1").await.unwrap();
-    let newer = world.open_again(vault()).await.unwrap();
-    assert_eq!(newer.read().await.unwrap().channels().await.unwrap(), [channel(1), channel(2)]);
-    // Values that no version of this program writes stay out.
-    for wrong in [
-        "UPDATE channels SET gather_ms = 101 WHERE number = 1",
-        "UPDATE channels SET gather_ms = -1 WHERE number = 1",
-    ] {
-        assert!(world.raw(wrong).await.is_err(), "{wrong}");
-    }
+/// What the first version wrote, whose migrations were counted in a table of their own.
+const OF_THE_FIRST_VERSION: [&str; 5] = [
+    "INSERT INTO members VALUES (1, 'user0001', 'Member 1', 'member', 'Member1@example.com', 'member1@example.com',
+        FALSE, NULL, 'en', 'general', FALSE, FALSE, '$argon2id$v=19$…', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+        NULL, NULL, 540000000000, 1)",
+    "INSERT INTO channels VALUES (1, 'channel1', 100, 2000000, 500, FALSE, 1)",
+    "INSERT INTO reservations VALUES (1, 1, 'private', 1, 600000000000, 600600000000, 100, 2000000, 500, 'confirmed',
+        'Program 1', '', '', '', 'public', NULL, FALSE, FALSE, '[]', 570000000000, 570600000000, 600000000000, NULL,
+        NULL, NULL, NULL, 0, FALSE, 0, 1)",
+    "INSERT INTO payments (key, kind, reservation, member, amount, reason, state, tries, next_at, created_at) VALUES
+        ('authorise-1-1', 'authorise', 1, 1, 500, NULL, 'done', 1, 1, 1),
+        ('capture-authorise-1-1', 'capture', 1, 1, 500, NULL, 'done', 1, 1, 1),
+        ('release-authorise-1-until-7-2', 'release', 1, 1, 500, NULL, 'waiting', 3, 600000000000, 1),
+        ('refund-2-after-30-capture-authorise-1-1', 'refund', 1, 1, 70, 'it froze', 'declined', 1, 1, 1)",
+    "INSERT INTO ledger (key, kind, reservation, at, debit, debit_member, credit, credit_member, amount) VALUES
+        ('authorised-authorise-1-1', 'authorised', 1, 1, 'member_holds', 1, 'holds', NULL, 500),
+        ('released-authorise-1-1', 'released', 1, 1, 'holds', NULL, 'member_holds', 1, 500),
+        ('charged-authorise-1-1', 'charged', 1, 1, 'receivable', 1, 'revenue', NULL, 500),
+        ('collected-capture-authorise-1-1', 'collected', 1, 1, 'cash', NULL, 'receivable', 1, 500),
+        ('refunded-capture-authorise-1-1-130', 'refunded', 1, 1, 'revenue', NULL, 'cash', NULL, 130),
+        ('failed-refund-2-after-30-capture-authorise-1-1', 'refund_failed', 1, 1, 'cash', NULL, 'revenue', NULL, 70),
+        ('failed-elsewhere-0-capture-authorise-1-1', 'refund_failed', 1, 1, 'cash', NULL, 'revenue', NULL, 10)",
+];
+
+pub async fn a_database_of_the_first_version_is_taken_over(world: Arc<World>) {
+    let place = world.of_the_first_version(&OF_THE_FIRST_VERSION).await;
+    let open = || store::open(&place, vault(), world.clock.clock());
+    open().await.unwrap().close().await;
+    let newer = open().await.unwrap();
+    let mut reads = newer.read().await.unwrap();
+    assert_eq!(reads.channels().await.unwrap(), [channel(1)]);
+    let found = reads.reservation(ReservationNumber(1)).await.unwrap();
+    assert_eq!(found, Some(Reservation { state: State::Confirmed, ..reservation(1, 1000, 1) }));
+    let payments = reads.payments_of(ReservationNumber(1)).await.unwrap();
+    let of: Vec<_> = payments
+        .iter()
+        .map(|payment| (payment.request.of.as_deref(), payment.request.elsewhere.minor()))
+        .collect();
+    let capture = Some("capture-authorise-1-1");
+    assert_eq!(
+        of,
+        [(None, 0), (Some("authorise-1-1"), 0), (Some("authorise-1-until-7-2"), 0), (capture, 30)]
+    );
+    let ledger = reads.ledger_of(ReservationNumber(1)).await.unwrap();
+    let of: Vec<_> = ledger.iter().map(|entry| entry.of.as_str()).collect();
+    let (hold, capture) = ("authorise-1-1", "capture-authorise-1-1");
+    let refund = "refund-2-after-30-capture-authorise-1-1";
+    assert_eq!(of, [hold, hold, hold, capture, capture, refund, capture]);
 }
 
 pub async fn opening_again_keeps_everything(world: Arc<World>) {
