@@ -37,6 +37,12 @@ enum Content<T> {
     Held(T),
 }
 
+impl<T> Content<T> {
+    fn into_value(self) -> Option<T> {
+        if let Self::Held(value) = self { Some(value) } else { None }
+    }
+}
+
 /// Values that are held here, or in the caller's hand while it works on them.
 pub struct Table<T> {
     places: Vec<Place<T>>,
@@ -81,15 +87,8 @@ impl<T> Table<T> {
 
     /// As [`take_at`](Self::take_at), by name.
     pub fn take(&mut self, key: Key) -> Option<T> {
-        let here = self.place_of(key)?;
-        match mem::replace(&mut here.content, Content::InHand) {
-            Content::Held(value) => Some(value),
-            Content::InHand => None,
-            Content::Free => {
-                here.content = Content::Free;
-                None
-            }
-        }
+        let here = self.place_of(key).filter(|here| matches!(here.content, Content::Held(_)))?;
+        mem::replace(&mut here.content, Content::InHand).into_value()
     }
 
     /// Brings back what was in hand; nothing happens where `key` was removed meanwhile.
@@ -109,10 +108,7 @@ impl<T> Table<T> {
             self.free.push(key.place);
         }
         self.count -= 1;
-        match content {
-            Content::Held(value) => Some(value),
-            Content::Free | Content::InHand => None,
-        }
+        content.into_value()
     }
 
     /// The key of what is held at `place`; `None` where nothing is, or it is in hand.
@@ -125,18 +121,12 @@ impl<T> Table<T> {
     /// The value of `key`; `None` where it is gone or in hand.
     pub fn get(&self, key: Key) -> Option<&T> {
         let here = self.places.get(key.place()).filter(|here| here.generation == key.generation)?;
-        match &here.content {
-            Content::Held(value) => Some(value),
-            Content::Free | Content::InHand => None,
-        }
+        if let Content::Held(value) = &here.content { Some(value) } else { None }
     }
 
     /// As [`get`](Self::get), to change it.
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        match &mut self.place_of(key)?.content {
-            Content::Held(value) => Some(value),
-            Content::Free | Content::InHand => None,
-        }
+        if let Content::Held(value) = &mut self.place_of(key)?.content { Some(value) } else { None }
     }
 
     fn place_of(&mut self, key: Key) -> Option<&mut Place<T>> {

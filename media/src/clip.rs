@@ -5,7 +5,7 @@
 //! Not here: the file format (`mp4`), RTP (`packetize`), pacing (`publish`).
 //! Invariant: times never go back; both tracks start each round with the same distance from each other.
 
-use std::{io, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
+use std::{io::Read as _, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use slotcast_core::media::{MediaKind, TRACKS_MAX};
@@ -59,8 +59,7 @@ impl Clip {
         let mut file = Vec::new();
         // One byte more than is taken, so that a longer file is told from one that just fits.
         let most = mp4::FILE_BYTES_MAX as u64 + 1;
-        let opened = std::fs::File::open(path).map_err(ClipError::Io)?;
-        io::Read::read_to_end(&mut io::Read::take(opened, most), &mut file).map_err(ClipError::Io)?;
+        std::fs::File::open(path)?.take(most).read_to_end(&mut file)?;
         Self::parse(file.into())
     }
 

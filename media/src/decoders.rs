@@ -108,28 +108,14 @@ pub fn with_parameter_sets(
     let payload_type = before.lines().find_map(|line| line.strip_prefix("a=rtpmap:"))?.split(' ').next()?;
     let prefix = format!("a=fmtp:{payload_type} ");
     let fmtp = before.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap_or_default();
-    let line = format!("{prefix}{}\r\n", completed(fmtp, sets));
-    let mut after = String::with_capacity(before.len() + line.len());
-    let mut is_written = false;
-    for old in before.split_inclusive("\r\n") {
-        if old.starts_with(&prefix) {
-            // A second fmtp of the same payload type has nothing to add.
-            if !is_written {
-                after.push_str(&line);
-                is_written = true;
-            }
-        } else {
-            after.push_str(old);
-        }
-    }
-    if !is_written {
-        after.push_str(&line);
-    }
-    if after == *before {
+    let completed = completed(fmtp, sets);
+    if completed == fmtp {
         return None;
     }
+    // A second fmtp of the same payload type has nothing to add.
+    let others = before.split_inclusive("\r\n").filter(|line| !line.starts_with(&prefix));
     let mut description = description.clone();
-    *description.media.get_mut(track)? = after;
+    *description.media.get_mut(track)? = others.collect::<String>() + &format!("{prefix}{completed}\r\n");
     Some(description)
 }
 

@@ -1,17 +1,19 @@
 //! What a clip's tracks hold, and why a file is none.
 
-use std::{fmt, io};
+use std::io;
 
 use bytes::Bytes;
 use slotcast_core::media::MediaKind;
 
 /// Why a file is not a clip that can be sent.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClipError {
     /// The file could not be read.
-    Io(io::Error),
+    #[error("the clip cannot be read: {0}")]
+    Io(#[from] io::Error),
     /// The file ends inside what it announces, or a box or table does.
+    #[error("expected {expected_bytes} bytes at byte {at_byte}, got {got_bytes}")]
     Truncated {
         /// Where it was read.
         at_byte: usize,
@@ -21,6 +23,7 @@ pub enum ClipError {
         got_bytes: usize,
     },
     /// A part of the file contradicts itself, or says what cannot be sent.
+    #[error("malformed or unusual {what} at byte {at_byte}")]
     Malformed {
         /// Which part.
         what: &'static str,
@@ -28,8 +31,10 @@ pub enum ClipError {
         at_byte: usize,
     },
     /// A box that is needed, by its name. Without `moov` it is no MP4 file.
+    #[error("expected an MP4 file with a box {0}, got none")]
     Missing(&'static str),
     /// More than is read.
+    #[error("expected at most {max} {what}, got {got}")]
     Limit {
         /// Of what.
         what: &'static str,
@@ -39,6 +44,7 @@ pub enum ClipError {
         got: usize,
     },
     /// A sample lies outside the file.
+    #[error("sample {number} ends at byte {end_byte} of a file of {file_bytes} bytes")]
     Sample {
         /// Its number in the track, from 1.
         number: usize,
@@ -48,34 +54,8 @@ pub enum ClipError {
         file_bytes: usize,
     },
     /// Neither an H.264 nor an AAC track.
+    #[error("expected a track of H.264 or AAC-LC, got none")]
     NoTrack,
-}
-
-impl fmt::Display for ClipError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => write!(f, "the clip cannot be read: {error}"),
-            Self::Truncated { at_byte, expected_bytes, got_bytes } => {
-                write!(f, "expected {expected_bytes} bytes at byte {at_byte}, got {got_bytes}")
-            }
-            Self::Malformed { what, at_byte } => write!(f, "malformed or unusual {what} at byte {at_byte}"),
-            Self::Missing(name) => write!(f, "expected an MP4 file with a box {name}, got none"),
-            Self::Limit { what, max, got } => write!(f, "expected at most {max} {what}, got {got}"),
-            Self::Sample { number, end_byte, file_bytes } => {
-                write!(f, "sample {number} ends at byte {end_byte} of a file of {file_bytes} bytes")
-            }
-            Self::NoTrack => f.write_str("expected a track of H.264 or AAC-LC, got none"),
-        }
-    }
-}
-
-impl std::error::Error for ClipError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io(error) => Some(error),
-            _ => None,
-        }
-    }
 }
 
 /// What a track's access units are.

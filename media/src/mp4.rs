@@ -118,7 +118,7 @@ fn timescale(hertz: u32, at_byte: usize) -> Result<NonZeroU32, ClipError> {
 fn start_nanos(trak: Boxes<'_>, movie: NonZeroU32, media: NonZeroU32) -> Result<i64, ClipError> {
     let Some(edts) = trak.child(b"edts")? else { return Ok(0) };
     let Some(elst): Option<Elst> = edts.read_if_there("elst", BOX_BYTES_MAX)? else { return Ok(0) };
-    let signed = |ticks, rate| {
+    let signed = |ticks, rate| -> Result<i64, ClipError> {
         let nanos = nanos(ticks, rate).ok_or(ClipError::Malformed { what: "elst", at_byte: edts.at })?;
         Ok(nanos.cast_signed())
     };

@@ -13,44 +13,25 @@
 use std::{
     io::{self, IoSlice},
     mem,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     os::fd::{AsRawFd, BorrowedFd},
     ptr,
     time::Duration,
 };
 
-/// Where a datagram goes, in the kernel's own form, and which of the machine's addresses it leaves from.
+use socket2::SockAddr;
+
+/// Where a datagram goes, and which of the machine's addresses it leaves from.
 #[derive(Clone, Copy)]
 pub struct Destination {
-    name: Name,
+    address: SocketAddr,
     /// `None`: as the socket is bound, or as the kernel's routing says.
     source: Option<IpAddr>,
 }
 
-#[derive(Clone, Copy)]
-enum Name {
-    V4(libc::sockaddr_in),
-    V6(libc::sockaddr_in6),
-}
-
 impl From<SocketAddr> for Destination {
     fn from(address: SocketAddr) -> Self {
-        let name = match address {
-            SocketAddr::V4(v4) => Name::V4(libc::sockaddr_in {
-                sin_family: libc::AF_INET as libc::sa_family_t,
-                sin_port: v4.port().to_be(),
-                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
-                sin_zero: [0; 8],
-            }),
-            SocketAddr::V6(v6) => Name::V6(libc::sockaddr_in6 {
-                sin6_family: libc::AF_INET6 as libc::sa_family_t,
-                sin6_port: v6.port().to_be(),
-                sin6_flowinfo: v6.flowinfo(),
-                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
-                sin6_scope_id: v6.scope_id(),
-            }),
-        };
-        Self { name, source: None }
+        Self { address, source: None }
     }
 }
 
@@ -64,58 +45,25 @@ impl Destination {
 
     /// The same address at another port, in host order.
     #[must_use]
-    pub const fn at_port(mut self, port: u16) -> Self {
-        match &mut self.name {
-            Name::V4(v4) => v4.sin_port = port.to_be(),
-            Name::V6(v6) => v6.sin6_port = port.to_be(),
-        }
+    pub fn at_port(mut self, port: u16) -> Self {
+        self.address.set_port(port);
         self
     }
 
     /// Where it goes, to look at.
-    pub fn address(&self) -> SocketAddr {
-        match &self.name {
-            Name::V4(v4) => v4_address(v4),
-            Name::V6(v6) => v6_address(v6),
-        }
-    }
-
-    const fn as_name(&self) -> (*const libc::c_void, libc::socklen_t) {
-        match &self.name {
-            Name::V4(v4) => (ptr::from_ref(v4).cast(), size_of_val(v4) as libc::socklen_t),
-            Name::V6(v6) => (ptr::from_ref(v6).cast(), size_of_val(v6) as libc::socklen_t),
-        }
+    pub const fn address(&self) -> SocketAddr {
+        self.address
     }
 }
 
-/// A `UDP_SEGMENT` control message as `CMSG_FIRSTHDR` lays it out: header, the size, padding.
-#[repr(C)]
-struct SegmentControl {
-    header: libc::cmsghdr,
-    segment_bytes: u16,
-    padding: [u8; 6],
-}
-
-const _: () = {
-    // SAFETY: both only compute from their argument.
-    let space = unsafe { libc::CMSG_SPACE(2) } as usize;
-    assert!(size_of::<SegmentControl>() == space, "the layout is the kernel's");
-};
-
-impl SegmentControl {
-    const fn new(segment_bytes: u16) -> Self {
-        // SAFETY: only computes from its argument.
-        let cmsg_len = unsafe { libc::CMSG_LEN(2) } as _;
-        let header = libc::cmsghdr { cmsg_len, cmsg_level: libc::SOL_UDP, cmsg_type: libc::UDP_SEGMENT };
-        Self { header, segment_bytes, padding: [0; 6] }
-    }
-}
-
-/// What goes with a message: the segments' size, and the address that it leaves from (`IP_PKTINFO`, `IPV6_PKTINFO`).
+/// What goes with a message, as `CMSG_FIRSTHDR` and `CMSG_NXTHDR` lay it out: the segments' size (`UDP_SEGMENT`), and the
+/// address that it leaves from (`IP_PKTINFO`, `IPV6_PKTINFO`).
 #[repr(C)]
 struct Control {
-    segment: SegmentControl,
-    header: libc::cmsghdr,
+    segment_header: libc::cmsghdr,
+    segment_bytes: u16,
+    padding: [u8; 6],
+    source_header: libc::cmsghdr,
     /// An `in_pktinfo` (index, source, address) or an `in6_pktinfo` (address, index).
     source: [u32; 6],
 }
@@ -124,7 +72,7 @@ const _: () = {
     // SAFETY: all only compute from their arguments.
     let [segment, v4, v6] = unsafe { [libc::CMSG_SPACE(2), libc::CMSG_SPACE(12), libc::CMSG_SPACE(20)] };
     assert!(size_of::<libc::in_pktinfo>() == 12 && size_of::<libc::in6_pktinfo>() == 20);
-    assert!(mem::offset_of!(Control, header) == segment as usize);
+    assert!(mem::offset_of!(Control, source_header) == segment as usize, "the layout is the kernel's");
     assert!(
         size_of::<Control>() >= (segment + v4) as usize && size_of::<Control>() == (segment + v6) as usize
     );
@@ -147,15 +95,29 @@ impl Control {
                 (libc::SOL_IPV6, libc::IPV6_PKTINFO, words, 20)
             }
         };
-        // SAFETY: both only compute from their argument.
-        let (cmsg_len, space) = unsafe { (libc::CMSG_LEN(bytes), libc::CMSG_SPACE(bytes)) };
-        let header = libc::cmsghdr { cmsg_len: cmsg_len as _, cmsg_level: level, cmsg_type: name };
-        let control = Self { segment: SegmentControl::new(segment_bytes.unwrap_or(0)), header, source };
-        let of_segment = mem::offset_of!(Self, header);
+        let header = |cmsg_level, cmsg_type, bytes| {
+            // SAFETY: only computes from its argument.
+            let cmsg_len = unsafe { libc::CMSG_LEN(bytes) } as _;
+            libc::cmsghdr { cmsg_len, cmsg_level, cmsg_type }
+        };
+        let control = Self {
+            segment_header: header(libc::SOL_UDP, libc::UDP_SEGMENT, 2),
+            segment_bytes: segment_bytes.unwrap_or(0),
+            padding: [0; 6],
+            source_header: header(level, name, bytes),
+            source,
+        };
+        let of_segment = mem::offset_of!(Self, source_header);
         let begins = if segment_bytes.is_some() { 0 } else { of_segment };
-        let ends = if bytes > 0 { of_segment + space as usize } else { of_segment };
+        // SAFETY: only computes from its argument.
+        let ends = of_segment + if bytes > 0 { unsafe { libc::CMSG_SPACE(bytes) as usize } } else { 0 };
         (control, begins, ends - begins)
     }
+}
+
+/// What a system call counted; below zero it is an error.
+fn checked(got: impl TryInto<usize>) -> io::Result<usize> {
+    got.try_into().map_err(|_| io::Error::last_os_error())
 }
 
 /// Sends the bytes of `parts`, in order, to `to` with one call.
@@ -171,31 +133,13 @@ pub fn send_datagrams(
     parts: &[IoSlice<'_>],
     segment_bytes: Option<u16>,
 ) -> io::Result<()> {
-    let (mut control, begins, length) = Control::new(segment_bytes, to.source);
-    let mut message = message_of(to, parts);
-    if length > 0 {
-        message.msg_control = ptr::from_mut(&mut control).wrapping_byte_add(begins).cast();
-        message.msg_controllen = length as _;
-    }
-    // SAFETY: `message` points to `to`, `parts` and `control`, which outlive the call; the descriptor is borrowed, and
-    // nothing is written through the pointers.
-    let sent = unsafe {
-        libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
-    };
-    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// A message without control messages.
-fn message_of(to: &Destination, parts: &[IoSlice<'_>]) -> libc::msghdr {
     // SAFETY: an all-zero msghdr is a valid one: null pointers with zero lengths.
-    let mut message: libc::msghdr = unsafe { mem::zeroed() };
-    let (name, name_bytes) = to.as_name();
-    message.msg_name = name.cast_mut();
-    message.msg_namelen = name_bytes;
-    // `IoSlice` is an iovec by its documentation; the kernel does not write through it.
-    message.msg_iov = parts.as_ptr().cast_mut().cast();
-    message.msg_iovlen = parts.len() as _;
-    message
+    let (mut envelope, mut message) = (None, unsafe { mem::zeroed() });
+    Outgoing { to: *to, parts, segment_bytes }.fill_in(&mut message, &mut envelope);
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: `message` points to `parts` and `envelope`, which outlive the call; the descriptor is borrowed, and nothing is
+    // written through the pointers.
+    checked(unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) }).map(drop)
 }
 
 /// One message of [`send_runs`]: as the arguments of [`send_datagrams`].
@@ -207,6 +151,26 @@ pub struct Outgoing<'a> {
     pub parts: &'a [IoSlice<'a>],
     /// Into datagrams of which size the kernel cuts it.
     pub segment_bytes: Option<u16>,
+}
+
+/// What a message points to beside its parts.
+type Envelope = Option<(SockAddr, Control)>;
+
+impl Outgoing<'_> {
+    /// Lets `message`, all zeros before, point to the parts and to what is put into `envelope`.
+    fn fill_in(&self, message: &mut libc::msghdr, envelope: &mut Envelope) {
+        let (control, begins, length) = Control::new(self.segment_bytes, self.to.source);
+        let (name, control) = envelope.insert((self.to.address.into(), control));
+        message.msg_name = name.as_ptr().cast_mut().cast();
+        message.msg_namelen = name.len();
+        // `IoSlice` is an iovec by its documentation; the kernel does not write through it.
+        message.msg_iov = self.parts.as_ptr().cast_mut().cast();
+        message.msg_iovlen = self.parts.len() as _;
+        if length > 0 {
+            message.msg_control = ptr::from_mut(control).wrapping_byte_add(begins).cast();
+            message.msg_controllen = length as _;
+        }
+    }
 }
 
 /// Most messages of one [`send_runs`].
@@ -221,28 +185,14 @@ pub const RUNS_MAX: usize = 8;
 pub fn send_runs(socket: BorrowedFd<'_>, runs: &[Outgoing<'_>]) -> io::Result<usize> {
     // SAFETY: all-zero is a valid mmsghdr: null pointers with zero lengths.
     let mut messages: [libc::mmsghdr; RUNS_MAX] = unsafe { mem::zeroed() };
-    let mut controls: [Option<Control>; RUNS_MAX] = [const { None }; RUNS_MAX];
-    let count = runs.len().min(RUNS_MAX);
-    for ((message, control), run) in messages.iter_mut().zip(&mut controls).zip(runs) {
-        message.msg_hdr = message_of(&run.to, run.parts);
-        let (made, begins, length) = Control::new(run.segment_bytes, run.to.source);
-        if length > 0 {
-            message.msg_hdr.msg_control =
-                ptr::from_mut(control.insert(made)).wrapping_byte_add(begins).cast();
-            message.msg_hdr.msg_controllen = length as _;
-        }
+    let mut envelopes: [Envelope; RUNS_MAX] = [const { None }; RUNS_MAX];
+    for ((message, envelope), run) in messages.iter_mut().zip(&mut envelopes).zip(runs) {
+        run.fill_in(&mut message.msg_hdr, envelope);
     }
-    // SAFETY: the first `count` messages point into `runs` and `controls`, which outlive the call and do not move; the
+    let (count, flags) = (runs.len().min(RUNS_MAX) as u32, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+    // SAFETY: the first `count` messages point into `runs` and `envelopes`, which outlive the call and do not move; the
     // descriptor is borrowed. The kernel writes each message's length only.
-    let sent = unsafe {
-        libc::sendmmsg(
-            socket.as_raw_fd(),
-            messages.as_mut_ptr(),
-            count as libc::c_uint,
-            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
-        )
-    };
-    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    checked(unsafe { libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), count, flags) })
 }
 
 /// A datagram that came back.
@@ -256,18 +206,24 @@ pub struct Undelivered {
 
 /// Takes one entry of the socket's error queue; `None` when it is empty.
 pub fn pop_undelivered(socket: BorrowedFd<'_>) -> Option<Undelivered> {
-    // SAFETY: all-zero is a valid sockaddr_storage and a valid msghdr.
-    let (mut name, mut message): (libc::sockaddr_storage, libc::msghdr) =
-        unsafe { (mem::zeroed(), mem::zeroed()) };
+    // SAFETY: an all-zero msghdr is a valid one: null pointers with zero lengths.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
     let mut control = [0u64; 64];
-    message.msg_name = ptr::from_mut(&mut name).cast();
-    message.msg_namelen = size_of_val(&name) as libc::socklen_t;
     message.msg_control = control.as_mut_ptr().cast();
     message.msg_controllen = size_of_val(&control) as _;
-    // SAFETY: `message` points to `name` and `control`, writable and alive for the call, with their true lengths.
-    let got =
-        unsafe { libc::recvmsg(socket.as_raw_fd(), &mut message, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) };
-    (got >= 0).then(|| Undelivered { to: read_name(&name), errno: read_errno(&message) })
+    let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
+    // SAFETY: `message` points to the name and `control`, writable and alive for the call, with their true lengths. The name
+    // is all zeros before, and holds what its family says afterwards.
+    let read = unsafe {
+        SockAddr::try_init(|name, length| {
+            message.msg_name = name.cast();
+            message.msg_namelen = *length;
+            checked(libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags))
+        })
+    };
+    let (_, name) = read.ok()?;
+    let to = name.as_socket().unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
+    Some(Undelivered { to, errno: read_errno(&message) })
 }
 
 /// The errno of a message from the error queue (`sock_extended_err`, ip(7)).
@@ -288,30 +244,6 @@ fn read_errno(message: &libc::msghdr) -> i32 {
     // SAFETY: the length says that the message holds a sock_extended_err; it is read without asking for alignment.
     let error = unsafe { libc::CMSG_DATA(header).cast::<libc::sock_extended_err>().read_unaligned() };
     error.ee_errno.cast_signed()
-}
-
-const fn v4_address(v4: &libc::sockaddr_in) -> SocketAddr {
-    let ip = Ipv4Addr::from_octets(v4.sin_addr.s_addr.to_ne_bytes());
-    SocketAddr::new(IpAddr::V4(ip), u16::from_be(v4.sin_port))
-}
-
-const fn v6_address(v6: &libc::sockaddr_in6) -> SocketAddr {
-    let ip = Ipv6Addr::from_octets(v6.sin6_addr.s6_addr);
-    SocketAddr::V6(SocketAddrV6::new(ip, u16::from_be(v6.sin6_port), 0, v6.sin6_scope_id))
-}
-
-fn read_name(name: &libc::sockaddr_storage) -> SocketAddr {
-    match i32::from(name.ss_family) {
-        libc::AF_INET => {
-            // SAFETY: the family says what is stored; sockaddr_storage is large and aligned enough for it.
-            v4_address(unsafe { &*ptr::from_ref(name).cast::<libc::sockaddr_in>() })
-        }
-        libc::AF_INET6 => {
-            // SAFETY: as above.
-            v6_address(unsafe { &*ptr::from_ref(name).cast::<libc::sockaddr_in6>() })
-        }
-        _ => SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
-    }
 }
 
 /// Most messages of one [`receive_datagrams`].
@@ -385,16 +317,10 @@ pub fn receive_datagrams(socket: BorrowedFd<'_>, buffers: &mut ReceiveBuffers) -
     }
     // SAFETY: the first `capacity` headers point to as many parts, controls and stretches of `buffers.bytes`, all
     // writable with their true lengths and alive for the call; no time limit is given; the descriptor is borrowed.
-    let got = unsafe {
-        libc::recvmmsg(
-            socket.as_raw_fd(),
-            headers.as_mut_ptr(),
-            buffers.capacity as libc::c_uint,
-            libc::MSG_DONTWAIT,
-            ptr::null_mut(),
-        )
-    };
-    let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
+    let (count, socket) = (buffers.capacity as libc::c_uint, socket.as_raw_fd());
+    let got = checked(unsafe {
+        libc::recvmmsg(socket, headers.as_mut_ptr(), count, libc::MSG_DONTWAIT, ptr::null_mut())
+    })?;
     for ((message, header), control) in buffers.messages.iter_mut().zip(&headers).zip(&controls).take(got) {
         let length = header.msg_len as usize;
         let joined = header.msg_hdr.msg_controllen >= size_of::<libc::cmsghdr>() + size_of::<i32>()
@@ -420,16 +346,9 @@ pub fn receive_drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
     let mut bytes = size_of_val(&numbers) as libc::socklen_t;
     // SAFETY: the kernel writes `bytes` bytes at most into `numbers`, and what it wrote into `bytes`; both outlive the
     // call.
-    let got = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_MEMINFO,
-            numbers.as_mut_ptr().cast(),
-            &raw mut bytes,
-        )
-    };
-    if got < 0 { Err(io::Error::last_os_error()) } else { Ok(numbers[8]) }
+    let (level, name, to) = (libc::SOL_SOCKET, libc::SO_MEMINFO, numbers.as_mut_ptr().cast());
+    checked(unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, to, &raw mut bytes) })?;
+    Ok(numbers[8])
 }
 
 fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
@@ -437,7 +356,7 @@ fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::
     // SAFETY: the pointer and the length are those of `value`, which outlives the call.
     let done =
         unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, ptr::from_ref(&value).cast(), bytes) };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    checked(done).map(drop)
 }
 
 /// Whether this kernel segments datagrams (UDP_SEGMENT, Linux 4.18 and later); leaves the socket as it was.
@@ -472,10 +391,7 @@ pub fn set_turn(length: Duration) -> io::Result<()> {
     // SAFETY: plain numbers, for which zero is a value.
     let mut attributes: libc::sched_attr = unsafe { mem::zeroed() };
     // SAFETY: the kernel writes `size` bytes at most into a value of that size.
-    let got = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, ptr::from_mut(&mut attributes), size, 0) };
-    if got != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    checked(unsafe { libc::syscall(libc::SYS_sched_getattr, 0, ptr::from_mut(&mut attributes), size, 0) })?;
     // Under another policy the number means something else.
     if attributes.sched_policy != libc::SCHED_OTHER as u32 {
         return Ok(());
@@ -483,8 +399,7 @@ pub fn set_turn(length: Duration) -> io::Result<()> {
     attributes.size = size;
     attributes.sched_runtime = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
     // SAFETY: the kernel reads `size` bytes of a value of that size.
-    let set = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, ptr::from_ref(&attributes), 0) };
-    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    checked(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, ptr::from_ref(&attributes), 0) }).map(drop)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod codec;
 mod description;
 mod lines;
 
-use std::{fmt, num::NonZeroU32};
+use std::num::NonZeroU32;
 
 use slotcast_core::media::{Description, MediaKind, TRACKS_MAX, Track};
 
@@ -50,39 +50,28 @@ pub struct LeftOut {
 }
 
 /// Why an SDP, or one track of it, cannot be used: answer 400, and 415 for what is not RTP.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SdpError {
     /// Above [`limits::SDP_BYTES_MAX`], or lines above [`limits::SDP_LINES_MAX`] or [`limits::SDP_LINE_BYTES_MAX`].
+    #[error("the SDP is too long")]
     TooLong,
     /// Not SDP; what is wrong.
+    #[error("malformed SDP: {0}")]
     Malformed(&'static str),
     /// No `m=` line.
+    #[error("the SDP has no media")]
     NoMedia,
     /// More media sections than [`limits::SDP_SECTIONS_MAX`], or of those that can be taken more than [`TRACKS_MAX`].
+    #[error("the SDP has {0} tracks, at most {TRACKS_MAX} are taken")]
     TooManyTracks(usize),
     /// The media section of this index, from 0, has no payload type of 0 to 127.
+    #[error("track {0} has no payload type of 0 to 127")]
     PayloadType(usize),
     /// The media section of this index is not RTP/AVP, e.g. encrypted.
+    #[error("track {0} is not RTP/AVP")]
     Profile(usize),
 }
-
-impl fmt::Display for SdpError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLong => f.write_str("the SDP is too long"),
-            Self::Malformed(what) => write!(f, "malformed SDP: {what}"),
-            Self::NoMedia => f.write_str("the SDP has no media"),
-            Self::TooManyTracks(count) => {
-                write!(f, "the SDP has {count} tracks, at most {TRACKS_MAX} are taken")
-            }
-            Self::PayloadType(track) => write!(f, "track {track} has no payload type of 0 to 127"),
-            Self::Profile(track) => write!(f, "track {track} is not RTP/AVP"),
-        }
-    }
-}
-
-impl std::error::Error for SdpError {}
 
 /// Reads an ANNOUNCE's body, or for our own client that of a DESCRIBE's response.
 ///

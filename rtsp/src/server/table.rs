@@ -33,23 +33,7 @@ pub enum Method {
 impl Method {
     /// By its name on the wire, which is case-sensitive; `None` for what is answered 501.
     pub fn parse(name: &str) -> Option<Self> {
-        TABLE.iter().map(|row| row.method).find(|method| method.as_str() == name)
-    }
-
-    /// Its name on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Options => "OPTIONS",
-            Self::Describe => "DESCRIBE",
-            Self::Announce => "ANNOUNCE",
-            Self::Setup => "SETUP",
-            Self::Play => "PLAY",
-            Self::Record => "RECORD",
-            Self::Pause => "PAUSE",
-            Self::Teardown => "TEARDOWN",
-            Self::GetParameter => "GET_PARAMETER",
-            Self::SetParameter => "SET_PARAMETER",
-        }
+        TABLE.iter().find(|row| row.name == name).map(|row| row.method)
     }
 }
 
@@ -79,30 +63,32 @@ pub const BROADCASTER_STATES: [State; 4] = [State::Init, State::Announced, State
 pub struct Row {
     /// The method.
     pub method: Method,
+    /// Its name on the wire.
+    pub name: &'static str,
     /// By [`VIEWER_STATES`].
     pub viewer: [u16; 3],
     /// By [`BROADCASTER_STATES`].
     pub broadcaster: [u16; 4],
 }
 
-const fn row(method: Method, viewer: [u16; 3], broadcaster: [u16; 4]) -> Row {
-    Row { method, viewer, broadcaster }
+const fn row(method: Method, name: &'static str, viewer: [u16; 3], broadcaster: [u16; 4]) -> Row {
+    Row { method, name, viewer, broadcaster }
 }
 
 /// All methods. 455: not in this state. 405: not on this side.
 #[rustfmt::skip]
 pub const TABLE: [Row; 10] = [
-    //                         Init Ready Playing   Init Announced Ready Recording
-    row(Method::Options,      [200, 200,  200],    [200, 200,      200,  200]),
-    row(Method::Describe,     [200, 200,  200],    [405, 405,      405,  405]),
-    row(Method::Announce,     [405, 405,  405],    [200, 200,      455,  455]),
-    row(Method::Setup,        [200, 200,  455],    [455, 200,      200,  455]),
-    row(Method::Play,         [455, 200,  200],    [405, 405,      405,  405]),
-    row(Method::Record,       [405, 405,  405],    [455, 455,      200,  200]),
-    row(Method::Pause,        [455, 200,  200],    [455, 455,      200,  200]),
-    row(Method::Teardown,     [455, 200,  200],    [455, 455,      200,  200]),
-    row(Method::GetParameter, [200, 200,  200],    [200, 200,      200,  200]),
-    row(Method::SetParameter, [200, 200,  200],    [200, 200,      200,  200]),
+    //                                          Init Ready Playing   Init Announced Ready Recording
+    row(Method::Options, "OPTIONS",             [200, 200,  200],    [200, 200,      200,  200]),
+    row(Method::Describe, "DESCRIBE",           [200, 200,  200],    [405, 405,      405,  405]),
+    row(Method::Announce, "ANNOUNCE",           [405, 405,  405],    [200, 200,      455,  455]),
+    row(Method::Setup, "SETUP",                 [200, 200,  455],    [455, 200,      200,  455]),
+    row(Method::Play, "PLAY",                   [455, 200,  200],    [405, 405,      405,  405]),
+    row(Method::Record, "RECORD",               [405, 405,  405],    [455, 455,      200,  200]),
+    row(Method::Pause, "PAUSE",                 [455, 200,  200],    [455, 455,      200,  200]),
+    row(Method::Teardown, "TEARDOWN",           [455, 200,  200],    [455, 455,      200,  200]),
+    row(Method::GetParameter, "GET_PARAMETER",  [200, 200,  200],    [200, 200,      200,  200]),
+    row(Method::SetParameter, "SET_PARAMETER",  [200, 200,  200],    [200, 200,      200,  200]),
 ];
 
 /// The status that an otherwise right request gets; 455 for a state that the role does not know.
@@ -117,7 +103,7 @@ pub fn expected(role: Role, state: State, method: Method) -> u16 {
 /// The methods of one side, as the `Public` and `Allow` headers list them.
 pub(super) fn public(role: Role) -> String {
     let known = TABLE.iter().filter(|row| expected(role, State::Init, row.method) != 405);
-    known.map(|row| row.method.as_str()).collect::<Vec<_>>().join(", ")
+    known.map(|row| row.name).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -46,7 +46,8 @@ fn right_request(server: &mut Server, method: Method, id: Option<&str>) -> Respo
         }
         _ => (URL.to_owned(), ""),
     };
-    server.request(method.as_str(), &url, &headers, body)
+    let row = TABLE.iter().find(|row| row.method == method).unwrap();
+    server.request(row.name, &url, &headers, body)
 }
 
 #[test]
