@@ -286,9 +286,7 @@ impl ChannelLog {
     }
 
     fn first_at(&self, from: Position, track: u8) -> Option<(SequenceNumber, RtpTimestamp)> {
-        let first = self.chunks.front()?.index();
-        let skip = usize::try_from(from.chunk.saturating_sub(first)).ok()?;
-        self.chunks.iter().skip(skip).find_map(|chunk| {
+        self.chunks.iter().skip_while(|chunk| chunk.index() < from.chunk).find_map(|chunk| {
             let skip = if chunk.index() == from.chunk { usize::from(from.packet) } else { 0 };
             let entry = chunk.packets().iter().skip(skip).find(|e| e.track == track && e.is_rtp())?;
             Some((chunk.sequence_number(entry)?, chunk.timestamp(entry)?))

@@ -100,11 +100,3 @@ pub struct Stream {
     /// For DESCRIBE; may gain parameter sets while the stream runs.
     pub description: Description,
 }
-
-impl Stream {
-    /// Whether viewers of `self` can go on with `tracks` as far as those tell: as many, of the same codecs, clocks and
-    /// payload types.
-    pub fn continues_with(&self, tracks: &[Track]) -> bool {
-        self.tracks == tracks
-    }
-}

@@ -80,7 +80,7 @@ impl Reception {
         if self.count(number) {
             self.jitter.on_packet(now, timestamp);
         } else {
-            self.jitter.forget_transit();
+            self.jitter.transit = None;
         }
     }
 
@@ -150,7 +150,7 @@ impl Reception {
 
     /// Interarrival jitter in ticks of the track's clock. RFC 3550 §6.4.1.
     pub const fn jitter(&self) -> u32 {
-        self.jitter.ticks()
+        (self.jitter.sixteenths >> 4) as u32
     }
 
     /// Keeps what the next report block repeats of a sender report of the source.
@@ -231,14 +231,6 @@ impl Jitter {
             let difference = u64::from(transit.wrapping_sub(before).cast_signed().unsigned_abs());
             self.sixteenths = self.sixteenths + difference - ((self.sixteenths + 8) >> 4);
         }
-    }
-
-    const fn forget_transit(&mut self) {
-        self.transit = None;
-    }
-
-    const fn ticks(&self) -> u32 {
-        (self.sixteenths >> 4) as u32
     }
 }
 

@@ -10,12 +10,8 @@ use std::{num::NonZeroU32, time::Duration};
 /// Bytes of the fixed header, before CSRCs and extension.
 pub const HEADER_BYTES: usize = 12;
 
-/// Offsets of the fields that [`rewrite`] changes.
 /// In byte 0.
 const PADDING_BIT: u8 = 0x20;
-const SEQUENCE_NUMBER_AT: usize = 2;
-const TIMESTAMP_AT: usize = 4;
-const SSRC_AT: usize = 8;
 
 /// RTP sequence number as on the wire: wraps at 2^16.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -148,9 +144,9 @@ pub fn rewrite(packet: &mut [u8], ssrc: Ssrc, sequence_number: SequenceNumber, t
     if has_no_padding {
         header[0] &= !PADDING_BIT;
     }
-    header[SEQUENCE_NUMBER_AT..TIMESTAMP_AT].copy_from_slice(&sequence_number.0.to_be_bytes());
-    header[TIMESTAMP_AT..SSRC_AT].copy_from_slice(&timestamp.0.to_be_bytes());
-    header[SSRC_AT..].copy_from_slice(&ssrc.0.to_be_bytes());
+    header[2..4].copy_from_slice(&sequence_number.0.to_be_bytes());
+    header[4..8].copy_from_slice(&timestamp.0.to_be_bytes());
+    header[8..].copy_from_slice(&ssrc.0.to_be_bytes());
 }
 
 /// Whether `bytes` came as RTCP where RTP and RTCP share a port: version 2 and packet type 192 to 223.

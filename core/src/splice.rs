@@ -40,18 +40,13 @@ pub struct Mapped {
     pub timestamp: RtpTimestamp,
 }
 
-/// All tracks of one program.
+/// All tracks of one program; by default before the first packet.
 #[derive(Clone, Debug, Default)]
 pub struct Splice {
     tracks: [Option<TrackSplice>; TRACKS_MAX],
 }
 
 impl Splice {
-    /// Before the first packet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// The broadcaster came back: the next packet of each track begins a new source, whatever its SSRC.
     pub fn restart(&mut self) {
         for track in self.tracks.iter_mut().flatten() {
@@ -185,7 +180,7 @@ mod tests {
     impl Program {
         #[expect(clippy::disallowed_methods, reason = "a test has to begin at some instant")]
         fn new() -> Self {
-            Self { splice: Splice::new(), start: Instant::now() }
+            Self { splice: Splice::default(), start: Instant::now() }
         }
 
         fn map(

@@ -140,7 +140,7 @@ impl Source {
 
     /// Viewers go on if the tracks are the same and what they decode with is.
     fn change_stream(&mut self, offer: Offer, id: StreamId) {
-        let goes_on = self.stream.continues_with(&offer.tracks) && self.told.goes_on_with(&offer.description);
+        let goes_on = self.stream.tracks == offer.tracks && self.told.goes_on_with(&offer.description);
         let id = if goes_on { self.stream.id } else { id };
         self.stream = stream_of(id, &self.program, offer);
         self.told.offer(self.stream.description.clone());

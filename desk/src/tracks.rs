@@ -60,7 +60,7 @@ impl Tracks {
         Self {
             clock: SenderClock::new(tracks.iter().map(|track| track.clock_rate)),
             tracks: tracks.iter().map(TrackState::new).collect(),
-            splice: Splice::new(),
+            splice: Splice::default(),
             receiver,
             published: false,
         }

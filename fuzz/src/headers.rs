@@ -9,7 +9,7 @@ use slotcast_rtsp::headers::transport::{LowerTransport, Offer, TrackTransport};
 use slotcast_rtsp::headers::{range, rtp_info, session, transport as transport_header};
 use slotcast_rtsp::limits;
 use slotcast_rtsp::message::Headers;
-use slotcast_rtsp::url::{Target, resolve};
+use slotcast_rtsp::url::{Target, resolve, track_index};
 
 use crate::text;
 
@@ -80,7 +80,7 @@ pub(crate) fn url(data: &[u8]) {
     let track = resolve(&target.base, "trackID=1");
     if let Ok(track) = Target::parse(&track) {
         assert_eq!(track.path, target.path, "{text:?}");
-        assert_eq!(track.track.as_ref().and_then(|track| track.index()), Some(1), "{text:?}");
+        assert_eq!(track.track.as_ref().and_then(|track| track_index(track)), Some(1), "{text:?}");
         assert_eq!(track.token(), target.token(), "{text:?}");
     }
 }
@@ -115,7 +115,7 @@ pub(crate) fn challenge(data: &[u8]) {
     for challenge in [Challenge::parse(&text), strongest].into_iter().flatten() {
         let answer =
             challenge.respond("live", "secret", "ANNOUNCE", "rtsp://127.0.0.1/stage", "0123456789abcdef");
-        assert!(!Headers::new().with("Authorization", &answer).is_empty());
+        assert_eq!(Headers::new().with("Authorization", &answer).iter().count(), 1);
     }
 }
 

@@ -23,13 +23,19 @@ pub fn described_picture(stream: &Stream) -> Option<PictureSize> {
 
 /// What may be a sequence parameter set, of one `fmtp`.
 fn sets_of(fmtp: &str) -> impl Iterator<Item = Vec<u8>> {
-    let parameters = fmtp.split(';').filter_map(|part| part.trim().split_once('='));
-    parameters
-        .filter(|(name, _)| {
-            ["sprop-parameter-sets", "sprop-sps"].iter().any(|known| name.trim().eq_ignore_ascii_case(known))
-        })
-        .flat_map(|(_, sets)| sets.split(','))
-        .filter_map(|set| STANDARD.decode(set.trim()).ok())
+    let is_set = |name: &str| {
+        ["sprop-parameter-sets", "sprop-sps"].iter().any(|known| name.eq_ignore_ascii_case(known))
+    };
+    let sets = parameters(fmtp).filter(move |(name, _)| is_set(name)).filter_map(|(_, sets)| sets);
+    sets.flat_map(|sets| sets.split(',')).filter_map(|set| STANDARD.decode(set.trim()).ok())
+}
+
+/// Names and values of one `fmtp`.
+fn parameters(fmtp: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let parts = fmtp.split(';').map(str::trim).filter(|part| !part.is_empty());
+    parts.map(|part| {
+        part.split_once('=').map_or((part, None), |(name, value)| (name.trim(), Some(value.trim())))
+    })
 }
 
 /// Whether who decodes `before` can decode `after`, track by track, without being told.
@@ -60,9 +66,8 @@ impl DecoderSetUp {
         let formats = values("a=rtpmap:").map(str::to_ascii_lowercase).collect();
         let (mut sets, mut parameters, mut profile) = (Vec::new(), Vec::new(), None);
         for (payload_type, fmtp) in values("a=fmtp:").filter_map(|fmtp| fmtp.split_once(' ')) {
-            for part in fmtp.split(';').map(str::trim).filter(|part| !part.is_empty()) {
-                let (name, value) = part.split_once('=').unwrap_or((part, ""));
-                let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
+            for (name, value) in self::parameters(fmtp) {
+                let (name, value) = (name.to_ascii_lowercase(), value.unwrap_or_default());
                 match name.as_str() {
                     "sprop-parameter-sets" | "sprop-vps" | "sprop-sps" | "sprop-pps" => {
                         sets.push(format!("{payload_type} {name}={value}"));
@@ -121,11 +126,8 @@ pub fn with_parameter_sets(
 
 /// An `fmtp`'s parameters with those of the sets replaced or appended.
 fn completed(fmtp: &str, sets: &ParameterSets) -> String {
-    let mut parameters: Vec<(String, Option<String>)> = Vec::new();
-    for part in fmtp.split(';').map(str::trim).filter(|part| !part.is_empty()) {
-        let (name, value) = part.split_once('=').map_or((part, None), |(n, v)| (n, Some(v)));
-        parameters.push((name.trim().to_owned(), value.map(|v| v.trim().to_owned())));
-    }
+    let owned = |(name, value): (&str, Option<&str>)| (name.to_owned(), value.map(str::to_owned));
+    let mut parameters: Vec<(String, Option<String>)> = parameters(fmtp).map(owned).collect();
     let mut set = |name: &str, value: String, replace: bool| match parameters
         .iter_mut()
         .find(|(n, _)| n.eq_ignore_ascii_case(name))

@@ -69,15 +69,6 @@ impl Packetizer {
         }
     }
 
-    /// With another bound than [`PACKET_BYTES_MAX`].
-    ///
-    /// - `bytes`: of a whole packet, header included; below 64 it is 64. Parameter sets travel whole.
-    #[must_use]
-    pub const fn with_packet_bytes_max(mut self, bytes: usize) -> Self {
-        self.packet_bytes_max = if bytes < 64 { 64 } else { bytes };
-        self
-    }
-
     /// Appends the packets of `unit` to `out`.
     pub fn packetize(&mut self, unit: &TimedUnit, out: &mut Vec<Bytes>) {
         let timestamp = self.timestamp(unit.ticks);
@@ -310,8 +301,8 @@ mod tests {
         let Format::H264 { sps, pps, length_bytes } = clip.tracks()[0].format.clone() else {
             panic!("video")
         };
-        let packetizer = Packetizer::new(clip.tracks()[0].format.clone(), 0, ORIGIN);
-        let mut packetizer = packetizer.with_packet_bytes_max(300);
+        let mut packetizer = Packetizer::new(clip.tracks()[0].format.clone(), 0, ORIGIN);
+        packetizer.packet_bytes_max = 300;
         let mut fragments = 0;
         for unit in clip.play().filter(|unit| unit.track == 0).take(200) {
             let mut packets = Vec::new();

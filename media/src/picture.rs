@@ -38,7 +38,7 @@ fn h264(bits: &mut Bits<'_>) -> Option<PictureSize> {
     let profile = bits.take(8)?;
     bits.skip(16)?;
     bits.unsigned()?;
-    let mut chroma = Chroma { is_444: false, unit: Unit { x: 2, y: 2 } };
+    let mut chroma = Chroma { is_444: false, x: 2, y: 2 };
     if PROFILES_WITH_CHROMA.contains(&profile) {
         chroma = bits.chroma_format()?;
         bits.unsigned()?;
@@ -76,8 +76,8 @@ fn h264(bits: &mut Bits<'_>) -> Option<PictureSize> {
         bits.skip(1)?;
     }
     bits.skip(1)?;
-    let unit = Unit { y: chroma.unit.y * fields, ..chroma.unit };
-    bits.cropped(width, map_height.checked_mul(fields)?, unit)
+    let unit = Chroma { y: chroma.y * fields, ..chroma };
+    bits.cropped(width, map_height.checked_mul(fields)?, &unit)
 }
 
 /// 16 pixels for each.
@@ -104,20 +104,14 @@ fn h265(bits: &mut Bits<'_>) -> Option<PictureSize> {
     bits.unsigned()?;
     let chroma = bits.chroma_format()?;
     let (width, height) = (bits.unsigned()?, bits.unsigned()?);
-    bits.cropped(width, height, chroma.unit)
+    bits.cropped(width, height, &chroma)
 }
 
-/// How many pixels one unit of cropping is.
-#[derive(Clone, Copy)]
-struct Unit {
-    x: u32,
-    y: u32,
-}
-
-/// How finely colour is sampled (H.264 table 6-1).
+/// How finely colour is sampled, and how many pixels one unit of cropping is (H.264 table 6-1).
 struct Chroma {
     is_444: bool,
-    unit: Unit,
+    x: u32,
+    y: u32,
 }
 
 /// Bits of an escaped NAL unit, from the first.
@@ -180,7 +174,7 @@ impl<'a> Bits<'a> {
             // Colour planes of their own are cropped by pixels as well.
             self.skip(1)?;
         }
-        Some(Chroma { is_444, unit: Unit { x, y } })
+        Some(Chroma { is_444, x, y })
     }
 
     /// H.264 §7.3.2.1.1.1.
@@ -197,7 +191,7 @@ impl<'a> Bits<'a> {
     }
 
     /// What the window of cropping, which comes next, leaves.
-    fn cropped(&mut self, width: u32, height: u32, unit: Unit) -> Option<PictureSize> {
+    fn cropped(&mut self, width: u32, height: u32, unit: &Chroma) -> Option<PictureSize> {
         let mut crop = [0; 4];
         if self.flag()? {
             for side in &mut crop {

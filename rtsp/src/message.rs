@@ -80,21 +80,6 @@ impl Headers {
         self.entries.iter().map(|(n, v)| (n.as_str(), v.as_str()))
     }
 
-    /// How many.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// As read from the wire: the decoder has looked at every byte already.
-    fn push_read(&mut self, name: &str, value: String) {
-        self.entries.push((name.to_owned(), value));
-    }
-
     /// Folds one more line onto the last value (RFC 2068 §4.2); `false` where there is none.
     fn fold(&mut self, more: &str) -> bool {
         let Some((_, value)) = self.entries.last_mut() else { return false };

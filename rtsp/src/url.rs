@@ -21,27 +21,6 @@ const BAD_HOST: Refused = Refused::bad_request("malformed host or port in the ad
 pub(crate) const TOO_LONG: Refused =
     Refused { status: Status::REQUEST_URI_TOO_LARGE, reason: "the address is longer than 2048 bytes" };
 
-/// How a request names a track.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct TrackName(String);
-
-impl TrackName {
-    /// What follows the channel as it came, e.g. `trackID=0` or `media/video1`: to be compared with the SDP's control lines.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether it is of several segments: only a broadcaster's own control names a track so.
-    pub fn is_deep(&self) -> bool {
-        self.0.contains('/')
-    }
-
-    /// The number in `trackID=`, `streamid=`, `stream=` or `track=`; `None` in any other text.
-    pub fn index(&self) -> Option<u8> {
-        track_index(&self.0)
-    }
-}
-
 /// A channel, and perhaps one of its tracks, as a request names them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Target {
@@ -50,8 +29,9 @@ pub struct Target {
     pub path: String,
     /// What follows `?`, as it came, without a track.
     pub query: Option<String>,
-    /// The track; `None` for the whole stream.
-    pub track: Option<TrackName>,
+    /// What follows the channel as it came, e.g. `trackID=0` or `media/video1`: to be compared with the SDP's control lines.
+    /// `None` for the whole stream.
+    pub track: Option<String>,
     /// The address without track, user information and trailing slash, with its query: what relative controls
     /// stand on.
     pub base: String,
@@ -84,7 +64,6 @@ impl Target {
         let name = segments.next().unwrap_or_default();
         let track = segments.next().map(|track| track.trim_matches('/')).filter(|track| !track.is_empty());
         let decoded = decode(name).filter(|name| ChannelName::is_valid(name));
-        let track = track.or(track_of_query).map(|track| TrackName(track.to_owned()));
         let mut base = format!("{prefix}/{name}");
         if let Some(query) = query {
             base.push('?');
@@ -94,7 +73,7 @@ impl Target {
             path: decoded.unwrap_or_default(),
             token: query.and_then(token),
             query: query.map(str::to_owned),
-            track,
+            track: track.or(track_of_query).map(str::to_owned),
             base,
         })
     }
@@ -201,7 +180,8 @@ fn split_query_track(query: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn track_index(text: &str) -> Option<u8> {
+/// The number in `trackID=`, `streamid=`, `stream=` or `track=`; `None` in any other text.
+pub fn track_index(text: &str) -> Option<u8> {
     let (name, number) = text.split_once('=')?;
     let known = ["trackID", "streamid", "stream", "track"].iter().any(|word| word.eq_ignore_ascii_case(name));
     if known && number.bytes().all(|b| b.is_ascii_digit()) { number.parse().ok() } else { None }
@@ -235,7 +215,7 @@ mod tests {
     #[track_caller]
     fn check(url: &str, path: &str, track: Option<(&str, Option<u8>)>, base: &str) {
         let target = Target::parse(url).unwrap();
-        let named = target.track.as_ref().map(|track| (track.as_str(), track.index()));
+        let named = target.track.as_ref().map(|track| (track.as_str(), track_index(track)));
         assert_eq!((target.path.as_str(), named, target.base.as_str()), (path, track, base), "{url}");
     }
 

@@ -89,11 +89,11 @@ impl KeyFrameScanner {
     ///
     /// A set whose end is in another fragment than its beginning is not kept. Cost: reference counts only.
     pub fn parameter_sets(&self) -> Option<ParameterSets> {
-        let SetStore { vps, sps, pps, revision } = &self.nals.sets;
+        let SetStore { newest: [vps, sps, pps], revision } = self.nals.sets.clone();
         if self.codec == Codec::H265 && vps.is_none() {
             return None;
         }
-        Some(ParameterSets { revision: *revision, vps: vps.clone(), sps: sps.clone()?, pps: pps.clone()? })
+        Some(ParameterSets { revision, vps, sps: sps?, pps: pps? })
     }
 }
 
@@ -289,9 +289,8 @@ fn sum_to_first_below_255(bytes: &mut impl Iterator<Item = u8>) -> Option<u32> {
 /// The newest of each kind.
 #[derive(Clone, Debug, Default)]
 struct SetStore {
-    vps: Option<Bytes>,
-    sps: Option<Bytes>,
-    pps: Option<Bytes>,
+    /// By [`SetKind`].
+    newest: [Option<Bytes>; 3],
     revision: u64,
 }
 
@@ -309,11 +308,7 @@ impl SetStore {
         if !(PARAMETER_SET_BYTES_MIN..=PARAMETER_SET_BYTES_MAX).contains(&(header.len() + body.len())) {
             return;
         }
-        let place = match kind {
-            SetKind::Video => &mut self.vps,
-            SetKind::Sequence => &mut self.sps,
-            SetKind::Picture => &mut self.pps,
-        };
+        let place = &mut self.newest[kind as usize];
         if place.as_deref().and_then(|before| before.strip_prefix(header)) != Some(body) {
             *place = Some([header, body].concat().into());
             self.revision += 1;

@@ -83,16 +83,17 @@ impl ClientSession {
             && step == Step::Setup(0)
     }
 
+    fn by_role(&self, watch: Step, publish: Step) -> Step {
+        match self.config.role {
+            ClientRole::Watch => watch,
+            ClientRole::Publish { .. } => publish,
+        }
+    }
+
     fn on_options(&mut self, now: Instant, response: &Response) {
         let public = response.headers.joined("Public").unwrap_or_default();
         self.has_get_parameter = public.split(',').any(|method| method.trim() == "GET_PARAMETER");
-        self.ask(
-            now,
-            match self.config.role {
-                ClientRole::Watch => Step::Describe,
-                ClientRole::Publish { .. } => Step::Announce,
-            },
-        );
+        self.ask(now, self.by_role(Step::Describe, Step::Announce));
     }
 
     fn on_describe(&mut self, now: Instant, response: &Response) {
@@ -128,13 +129,7 @@ impl ClientSession {
             Some(next) => self.ask(now, Step::Setup(next)),
             None => {
                 self.event(ClientEvent::Ready { tracks: self.tracks.clone() });
-                self.ask(
-                    now,
-                    match self.config.role {
-                        ClientRole::Watch => Step::Play,
-                        ClientRole::Publish { .. } => Step::Record,
-                    },
-                );
+                self.ask(now, self.by_role(Step::Play, Step::Record));
             }
         }
     }

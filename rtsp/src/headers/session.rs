@@ -24,14 +24,10 @@ impl SessionHeader {
         let id = parts.next().filter(|id| {
             (1..=limits::SESSION_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
         })?;
-        let timeout = parts.find_map(|part| {
-            let (name, value) = part.split_once('=')?;
-            if !name.trim().eq_ignore_ascii_case("timeout") {
-                return None;
-            }
-            value.trim().parse::<u32>().ok().map(|seconds| Duration::from_secs(seconds.into()))
-        });
-        Some(Self { id: id.to_owned(), timeout })
+        let timeouts = parts.filter_map(|part| part.split_once('='));
+        let mut timeouts = timeouts.filter(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"));
+        let seconds = timeouts.find_map(|(_, value)| value.trim().parse::<u32>().ok());
+        Some(Self { id: id.to_owned(), timeout: seconds.map(|seconds| Duration::from_secs(seconds.into())) })
     }
 }
 

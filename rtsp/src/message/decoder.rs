@@ -312,22 +312,10 @@ impl Decoder {
             Err(kind) => return Err(self.error(kind)),
         };
         self.stray = 0;
-        match parse_start_line(&line) {
-            Ok((start, other_version)) => {
-                let headers = Headers::new();
-                let line_position = self.position;
-                Ok(Some(Head {
-                    start,
-                    other_version,
-                    headers,
-                    bytes: 0,
-                    line_bytes: 0,
-                    position,
-                    line_position,
-                }))
-            }
-            Err(kind) => Err(MessageError { kind, cseq: None, position }),
-        }
+        let (start, other_version) =
+            parse_start_line(&line).map_err(|kind| MessageError { kind, cseq: None, position })?;
+        let (headers, line_position) = (Headers::new(), self.position);
+        Ok(Some(Head { start, other_version, headers, bytes: 0, line_bytes: 0, position, line_position }))
     }
 
     /// Reads headers up to the empty line, then yields the body's length.
@@ -363,10 +351,10 @@ impl Decoder {
             if name.is_empty() || !name.chars().all(is_token_char) {
                 return Err(MessageErrorKind::Header);
             }
-            if head.headers.len() == limits::HEADERS_MAX {
+            if head.headers.entries.len() == limits::HEADERS_MAX {
                 return Err(MessageErrorKind::HeadersTooMany);
             }
-            head.headers.push_read(name, value.trim_matches(WHITE).to_owned());
+            head.headers.entries.push((name.to_owned(), value.trim_matches(WHITE).to_owned()));
         }
     }
 

@@ -4,10 +4,7 @@ use std::fmt::Write as _;
 
 use slotcast_core::media::{Description, MediaKind, Track};
 
-use super::{
-    codec,
-    lines::{Attribute, Section},
-};
+use super::{codec, lines::Section};
 use crate::limits;
 
 /// What stands in `s=` where there is no title.
@@ -94,20 +91,19 @@ fn media_lines(media: &Section<'_>, track: &Track) -> String {
         write!(text, " {payload_type}").unwrap_or_default();
     }
     text.push_str("\r\n");
-    for line in media.bandwidths.iter().take(2) {
-        write!(text, "b={}:{}\r\n", line.kind, line.rate).unwrap_or_default();
+    for (kind, rate) in media.bandwidths.iter().take(2) {
+        write!(text, "b={kind}:{rate}\r\n").unwrap_or_default();
     }
-    let allowed = media.attributes.iter().filter(|attribute| is_allowed(attribute, track));
-    for attribute in allowed.take(limits::SDP_TRACK_LINES_MAX) {
-        let name = attribute.name.to_ascii_lowercase();
-        let value = attribute.value.unwrap_or_default();
+    let allowed = media.attributes.iter().filter(|(name, value)| is_allowed(name, value, track));
+    for (name, value) in allowed.take(limits::SDP_TRACK_LINES_MAX) {
+        let name = name.to_ascii_lowercase();
         let value = match (name.as_str(), codec::rtpmap(value)) {
             ("rtpmap", None) => continue,
             // Viewers are told the clock that is assumed here.
             ("rtpmap", Some((payload_type, encoding, None))) => {
                 format!("{payload_type} {encoding}/{}", codec::assumed_clock(payload_type))
             }
-            _ => value.to_owned(),
+            _ => (*value).to_owned(),
         };
         let clean: String = value.chars().filter(|c| !c.is_control()).collect();
         write!(text, "a={name}:{}\r\n", clean.trim()).unwrap_or_default();
@@ -115,9 +111,8 @@ fn media_lines(media: &Section<'_>, track: &Track) -> String {
     text
 }
 
-fn is_allowed(attribute: &Attribute<'_>, track: &Track) -> bool {
-    let is_one_of = |names: &[&str]| names.iter().any(|name| name.eq_ignore_ascii_case(attribute.name));
-    let Some(value) = attribute.value else { return false };
+fn is_allowed(name: &str, value: &str, track: &Track) -> bool {
+    let is_one_of = |names: &[&str]| names.iter().any(|known| known.eq_ignore_ascii_case(name));
     let of_this_track = || {
         let first = value.split_ascii_whitespace().next().and_then(|word| word.parse::<u8>().ok());
         first.is_some_and(|payload_type| track.payload_types.contains(&payload_type))

@@ -7,26 +7,15 @@
 use super::SdpError;
 use crate::limits;
 
-/// One `a=` line.
-pub(super) struct Attribute<'a> {
-    pub(super) name: &'a str,
-    pub(super) value: Option<&'a str>,
-}
-
-/// One `b=AS:` or `b=TIAS:` line.
-pub(super) struct Bandwidth {
-    /// `AS`, in kbit/s, or `TIAS`, in bit/s.
-    pub(super) kind: &'static str,
-    pub(super) rate: u64,
-}
-
 /// The session's lines, or those from one `m=` to the next.
 #[derive(Default)]
 pub(super) struct Section<'a> {
     /// The words of the `m=` line; none for the session.
     pub(super) words: Vec<&'a str>,
-    pub(super) bandwidths: Vec<Bandwidth>,
-    pub(super) attributes: Vec<Attribute<'a>>,
+    /// `AS` and kbit/s, or `TIAS` and bit/s.
+    pub(super) bandwidths: Vec<(&'static str, u64)>,
+    /// Name and value of the `a=` lines that have a value.
+    pub(super) attributes: Vec<(&'a str, &'a str)>,
 }
 
 /// A whole SDP.
@@ -56,8 +45,10 @@ impl<'a> Lines<'a> {
                     sdp.medias
                         .push(Section { words: value.split_whitespace().collect(), ..Section::default() });
                 }
-                "b" => section.bandwidths.extend(Bandwidth::read(value)),
-                "a" => section.attributes.push(Attribute::read(value)),
+                "b" => section.bandwidths.extend(bandwidth(value)),
+                "a" => section
+                    .attributes
+                    .extend(value.split_once(':').map(|(name, value)| (name.trim_end(), value.trim()))),
                 _ => {}
             }
         }
@@ -68,30 +59,21 @@ impl<'a> Lines<'a> {
 impl<'a> Section<'a> {
     /// The values of all attributes called `name`.
     pub(super) fn values(&self, name: &str) -> impl Iterator<Item = &'a str> {
-        let named = self.attributes.iter().filter(move |attribute| attribute.name.eq_ignore_ascii_case(name));
-        named.filter_map(|attribute| attribute.value)
+        let named = self.attributes.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name));
+        named.map(|(_, value)| *value)
     }
 
     /// AS is in kbit/s, TIAS in bit/s; the larger one where both stand.
     pub(super) fn kbps(&self) -> Option<u64> {
-        let kbps = |line: &Bandwidth| if line.kind == "AS" { line.rate } else { line.rate.div_ceil(1000) };
+        let kbps = |(kind, rate): &(&str, u64)| if *kind == "AS" { *rate } else { rate.div_ceil(1000) };
         self.bandwidths.iter().map(kbps).max()
     }
 }
 
-impl<'a> Attribute<'a> {
-    fn read(text: &'a str) -> Self {
-        let (name, value) = text.split_once(':').map_or((text, None), |(name, value)| (name, Some(value)));
-        Self { name: name.trim_end(), value: value.map(str::trim) }
-    }
-}
-
-impl Bandwidth {
-    fn read(text: &str) -> Option<Self> {
-        let (kind, rate) = text.split_once(':')?;
-        let kind = ["AS", "TIAS"].into_iter().find(|known| known.eq_ignore_ascii_case(kind.trim()))?;
-        // A fraction is left out.
-        let digits = rate.trim().split(|c: char| !c.is_ascii_digit()).next()?;
-        Some(Self { kind, rate: digits.parse().ok()? })
-    }
+fn bandwidth(text: &str) -> Option<(&'static str, u64)> {
+    let (kind, rate) = text.split_once(':')?;
+    let kind = ["AS", "TIAS"].into_iter().find(|known| known.eq_ignore_ascii_case(kind.trim()))?;
+    // A fraction is left out.
+    let digits = rate.trim().split(|c: char| !c.is_ascii_digit()).next()?;
+    Some((kind, digits.parse().ok()?))
 }

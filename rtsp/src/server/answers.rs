@@ -53,7 +53,10 @@ impl ServerConnection {
             }
             (Question::Setup(plan), Answer::Setup { tracks }) => self.on_seated(now, &cseq, plan, tracks),
             (Question::Play, Answer::Play { rtp_info }) => self.on_play(&cseq, &rtp_info),
-            (Question::Record, Answer::Record { headers }) => self.on_record(&cseq, headers),
+            (Question::Record, Answer::Record { headers }) => {
+                let response = with_all(Response::new(Status::OK), headers);
+                self.begin(&cseq, response, State::Recording, Event::Recording);
+            }
             (question, _) => {
                 if matches!(question, Question::Setup(_)) {
                     self.push(Output::Event(Event::SessionEnded(SessionEnd::SetupRefused)));
@@ -105,30 +108,26 @@ impl ServerConnection {
 
     /// From now on, and where each track starts.
     fn on_play(&mut self, cseq: &str, entries: &[RtpInfoEntry]) {
-        let Some(session) = self.session.as_mut() else { return };
-        let begins = std::mem::replace(&mut session.state, State::Playing) != State::Playing;
-        session.start_by = None;
+        let Some(session) = &self.session else { return };
         let rtp_info = rtp_info_of(session, entries);
-        let mut response =
-            Response::new(Status::OK).session(session, &self.config).header("Range", range::LIVE);
+        let mut response = Response::new(Status::OK).header("Range", range::LIVE);
         if !rtp_info.is_empty() {
             response = response.header("RTP-Info", &rtp_info);
         }
+        self.begin(cseq, response, State::Playing, Event::Playing);
+    }
+
+    /// The session is in `state` from now on; `event` says so unless it was before.
+    fn begin(&mut self, cseq: &str, response: Response, state: State, event: Event) {
+        let Some(session) = self.session.as_mut() else { return };
+        let begins = std::mem::replace(&mut session.state, state) != state;
+        session.start_by = None;
+        let response = response.session(session, &self.config);
         self.timers.clear(Timer::Start);
         self.send(Some(cseq), response);
         if begins {
-            self.push(Output::Event(Event::Playing));
+            self.push(Output::Event(event));
         }
-    }
-
-    fn on_record(&mut self, cseq: &str, headers: Vec<(String, String)>) {
-        let Some(session) = self.session.as_mut() else { return };
-        session.state = State::Recording;
-        session.start_by = None;
-        let response = with_all(Response::new(Status::OK), headers).session(session, &self.config);
-        self.timers.clear(Timer::Start);
-        self.send(Some(cseq), response);
-        self.push(Output::Event(Event::Recording));
     }
 }
 

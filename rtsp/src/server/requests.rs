@@ -10,7 +10,7 @@ use crate::{
     message::{Request, Response},
     sdp,
     status::Status,
-    url::{Target, TrackName},
+    url::Target,
 };
 
 use super::{
@@ -66,7 +66,7 @@ impl ServerConnection {
             _ if method == Method::Options => Ok(()),
             (Some(named), Some(own)) if own.is_named_by(named) => Ok(()),
             (Some(_), _) => refused,
-            (None, Some(_)) if acts_on_session(method) => refused,
+            (None, Some(_)) if method.acts_on_session() => refused,
             (None, _) => Ok(()),
         }
     }
@@ -184,11 +184,6 @@ impl ServerConnection {
     }
 }
 
-/// Methods that need a session of this connection by name.
-fn acts_on_session(method: Method) -> bool {
-    matches!(method, Method::Play | Method::Record | Method::Pause | Method::Teardown)
-}
-
 /// The session's own address as a whole, or the one track that it has.
 fn aggregate(session: &Session, announced: Option<&Announcement>, request: &Request) -> Result<(), Response> {
     if announced.is_some_and(|announced| is_at(&announced.session_control, &request.url)) {
@@ -212,7 +207,7 @@ pub(super) fn target(request: &Request) -> Result<Target, Response> {
 /// The same of a request about a whole program: an address with several segments behind the channel names none.
 fn program(request: &Request) -> Result<Target, Response> {
     let mut target = target(request)?;
-    if target.track.as_ref().is_some_and(TrackName::is_deep) {
+    if target.track.as_ref().is_some_and(|track| track.contains('/')) {
         target.path.clear();
     }
     Ok(target)

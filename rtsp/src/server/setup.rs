@@ -11,7 +11,7 @@ use crate::{
     headers::transport::{self, LowerTransport, Offer, TrackTransport},
     message::{Request, Response},
     status::Status,
-    url::{Target, TrackName, decode},
+    url::{Target, decode, track_index},
 };
 
 use super::{
@@ -30,27 +30,18 @@ impl ServerConnection {
         if self.session.is_some() && request.headers.get("Session").is_some() {
             return self.set_up_another(request).map(Some);
         }
-        let plan = self.plan_first(request)?;
-        self.ask_for_seat(now, request, cseq, plan)
-    }
-
-    /// A first SETUP, as far as it can be judged without the edge.
-    fn plan_first(&self, request: &Request) -> Result<Plan, Response> {
         let mut target = target(request)?;
         let offer = choose(request, &self.config, None)?;
         if let Some(announcement) = &self.announcement {
             target = announcement.target(target, &request.url)?;
             resolve(&target, &request.url, Some(announcement), announcement.controls.len(), &[])?;
         }
-        Ok(Plan { target, url: request.url.clone(), offer })
-    }
-
-    fn ask_for_seat(&mut self, now: Instant, request: &Request, cseq: &str, plan: Plan) -> Outcome {
+        // All is judged that can be without the edge.
         self.end_session(now, SessionEnd::Replaced);
-        let target = plan.target.clone();
         let credentials = self.credentials(request, &target);
         let has_proof = credentials.is_present();
-        let ask = Ask::Setup { target, credentials, lower: plan.offer.lower() };
+        let plan = Plan { target: target.clone(), url: request.url.clone(), offer };
+        let ask = Ask::Setup { target, credentials, lower: offer.lower() };
         self.park(cseq, has_proof, Question::Setup(plan), ask)
     }
 
@@ -144,13 +135,13 @@ fn resolve(
     tracks: usize,
     set_up: &[TrackSetup],
 ) -> Result<u8, Response> {
-    let text = target.track.as_ref().map(TrackName::as_str);
+    let text = target.track.as_deref();
     let is_set_up = |at: usize| set_up.iter().any(|setup| usize::from(setup.track) == at);
     let controls = announced.map_or(&[][..], |announced| &announced.controls[..]);
     let named = controls.iter().enumerate().filter(|(_, control)| names(control, text, url));
     let by_control = named.map(|(at, control)| (text != Some(control.as_str()), is_set_up(at), at)).min();
-    let by_number = || match &target.track {
-        Some(name) => name.index().map(usize::from),
+    let by_number = || match text {
+        Some(name) => track_index(name).map(usize::from),
         None => (tracks == 1).then_some(0),
     };
     let track = by_control.map(|(.., at)| at).or_else(by_number).filter(|track| *track < tracks);

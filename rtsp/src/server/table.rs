@@ -35,6 +35,11 @@ impl Method {
     pub fn parse(name: &str) -> Option<Self> {
         TABLE.iter().find(|row| row.name == name).map(|row| row.method)
     }
+
+    /// Whether it needs a session of its connection by name.
+    pub(super) const fn acts_on_session(self) -> bool {
+        matches!(self, Self::Play | Self::Record | Self::Pause | Self::Teardown)
+    }
 }
 
 /// Where a connection stands.
