@@ -37,6 +37,10 @@ pub const BUDGETS_MAX: usize = 20_000;
 pub const PAYMENT_WAIT_MAX: Duration = Duration::from_secs(20);
 /// An authorisation without an answer is looked after by the outbox from then on.
 pub const AUTHORISE_ORPHANED_AFTER: Duration = Duration::from_secs(180);
+/// A hold that the provider let go is asked for again so long before the start …
+pub const HOLD_AGAIN_BEFORE: Duration = Duration::from_secs(24 * 3600);
+/// … and a member whose card was declined may give another one until so long before it.
+pub const CARD_UNTIL_BEFORE: Duration = Duration::from_secs(6 * 3600);
 /// A member has this long to answer what the card's company asks at a payment; then it is called off.
 pub const QUESTION_WAIT_MAX: Duration = Duration::from_secs(900);
 /// An authorisation that could not be resolved for so long is given up: the provider's hold lapses by itself.

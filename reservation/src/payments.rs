@@ -132,6 +132,15 @@ pub enum Noticed {
     Refunded(Amount),
     /// A refund that was told of as done did not reach the member.
     RefundFailed(FailedRefund),
+    /// The member's bank took back a part or all of what was collected; or has given it back.
+    Disputed {
+        /// The provider's name of it.
+        dispute: String,
+        /// How much.
+        amount: Amount,
+        /// Whether it is given back.
+        is_won: bool,
+    },
     /// A charge failed afterwards; the text is for the operator.
     Failed(String),
 }

@@ -23,6 +23,7 @@ mod money;
 mod observer;
 mod operate;
 mod password;
+mod paying;
 mod publisher;
 mod random;
 mod refunding;

@@ -153,16 +153,26 @@ pub struct Payment {
     pub request: PaymentRequest,
     /// How it stands.
     pub state: PaymentState,
-    /// The provider's name for it, once done.
+    /// The provider's name for it, once done; before, of the question that it led to.
     pub reference: Option<String>,
     /// Why it was declined, or why the last try failed.
     pub error: Option<String>,
+    /// Which one this is, from 1: once more after it was declined, under another key of the provider's.
+    pub attempt: u32,
     /// How often it was tried.
     pub tries: u32,
     /// Not to be tried before.
     pub next_at: WallTime,
     /// When it was asked for.
     pub created_at: WallTime,
+}
+
+impl Payment {
+    /// What the provider knows it by: a declined one is asked for under another key the next time.
+    pub fn provider_key(&self) -> String {
+        let key = &self.request.key;
+        if self.attempt == 1 { key.clone() } else { format!("{key}.{}", self.attempt) }
+    }
 }
 
 /// How one program ran, as the streaming side reported.
@@ -288,6 +298,10 @@ pub trait Reads: Send {
     async fn scheduled(&mut self, after: WallTime) -> Stored<Vec<Reservation>>;
     /// Payments of one reservation, oldest first.
     async fn payments_of(&mut self, reservation: ReservationNumber) -> Stored<Vec<Payment>>;
+    /// Payments in one state, oldest first.
+    async fn payments(&mut self, state: PaymentState, page: Page) -> Stored<Listed<Payment>>;
+    /// The payments that were ever asked for as that, oldest first.
+    async fn payments_asked_as(&mut self, asked_as: &str) -> Stored<Vec<Payment>>;
     /// The payment of that key.
     async fn payment(&mut self, key: &str) -> Stored<Option<Payment>>;
     /// The payment whose provider's reference that is; where several bear it (a hold and its capture), the first.

@@ -56,6 +56,7 @@ fn script() -> String {
         READ_THE_MAIL.to_owned(),
         reconfirm,
         reserving("curl -s -H \"$AUTH\" -H 'Content-Type: application/json' -d"),
+        reserving("curl -s -H \"$AUTH\" -X POST $API/reservations/$N/pay"),
         "jq -r '\"settings of \" + .channel.watch_url' settings.json\n".to_owned(),
         without(reserving("jq -r '.commands.broadcast[]"), "sh -c"),
         settings("age-keygen -o"),
@@ -71,6 +72,9 @@ fn script() -> String {
         reserving("curl -s -H \"$AUTH\" $API/reservations/$N/status"),
         of_program(operating("curl -s -H \"Authorization: Bearer $OPS\" -H 'Content-Type")),
         reserving("curl -s -H \"$AUTH\" $API/reservations/$N/history"),
+        of_program(operating("curl -s -H \"Authorization: Bearer $OPS\" $API/operator/reservations/")),
+        operating("curl -s -H \"Authorization: Bearer $OPS\" \"$API/operator/payments")
+            .replace("/KEY/", "/none/"),
         operating("curl -s http://127.0.0.1:8080/metrics"),
     ];
     parts.concat()

@@ -71,11 +71,13 @@ pub enum MailKind {
     Settled,
     /// To the member: so much was given back.
     Refunded,
+    /// To the member: a card is needed, or another one.
+    CardNeeded,
 }
 
 impl MailKind {
     /// All there are.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Welcome,
         Self::ReservationId,
         Self::ReconfirmReminder,
@@ -86,6 +88,7 @@ impl MailKind {
         Self::Extended,
         Self::Settled,
         Self::Refunded,
+        Self::CardNeeded,
     ];
 
     /// The name in the database.
@@ -101,6 +104,7 @@ impl MailKind {
             Self::Extended => "extended",
             Self::Settled => "settled",
             Self::Refunded => "refunded",
+            Self::CardNeeded => "card_needed",
         }
     }
 
@@ -214,6 +218,8 @@ pub struct PaymentRequest {
     pub elsewhere: Amount,
     /// Why, in an operator's words: of refunds alone. 1 to 200 characters on one line.
     pub reason: Option<String>,
+    /// Of refunds alone: who asked, and under which key. What was asked for as that is never asked for again.
+    pub asked_as: Option<String>,
 }
 
 /// An account of the ledger. `MemberHolds` and `Holds` are memorandum accounts: what was authorised, not yet owed.
@@ -246,17 +252,23 @@ pub enum LedgerKind {
     Refunded,
     /// A refund did not reach the member: the payment provider has it again.
     RefundFailed,
+    /// The member's bank took back what was collected.
+    Disputed,
+    /// The bank gave back what it had taken.
+    DisputeWon,
 }
 
 impl LedgerKind {
     /// All there are.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Authorised,
         Self::Released,
         Self::Charged,
         Self::Collected,
         Self::Refunded,
         Self::RefundFailed,
+        Self::Disputed,
+        Self::DisputeWon,
     ];
 
     /// The name in API, export and database.
@@ -268,6 +280,8 @@ impl LedgerKind {
             Self::Collected => "collected",
             Self::Refunded => "refunded",
             Self::RefundFailed => "refund_failed",
+            Self::Disputed => "disputed",
+            Self::DisputeWon => "dispute_won",
         }
     }
 
@@ -280,7 +294,8 @@ impl LedgerKind {
 /// One entry pair of the ledger: `amount` goes to `debit` and comes from `credit`. Append-only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerTransaction {
-    /// Unique: the same key is never posted twice. At most 200 of `a-z 0-9 - .`.
+    /// Unique: the same key is never posted twice. At most 200 of `a-z 0-9 - .`, but that disputes are named as the
+    /// provider does.
     pub key: String,
     /// Why.
     pub kind: LedgerKind,

@@ -9,6 +9,7 @@ mod mails;
 mod payments;
 mod program;
 mod refunds;
+mod renewal;
 mod running;
 mod slots;
 
@@ -17,10 +18,11 @@ pub use booking::{
     expire_hold, expire_reconfirmation, may_book, may_reconfirm, reconfirm, reissue_id, remind, total,
 };
 pub use channels::{may_sell, take_up};
-pub use mails::{refund_mail, refund_of_mail, welcome};
-pub use payments::{collected, release};
+pub use mails::{card_mail, payment_of_mail, refund_mail, refund_of_mail, welcome};
+pub use payments::{collected, dispute, release};
 pub use program::{change, check_program};
 pub use refunds::{Money, agrees, came_back, came_back_elsewhere, given_back, refund, refunded};
+pub use renewal::{AfterDecline, after_decline, card_until, renewal};
 pub use running::{Extension, end, end_early, extend, may_extend, settle, start};
 pub use slots::{MonthShare, Quote, month_of, start_of, zoned};
 

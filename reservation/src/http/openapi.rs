@@ -289,7 +289,7 @@ fn problems_of_request(operation: &Value, notes: &Notes) -> Vec<&'static str> {
     }
     for header in &notes.headers {
         codes.extend(match header.as_str() {
-            "idempotency-key" => &["bad-request", "idempotency-key-reused"][..],
+            "idempotency-key" | "needed-idempotency-key" => &["bad-request", "idempotency-key-reused"][..],
             "if-match" => &["bad-request", "stale", "if-match-required"],
             _ => &["bad-request", "stale"],
         });
@@ -315,8 +315,8 @@ fn complete_parameters(operation: &mut Value, notes: &Notes) {
     }
     for header in &notes.headers {
         parameters.push(match header.as_str() {
-            "idempotency-key" => json!({
-                "name": "Idempotency-Key", "in": "header", "required": false,
+            "idempotency-key" | "needed-idempotency-key" => json!({
+                "name": "Idempotency-Key", "in": "header", "required": header == "needed-idempotency-key",
                 "description": "Names this request: repeated with the same key, it is done once. A fresh one each time.",
                 "schema": { "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$" },
                 "example": "6f1c2a40-3b8e-4f0e-9d53-1f1f0f3c7b11",

@@ -533,7 +533,8 @@ async fn ledger_csv(State(api): State<Api>, caller: Caller, Query(query): Query<
     params(("Stripe-Signature" = Option<String>, Header, description = "The company's signature of the body.")),
     request_body(content = serde_json::Value, content_type = "application/json"),
     responses((status = 204, description = "Heard.")),
-    extensions(("x-slotcast" = json!({ "raw": true, "problems": ["not-found"] }))))]
+    extensions(("x-slotcast" = json!({ "raw": true,
+        "problems": ["not-found", "payment-unavailable"] }))))]
 async fn webhook(State(api): State<Api>, headers: HeaderMap, body: RawBytes) -> Answer {
     let signature = headers.get("stripe-signature").and_then(|value| value.to_str().ok());
     api.service().notice(signature.unwrap_or_default(), &body.0).await?;

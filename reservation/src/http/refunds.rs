@@ -1,26 +1,30 @@
-//! Giving money back, by operators.
+//! Money by hand: what operators give back, list and have tried again.
 
 use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Api,
     auth::Caller,
-    extract::{Body, IdempotencyKey, Path},
+    extract::{Body, IdempotencyKey, Path, Query},
     problem::{Answer, Problem},
-    wire::NumberPath,
+    wire::{ListBody, NumberPath, PageQuery},
 };
 use crate::{
     domain::words::{Amount, ReservationNumber},
     service::Refunds,
-    store::Payment,
+    store::{Payment, PaymentState},
 };
 
 /// The addresses of this room.
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::default().routes(routes!(refund))
+    OpenApiRouter::default()
+        .routes(routes!(refund))
+        .routes(routes!(refunds))
+        .routes(routes!(payments))
+        .routes(routes!(retry))
 }
 
 /// How much is given back, and why.
@@ -100,11 +104,11 @@ impl RefundsBody {
 /// Give money back
 ///
 /// What was collected goes back to the card, what was billed is taken off the bill. Both happen a moment later and then
-/// stand in the ledger as `refunded`; repeated with the same `Idempotency-Key`, this shows how they went.
+/// stand in the ledger as `refunded`. Repeated with the same `Idempotency-Key`, however late, it is one refund.
 #[utoipa::path(post, path = "/operator/reservations/{number}/refund", tag = "Operator", operation_id = "refund",
     params(NumberPath), request_body = RefundWishBody,
     responses((status = 202, description = "Asked for.", body = RefundsBody)),
-    extensions(("x-slotcast" = json!({ "scope": "operate", "headers": ["idempotency-key"],
+    extensions(("x-slotcast" = json!({ "scope": "operate", "headers": ["needed-idempotency-key"],
         "problems": ["nothing-to-refund", "refund-too-large"] }))))]
 async fn refund(
     State(api): State<Api>,
@@ -119,4 +123,133 @@ async fn refund(
     let refunds =
         api.service().refund(&caller.actor, number, amount, &body.value.reason, idempotency).await?;
     Ok((StatusCode::ACCEPTED, Json(RefundsBody::of(&api, &refunds))).into_response())
+}
+
+/// What was given back
+///
+/// Of one reservation: what was ever asked for, how it went, and what is left.
+#[utoipa::path(get, path = "/operator/reservations/{number}/refunds", tag = "Operator", operation_id = "refunds",
+    params(NumberPath),
+    responses((status = 200, description = "As of now.", body = RefundsBody)),
+    extensions(("x-slotcast" = json!({ "scope": "operate" }))))]
+async fn refunds(State(api): State<Api>, caller: Caller, Path(path): Path<NumberPath>) -> Answer {
+    let refunds = api.service().refunds(&caller.actor, ReservationNumber(path.number)).await?;
+    Ok(Json(RefundsBody::of(&api, &refunds)).into_response())
+}
+
+/// One movement of money.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Payment)]
+struct PaymentBody {
+    /// Unique.
+    key: String,
+    /// `authorise`: hold the amount; `capture`: take it; `release`: let go of it; `refund`: give it back.
+    kind: String,
+    /// The reservation's number.
+    reservation: i64,
+    /// Whose card or bill: the member's number.
+    member: i64,
+    /// In minor units.
+    amount: i64,
+    /// ISO 4217.
+    currency: String,
+    /// `waiting`, `done` or `declined`.
+    state: String,
+    /// Why it was declined, or why the last try failed.
+    error: Option<String>,
+    /// One more after each time that it was declined and asked for again.
+    attempt: u32,
+    /// How often it was tried.
+    tries: u32,
+    #[schema(format = DateTime)]
+    asked_at: String,
+}
+
+impl PaymentBody {
+    /// In the server's currency.
+    fn of(api: &Api, payment: &Payment) -> Self {
+        let request = &payment.request;
+        Self {
+            key: request.key.clone(),
+            kind: request.kind.name().to_owned(),
+            reservation: request.reservation.0,
+            member: request.member.0,
+            amount: request.amount.minor(),
+            currency: api.service().rules().currency.to_string(),
+            state: payment.state.name().to_owned(),
+            error: payment.error.clone(),
+            attempt: payment.attempt,
+            tries: payment.tries,
+            asked_at: payment.created_at.to_string(),
+        }
+    }
+}
+
+/// How payments stand.
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = PaymentState)]
+enum PaymentStateBody {
+    Waiting,
+    Done,
+    Declined,
+}
+
+/// Which payments.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct PaymentsQuery {
+    /// Only in this state.
+    #[param(inline)]
+    state: PaymentStateBody,
+    /// From 1.
+    #[param(minimum = 1, maximum = 1_000_000, default = 1)]
+    page: Option<u32>,
+    /// Items of a page.
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    per_page: Option<u32>,
+}
+
+/// Payments
+///
+/// In one state, oldest first. Those that were declined and are captures (`kind`) can be tried again.
+#[utoipa::path(get, path = "/operator/payments", tag = "Operator", operation_id = "payments",
+    params(PaymentsQuery),
+    responses((status = 200, description = "Oldest first.", body = ListBody<PaymentBody>)),
+    extensions(("x-slotcast" = json!({ "scope": "operate" }))))]
+async fn payments(State(api): State<Api>, caller: Caller, Query(query): Query<PaymentsQuery>) -> Answer {
+    let state = match query.state {
+        PaymentStateBody::Waiting => PaymentState::Waiting,
+        PaymentStateBody::Done => PaymentState::Done,
+        PaymentStateBody::Declined => PaymentState::Declined,
+    };
+    let page = PageQuery::new(query.page, query.per_page);
+    let listed = api.service().payments(&caller.actor, state, page.page()).await?;
+    Ok(Json(ListBody::page(&listed, &page, |payment| PaymentBody::of(&api, payment))).into_response())
+}
+
+/// A payment.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+struct PaymentPath {
+    /// As it is listed.
+    #[param(
+        min_length = 1,
+        max_length = 200,
+        pattern = "^[a-z0-9.-]+$",
+        example = "capture-authorise-1234567890123456-1"
+    )]
+    key: String,
+}
+
+/// Try a charge again
+///
+/// With the card that the member has now. What is not declined is shown as it is.
+#[utoipa::path(post, path = "/operator/payments/{key}/retry", tag = "Operator", operation_id = "retry_payment",
+    params(PaymentPath),
+    responses((status = 202, description = "It is tried again.", body = PaymentBody)),
+    extensions(("x-slotcast" = json!({ "scope": "operate", "problems": ["wrong-state"] }))))]
+async fn retry(State(api): State<Api>, caller: Caller, Path(path): Path<PaymentPath>) -> Answer {
+    let payment = api.service().retry_payment(&caller.actor, &path.key).await?;
+    Ok((StatusCode::ACCEPTED, Json(PaymentBody::of(&api, &payment))).into_response())
 }

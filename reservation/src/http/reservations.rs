@@ -32,6 +32,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(accept_terms))
         .routes(routes!(reissue_id))
         .routes(routes!(reconfirm))
+        .routes(routes!(pay))
         .routes(routes!(settings))
         .routes(routes!(cancel))
         .routes(routes!(extend))
@@ -209,6 +210,22 @@ async fn reconfirm(
         .service()
         .reconfirm(&caller.actor, number_of(&path), &body.reservation_id, body.terminal_key)
         .await?;
+    Ok(ReservationBody::shown(&api, &reservation))
+}
+
+/// Pay
+///
+/// What the member's card was declined for: the amount of a program to come that has to be held again, or what a program
+/// cost. It is asked for with the card that the member has now (`PUT /me/premium` gives another), and the card's company
+/// may ask first. Where nothing is to be paid, the answer is the reservation as it is.
+#[utoipa::path(post, path = "/reservations/{number}/pay", tag = "Reservations",
+    operation_id = "pay", params(NumberPath),
+    responses((status = 200, description = "Nothing is left to pay.", body = ReservationBody,
+        headers(("ETag" = String, description = "Its version.")))),
+    extensions(("x-slotcast" = json!({ "scope": "book",
+        "problems": ["payment-declined", "card-question", "payment-unavailable", "too-many"] }))))]
+async fn pay(State(api): State<Api>, caller: Caller, Path(path): Path<NumberPath>) -> Answer {
+    let reservation = api.service().pay(&caller.actor, number_of(&path)).await?;
     Ok(ReservationBody::shown(&api, &reservation))
 }
 

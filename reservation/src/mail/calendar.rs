@@ -42,7 +42,8 @@ impl Method {
             | MailKind::ReservationId
             | MailKind::ReconfirmReminder
             | MailKind::Settled
-            | MailKind::Refunded => None,
+            | MailKind::Refunded
+            | MailKind::CardNeeded => None,
         }
     }
 

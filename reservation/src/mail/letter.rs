@@ -11,6 +11,7 @@ use crate::{
         effects::MailRequest,
         member::Member,
         reservation::{ProgramPassword, Reservation, SoldChannel, State},
+        rules,
         words::{Amount, Currency, Email, Language, ReservationNumber},
     },
     vault::ReservationId,
@@ -76,6 +77,8 @@ pub struct Program {
     pub was_confirmed: bool,
     /// Whether a cancellation by the member costs nothing although it was confirmed.
     pub is_waived: bool,
+    /// Until when the member may give another card, where the one there is was declined.
+    pub card_until: WallTime,
     /// Said while it waits for the reconfirmation.
     pub reconfirm_until: WallTime,
     /// Needed for [`MailKind::ReservationId`](crate::domain::effects::MailKind::ReservationId), and said nowhere else.
@@ -146,6 +149,7 @@ impl Program {
             state: reservation.state,
             was_confirmed: reservation.confirmed_at.is_some(),
             is_waived: false,
+            card_until: rules::card_until(reservation),
             reconfirm_until: reservation.reconfirm_until,
             reservation_id: None,
             total,

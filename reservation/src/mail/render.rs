@@ -41,7 +41,9 @@ pub fn render(letter: &Letter, settings: &MailSettings, now: WallTime) -> Result
     let (name, values) = match (&letter.program, letter.request.kind) {
         (_, MailKind::Welcome) => ("welcome", common_values(letter, settings)),
         (None, _) => return Err(MailError::Missing("a reservation")),
-        (Some(program), _) => (template_of(letter, program)?, program_values(letter, program, settings)?),
+        (Some(program), _) => {
+            (template_of(letter, program)?, program_values(letter, program, settings, now)?)
+        }
     };
     let (subject, text) = template::fill(name, letter.language, &values).ok_or(MailError::Form)?;
     let entry = match &letter.program {
@@ -77,6 +79,7 @@ fn template_of(letter: &Letter, program: &Program) -> Result<&'static str, MailE
             return Err(MailError::Missing("a refund"));
         }
         (MailKind::Refunded, _) => "refunded",
+        (MailKind::CardNeeded, _) => "card_needed",
     })
 }
 
@@ -88,7 +91,12 @@ fn common_values(letter: &Letter, settings: &MailSettings) -> Values {
     ])
 }
 
-fn program_values(letter: &Letter, program: &Program, settings: &MailSettings) -> Result<Values, MailError> {
+fn program_values(
+    letter: &Letter,
+    program: &Program,
+    settings: &MailSettings,
+    now: WallTime,
+) -> Result<Values, MailError> {
     let (language, zone, kind) = (letter.language, &settings.zone, letter.request.kind);
     let moment = |time| moment(time, zone, language);
     let money = |amount| money(amount, program.currency, language);
@@ -121,7 +129,9 @@ fn program_values(letter: &Letter, program: &Program, settings: &MailSettings) -
         ("changes", lines(&letter.request.changes.join("\n")).into()),
         ("password", password(kind, program).into()),
         ("reconfirm_until", reconfirm_until.into()),
-        ("reason", reason(program.state).into()),
+        ("reason", reason(program).into()),
+        ("need", need(program, now).into()),
+        ("card_until", moment(program.card_until)?.into()),
         ("is_owed", is_owed.into()),
         ("reservation_id", reservation_id.into()),
     ]);
@@ -153,12 +163,23 @@ const fn open_level(level: OpenLevel) -> &'static str {
 }
 
 /// Who cancelled, as the texts tell it.
-const fn reason(state: State) -> &'static str {
-    match state {
+const fn reason(program: &Program) -> &'static str {
+    match program.state {
+        State::Cancelled(CancelledBy::NotReconfirmed) if program.was_confirmed => "no_card",
         State::Cancelled(CancelledBy::NotReconfirmed) => "not_reconfirmed",
         State::Cancelled(CancelledBy::TermsNotAccepted) => "terms_not_accepted",
         State::Cancelled(CancelledBy::Operator) => "operator",
         _ => "member",
+    }
+}
+
+/// What a card is needed for, as the texts tell it.
+fn need(program: &Program, now: WallTime) -> &'static str {
+    match program.state {
+        State::Held | State::Registered => "reconfirm",
+        State::Confirmed if now < program.card_until => "in_time",
+        State::Confirmed | State::OnAir => "soon",
+        State::Finished(_) | State::Cancelled(_) => "owed",
     }
 }
 

@@ -38,6 +38,7 @@ const TEXTS: &[(&str, &str)] = texts![
     "charged",
     "waived",
     "refunded",
+    "card_needed",
 ];
 
 fn environment() -> &'static Environment<'static> {

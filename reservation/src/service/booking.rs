@@ -101,6 +101,7 @@ impl Service {
         let sold = channel_of(tx.as_mut(), channel).await?;
         let used = used_in(tx.as_mut(), member.number, &slots, rules).await?;
         let taken = taken_in(tx.as_mut(), channel, window).await?;
+        let member = self.payer(member);
         let facts = BookingFacts { member: &member, channel: &sold, used: &used, taken: &taken };
         let effects = match sale {
             Sale::Private => rules::book(facts, draft, number, rules, now)?,

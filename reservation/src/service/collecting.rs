@@ -11,15 +11,18 @@ use tokio::task::JoinSet;
 use super::{
     Answer, Service, ServiceError,
     counts::count,
-    money::in_time,
+    facts::member_of,
+    money::{in_time, is_over, standing_holds},
+    paying::tried_again,
     refunding::{came_back, given_back, note_came_back, note_refunded},
     retry::retry,
 };
 use crate::{
     domain::{
-        effects::{LedgerTransaction, PaymentKind},
+        effects::{LedgerTransaction, PaymentKind, PaymentRequest},
         refusal::Refusal,
-        rules,
+        reservation::{Reservation, State},
+        rules::{self, AfterDecline},
         words::Amount,
     },
     limits::{
@@ -63,7 +66,7 @@ impl Service {
     }
 
     async fn work_payment(&self, payment: Payment) -> Answer<()> {
-        let outcome = self.ask_provider(&payment).await?;
+        let outcome = self.ask_provider(&payment, false).await?;
         let key = payment.request.key.as_str();
         match &outcome {
             Ok(_) => {
@@ -82,30 +85,41 @@ impl Service {
             }
         }
         retry(|| self.note_payment(&payment, &outcome)).await?;
-        self.0.changed.payments.notify_one();
+        self.committed();
         Ok(())
     }
 
-    async fn ask_provider(&self, payment: &Payment) -> Answer<Result<Moved, PaymentError>> {
+    /// - `is_present`: whether the member waits for it.
+    pub(super) async fn ask_provider(
+        &self,
+        payment: &Payment,
+        is_present: bool,
+    ) -> Answer<Result<Moved, PaymentError>> {
         let request = &payment.request;
         if request.kind == PaymentKind::Refund {
             return self.give_back(request).await;
         }
-        let mut reads = self.0.store.read().await?;
-        let hold = match &request.of {
-            Some(key) => reads.payment(key).await?.and_then(|hold| hold.reference),
-            None => None,
+        let (hold, found, member) = {
+            let mut reads = self.0.store.read().await?;
+            let hold = match &request.of {
+                Some(key) => reads.payment(key).await?.and_then(|hold| hold.reference),
+                None => None,
+            };
+            let found = reads.reservation(request.reservation).await?;
+            (hold.unwrap_or_default(), found, reads.member(request.member).await?)
         };
-        let hold = hold.unwrap_or_default();
         if request.kind == PaymentKind::Release {
-            drop(reads);
             return Ok(in_time(self.0.payments.release(&request.key, &hold)).await);
         }
-        let member = reads.member(request.member).await?;
-        drop(reads);
+        let is_wanted = found.is_some_and(|found| matches!(found.state, State::Confirmed | State::OnAir));
+        if is_renewal(request) && !is_wanted {
+            return Ok(Err(PaymentError::Declined("it is not needed any more".to_owned())));
+        }
         let member = member.ok_or_else(|| ServiceError::Internal("a payment has no member".to_owned()))?;
         let charge = match self.charge(request, &member) {
-            Ok(charge) => Charge { begun: payment.reference.clone(), ..charge },
+            Ok(charge) => {
+                Charge { key: payment.provider_key(), is_present, begun: payment.reference.clone(), ..charge }
+            }
             Err(error) => return Ok(Err(error)),
         };
         Ok(match request.kind {
@@ -114,46 +128,102 @@ impl Service {
         })
     }
 
-    async fn note_payment(&self, payment: &Payment, outcome: &Result<Moved, PaymentError>) -> Answer<()> {
-        let (now, request) = (self.now(), &payment.request);
+    /// Writes what one try came to.
+    pub(super) async fn note_payment(
+        &self,
+        payment: &Payment,
+        outcome: &Result<Moved, PaymentError>,
+    ) -> Answer<()> {
+        let request = &payment.request;
         let mut tx = self.0.store.begin().await?;
         // All that is decided about one reservation's money follows one another.
-        tx.lock_reservation(request.reservation).await?;
-        let row = tx.payment(&request.key).await?.filter(|row| row.state == PaymentState::Waiting);
-        let Some(row) = row else { return Ok(()) };
-        let tries = payment.tries.saturating_add(1);
+        let found = tx.lock_reservation(request.reservation).await?;
+        let row = tx.payment(&request.key).await?;
+        let row = row.filter(|row| row.state == PaymentState::Waiting && row.attempt == payment.attempt);
+        let (Some(row), Some(found)) = (row, found) else { return Ok(()) };
+        let row = Payment { tries: payment.tries.saturating_add(1), ..row };
         match outcome {
-            Ok(moved) => {
-                let (state, reference) = (PaymentState::Done, Some(moved.reference.clone()));
-                let done = Payment { state, reference, error: None, tries, ..row };
-                let ledger = match request.kind {
-                    PaymentKind::Refund => given_back(tx.as_mut(), request, now).await?,
-                    _ if moved.is_collected => unposted(tx.as_mut(), rules::collected(request, now)).await?,
-                    _ => Vec::new(),
-                };
-                tx.settle_payment(&done, &ledger).await?;
-                if request.kind == PaymentKind::Authorise {
-                    // Whoever asked for it did not come back: nothing stands on it.
-                    tx.add_payment(&rules::release(request), now, now).await?;
-                }
-            }
-            Err(error) => {
-                let is_old = request.kind == PaymentKind::Authorise
-                    && now.since(row.created_at) > AUTHORISE_GIVEN_UP_AFTER;
-                let is_back = matches!(error, PaymentError::CameBack(_));
-                let is_over = matches!(error, PaymentError::Declined(_)) || is_back || is_old;
-                let state = if is_over { PaymentState::Declined } else { PaymentState::Waiting };
-                let text = error.to_string().chars().take(ERROR_CHARS_MAX).collect();
-                let next_at = now.saturating_add(wait_after(tries));
-                let ledger = if is_back { came_back(tx.as_mut(), request, now).await? } else { Vec::new() };
-                let row = Payment { state, error: Some(text), tries, next_at, ..row };
-                tx.settle_payment(&row, &ledger).await?;
-            }
+            Ok(moved) => self.note_done(tx.as_mut(), row, moved).await?,
+            Err(error) => self.note_failure(tx.as_mut(), row, &found, error).await?,
         }
         Ok(tx.commit().await?)
     }
 
-    /// A webhook of the payment provider. Refused: `NotFound("notice")` where the signature is wrong.
+    async fn note_done(&self, tx: &mut (dyn Tx + '_), row: Payment, moved: &Moved) -> Answer<()> {
+        let (now, request) = (self.now(), row.request.clone());
+        let ledger = match request.kind {
+            PaymentKind::Refund => given_back(tx, &request, now).await?,
+            _ if moved.is_collected => unposted(tx, rules::collected(&request, now)).await?,
+            _ => Vec::new(),
+        };
+        let (state, reference) = (PaymentState::Done, Some(moved.reference.clone()));
+        tx.settle_payment(&Payment { state, reference: reference.clone(), error: None, ..row }, &ledger)
+            .await?;
+        match &request.of {
+            None if request.kind == PaymentKind::Authorise => {
+                // The member's request ended before the hold was confirmed: nothing stands on it.
+                tx.add_payment(&rules::release(&request), now, now).await?;
+            }
+            Some(hold) if is_renewal(&request) => {
+                let payments = tx.payments_of(request.reservation).await?;
+                let first = payments.iter().find(|first| first.request.key == *hold);
+                match first.filter(|_| !is_over(&payments, hold)) {
+                    // Whatever ends the hold ends the one that stands for it now.
+                    Some(first) => tx.settle_payment(&Payment { reference, ..first.clone() }, &[]).await?,
+                    None => tx.add_payment(&rules::release(&request), now, now).await?,
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn note_failure(
+        &self,
+        tx: &mut (dyn Tx + '_),
+        row: Payment,
+        found: &Reservation,
+        error: &PaymentError,
+    ) -> Answer<()> {
+        let (now, request) = (self.now(), row.request.clone());
+        let text = error.to_string().chars().take(ERROR_CHARS_MAX).collect();
+        let row = Payment { error: Some(text), next_at: now.saturating_add(wait_after(row.tries)), ..row };
+        let is_orphan = request.kind == PaymentKind::Authorise && request.of.is_none();
+        let is_old = is_orphan && now.since(row.created_at) > AUTHORISE_GIVEN_UP_AFTER;
+        let is_back = matches!(error, PaymentError::CameBack(_));
+        if !matches!(error, PaymentError::Declined(_)) && !is_back && !is_old {
+            return Ok(tx.settle_payment(&row, &[]).await?);
+        }
+        let ledger = if is_back { came_back(tx, &request, now).await? } else { Vec::new() };
+        let member = member_of(tx, found).await?;
+        let attempt = row.attempt;
+        let row = Payment { state: PaymentState::Declined, ..row };
+        let mut next = AfterDecline::GoOn;
+        if is_renewal(&request) {
+            let holds = standing_holds(&tx.payments_of(request.reservation).await?);
+            next = rules::after_decline(&member, found, attempt, &holds, now);
+        }
+        match next {
+            AfterDecline::AskAgain(next_at) => {
+                tx.settle_payment(&Payment { next_at, ..tried_again(row) }, &ledger).await?;
+            }
+            AfterDecline::Cancel(effects) => {
+                tx.settle_payment(&row, &ledger).await?;
+                tx.write(&effects).await?;
+                return Ok(());
+            }
+            AfterDecline::GoOn => tx.settle_payment(&row, &ledger).await?,
+        }
+        let is_told = request.kind == PaymentKind::Capture
+            || is_renewal(&request) && matches!(found.state, State::Confirmed | State::OnAir);
+        if is_told && attempt == 1 {
+            tx.add_mails(&[rules::card_mail(&member, found, &request.key)], now).await?;
+        }
+        Ok(())
+    }
+
+    /// A webhook of the payment provider. Refused: `NotFound("notice")` where the signature is wrong,
+    /// `PaymentUnavailable` where it comes before the provider's own answer: it is to come again.
     pub async fn notice(&self, signature: &str, body: &[u8]) -> Answer<()> {
         let seconds = self.now().as_micros().div_euclid(1_000_000);
         let notice = match self.0.payments.read_notice(signature, body, seconds) {
@@ -176,21 +246,21 @@ impl Service {
             return Ok(());
         }
         let Some(row) = tx.payment_by_reference(&notice.reference).await? else {
+            if is_before_our_answer(tx.as_mut(), notice).await? {
+                // The provider tells it again later; until then, nothing is noted.
+                return Err(Refusal::PaymentUnavailable.into());
+            }
             tracing::warn!(event = notice.event, "a notice is about no payment of this server");
             return Ok(tx.commit().await?);
         };
         let number = row.request.reservation;
-        tx.lock_reservation(number).await?;
+        let found = tx.lock_reservation(number).await?;
         let payments = tx.payments_of(number).await?;
-        // A capture may have its hold's reference.
-        let hold = match row.request.kind {
-            PaymentKind::Capture | PaymentKind::Release => row.request.of.as_ref(),
-            PaymentKind::Authorise | PaymentKind::Refund => None,
-        };
+        // A capture may have its hold's reference, and a hold that of the one that it was asked for again as.
+        let hold = row.request.of.as_ref().filter(|_| row.request.kind != PaymentKind::Refund);
         let hold = hold.unwrap_or(&row.request.key);
-        let taking = payments.iter().find(|payment| match payment.request.kind {
-            PaymentKind::Capture => payment.request.of.as_ref() == Some(hold),
-            PaymentKind::Authorise | PaymentKind::Release | PaymentKind::Refund => false,
+        let taking = payments.iter().find(|payment| {
+            payment.request.kind == PaymentKind::Capture && payment.request.of.as_ref() == Some(hold)
         });
         match (&notice.what, taking) {
             (Noticed::Collected(amount), Some(taking)) => {
@@ -204,7 +274,19 @@ impl Service {
                     count(&self.0.counts.payments_declined);
                 }
             }
-            (Noticed::HoldGone, _) => {
+            (Noticed::Disputed { dispute, amount, is_won }, Some(taking)) => {
+                let entry = rules::dispute(&taking.request, dispute, *amount, *is_won, now);
+                let entry = unposted(tx.as_mut(), entry).await?;
+                tx.settle_payment(taking, &entry).await?;
+                tracing::error!(reservation = %number, dispute, is_won, "a member's bank disputes a charge: see the provider's books");
+            }
+            (Noticed::HoldGone, None) => {
+                let first = payments.iter().find(|payment| payment.request.key == *hold);
+                if let (Some(found), Some(first)) = (found, first) {
+                    ask_for_again(tx.as_mut(), &found, first, notice, &payments, now).await?;
+                }
+            }
+            (Noticed::HoldGone, Some(_)) => {
                 tracing::info!(reservation = %number, payment = hold, "the provider let a hold go");
             }
             (what, _) => {
@@ -213,6 +295,48 @@ impl Service {
         }
         Ok(tx.commit().await?)
     }
+}
+
+/// Whether a notice is about a payment of ours of which the provider's own answer is not noted yet.
+async fn is_before_our_answer(tx: &mut (dyn Tx + '_), notice: &Notice) -> Answer<bool> {
+    // What follows a point is of the provider's key alone.
+    let Some(key) = notice.key.as_deref().and_then(|key| key.split('.').next()) else { return Ok(false) };
+    let row = tx.payment(key).await?;
+    Ok(row.is_some_and(|row| row.state == PaymentState::Waiting && row.reference.is_none()))
+}
+
+/// The provider let go of what `first` held: it is asked for again in time, unless what let go stands for it no more.
+async fn ask_for_again(
+    tx: &mut (dyn Tx + '_),
+    found: &Reservation,
+    first: &Payment,
+    notice: &Notice,
+    payments: &[Payment],
+    now: WallTime,
+) -> Answer<()> {
+    let hold = &first.request.key;
+    let is_it = first.state == PaymentState::Done && first.reference.as_ref() == Some(&notice.reference);
+    let renewals = || {
+        payments.iter().filter(|other| other.request.of.as_ref() == Some(hold) && is_renewal(&other.request))
+    };
+    let is_asked = renewals().any(|other| other.state == PaymentState::Waiting);
+    let again = rules::renewal(found, &first.request, renewals().count(), now);
+    let again = again.filter(|_| is_it && !is_asked && !is_over(payments, hold));
+    match again {
+        Some((request, at)) => {
+            tx.add_payment(&request, now, at).await?;
+            tracing::info!(reservation = %found.number, payment = hold, %at, "the provider let a hold go: asked for again then");
+        }
+        None => {
+            tracing::info!(reservation = %found.number, payment = hold, "the provider let a hold go");
+        }
+    }
+    Ok(())
+}
+
+/// Whether it asks again for a hold that the provider let go.
+fn is_renewal(request: &PaymentRequest) -> bool {
+    request.kind == PaymentKind::Authorise && request.of.is_some()
 }
 
 async fn note_collected(

@@ -9,8 +9,8 @@ use tokio::{task::JoinSet, time::timeout};
 use super::{Answer, Service, ServiceError, counts::count, refunding::refund_that_stands, retry::retry};
 use crate::{
     domain::{
-        effects::{LedgerKind, MailKind, MailRequest},
-        reservation::{Reservation, State},
+        effects::{LedgerKind, MailKind, MailRequest, PaymentState},
+        reservation::{CancelledBy, Reservation, State},
         rules,
         words::Email,
     },
@@ -169,6 +169,21 @@ impl Service {
                 let ledger = reads.ledger_of(number).await?;
                 program.is_waived = ledger.iter().all(|entry| entry.kind != LedgerKind::Charged);
             }
+            MailKind::CardNeeded => {
+                let is_needed = match rules::payment_of_mail(&request.key) {
+                    Some(payment) => {
+                        let row = reads.payment(payment).await?;
+                        row.is_some_and(|row| row.state != PaymentState::Done)
+                            && reservation.state != State::Cancelled(CancelledBy::NotReconfirmed)
+                    }
+                    None => {
+                        reservation.state == State::Registered && self.payer(member.clone()).card.is_none()
+                    }
+                };
+                if !is_needed {
+                    return Ok(None);
+                }
+            }
             MailKind::Settled => program.viewers_peak = Some(reads.run(number).await?.viewers_peak),
             MailKind::Refunded => {
                 let key = rules::refund_of_mail(&request.key).unwrap_or_default();
@@ -229,6 +244,10 @@ fn is_needless(request: &MailRequest, reservation: &Reservation) -> bool {
             let has = |friend: &Email| friend.as_str().eq_ignore_ascii_case(request.to.as_str());
             is_cancelled || !reservation.program.friends.iter().any(has)
         }
-        MailKind::Welcome | MailKind::Cancelled | MailKind::Settled | MailKind::Refunded => false,
+        MailKind::Welcome
+        | MailKind::Cancelled
+        | MailKind::Settled
+        | MailKind::Refunded
+        | MailKind::CardNeeded => false,
     }
 }

@@ -157,9 +157,16 @@ impl Service {
         in_time(self.0.payments.authorise(&charge)).await
     }
 
+    /// The member as who pays: without a card that the provider does not know, since members were billed before, or
+    /// paid over another provider.
+    pub(super) fn payer(&self, member: Member) -> Member {
+        let card = member.card.filter(|card| self.0.payments.knows(card));
+        Member { card, ..member }
+    }
+
     /// A request as the provider is asked for it, without the member.
     pub(super) fn charge(&self, request: &PaymentRequest, member: &Member) -> Result<Charge, PaymentError> {
-        let card = member.card.clone();
+        let card = self.payer(member.clone()).card;
         Ok(Charge {
             key: request.key.clone(),
             reservation: request.reservation,
@@ -187,7 +194,7 @@ impl Service {
         {
             return Ok(Step::Done(Box::new(made)));
         }
-        let member = member_of(tx.as_mut(), &found).await?;
+        let member = self.payer(member_of(tx.as_mut(), &found).await?);
         match self.decide_purchase(tx.as_mut(), &member, &found, purchase, now).await? {
             Decided::Already => Ok(Step::Done(Box::new(found))),
             Decided::Now { authorisation: None, make } => {
@@ -229,7 +236,7 @@ impl Service {
             let stands = row.state == PaymentState::Done && released.is_none();
             return if stands { Ok(found) } else { Err(Refusal::PaymentUnavailable.into()) };
         }
-        let member = member_of(tx.as_mut(), &found).await?;
+        let member = self.payer(member_of(tx.as_mut(), &found).await?);
         let decided = match self.decide_purchase(tx.as_mut(), &member, &found, purchase, now).await {
             Err(ServiceError::Refused(refusal)) => Err(refusal),
             Err(other) => return Err(other),
@@ -372,7 +379,7 @@ impl Service {
     }
 
     /// The card's company asks the member, who may take a while; then the same request comes again.
-    async fn note_question(&self, request: &PaymentRequest, reference: &str) -> Answer<()> {
+    pub(super) async fn note_question(&self, request: &PaymentRequest, reference: &str) -> Answer<()> {
         let next_at = self.now().saturating_add(QUESTION_WAIT_MAX);
         let mut tx = self.0.store.begin().await?;
         tx.lock_reservation(request.reservation).await?;
@@ -426,8 +433,9 @@ fn attempt(payments: &[Payment], begin: &str, amount: Amount) -> u32 {
 }
 
 /// Whether the hold of that key was taken or let go.
-fn is_over(payments: &[Payment], hold: &str) -> bool {
-    payments.iter().any(|payment| payment.request.of.as_deref() == Some(hold))
+pub(super) fn is_over(payments: &[Payment], hold: &str) -> bool {
+    let ends = |kind| matches!(kind, PaymentKind::Capture | PaymentKind::Release);
+    payments.iter().any(|payment| ends(payment.request.kind) && payment.request.of.as_deref() == Some(hold))
 }
 
 /// The authorisations that stand: done, neither taken nor let go.
@@ -435,7 +443,9 @@ pub(super) fn standing_holds(payments: &[Payment]) -> Vec<PaymentRequest> {
     payments
         .iter()
         .filter(|payment| {
+            // One that was asked for again goes on under its first name.
             payment.request.kind == PaymentKind::Authorise
+                && payment.request.of.is_none()
                 && payment.state == PaymentState::Done
                 && !is_over(payments, &payment.request.key)
         })
@@ -462,9 +472,19 @@ mod tests {
             of,
             elsewhere: Amount::ZERO,
             reason: None,
+            asked_as: None,
         };
         let at = WallTime::from_micros(0);
-        Payment { request, state, reference: None, error: None, tries: 0, next_at: at, created_at: at }
+        Payment {
+            request,
+            state,
+            reference: None,
+            error: None,
+            attempt: 1,
+            tries: 0,
+            next_at: at,
+            created_at: at,
+        }
     }
 
     #[track_caller]

@@ -7,16 +7,13 @@
 use slotcast_core::time::WallTime;
 
 use super::{
-    Actor, Answer, Idempotency, Scope, Service,
-    facts::{keep, kept, write},
-    money::in_time,
-    operate::reason_of,
-    random,
+    Actor, Answer, Idempotency, Scope, Service, facts::write, money::in_time, operate::reason_of,
     retry::retry,
 };
 use crate::{
     domain::{
         effects::{Account, LedgerTransaction, PaymentKind, PaymentRequest, PaymentState},
+        refusal::{FieldProblem, Refusal},
         rules::{self, Money},
         words::{Amount, ReservationNumber},
     },
@@ -63,12 +60,20 @@ impl Books {
 }
 
 impl Service {
+    /// What can be given back of a reservation, and what was ever asked to be.
+    pub async fn refunds(&self, actor: &Actor, number: ReservationNumber) -> Answer<Refunds> {
+        actor.need(Scope::Operate)?;
+        let mut reads = self.0.store.read().await?;
+        actor.own(reads.reservation(number).await?)?;
+        Ok(Books::of(reads.as_mut(), number).await?.refunds(number))
+    }
+
     /// Gives `amount` of what a reservation cost back to its member; `None`: all that is left. It is done a moment
-    /// later; repeated with the same key, it is asked for once and shown as it stands then.
+    /// later; repeated with the same key, however late, it is asked for once and shown as it stands then.
     ///
     /// - `reason`: one line, 1 to 200 characters; for the log and the payment's record.
     ///
-    /// Refused: `Invalid`, `NothingToRefund`, `RefundTooLarge`, `KeyReused`.
+    /// Refused: `Invalid` (also where there is no key), `NothingToRefund`, `RefundTooLarge`, `KeyReused`.
     pub async fn refund(
         &self,
         actor: &Actor,
@@ -79,12 +84,12 @@ impl Service {
     ) -> Answer<Refunds> {
         actor.need(Scope::Operate)?;
         let reason = reason_of(reason)?;
-        // A commit may stand although its answer was lost: the next try must find that. No asker's key has a space.
-        let idempotency = match idempotency {
-            Some(asked) => asked,
-            None => Idempotency { key: format!("refund {}", random::token()?), request_hash: [0; 32] },
-        };
-        let refunds = retry(|| self.refund_once(actor, number, amount, reason, &idempotency)).await?;
+        let key = idempotency.ok_or_else(|| {
+            let expected = "a key of this refund, the same when it is sent again".to_owned();
+            Refusal::Invalid(vec![FieldProblem { field: "Idempotency-Key", expected }])
+        })?;
+        let asked_as = format!("{} {}", actor.member, key.key);
+        let refunds = retry(|| self.refund_once(actor, number, amount, reason, &asked_as)).await?;
         self.committed();
         Ok(refunds)
     }
@@ -95,18 +100,20 @@ impl Service {
         number: ReservationNumber,
         amount: Option<Amount>,
         reason: &str,
-        idempotency: &Idempotency,
+        asked_as: &str,
     ) -> Answer<Refunds> {
-        let now = self.now();
         let mut tx = self.0.store.begin().await?;
+        // Refunds of one operator follow one another: one that comes twice at once finds itself.
+        tx.lock_member(actor.member).await?;
         let found = actor.own(tx.lock_reservation(number).await?)?;
+        let asked = tx.payments_asked_as(asked_as).await?;
         let books = Books::of(tx.as_mut(), number).await?;
-        if kept(tx.as_mut(), actor, Some(idempotency)).await?.is_some() {
+        if !asked.is_empty() {
+            is_the_same(&asked, number, amount, reason)?;
             return Ok(books.refunds(number));
         }
-        let effects = rules::refund(&found, books.money(), amount, reason)?;
+        let effects = rules::refund(&found, books.money(), amount, reason, asked_as)?;
         write(tx.as_mut(), &effects).await?;
-        keep(tx.as_mut(), actor, Some(idempotency), number, now).await?;
         let refunds = Books::of(tx.as_mut(), number).await?.refunds(number);
         tx.commit().await?;
         for payment in &effects.payments {
@@ -129,6 +136,21 @@ impl Service {
         let reference = taken.reference.as_deref().unwrap_or_default();
         Ok(in_time(self.0.payments.refund(&refund.key, reference, refund.amount)).await)
     }
+}
+
+/// Whether what was asked for under a key is what is asked for now. All that is left was another amount then.
+fn is_the_same(
+    asked: &[Payment],
+    number: ReservationNumber,
+    amount: Option<Amount>,
+    reason: &str,
+) -> Result<(), Refusal> {
+    let sum: i64 = asked.iter().map(|row| row.request.amount.minor()).sum();
+    let is_it = amount.is_none_or(|amount| amount.minor() == sum)
+        && asked
+            .iter()
+            .all(|row| row.request.reservation == number && row.request.reason.as_deref() == Some(reason));
+    if is_it { Ok(()) } else { Err(Refusal::KeyReused) }
 }
 
 /// What the ledger must say of a refund that was just done, and the mail that tells its member.

@@ -150,7 +150,7 @@ impl Service {
             Due::Started => Ok(rules::start(found, now)),
             Due::Ended => Ok(rules::end(found, now)),
             Due::ReminderDue => {
-                let member = member_of(tx, found).await?;
+                let member = self.payer(member_of(tx, found).await?);
                 Ok(rules::remind(&member, found, self.rules(), now))
             }
             Due::Unsettled => {

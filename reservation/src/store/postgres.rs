@@ -47,6 +47,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("first", include_str!("../../migrations/postgres/0001_first.sql")),
     ("gather", include_str!("../../migrations/postgres/0002_gather.sql")),
     ("money keys", include_str!("../../migrations/postgres/0003_money_keys.sql")),
+    ("paying", include_str!("../../migrations/postgres/0004_paying.sql")),
 ];
 /// Whether the first versions' own count of migrations is there.
 const OLD_VERSIONS: &str =

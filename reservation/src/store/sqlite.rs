@@ -53,6 +53,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("first", include_str!("../../migrations/sqlite/0001_first.sql")),
     ("gather", include_str!("../../migrations/sqlite/0002_gather.sql")),
     ("money keys", include_str!("../../migrations/sqlite/0003_money_keys.sql")),
+    ("paying", include_str!("../../migrations/sqlite/0004_paying.sql")),
 ];
 /// Whether the first versions' own count of migrations is there.
 const OLD_VERSIONS: &str = "SELECT count(*) FROM sqlite_master WHERE name = 'schema_versions'";

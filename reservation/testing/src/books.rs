@@ -10,7 +10,7 @@ use slotcast_reservation::{
         reservation::{Reservation, Settlement, State},
         words::{Amount, MemberNumber, ReservationNumber},
     },
-    service::{Answer, ServiceError},
+    service::{Answer, Idempotency, ServiceError},
     store::ReservationFilter,
 };
 
@@ -88,7 +88,8 @@ async fn give_back(world: &World, dice: &mut Dice) {
         let number = known[dice.roll(known.len() as u64) as usize].number;
         let part = Amount::new(1 + dice.roll(3000) as i64).unwrap();
         let amount = (dice.roll(4) > 0).then_some(part);
-        fair(world.service.refund(&world.actor(4).await, number, amount, "it froze", None).await);
+        let key = Some(Idempotency { key: dice.roll(u64::MAX).to_string(), request_hash: [0; 32] });
+        fair(world.service.refund(&world.actor(4).await, number, amount, "it froze", key).await);
     }
 }
 

@@ -56,6 +56,7 @@ pub fn program(kind: MailKind) -> Program {
         },
         was_confirmed: !matches!(kind, MailKind::ReservationId | MailKind::ReconfirmReminder),
         is_waived: false,
+        card_until: "2026-11-22T04:00:00Z".parse().unwrap(),
         reconfirm_until: "2026-11-22T04:00:00Z".parse().unwrap(),
         reservation_id: (kind == MailKind::ReservationId)
             .then(|| Vault::new(&[7; 32]).reservation_id(number, 1)),

@@ -131,6 +131,7 @@ pub fn payment(key: &str, kind: PaymentKind, reservation: i64, minor: i64) -> Pa
         of: None,
         elsewhere: Amount::ZERO,
         reason: None,
+        asked_as: None,
     }
 }
 

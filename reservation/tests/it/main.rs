@@ -14,6 +14,7 @@ mod rules_refunds;
 mod service_books;
 mod service_life;
 mod service_outbox;
+mod service_paying;
 mod service_people;
 mod service_refunds;
 mod service_trouble;

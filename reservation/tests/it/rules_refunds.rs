@@ -51,7 +51,7 @@ impl Books {
     /// Asks; returns the requests.
     fn ask(&mut self, minor: Option<i64>) -> Result<Vec<PaymentRequest>, Refusal> {
         let program = reservation(1, 1000, 1);
-        let effects = rules::refund(&program, self.money(), minor.map(amount), "it froze")?;
+        let effects = rules::refund(&program, self.money(), minor.map(amount), "it froze", "4 key")?;
         assert_eq!(effects.reservation, next(&program, program.state));
         assert!(effects.ledger.is_empty() && effects.mails.is_empty(), "posted once it is done");
         for request in &effects.payments {

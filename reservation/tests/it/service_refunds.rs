@@ -1,5 +1,7 @@
 //! Giving money back: once at the provider and once in the ledger, wherever something fails in between.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use slotcast_reservation::{
     domain::{
         effects::{Account, LedgerKind, PaymentKind},
@@ -44,7 +46,14 @@ async fn collected(world: &World) -> Reservation {
 
 async fn refund(world: &World, program: &Reservation, minor: Option<i64>) -> Answer<Refunds> {
     let operator = world.actor(4).await;
-    world.service.refund(&operator, program.number, minor.map(amount), REASON, None).await
+    world.service.refund(&operator, program.number, minor.map(amount), REASON, fresh_key()).await
+}
+
+/// A key that nobody asked with before.
+fn fresh_key() -> Option<Idempotency> {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let key = format!("key-{}", LAST.fetch_add(1, Ordering::Relaxed));
+    Some(Idempotency { key, request_hash: [0; 32] })
 }
 
 /// The provider tells how much of the program's money was given back in all.
@@ -339,19 +348,58 @@ async fn only_operators_give_back_and_each_request_once() {
     let program = collected(&world).await;
     let (operator, member) = (world.actor(4).await, world.actor(1).await);
     let service = &world.service;
-    let by_member = service.refund(&member, program.number, None, REASON, None).await;
+    let by_member = service.refund(&member, program.number, None, REASON, fresh_key()).await;
     assert_eq!(refusal(by_member), Refusal::NotOperator);
     for reason in ["", " ", "two\nlines", &"x".repeat(201)] {
-        let unclear = refusal(service.refund(&operator, program.number, None, reason, None).await);
+        let unclear = refusal(service.refund(&operator, program.number, None, reason, fresh_key()).await);
         assert!(matches!(unclear, Refusal::Invalid(fields) if fields[0].field == "reason"), "{reason:?}");
     }
-    let key = |hash: u8| Some(Idempotency { key: "key".to_owned(), request_hash: [hash; 32] });
-    let ask = |hash| service.refund(&operator, program.number, Some(amount(500)), REASON, key(hash));
-    let first = ask(1).await.unwrap();
-    assert_eq!(ask(1).await.unwrap(), first);
-    assert_eq!(refusal(ask(2).await), Refusal::KeyReused);
-    let nobodys = service.refund(&operator, ReservationNumber(7), None, REASON, None).await;
+    let without = refusal(service.refund(&operator, program.number, None, REASON, None).await);
+    assert!(matches!(without, Refusal::Invalid(fields) if fields[0].field == "Idempotency-Key"));
+    let key = || Some(Idempotency { key: "one".to_owned(), request_hash: [0; 32] });
+    let ask = |minor, reason| service.refund(&operator, program.number, Some(amount(minor)), reason, key());
+    let first = ask(500, REASON).await.unwrap();
+    assert_eq!(ask(500, REASON).await.unwrap(), first);
+    assert_eq!(refusal(ask(501, REASON).await), Refusal::KeyReused);
+    assert_eq!(refusal(ask(500, "another reason").await), Refusal::KeyReused);
+    let other = world.confirmed("2026-12-03T00:00:00Z", 1).await;
+    let elsewhere = service.refund(&operator, other.number, Some(amount(500)), REASON, key()).await;
+    assert_eq!(refusal(elsewhere), Refusal::KeyReused);
+    let nobodys = service.refund(&operator, ReservationNumber(7), None, REASON, fresh_key()).await;
     assert_eq!(refusal(nobodys), Refusal::NotFound("reservation"));
+}
+
+#[tokio::test]
+async fn a_refund_that_is_read_or_sent_again_on_the_third_day_is_one_refund() {
+    let world = World::new().await;
+    let program = collected(&world).await;
+    let operator = world.actor(4).await;
+    let key = || Some(Idempotency { key: "one".to_owned(), request_hash: [1; 32] });
+    let ask = || world.service.refund(&operator, program.number, Some(amount(500)), REASON, key());
+    ask().await.unwrap();
+    world.work().await;
+    for day in 1..=3 {
+        world.clock.pass(24 * HOUR);
+        // Whoever books keeps an answer, and those of the day before are forgotten.
+        let draft = draft(2, &format!("2026-12-1{day}T00:00:00Z"), 1);
+        let booking = Some(Idempotency { key: format!("day {day}"), request_hash: [day; 32] });
+        world
+            .service
+            .book(&world.actor(2).await, draft, booking, "192.0.2.1".parse().unwrap())
+            .await
+            .unwrap();
+        let read = world.service.refunds(&operator, program.number).await.unwrap();
+        let again = ask().await.unwrap();
+        assert_eq!(read, again);
+        assert_eq!((again.left, again.asked.len()), (amount(1500), 1));
+        assert_eq!(again.asked[0].state, PaymentState::Done);
+        world.work().await;
+    }
+    assert_eq!(posted(&world, &program).await, [500]);
+    assert_eq!(world.payments.count(PaymentKind::Refund), 1);
+    check_books(&world).await;
+    let member = world.actor(1).await;
+    assert_eq!(refusal(world.service.refunds(&member, program.number).await), Refusal::NotOperator);
 }
 
 #[tokio::test]
@@ -361,8 +409,8 @@ async fn two_operators_at_once_give_back_no_more_than_there_is() {
     let (operator, other) = (world.actor(4).await, world.another_service());
     let (number, wish) = (program.number, Some(amount(1200)));
     let (a, b) = tokio::join!(
-        world.service.refund(&operator, number, wish, REASON, None),
-        other.refund(&operator, number, wish, REASON, None)
+        world.service.refund(&operator, number, wish, REASON, fresh_key()),
+        other.refund(&operator, number, wish, REASON, fresh_key())
     );
     let refused: Vec<_> = [a, b].into_iter().filter(Result::is_err).map(refusal).collect();
     assert_eq!(refused, [Refusal::RefundTooLarge { left: amount(800) }]);

@@ -188,6 +188,7 @@ pub fn may_reconfirm(
         of: None,
         elsewhere: Amount::ZERO,
         reason: None,
+        asked_as: None,
     }))
 }
 
@@ -254,7 +255,11 @@ pub fn remind(member: &Member, reservation: &Reservation, rules: &Rules, now: Wa
         && now < reservation.reconfirm_until;
     is_due.then(|| {
         let after = Reservation { is_reminded: true, ..reservation.next() };
-        let mails = vec![to_member(MailKind::ReconfirmReminder, member, &after)];
+        let mut mails = vec![to_member(MailKind::ReconfirmReminder, member, &after)];
+        if member.card.is_none() && total(reservation, rules) > Amount::ZERO {
+            // Else the member would learn it at the reconfirmation.
+            mails.push(to_member(MailKind::CardNeeded, member, &after));
+        }
         Effects { mails, ..Effects::of(after) }
     })
 }
@@ -390,7 +395,7 @@ fn fresh(
     }
 }
 
-fn cancelled(reservation: &Reservation, by: CancelledBy, now: WallTime) -> Effects {
+pub(super) fn cancelled(reservation: &Reservation, by: CancelledBy, now: WallTime) -> Effects {
     let after = Reservation {
         state: State::Cancelled(by),
         over_at: Some(now),

@@ -36,6 +36,22 @@ pub fn welcome(member: &Member) -> MailRequest {
     }
 }
 
+/// What the keys of mails about cards begin with; the payment's own key follows.
+const CARD_MAIL: &str = "card-needed-";
+
+/// A mail to a member who needs a card, or another one, because of `payment`, a key.
+pub fn card_mail(member: &Member, reservation: &Reservation, payment: &str) -> MailRequest {
+    let key = format!("{CARD_MAIL}{payment}");
+    MailRequest { key, ..to_member(MailKind::CardNeeded, member, reservation) }
+}
+
+/// The key of the payment that a mail about a card is about. `None`: it is about the reconfirmation.
+pub fn payment_of_mail(key: &str) -> Option<&str> {
+    let rest = key.strip_prefix(CARD_MAIL)?;
+    // Else it is a reservation's number and version.
+    rest.starts_with(|first: char| first.is_ascii_lowercase()).then_some(rest)
+}
+
 /// What the keys of mails about refunds begin with; the refund's own key follows.
 const REFUND_MAIL: &str = "refunded-";
 

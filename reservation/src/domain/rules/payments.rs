@@ -3,6 +3,7 @@
 use slotcast_core::time::WallTime;
 
 use crate::domain::effects::{Account, Effects, LedgerKind, LedgerTransaction, PaymentKind, PaymentRequest};
+use crate::domain::words::Amount;
 
 /// The ledger's side of an authorisation.
 pub(super) fn authorised(request: &PaymentRequest, now: WallTime) -> LedgerTransaction {
@@ -64,5 +65,34 @@ pub fn collected(request: &PaymentRequest, now: WallTime) -> LedgerTransaction {
         debit: Account::Cash,
         credit: Account::Receivable(request.member),
         amount: request.amount,
+    }
+}
+
+/// The ledger's side of a dispute: the bank took `amount` of what `capture` brought, and the member owes it again; or gave
+/// it back.
+///
+/// - `dispute`: the provider's name of it.
+pub fn dispute(
+    capture: &PaymentRequest,
+    dispute: &str,
+    amount: Amount,
+    is_won: bool,
+    now: WallTime,
+) -> LedgerTransaction {
+    let (cash, owed) = (Account::Cash, Account::Receivable(capture.member));
+    let (name, kind, debit, credit) = if is_won {
+        ("dispute-won", LedgerKind::DisputeWon, cash, owed)
+    } else {
+        ("disputed", LedgerKind::Disputed, owed, cash)
+    };
+    LedgerTransaction {
+        key: format!("{name}-{dispute}"),
+        kind,
+        of: capture.key.clone(),
+        reservation: capture.reservation,
+        at: now,
+        debit,
+        credit,
+        amount,
     }
 }

@@ -116,12 +116,14 @@ impl<'a> Money<'a> {
 /// Gives back `amount` of what the reservation cost, the oldest capture first; `None`: all that is left.
 ///
 /// - `reason`: one line, 1 to 200 characters.
+/// - `asked_as`: who asked, and under which key.
 /// - Refused: `Invalid` (nothing), `NothingToRefund`, `RefundTooLarge`.
 pub fn refund(
     reservation: &Reservation,
     money: Money<'_>,
     amount: Option<Amount>,
     reason: &str,
+    asked_as: &str,
 ) -> Result<Effects, Refusal> {
     if amount == Some(Amount::ZERO) {
         let expected = "1 minor unit or more".to_owned();
@@ -154,6 +156,7 @@ pub fn refund(
                 of: Some(share.capture.key.clone()),
                 elsewhere: amount_of(share.elsewhere),
                 reason: Some(reason.to_owned()),
+                asked_as: Some(asked_as.to_owned()),
                 ..share.capture.clone()
             });
         }

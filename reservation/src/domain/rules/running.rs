@@ -111,6 +111,7 @@ pub fn may_extend(
         of: None,
         elsewhere: Amount::ZERO,
         reason: None,
+        asked_as: None,
     });
     Ok(Extension { slots: added, window, authorisation })
 }

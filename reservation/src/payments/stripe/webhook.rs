@@ -67,6 +67,8 @@ pub fn read(
         "refund.failed" | "refund.updated" | "charge.refund.updated" => {
             refund_failed(read_value(event.data.object)?)?
         }
+        "charge.dispute.funds_withdrawn" => disputed(read_value(event.data.object)?, false)?,
+        "charge.dispute.funds_reinstated" => disputed(read_value(event.data.object)?, true)?,
         _ => None,
     };
     Ok(told.map(|Told { reference, mut metadata, what }| {
@@ -199,6 +201,14 @@ struct Refund {
     metadata: BTreeMap<String, String>,
 }
 
+#[derive(Deserialize)]
+struct Dispute {
+    id: String,
+    payment_intent: Option<String>,
+    amount: i64,
+    currency: String,
+}
+
 fn collected(intent: Intent) -> Result<Told, PaymentError> {
     let received = intent.amount_received.unwrap_or(intent.amount);
     let what = Noticed::Collected(from_stripe(received, &intent.currency).map_err(refused)?);
@@ -215,6 +225,16 @@ fn refunded(charge: Charge) -> Result<Option<Told>, PaymentError> {
     }
     let what = Noticed::Refunded(from_stripe(given_back, &charge.currency).map_err(refused)?);
     Ok(Some(Told { reference, metadata: charge.metadata, what }))
+}
+
+fn disputed(dispute: Dispute, is_won: bool) -> Result<Option<Told>, PaymentError> {
+    let amount = from_stripe(dispute.amount, &dispute.currency).map_err(refused)?;
+    let is_named = is_name(&dispute.id, "dp_") || is_name(&dispute.id, "du_");
+    let Some(reference) = dispute.payment_intent.filter(|_| is_named && amount > Amount::ZERO) else {
+        return Ok(None);
+    };
+    let what = Noticed::Disputed { dispute: dispute.id, amount, is_won };
+    Ok(Some(Told { reference, metadata: BTreeMap::new(), what }))
 }
 
 /// Any other change of a refund is of no interest: it counts as done once it is taken on.
@@ -374,6 +394,20 @@ mod tests {
     }
 
     #[test]
+    fn disputes_move_money_when_the_bank_takes_it() {
+        let dispute = r#"{"id":"dp_1","payment_intent":"pi_1","amount":500,"currency":"jpy","status":"needs_response"}"#;
+        let told = |is_won| {
+            let (dispute, amount) = ("dp_1".to_owned(), Amount::new(500).unwrap());
+            Some(("pi_1", Noticed::Disputed { dispute, amount, is_won }))
+        };
+        check("charge.dispute.funds_withdrawn", dispute, told(false));
+        check("charge.dispute.funds_reinstated", dispute, told(true));
+        check("charge.dispute.created", dispute, None);
+        check("charge.dispute.funds_withdrawn", &dispute.replace("\"pi_1\"", "null"), None);
+        check("charge.dispute.funds_withdrawn", &dispute.replace("dp_1", "x,y"), None);
+    }
+
+    #[test]
     fn only_failed_refunds_are_told_of() {
         let refund = |status: &str, more: &str| {
             format!(
@@ -457,6 +491,7 @@ mod tests {
             Just("payment_intent.payment_failed"),
             Just("charge.refunded"),
             Just("refund.failed"),
+            Just("charge.dispute.funds_withdrawn"),
         ];
         let pair = (name, value).prop_map(|(name, value)| format!("\"{name}\":{value}"));
         (kind, prop::collection::vec(pair, 0..10)).prop_map(|(kind, pairs)| {

@@ -11,7 +11,7 @@ use super::{
     Builder, Db, Row, Stored, Work, rows,
 };
 use crate::domain::{
-    effects::{Account, LedgerTransaction},
+    effects::{Account, LedgerTransaction, PaymentState},
     member::Member,
     reservation::{Reservation, SoldChannel},
     words::{Email, MemberNumber, ReservationNumber, UserId},
@@ -57,6 +57,13 @@ const WINDOW_MICROS_MAX: i64 = 1 << 61;
 const NO_LONGER: &str = " - (SELECT coalesce(max(window_end - window_start), 0) FROM reservations)";
 const PAYMENTS_OF: &str =
     concat!("SELECT tries, ", payment_columns!(), " FROM payments WHERE reservation = $1 ORDER BY position");
+const PAYMENTS: &str = concat!(
+    "SELECT tries, ",
+    payment_columns!(),
+    " FROM payments WHERE state = $1 ORDER BY position LIMIT $2 OFFSET $3"
+);
+const PAYMENTS_ASKED_AS: &str =
+    concat!("SELECT tries, ", payment_columns!(), " FROM payments WHERE asked_as = $1 ORDER BY position");
 const PAYMENT: &str = concat!("SELECT tries, ", payment_columns!(), " FROM payments WHERE key = $1");
 /// A capture may bear the name of the hold that it takes: the hold is the first.
 const PAYMENT_BY_REFERENCE: &str = concat!(
@@ -305,6 +312,19 @@ impl Reads for Work {
     async fn payment_by_reference(&mut self, reference: &str) -> Stored<Option<Payment>> {
         let query = sqlx::query(PAYMENT_BY_REFERENCE).bind(names::text(reference)?);
         self.row(query).await?.as_ref().map(rows::payment).transpose()
+    }
+
+    async fn payments(&mut self, state: PaymentState, page: Page) -> Stored<Listed<Payment>> {
+        let (limit, offset) = limits(page);
+        let rows = self.rows(sqlx::query(PAYMENTS).bind(state.name()).bind(limit).bind(offset)).await?;
+        let query = sqlx::query("SELECT count(*) FROM payments WHERE state = $1").bind(state.name());
+        let count = self.count(query).await?;
+        Ok(Listed { items: rows.iter().map(rows::payment).collect::<Stored<_>>()?, count })
+    }
+
+    async fn payments_asked_as(&mut self, asked_as: &str) -> Stored<Vec<Payment>> {
+        let query = sqlx::query(PAYMENTS_ASKED_AS).bind(names::text(asked_as)?);
+        self.rows(query).await?.iter().map(rows::payment).collect()
     }
 
     async fn ledger(

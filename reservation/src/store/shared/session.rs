@@ -37,7 +37,8 @@ macro_rules! channel_columns {
 }
 macro_rules! payment_columns {
     () => {
-        "key, kind, reservation, member, amount, of_key, elsewhere, reason, state, reference, error, next_at, created_at"
+        "key, kind, reservation, member, amount, of_key, elsewhere, reason, asked_as, state, reference, error, attempt, \
+         next_at, created_at"
     };
 }
 macro_rules! ledger_columns {

@@ -67,10 +67,10 @@ const ADD_MAIL: &str = "INSERT INTO mails
     (key, kind, recipient, member, reservation, calendar_sequence, changes, created_at, tries, next_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $8) ON CONFLICT (key) DO NOTHING";
 const ADD_PAYMENT: &str = "INSERT INTO payments
-    (key, kind, reservation, member, amount, of_key, elsewhere, reason, state, created_at, tries, next_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'waiting', $9, 0, $10) ON CONFLICT (key) DO NOTHING";
+    (key, kind, reservation, member, amount, of_key, elsewhere, reason, asked_as, state, created_at, tries, next_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'waiting', $10, 0, $11) ON CONFLICT (key) DO NOTHING";
 const SETTLE_PAYMENT: &str = "UPDATE payments SET state = $2, reference = $3, error = $4, next_at = $5,
-    tries = CASE WHEN tries < $6 THEN $6 ELSE tries END WHERE key = $1";
+    tries = CASE WHEN tries < $6 THEN $6 ELSE tries END, attempt = $7 WHERE key = $1";
 const ADD_LEDGER: &str = concat!(
     "INSERT INTO ledger (",
     ledger_columns!(),
@@ -281,6 +281,7 @@ impl Work {
             .bind(names::optional_text(request.of.as_deref())?)
             .bind(request.elsewhere.minor())
             .bind(names::optional_text(request.reason.as_deref())?)
+            .bind(names::optional_text(request.asked_as.as_deref())?)
             .bind(now.as_micros())
             .bind(next_at.as_micros());
         Ok(self.run(query).await? == 1)
@@ -448,7 +449,8 @@ impl Tx for Work {
             .bind(names::optional_text(payment.reference.as_deref())?)
             .bind(names::optional_text(payment.error.as_deref())?)
             .bind(payment.next_at.as_micros())
-            .bind(i64::from(payment.tries));
+            .bind(i64::from(payment.tries))
+            .bind(i64::from(payment.attempt));
         if self.run(query).await? != 1 {
             return self.broken(format!("no payment has the key {}", payment.request.key));
         }

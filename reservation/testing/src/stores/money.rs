@@ -23,6 +23,7 @@ fn waiting(key: &str, kind: PaymentKind) -> Payment {
         state: PaymentState::Waiting,
         reference: None,
         error: None,
+        attempt: 1,
         tries: 0,
         next_at: slot(1001),
         created_at: slot(1000),
@@ -36,6 +37,7 @@ pub async fn payments_keep_every_field(world: Arc<World>) {
     refund.request.of = Some("capture.1".to_owned());
     refund.request.elsewhere = Amount::new(30).unwrap();
     refund.request.reason = Some("it froze; ' \" — 画面停止".to_owned());
+    refund.request.asked_as = Some("1 key".to_owned());
     let mut tx = world.store.begin().await.unwrap();
     for payment in [&hold, &refund, &hold] {
         tx.add_payment(&payment.request, slot(1000), slot(1001)).await.unwrap();
@@ -54,6 +56,7 @@ pub async fn payments_keep_every_field(world: Arc<World>) {
         state: PaymentState::Declined,
         reference: Some("pi_1".to_owned()),
         error: Some("no money; ' \" — 残高不足".to_owned()),
+        attempt: 3,
         tries: 1,
         ..refund
     };
@@ -62,7 +65,13 @@ pub async fn payments_keep_every_field(world: Arc<World>) {
     }
     tx.commit().await.unwrap();
     let mut reads = world.store.read().await.unwrap();
-    assert_eq!(reads.payments_of(ReservationNumber(1)).await.unwrap(), [held.clone(), declined]);
+    assert_eq!(reads.payments_of(ReservationNumber(1)).await.unwrap(), [held.clone(), declined.clone()]);
+    let listed = reads.payments(PaymentState::Declined, ALL).await.unwrap();
+    assert_eq!((listed.items, listed.count), (vec![declined.clone()], 1));
+    let beyond = reads.payments(PaymentState::Declined, Page { offset: 1, limit: 1 }).await.unwrap();
+    assert_eq!((beyond.items.len(), beyond.count), (0, 1));
+    assert_eq!(reads.payments_asked_as("1 key").await.unwrap(), [declined]);
+    assert_eq!(reads.payments_asked_as("1 KEY").await.unwrap(), []);
     assert_eq!(reads.payment_by_reference("pi_1").await.unwrap(), Some(held), "the first");
     assert_eq!(reads.payment_by_reference("pi_2").await.unwrap(), None);
     assert_eq!(reads.payment("none").await.unwrap(), None);
@@ -100,6 +109,8 @@ pub async fn the_ledger_lists_and_balances(world: Arc<World>) {
         (LedgerKind::Charged, Account::Receivable(second), Account::Revenue, 40, 1002),
         (LedgerKind::Refunded, Account::Revenue, Account::Cash, 100, 1004),
         (LedgerKind::RefundFailed, Account::Cash, Account::Revenue, 30, 1004),
+        (LedgerKind::Disputed, Account::Receivable(first), Account::Cash, 7, 1004),
+        (LedgerKind::DisputeWon, Account::Cash, Account::Receivable(first), 7, 1004),
     ];
     let ledger: Vec<LedgerTransaction> = moves
         .iter()
