@@ -61,7 +61,7 @@ impl Reception {
             sequence: Sequence::Empty,
             before: Totals::default(),
             reported: Totals::default(),
-            jitter: Jitter::new(clock_rate),
+            jitter: Jitter { clock_rate, start: None, transit: None, sixteenths: 0 },
             sender_report: None,
         }
     }
@@ -218,10 +218,6 @@ struct Jitter {
 }
 
 impl Jitter {
-    const fn new(clock_rate: NonZeroU32) -> Self {
-        Self { clock_rate, start: None, transit: None, sixteenths: 0 }
-    }
-
     fn on_packet(&mut self, now: Instant, timestamp: RtpTimestamp) {
         let start = *self.start.get_or_insert(now);
         // Arrivals wrap as timestamps do: only differences count.

@@ -138,7 +138,7 @@ pub(crate) fn sdp(data: &[u8]) {
         return;
     }
     for base in [None, Some("rtsp://127.0.0.1:8554/stage?token=x")] {
-        let rendered = render(&announced.description, base);
+        let rendered = render(&announced.description, base, false);
         if rendered.len() > limits::SDP_BYTES_MAX {
             continue;
         }

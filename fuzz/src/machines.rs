@@ -104,7 +104,7 @@ fn serve(config: &Arc<ServerConfig>, edge: Edge, data: &[u8], piece_bytes: usize
         seen.closed || edge == Edge::Sleeps || connection.deadline().is_none(),
         "an idle connection stays"
     );
-    connection.handle_end(now, Status::SERVICE_UNAVAILABLE, "over");
+    connection.handle_end(Status::SERVICE_UNAVAILABLE, "over");
     seen.drain(&mut connection, now);
     assert!(seen.sessions <= 0, "a seat is not given back");
 }

@@ -18,7 +18,7 @@ use crate::limits;
 
 use lines::{Lines, Section};
 
-pub use description::{over_ipv6, render};
+pub use description::render;
 
 /// The clock of a track that does not say it (Hz): that of nearly all video, and of what else is sent beside it.
 const CLOCK_RATE_UNSAID: NonZeroU32 = NonZeroU32::new(90_000).unwrap();

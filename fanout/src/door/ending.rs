@@ -48,7 +48,7 @@ impl RtspDoor {
             }
         }
         let reason = farewell.reason;
-        connection.rtsp.handle_end(now.mono, reason.denial().into(), &reason.text());
+        connection.rtsp.handle_end(reason.denial().into(), &reason.text());
         self.drain(house, id, now);
     }
 

@@ -195,7 +195,7 @@ impl LinkSide {
         if !peer_went_away(reason) {
             self.say_goodbye(link, &reason.text());
         }
-        link.connection.handle_end(now.mono, reason.denial().into(), &reason.text());
+        link.connection.handle_end(reason.denial().into(), &reason.text());
         for _ in 0..LAST_OUTPUTS_MAX {
             match link.connection.poll_output() {
                 // With too much waiting already, the last words are lost, too.

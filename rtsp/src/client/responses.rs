@@ -39,11 +39,7 @@ impl ClientSession {
             return self.ask(now, step);
         }
         if !response.status.is_success() {
-            return self.fail(Failure::Refused {
-                method: step.method().unwrap_or_default(),
-                status: response.status,
-                reason: response.reason.clone(),
-            });
+            return self.refused(step.method().unwrap_or_default(), response);
         }
         match step {
             Step::Options => self.on_options(now, response),

@@ -315,11 +315,7 @@ impl ClientSession {
             self.on_response(now, response);
         } else if response.status == Status::SESSION_NOT_FOUND {
             // The answer to a keep-alive.
-            self.fail(Failure::Refused {
-                method: "GET_PARAMETER",
-                status: response.status,
-                reason: response.reason.clone(),
-            });
+            self.refused("GET_PARAMETER", response);
         }
     }
 
@@ -334,6 +330,10 @@ impl ClientSession {
 
     pub(super) fn event(&mut self, event: ClientEvent) {
         self.outputs.push_back(ClientOutput::Event(event));
+    }
+
+    pub(super) fn refused(&mut self, method: &'static str, response: &Response) {
+        self.fail(Failure::Refused { method, status: response.status, reason: response.reason.clone() });
     }
 
     pub(super) fn fail(&mut self, failure: Failure) {

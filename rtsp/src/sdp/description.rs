@@ -10,11 +10,6 @@ use crate::limits;
 /// What stands in `s=` where there is no title.
 const TITLE_DEFAULT: &str = "slotcast";
 
-const ORIGIN_IPV4: &str = "\r\no=- 0 0 IN IP4 127.0.0.1\r\n";
-const ORIGIN_IPV6: &str = "\r\no=- 0 0 IN IP6 ::1\r\n";
-const CONNECTION_IPV4: &str = "\r\nc=IN IP4 0.0.0.0\r\n";
-const CONNECTION_IPV6: &str = "\r\nc=IN IP6 ::\r\n";
-
 /// Attributes of a track that say how to decode or show it.
 const ATTRIBUTES_ALLOWED: [&str; 13] = [
     "rtpmap",
@@ -44,8 +39,10 @@ pub(super) fn for_viewers(medias: &[&Section<'_>], tracks: &[Track]) -> Descript
 /// The SDP for one viewer, each media section followed by its control line: `trackID=0`, `trackID=1`, …
 ///
 /// Lines end in CRLF. A track without lines is left out; the others keep their numbers.
-pub fn render(description: &Description, control_base: Option<&str>) -> String {
-    let mut text = session_lines(&description.title);
+///
+/// - `is_ipv6`: of the viewer. Players open sockets of the family that the SDP names, though its addresses say nothing.
+pub fn render(description: &Description, control_base: Option<&str>, is_ipv6: bool) -> String {
+    let mut text = session_lines(&description.title, is_ipv6);
     let control = |text: &mut String, control: &str| {
         let address =
             control_base.map_or_else(|| control.to_owned(), |base| crate::url::resolve(base, control));
@@ -62,22 +59,17 @@ pub fn render(description: &Description, control_base: Option<&str>) -> String {
     text
 }
 
-/// What [`render`] made, for a viewer over IPv6: players open sockets of the family that the SDP names, though its
-/// addresses say nothing.
-pub fn over_ipv6(sdp: &str) -> String {
-    // No value holds a line end, so these are lines of ours.
-    sdp.replacen(ORIGIN_IPV4, ORIGIN_IPV6, 1).replacen(CONNECTION_IPV4, CONNECTION_IPV6, 1)
-}
-
 /// Control characters of the title become spaces; at most [`limits::SDP_TITLE_CHARS_MAX`] characters of it are told.
-fn session_lines(title: &str) -> String {
+fn session_lines(title: &str, is_ipv6: bool) -> String {
     let spaced = title.chars().map(|c| if c.is_control() { ' ' } else { c });
     let title: String = spaced.take(limits::SDP_TITLE_CHARS_MAX).collect();
     let title = match title.trim() {
         "" => TITLE_DEFAULT,
         title => title,
     };
-    format!("v=0{ORIGIN_IPV4}s={title}{CONNECTION_IPV4}t=0 0\r\na=range:npt=now-\r\n")
+    let (origin, connection) =
+        if is_ipv6 { ("IN IP6 ::1", "IN IP6 ::") } else { ("IN IP4 127.0.0.1", "IN IP4 0.0.0.0") };
+    format!("v=0\r\no=- 0 0 {origin}\r\ns={title}\r\nc={connection}\r\nt=0 0\r\na=range:npt=now-\r\n")
 }
 
 fn media_lines(media: &Section<'_>, track: &Track) -> String {

@@ -61,7 +61,7 @@ fn rtspclientsink() {
 fn viewers_get_lines_of_ours_and_no_address_of_the_broadcaster() {
     let title = "News\r\nm=evil 1 RTP/AVP 0".to_owned();
     let description = Description { title, ..read(FFMPEG).description };
-    let text = render(&description, None);
+    let text = render(&description, None, false);
     assert_eq!(
         text,
         "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=News  m=evil 1 RTP/AVP 0\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n\
@@ -79,7 +79,7 @@ fn viewers_get_lines_of_ours_and_no_address_of_the_broadcaster() {
 fn what_is_rendered_is_read_as_the_same_tracks() {
     for sdp in [FFMPEG, RTSPCLIENTSINK] {
         let announced = read(sdp);
-        let again = read(&render(&announced.description, Some("rtsp://h/ch?q")));
+        let again = read(&render(&announced.description, Some("rtsp://h/ch?q"), false));
         assert_eq!(again.tracks, announced.tracks);
         assert_eq!(again.description, announced.description);
         assert_eq!(again.bandwidth_kbps, announced.bandwidth_kbps);

@@ -96,10 +96,7 @@ impl ServerConnection {
 
     /// With the address as the base, and in its own words where a query would get lost on the way.
     fn on_described(&mut self, cseq: &str, target: &Target, stream: &Stream) {
-        let mut description = sdp::render(&stream.description, target.control_base());
-        if self.peer_is_ipv6 {
-            description = sdp::over_ipv6(&description);
-        }
+        let description = sdp::render(&stream.description, target.control_base(), self.peer_is_ipv6);
         let headers = Response::new(Status::OK)
             .header("Content-Base", &target.content_base())
             .header("Content-Type", "application/sdp");

@@ -162,8 +162,7 @@ impl ServerConnection {
                     self.announcement = None;
                 }
                 Timer::Liveness => {
-                    self.end_session(now, SessionEnd::Silent);
-                    self.close(CloseReason::SessionEnded(SessionEnd::Silent));
+                    self.close_over(CloseReason::SessionEnded(SessionEnd::Silent), SessionEnd::Silent);
                 }
             }
         }
@@ -177,20 +176,12 @@ impl ServerConnection {
     }
 
     /// Ends the session, if there is one, and closes. A request that waits for an answer gets `status` and `text`.
-    pub fn handle_end(&mut self, now: Instant, status: Status, text: &str) {
-        let end = SessionEnd::ByEdge;
-        if self.closed {
-            return;
+    pub fn handle_end(&mut self, status: Status, text: &str) {
+        if let Some(Parked { cseq, .. }) = &self.parked {
+            let (cseq, response) = (cseq.clone(), Response::new(status).because(text).closing());
+            self.send(Some(&cseq), response);
         }
-        if let Some(parked) = self.parked.take() {
-            let response = Response::new(status).because(text).closing();
-            self.send(Some(&parked.cseq), response);
-            if matches!(parked.question, Question::Setup(_)) {
-                self.outputs.push_back(Output::Event(Event::SessionEnded(end)));
-            }
-        }
-        self.end_session(now, end);
-        self.close(CloseReason::SessionEnded(end));
+        self.close_over(CloseReason::SessionEnded(SessionEnd::ByEdge), SessionEnd::ByEdge);
     }
 
     /// What to do next; `None` when there is nothing until the next input or the [`deadline`](Self::deadline).
@@ -339,12 +330,17 @@ impl ServerConnection {
 
     /// The last output. A session that is still there ends with it.
     pub(super) fn close(&mut self, reason: CloseReason) {
+        self.close_over(reason, SessionEnd::ConnectionClosed);
+    }
+
+    /// The same; the session is told to have ended as `end`.
+    fn close_over(&mut self, reason: CloseReason, end: SessionEnd) {
         if mem::replace(&mut self.closed, true) {
             return;
         }
         let waits_for_seat = self.parked.take().is_some_and(|p| matches!(p.question, Question::Setup(_)));
         if self.session.take().is_some() || waits_for_seat {
-            self.outputs.push_back(Output::Event(Event::SessionEnded(SessionEnd::ConnectionClosed)));
+            self.outputs.push_back(Output::Event(Event::SessionEnded(end)));
         }
         self.announcement = None;
         self.decoder = Decoder::default();

@@ -354,7 +354,7 @@ fn operate(server: &mut Server, dice: &mut Dice, ids: &[String]) -> Vec<Response
             server.handle_answer(answer);
         }
         4 if dice.roll(20) == 0 => {
-            server.connection.handle_end(server.now, Status::FORBIDDEN, "Ended");
+            server.connection.handle_end(Status::FORBIDDEN, "Ended");
             server.drain();
         }
         _ => {

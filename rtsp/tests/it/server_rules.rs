@@ -615,7 +615,7 @@ fn r14_the_end_of_the_program_ends_and_closes() {
     let mut server = Server::viewer();
     server.start("PLAY");
     server.events();
-    server.connection.handle_end(server.now, Status::NOT_FOUND, "The program is over");
+    server.connection.handle_end(Status::NOT_FOUND, "The program is over");
     server.drain();
     assert_eq!(server.events(), ["SessionEnded(ByEdge)", "Close(SessionEnded(ByEdge))"]);
     assert_eq!(server.connection.deadline(), None);
@@ -630,7 +630,7 @@ fn r14_a_request_that_waits_is_told() {
     let id = server.set_up(&format!("{URL}/trackID=0"), TCP);
     server.try_request("PLAY", URL, &[("Session", &id)], "");
     server.events();
-    server.connection.handle_end(server.now, Status::NOT_FOUND, "The program is over");
+    server.connection.handle_end(Status::NOT_FOUND, "The program is over");
     server.drain();
     assert_eq!(server.responses()[0].reason, "The program is over");
     assert_eq!(server.events(), ["SessionEnded(ByEdge)", "Close(SessionEnded(ByEdge))"]);

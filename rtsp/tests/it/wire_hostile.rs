@@ -480,7 +480,7 @@ fn nothing_that_a_broadcaster_hides_in_an_sdp_reaches_viewers() {
         m=audio 9 RTP/AVP 0\ni=spy\nc=IN IP4 198.51.100.3\nk=prompt\na=control:rtsp://spy/0\na=ssrc:1 cname:spy\n\
         a=candidate:spy\na=crypto:1 spy\na=tool:spy\na=rtpmap:99 spy/1\na=fmtp:99 spy\na=recvonly\na=x-spy:1\na=ptime:20\n";
     let announced = sdp::parse(sdp.as_bytes()).unwrap();
-    let shown = sdp::render(&announced.description, None);
+    let shown = sdp::render(&announced.description, None, false);
     assert!(!shown.contains("spy") && !shown.contains("198.51.100"), "{shown}");
     assert!(shown.ends_with("m=audio 0 RTP/AVP 0\r\na=ptime:20\r\na=control:trackID=0\r\n"), "{shown}");
 }

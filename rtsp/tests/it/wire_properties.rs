@@ -184,7 +184,7 @@ proptest! {
     #[test]
     fn descriptions_take_anything_and_what_is_rendered_is_read_back(text in nearly_sdp()) {
         if let Ok(announced) = sdp::parse(text.as_bytes()) {
-            let rendered = sdp::render(&announced.description, None);
+            let rendered = sdp::render(&announced.description, None, false);
             let again = sdp::parse(rendered.as_bytes());
             prop_assert_eq!(again.as_ref().map(|again| &again.tracks), Ok(&announced.tracks));
             prop_assert_eq!(again.map(|again| again.description), Ok(announced.description));
