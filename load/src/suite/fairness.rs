@@ -7,7 +7,7 @@
 //! told in the row.
 
 use std::{
-    io, thread,
+    fmt, io, thread,
     time::{Duration, Instant},
 };
 
@@ -148,6 +148,24 @@ impl Case {
     }
 }
 
+/// What a thread had of its core.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    used_percent: f64,
+    /// It could have run and had none.
+    waited_percent: f64,
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "used {:.0} % of its core and waited for it {:.1} % of the time",
+            self.used_percent, self.waited_percent
+        )
+    }
+}
+
 /// What came of one round.
 #[derive(Debug, Default)]
 struct Outcome {
@@ -165,8 +183,8 @@ struct Outcome {
     late_sends: Option<f64>,
     /// How late the broadcaster of those who are watched was itself, in all its time.
     pushed_late: Option<Percentiles>,
-    /// What the server's worker and the viewers' thread waited for their cores while it happened.
-    waited: Option<[Duration; 2]>,
+    /// The server's worker and the viewers' thread while it happened.
+    used: Option<[Share; 2]>,
     /// What there is to say of it.
     said: Option<String>,
 }
@@ -196,11 +214,8 @@ impl Outcome {
             let [p99, most] = [late.p99, late.max].map(number);
             notes.push(format!("the broadcaster itself was late: p99 {p99} ms, most {most} ms"));
         }
-        if let Some(waited) = self.waited {
-            let [worker, tool] = waited.map(|time| number(time.as_secs_f64() * 1e3));
-            notes.push(format!(
-                "waited for a core meanwhile: the worker {worker} ms, the viewers' tool {tool} ms"
-            ));
+        if let Some([worker, tool]) = self.used {
+            notes.push(format!("meanwhile the worker {worker}; the viewers' tool {tool}"));
         }
         if let Some(drops) = self.udp_drops.filter(|drops| *drops > 0) {
             notes.push(format!("{drops} datagrams were dropped at the tool's own sockets"));
@@ -333,7 +348,7 @@ fn round(bench: &Bench, case: Case) -> io::Result<Outcome> {
     }
     let steady = Duration::from_secs(bench.seconds);
     bench.pause(if case.is_moment() { MOMENT.min(steady) } else { steady })?;
-    (outcome.turns[DURING], outcome.waited) = span.end()?;
+    (outcome.turns[DURING], outcome.used) = span.end()?;
     if case == Case::Join {
         wait(bench, CROWD_MAX, || crowd.as_ref().is_none_or(Bulk::is_answered))?;
     }
@@ -415,23 +430,28 @@ struct Span<'a> {
     watched: &'a Watched,
     turns: Buckets,
     used: Option<[ProcessUse; 2]>,
+    begun: Instant,
 }
 
 impl<'a> Span<'a> {
     fn begin(stage: &'a Stage, watched: &'a Watched, phase: usize) -> io::Result<Self> {
         let (turns, used) = (buckets(&stage.metrics()?), used(stage));
         watched.watch.enter_phase(phase);
-        Ok(Self { stage, watched, turns, used })
+        Ok(Self { stage, watched, turns, used, begun: Instant::now() })
     }
 
-    /// The worker's turns meanwhile, and what it and the viewers waited for a core.
-    fn end(self) -> io::Result<(Option<Turns>, Option<[Duration; 2]>)> {
+    /// The worker's turns meanwhile, and what it and the viewers' thread had of their cores.
+    fn end(self) -> io::Result<(Option<Turns>, Option<[Share; 2]>)> {
         self.watched.watch.enter_phase(UNCOUNTED);
-        let waited = self.used.zip(used(self.stage)).map(|([server, tool], [server_now, tool_now])| {
-            let waited = [server_now.since(&server, WORKERS), tool_now.since(&tool, watch::THREAD)];
-            waited.map(|used| Duration::from_nanos(used.queued_nanos))
+        let percent = |nanos: u64| nanos as f64 / 1e7 / self.begun.elapsed().as_secs_f64();
+        let shares = self.used.zip(used(self.stage)).map(|([server, tool], [server_now, tool_now])| {
+            let both = [server_now.since(&server, WORKERS), tool_now.since(&tool, watch::THREAD)];
+            both.map(|thread| Share {
+                used_percent: percent(thread.nanos),
+                waited_percent: percent(thread.queued_nanos),
+            })
         });
-        Ok((turns(&self.turns, &buckets(&self.stage.metrics()?)), waited))
+        Ok((turns(&self.turns, &buckets(&self.stage.metrics()?)), shares))
     }
 }
 

@@ -1,8 +1,8 @@
 //! One connection that asks without end: SETUP with other channel numbers, PLAY, PAUSE, and again.
 //!
-//! Owns: the requests, written as fast as the server takes them. The responses are thrown away unread.
-//! Invariant: it ends when the value is dropped; a connection that the server closes is opened again, at most one for each
-//! nap.
+//! Owns: the requests, written as fast as they are answered. Of the responses only the last number is looked at.
+//! Invariant: so many are under way that the server always has the next one, and fewer than it would close the connection
+//! for. A connection that it closes is opened again, at most one for each nap. It ends when the value is dropped.
 
 use std::{
     io::{self, Read, Write},
@@ -18,20 +18,22 @@ use std::{
 use mio::net::TcpStream;
 use rustix::process::setpriority_process;
 
-use super::bulk::{NICE, drain, response};
+use super::bulk::{NICE, response};
 
 const NAP: Duration = Duration::from_millis(1);
 /// How long the first response may take.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
-/// Rounds of SETUP, PLAY and PAUSE that are written together.
-const TOGETHER: u32 = 16;
+/// Requests that may be under way: some 45 KB, of which slotcast takes 128 KiB before it closes the connection.
+const UNDER_WAY_MAX: u32 = 300;
+/// What stands before the number of a response.
+const NUMBER: &[u8] = b"CSeq: ";
 /// Pairs of channel numbers that there are (RFC 2326 §12.39).
 const PAIRS: u32 = 128;
-const READ_BYTES: usize = 1 << 20;
+const READ_BYTES: usize = 64 * 1024;
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Rounds that the kernel took.
+    /// Rounds that were answered.
     rounds: AtomicU64,
     connections: AtomicU64,
     stop: AtomicBool,
@@ -63,7 +65,7 @@ impl Pipeline {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Rounds that were written, and connections that it took.
+    /// Rounds that were answered, and connections that it took.
     pub(super) fn asked(&self) -> (u64, u64) {
         (self.shared.rounds.load(Ordering::Relaxed), self.shared.connections.load(Ordering::Relaxed))
     }
@@ -73,7 +75,7 @@ impl Drop for Pipeline {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // A defect there shows in the rounds that it did not write.
+            // A defect there shows in the rounds that are missing.
             drop(thread.join());
         }
     }
@@ -97,26 +99,48 @@ fn ask(server: SocketAddr, url: &str, shared: &Shared) -> io::Result<()> {
     };
     stream.set_nonblocking(true)?;
     let mut stream = TcpStream::from_std(stream);
-    let (mut cseq, mut unsent) = (2, Vec::new());
+    let (mut next, mut answered, mut unsent) = (2_u32, 1_u32, Vec::new());
     while !shared.stop.load(Ordering::Relaxed) {
-        if unsent.is_empty() {
-            for _ in 0..TOGETHER {
-                unsent.extend_from_slice(round(url, cseq, &session).as_bytes());
-                cseq += 3;
+        while next.saturating_sub(answered) < UNDER_WAY_MAX {
+            unsent.extend_from_slice(round(url, next, &session).as_bytes());
+            next += 3;
+        }
+        let wrote = unless_blocked(stream.write(&unsent))?.map(|count| drop(unsent.drain(..count)));
+        let read = unless_blocked(stream.read(&mut bytes))?;
+        match read {
+            Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Some(got) => {
+                let last = last_number(&bytes[..got]).unwrap_or(answered);
+                shared
+                    .rounds
+                    .fetch_add(u64::from((last / 3).saturating_sub(answered / 3)), Ordering::Relaxed);
+                answered = last;
             }
+            None if wrote.is_none() || unsent.is_empty() => std::thread::sleep(NAP),
+            None => {}
         }
-        match stream.write(&unsent) {
-            Ok(count) => drop(unsent.drain(..count)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(NAP),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-        if unsent.is_empty() {
-            shared.rounds.fetch_add(u64::from(TOGETHER), Ordering::Relaxed);
-        }
-        drain(&stream, &mut bytes)?;
     }
     Ok(())
+}
+
+/// `None`: not now.
+fn unless_blocked(done: io::Result<usize>) -> io::Result<Option<usize>> {
+    match done {
+        Ok(count) => Ok(Some(count)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The number of the last response whose number is whole in `bytes`. One that two reads part between them is left out:
+/// the next one tells as much.
+fn last_number(bytes: &[u8]) -> Option<u32> {
+    let whole = &bytes[..bytes.iter().rposition(|&byte| byte == b'\r')?];
+    let at = whole.windows(NUMBER.len()).rposition(|six| six == NUMBER)? + NUMBER.len();
+    let digits = whole[at..].split(|byte| !byte.is_ascii_digit()).next()?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 fn setup(url: &str, cseq: u32, pair: u32, session: &str) -> String {
@@ -157,5 +181,17 @@ mod tests {
         different.dedup();
         assert_eq!(different.len(), PAIRS as usize);
         assert_eq!(pair(2 + 3 * PAIRS), pairs[0]);
+    }
+
+    #[test]
+    fn the_last_whole_number_counts_wherever_a_read_ends() {
+        let bytes =
+            b"$\0\0\x01xRTSP/1.0 200 OK\r\nCSeq: 41\r\n\r\nRTSP/1.0 200 OK\r\nCSeq: 1042\r\nSession: a\r\n";
+        assert_eq!(last_number(bytes), Some(1042));
+        let second = bytes.len() - b"\r\nSession: a\r\n".len();
+        for end in 0..second {
+            let expected = (end > 30).then_some(41);
+            assert_eq!(last_number(&bytes[..end]), expected, "{}", String::from_utf8_lossy(&bytes[..end]));
+        }
     }
 }
