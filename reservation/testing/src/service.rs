@@ -543,6 +543,20 @@ impl World {
         world
     }
 
+    /// The same world, whose service takes money over `payments`.
+    pub fn paid_over(mut self, payments: Arc<dyn Payments>) -> Self {
+        self.service = Service::new(
+            Arc::clone(&self.store),
+            self.vault.clone(),
+            payments,
+            self.post.clone(),
+            self.streaming.clone(),
+            self.clock.clock(),
+            self.settings.clone(),
+        );
+        self
+    }
+
     /// Another service on the same store, as of another process.
     pub fn another_service(&self) -> Service {
         self.service_with(self.vault.clone())

@@ -2,9 +2,11 @@
 //! and localstripe.
 
 mod http_walk;
+mod localstripe;
 mod mail_post;
 mod mail_text;
 mod payments_localstripe;
+mod payments_stories;
 mod python;
 mod store_conformance;
 mod store_postgres;
