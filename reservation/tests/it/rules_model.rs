@@ -17,7 +17,7 @@ use slotcast_reservation::domain::{
     reservation::{
         CancelledBy, ProgramDetails, Reservation, ReservationIdHash, Settlement, SoldChannel, State,
     },
-    rules::{self, BookingFacts, Draft, Rules},
+    rules::{self, AfterDecline, BookingFacts, Draft, Rules},
     words::{Language, MemberNumber, ReservationNumber},
 };
 use slotcast_reservation::limits::GATHER_USUAL;
@@ -136,12 +136,16 @@ enum Command {
         count: u32,
     },
     EndEarly(usize),
+    /// The payment company lets the hold of the reconfirmation go.
+    LetGo(usize),
     /// Time goes on, and nobody has looked yet at what is due: late attempts must be refused all the same.
     Sleep(i64),
     /// Time goes on by so many seconds, then what is due happens; `normal`: how the server ran, in thousandths.
+    /// `card`: what the members' cards say.
     Wait {
         seconds: i64,
         normal: u64,
+        card: bool,
     },
 }
 
@@ -156,9 +160,10 @@ fn command() -> impl Strategy<Value = Command> {
             .prop_map(|(which, by_operator, normal)| Command::Cancel { which, by_operator, normal }),
         2 => (0..8usize, 0..4u32).prop_map(|(which, count)| Command::Extend { which, count }),
         1 => (0..8usize).prop_map(Command::EndEarly),
+        2 => (0..8usize).prop_map(Command::LetGo),
         2 => prop_oneof![Just(599i64), Just(600), Just(899), Just(900), 1..5_000i64].prop_map(Command::Sleep),
-        4 => (prop_oneof![Just(0i64), 1..700i64, 700..20_000i64], 940..=1000u64)
-            .prop_map(|(seconds, normal)| Command::Wait { seconds, normal }),
+        4 => (prop_oneof![Just(0i64), 1..700i64, 700..20_000i64], 940..=1000u64, any::<bool>())
+            .prop_map(|(seconds, normal, card)| Command::Wait { seconds, normal, card }),
     ]
 }
 
@@ -182,6 +187,8 @@ struct Modelled {
     phase: Phase,
     held_money: i64,
     owed: i64,
+    /// The hold was let go: when it is asked for again, and how often the card said no already.
+    asked_again: Option<(i64, u32)>,
 }
 
 struct World {
@@ -278,7 +285,8 @@ impl World {
             Command::Extend { which, count } => self.extend(which, count),
             Command::EndEarly(which) => self.end_early(which),
             Command::Sleep(seconds) => self.now += seconds,
-            Command::Wait { seconds, normal } => self.wait(seconds, normal),
+            Command::LetGo(which) => self.let_go(which),
+            Command::Wait { seconds, normal, card } => self.wait(seconds, normal, card),
         }
     }
 
@@ -347,6 +355,7 @@ impl World {
                 phase,
                 held_money: 0,
                 owed: 0,
+                asked_again: None,
             });
             self.write(effects);
         }
@@ -467,10 +476,59 @@ impl World {
         }
     }
 
-    fn wait(&mut self, seconds: i64, normal: u64) {
+    fn wait(&mut self, seconds: i64, normal: u64, card: bool) {
         self.now += seconds;
         for which in 0..self.real.len() {
+            self.ask_again(which, card);
             self.due(which, normal);
+        }
+    }
+
+    fn let_go(&mut self, which: usize) {
+        let Some(real) = self.real.get(which).cloned() else { return };
+        let Some(hold) = self.holds_of(real.number).first().cloned() else { return };
+        let (now, model) = (self.now, &mut self.model[which]);
+        let expected = model.phase == Phase::Confirmed && now < model.start;
+        let answer = rules::renewal(&real, &hold, 0, at(now));
+        assert_eq!(answer.is_some(), expected, "{answer:?} in {:?} at {now}", model.phase);
+        let Some((request, when)) = answer else { return };
+        assert_eq!((request.of.as_ref(), request.amount), (Some(&hold.key), hold.amount));
+        let due = now.max(model.start - 24 * 3600);
+        assert_eq!(when, at(due), "a day before {}", model.start);
+        model.asked_again.get_or_insert((due, 0));
+    }
+
+    /// The payment company is asked for the hold again, where that is due, and the card says yes or no.
+    fn ask_again(&mut self, which: usize, card: bool) {
+        let (now, model) = (self.now, &self.model[which]);
+        let Some((due, declined)) = model.asked_again.filter(|(due, _)| *due <= now) else { return };
+        assert!(due < model.start, "asked for after its start");
+        self.model[which].asked_again = None;
+        if card {
+            return;
+        }
+        let (real, who) = (self.real[which].clone(), member(self.model[which].member));
+        let holds = self.holds_of(real.number);
+        let answer = rules::after_decline(&who, &real, declined + 1, &holds, at(now));
+        let model = &mut self.model[which];
+        let until = model.start - 6 * 3600;
+        if model.phase != Phase::Confirmed || model.start <= now {
+            assert_eq!(answer, AfterDecline::GoOn, "{:?} at {now}", model.phase);
+        } else if now < until {
+            assert_eq!(answer, AfterDecline::AskAgain(at(until)));
+            model.asked_again = Some((until, declined + 1));
+        } else if declined == 0 {
+            assert_eq!(answer, AfterDecline::GoOn, "nobody had told the member");
+        } else {
+            let AfterDecline::Cancel(effects) = answer else { panic!("{answer:?} at {now}") };
+            model.phase = Phase::Cancelled;
+            model.held_money = 0;
+            assert!(
+                effects.payments.iter().all(|payment| payment.kind == PaymentKind::Release),
+                "free of charge"
+            );
+            assert_eq!(effects.mails.len(), 2, "the member and the friend are told");
+            self.write(*effects);
         }
     }
 
@@ -577,6 +635,37 @@ proptest! {
     #[test]
     fn the_rules_agree_with_the_model(commands in prop::collection::vec(command(), 1..60)) {
         let mut world = World::new();
+        for command in &commands {
+            world.step(command);
+            world.check();
+        }
+    }
+}
+
+/// What happens to one confirmed program and its hold.
+fn hold_command() -> impl Strategy<Value = Command> {
+    let seconds = prop_oneof![Just(0i64), Just(600), 1..7_200i64, 7_200..86_400i64];
+    prop_oneof![
+        2 => Just(Command::LetGo(0)),
+        6 => (seconds, 940..=1000u64, prop::bool::weighted(0.3))
+            .prop_map(|(seconds, normal, card)| Command::Wait { seconds, normal, card }),
+        1 => (0..20_000i64).prop_map(Command::Sleep),
+        1 => Just(Command::Extend { which: 0, count: 1 }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn holds_that_are_let_go_agree_with_the_model(
+        first in 10..300i64,
+        commands in prop::collection::vec(hold_command(), 1..20),
+    ) {
+        let mut world = World::new();
+        world.book(0, 1, first, 2, 0);
+        world.accept(0);
+        world.reconfirm(0, true);
         for command in &commands {
             world.step(command);
             world.check();
