@@ -45,13 +45,9 @@ pub const CARD_UNTIL_BEFORE: Duration = Duration::from_secs(6 * 3600);
 pub const QUESTION_WAIT_MAX: Duration = Duration::from_secs(900);
 /// An authorisation that could not be resolved for so long is given up: the provider's hold lapses by itself.
 pub const AUTHORISE_GIVEN_UP_AFTER: Duration = Duration::from_secs(8 * 24 * 3600);
-/// Rows of an outbox that are taken and worked at once.
-pub const OUTBOX_BATCH: u32 = 8;
-/// Nobody else takes a row for this long; longer than one may take. After a crash, it is tried again this late.
-pub const OUTBOX_LEASE: Duration = Duration::from_secs(45);
-/// Batches in one round of an outbox.
-pub const OUTBOX_ROUNDS_MAX: u32 = 100;
-/// Wait after the first failed try of a row; doubled after each further one.
+/// Nobody else takes a job for this long; longer than one may take. After a crash, it is tried again this late.
+pub const JOB_LEASE: Duration = Duration::from_secs(45);
+/// Wait after the first failed try of a payment; doubled after each further one.
 pub const OUTBOX_RETRY_FIRST: Duration = Duration::from_secs(5);
 /// Longest such wait.
 pub const OUTBOX_RETRY_MAX: Duration = Duration::from_secs(3600);

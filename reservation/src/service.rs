@@ -15,6 +15,7 @@ mod error;
 mod facts;
 mod guide;
 mod handover;
+mod jobs;
 mod log_in;
 mod mails;
 mod members;
@@ -133,8 +134,7 @@ struct Inner {
 #[derive(Default)]
 struct Changed {
     schedule: Notify,
-    mails: Notify,
-    payments: Notify,
+    jobs: Notify,
     observed: Notify,
 }
 
@@ -219,8 +219,7 @@ impl Service {
     /// Wakes what waits for a commit.
     fn committed(&self) {
         self.0.changed.schedule.notify_one();
-        self.0.changed.mails.notify_one();
-        self.0.changed.payments.notify_one();
+        self.0.changed.jobs.notify_one();
     }
 
     /// What the whole reservation costs.

@@ -21,7 +21,7 @@ use slotcast_core::{
 pub use crate::domain::effects::PaymentState;
 use crate::{
     domain::{
-        effects::{Account, Effects, LedgerTransaction, MailRequest, PaymentKind, PaymentRequest},
+        effects::{Account, Effects, LedgerTransaction, MailRequest, PaymentRequest},
         member::Member,
         reservation::{Reservation, SoldChannel, State},
         words::{Currency, Email, MemberNumber, ReservationNumber, UserId},
@@ -135,15 +135,64 @@ pub struct ApiToken {
     pub expires_at: WallTime,
 }
 
-/// A mail that waits in the outbox.
+/// What a job of the outbox is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum JobKind {
+    /// A mail to the member.
+    MemberMail,
+    /// A mail to somebody whom a member invited.
+    FriendMail,
+    /// Money to move: the row of `payments` under the same key says what.
+    Payment,
+}
+
+impl JobKind {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::MemberMail, Self::FriendMail, Self::Payment];
+    /// All mails.
+    pub const MAILS: [Self; 2] = [Self::MemberMail, Self::FriendMail];
+
+    /// The name in the database.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MemberMail => "member_mail",
+            Self::FriendMail => "friend_mail",
+            Self::Payment => "payment",
+        }
+    }
+}
+
+/// What is to be done outside the database, once what asked for it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WaitingMail {
-    /// What to send.
-    pub request: MailRequest,
-    /// How often it was tried.
+pub struct Job {
+    /// Unique: the same key is never written twice.
+    pub key: String,
+    /// What to do.
+    pub task: Task,
+    /// How often it was tried before.
     pub tries: u32,
     /// When it was asked for.
     pub created_at: WallTime,
+}
+
+/// What one job is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Send this.
+    Mail(MailRequest),
+    /// Move the money of the payment with the job's key.
+    Payment,
+}
+
+/// How one try of a job ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobEnd {
+    /// It is done.
+    Done,
+    /// Nobody tries it again.
+    GivenUp(String),
+    /// It failed, and is tried again from then on.
+    Again(String, WallTime),
 }
 
 /// A row of the payments outbox.
@@ -391,28 +440,23 @@ pub trait Tx: Reads {
     /// Adds a payment that was just asked for; one of that key that is there already stays as it is.
     async fn add_payment(&mut self, request: &PaymentRequest, now: WallTime, next_at: WallTime)
     -> Stored<()>;
-    /// Writes how a payment went, and what the ledger says of it.
+    /// Writes how a payment went, and what the ledger says of it; it waits for another try at `next_at` where its state
+    /// says so, else its job is over.
     async fn settle_payment(&mut self, payment: &Payment, ledger: &[LedgerTransaction]) -> Stored<()>;
-    /// Takes mails that are due: at most `limit`, none of which is given to anybody else until `leased_until`. Each
-    /// counts one try more from now on; `tries` in the answer are those before.
-    async fn take_mails(
+    /// Takes jobs of one kind that are due: at most `limit`, none of which is given to anybody else until
+    /// `leased_until`. Each counts one try more from now on; `tries` in the answer are those before. Those that were
+    /// tried least come first, and of these one of each member, then the second of each.
+    ///
+    /// A job that this program cannot read is given up.
+    async fn take_jobs(
         &mut self,
+        kind: JobKind,
         now: WallTime,
         leased_until: WallTime,
         limit: u32,
-    ) -> Stored<Vec<WaitingMail>>;
-    /// Notes that a mail went out, was given up (`next_at` `None`), or is to be tried again.
-    async fn mail_sent(&mut self, key: &str, now: WallTime) -> Stored<()>;
-    /// See [`mail_sent`](Self::mail_sent).
-    async fn mail_failed(&mut self, key: &str, error: &str, next_at: Option<WallTime>) -> Stored<()>;
-    /// Takes payments that are due, as [`take_mails`](Self::take_mails); only of `kinds`.
-    async fn take_payments(
-        &mut self,
-        now: WallTime,
-        leased_until: WallTime,
-        kinds: &[PaymentKind],
-        limit: u32,
-    ) -> Stored<Vec<Payment>>;
+    ) -> Stored<Vec<Job>>;
+    /// Notes how a try of a job ended; one that was done meanwhile stays so.
+    async fn end_job(&mut self, key: &str, end: &JobEnd, now: WallTime) -> Stored<()>;
     /// Adds to how programs ran, and appends samples (one of the same moment replaces it).
     async fn add_runs(&mut self, runs: &[(ReservationNumber, Run, Option<ViewerSample>)]) -> Stored<()>;
     /// Adds or replaces a recommendation.

@@ -114,7 +114,16 @@ impl MailKind {
     }
 }
 
-/// One mail to send: a row of the outbox.
+/// For whom a mail is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// The member whose mail it is. These go before those to friends.
+    Member,
+    /// Somebody whom the member invited.
+    Friend,
+}
+
+/// One mail to send: a job of the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MailRequest {
     /// Unique: the same key is never written twice; it makes the Message-ID, by which a receiver knows a repeat.
@@ -122,7 +131,9 @@ pub struct MailRequest {
     pub key: String,
     /// Why.
     pub kind: MailKind,
-    /// To whom.
+    /// For whom.
+    pub whom: Whom,
+    /// The address when it was asked for. A mail to the member goes to the address that the member has when it is sent.
     pub to: Email,
     /// Whose mail it is (whose language, whose name).
     pub member: MemberNumber,

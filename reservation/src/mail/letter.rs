@@ -8,7 +8,7 @@ use slotcast_core::{
 
 use crate::{
     domain::{
-        effects::MailRequest,
+        effects::{MailRequest, Whom},
         member::Member,
         reservation::{ProgramPassword, Reservation, SoldChannel, State},
         rules,
@@ -108,14 +108,12 @@ impl Letter {
     /// Of a row of the outbox and its member.
     ///
     /// - `program`: from [`Program::of`]; `None` for a welcome.
-    pub fn new(request: MailRequest, member: &Member, program: Option<Program>) -> Self {
-        Self {
-            is_to_member: request.to.as_str().eq_ignore_ascii_case(member.email.as_str()),
-            name: member.name.clone(),
-            language: member.language,
-            request,
-            program,
+    pub fn new(mut request: MailRequest, member: &Member, program: Option<Program>) -> Self {
+        let is_to_member = request.whom == Whom::Member;
+        if is_to_member {
+            request.to = member.email.clone();
         }
+        Self { is_to_member, name: member.name.clone(), language: member.language, request, program }
     }
 }
 

@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use slotcast_core::time::WallTime;
-use tokio::task::JoinSet;
 
 use super::{
     Answer, Service, ServiceError,
@@ -25,49 +24,19 @@ use crate::{
         rules::{self, AfterDecline},
         words::Amount,
     },
-    limits::{
-        AUTHORISE_GIVEN_UP_AFTER, ERROR_CHARS_MAX, OUTBOX_BATCH, OUTBOX_LEASE, OUTBOX_RETRY_FIRST,
-        OUTBOX_RETRY_MAX,
-    },
+    limits::{AUTHORISE_GIVEN_UP_AFTER, ERROR_CHARS_MAX, OUTBOX_RETRY_FIRST, OUTBOX_RETRY_MAX},
     payments::{Charge, Moved, Notice, Noticed, PaymentError},
-    store::{Payment, PaymentState, Tx},
+    store::{JobEnd, Payment, PaymentState, Tx},
 };
 
 impl Service {
-    /// Moves money that is due, at most a batch; returns how many rows were taken.
-    pub async fn move_due_money(&self) -> Answer<u32> {
-        let taken = retry(|| self.take_payments()).await?;
-        let count = taken.len();
-        let mut works = JoinSet::new();
-        for payment in taken {
-            let service = self.clone();
-            works.spawn(async move { service.work_payment(payment).await });
-        }
-        let mut failure = None;
-        while let Some(work) = works.join_next().await {
-            let work =
-                work.map_err(|error| ServiceError::Internal(format!("a payment's work ended: {error}")));
-            if let Err(error) = work.and_then(|answer| answer) {
-                failure = Some(error);
-            }
-        }
-        failure.map_or(Ok(count as u32), Err)
-    }
-
-    async fn take_payments(&self) -> Answer<Vec<Payment>> {
-        let now = self.now();
-        let leased_until = now.saturating_add(OUTBOX_LEASE);
-        let mut tx = self.0.store.begin().await?;
-        let taken = tx.take_payments(now, leased_until, &PaymentKind::ALL, OUTBOX_BATCH).await?;
-        if !taken.is_empty() {
-            tx.commit().await?;
-        }
-        Ok(taken)
-    }
-
-    async fn work_payment(&self, payment: Payment) -> Answer<()> {
+    /// Moves the money of one payment; `tries`: those before. Returns `None` where its end is noted.
+    pub(super) async fn work_payment(&self, key: &str, tries: u32) -> Answer<Option<JobEnd>> {
+        let payment = self.0.store.read().await?.payment(key).await?;
+        let payment = payment.filter(|payment| payment.state == PaymentState::Waiting);
+        let Some(payment) = payment else { return Ok(Some(JobEnd::Done)) };
+        let payment = Payment { tries, ..payment };
         let outcome = self.ask_provider(&payment, false).await?;
-        let key = payment.request.key.as_str();
         match &outcome {
             Ok(_) => {
                 count(&self.0.counts.payments_done);
@@ -86,7 +55,7 @@ impl Service {
         }
         retry(|| self.note_payment(&payment, &outcome)).await?;
         self.committed();
-        Ok(())
+        Ok(None)
     }
 
     /// - `is_present`: whether the member waits for it.

@@ -1,12 +1,10 @@
-//! Handing mails on: the outbox's rows become letters when they are sent, from what is known then.
+//! Handing mails on: jobs become letters when they are sent, from what is known then.
 //!
-//! Invariant: a row is leased by one process at a time; a mail whose note was lost goes out again under the same
-//! Message-ID. What fails is tried again by `mail::retry`; texts of errors hold no secret.
+//! Invariant: a mail whose end was not noted goes out again under the same Message-ID. What fails is tried again by `mail::retry`; texts of errors hold no secret.
 
-use slotcast_core::time::WallTime;
-use tokio::{task::JoinSet, time::timeout};
+use tokio::time::timeout;
 
-use super::{Answer, Service, ServiceError, counts::count, refunding::refund_that_stands, retry::retry};
+use super::{Answer, Service, ServiceError, counts::count, refunding::refund_that_stands};
 use crate::{
     domain::{
         effects::{LedgerKind, MailKind, MailRequest, PaymentState},
@@ -14,9 +12,9 @@ use crate::{
         rules,
         words::Email,
     },
-    limits::{ERROR_CHARS_MAX, MAIL_WAIT_MAX, OUTBOX_BATCH, OUTBOX_LEASE},
+    limits::{ERROR_CHARS_MAX, MAIL_WAIT_MAX},
     mail::{self, Letter, MailSettings, PostError, Program, retry::Next},
-    store::{Reads, WaitingMail},
+    store::{JobEnd, Reads},
     vault::same_hash,
 };
 
@@ -28,91 +26,35 @@ enum Tried {
     Failed(PostError),
 }
 
-/// What the outbox learns of one mail.
-struct Outcome {
-    key: String,
-    /// `None`: it went out.
-    failure: Option<Failure>,
-}
-
-struct Failure {
-    text: String,
-    /// `None`: nobody tries again.
-    next_at: Option<WallTime>,
-}
-
 impl Service {
-    /// Sends mails that are due, at most a batch; returns how many were taken.
-    ///
-    /// What became of them is noted together, in as few transactions as their ends allow: those that end while one
-    /// is under way go into the next.
-    pub async fn send_mails(&self) -> Answer<u32> {
-        let taken = retry(|| self.take_mails()).await?;
-        let count = taken.len();
-        let mut works = JoinSet::new();
-        for mail in taken {
-            let service = self.clone();
-            works.spawn(async move { service.send_mail(mail).await });
-        }
-        let mut failure = None;
-        while let Some(first) = works.join_next().await {
-            let mut outcomes = Vec::new();
-            let others = std::iter::from_fn(|| works.try_join_next());
-            for work in std::iter::once(first).chain(others) {
-                let work =
-                    work.map_err(|error| ServiceError::Internal(format!("a mail's sending ended: {error}")));
-                match work.and_then(|answer| answer) {
-                    Ok(outcome) => outcomes.push(outcome),
-                    Err(error) => failure = Some(error),
-                }
-            }
-            if let Err(error) = retry(|| self.note_mails(&outcomes)).await {
-                failure = Some(error);
-            }
-        }
-        failure.map_or(Ok(count as u32), Err)
-    }
-
-    async fn take_mails(&self) -> Answer<Vec<WaitingMail>> {
-        let now = self.now();
-        let mut tx = self.0.store.begin().await?;
-        let taken = tx.take_mails(now, now.saturating_add(OUTBOX_LEASE), OUTBOX_BATCH).await?;
-        if !taken.is_empty() {
-            tx.commit().await?;
-        }
-        Ok(taken)
-    }
-
-    async fn send_mail(&self, mail: WaitingMail) -> Answer<Outcome> {
-        let (key, to) = (mail.request.key.as_str(), &mail.request.to);
-        let counts = &self.0.counts;
-        let failure = match self.try_mail(&mail.request).await? {
+    /// Sends one mail; `tries`: those before.
+    pub(super) async fn send_mail(&self, request: &MailRequest, tries: u32) -> Answer<JobEnd> {
+        let (key, counts) = (request.key.as_str(), &self.0.counts);
+        Ok(match self.try_mail(request).await? {
             Tried::Sent => {
                 count(&counts.mails_sent);
-                tracing::info!(mail = key, ?to, "sent");
-                None
+                tracing::info!(mail = key, "sent");
+                JobEnd::Done
             }
-            Tried::Needless => Some(Failure { text: "not needed any more".to_owned(), next_at: None }),
+            Tried::Needless => JobEnd::GivenUp("not needed any more".to_owned()),
             Tried::Failed(error) => {
-                let (text, next_at) = match mail::retry::next(mail.tries.saturating_add(1), key, &error) {
-                    Next::After(wait) => (error.to_string(), Some(self.now().saturating_add(wait))),
-                    Next::GiveUp(why) => (why, None),
-                };
-                let text: String = text.chars().take(ERROR_CHARS_MAX).collect();
-                match next_at {
-                    Some(_) => {
+                let cut = |text: String| text.chars().take(ERROR_CHARS_MAX).collect::<String>();
+                match mail::retry::next(tries.saturating_add(1), key, &error) {
+                    Next::After(wait) => {
+                        let error = cut(error.to_string());
                         count(&counts.mails_failed);
-                        tracing::warn!(mail = key, ?to, error = text, "not sent yet");
+                        tracing::warn!(mail = key, error, "not sent yet");
+                        JobEnd::Again(error, self.now().saturating_add(wait))
                     }
-                    None => {
+                    Next::GiveUp(why) => {
+                        let error = cut(why);
                         count(&counts.mails_given_up);
-                        tracing::error!(mail = key, ?to, error = text, "given up");
+                        tracing::error!(mail = key, error, "given up");
+                        JobEnd::GivenUp(error)
                     }
                 }
-                Some(Failure { text, next_at })
             }
-        };
-        Ok(Outcome { key: mail.request.key, failure })
+        })
     }
 
     async fn try_mail(&self, request: &MailRequest) -> Answer<Tried> {
@@ -212,20 +154,6 @@ impl Service {
             public_url: provider.base_url.clone(),
             zone: self.rules().zone.clone(),
         }
-    }
-
-    async fn note_mails(&self, outcomes: &[Outcome]) -> Answer<()> {
-        if outcomes.is_empty() {
-            return Ok(());
-        }
-        let mut tx = self.0.store.begin().await?;
-        for Outcome { key, failure } in outcomes {
-            match failure {
-                None => tx.mail_sent(key, self.now()).await?,
-                Some(Failure { text, next_at }) => tx.mail_failed(key, text, *next_at).await?,
-            }
-        }
-        Ok(tx.commit().await?)
     }
 }
 

@@ -12,9 +12,7 @@ use tokio::{
 use slotcast_core::time::WallTime;
 
 use super::{Answer, Service, ServiceError, counts::count};
-use crate::limits::{
-    DEPTH_EVERY, OUTBOX_BATCH, OUTBOX_ROUNDS_MAX, PRESENT_EVERY, PUBLISH_EVERY, ROUND_EVERY, SAME_ERROR_EVERY,
-};
+use crate::limits::{DEPTH_EVERY, PRESENT_EVERY, PUBLISH_EVERY, ROUND_EVERY, SAME_ERROR_EVERY};
 
 /// Of the server, as the store knows it.
 struct Presence {
@@ -32,8 +30,7 @@ impl Service {
         tasks.spawn(self.clone().keep_publishing(stop.clone()));
         tasks.spawn(self.clone().keep_observing(stop.clone()));
         tasks.spawn(self.clone().keep_writing_down(stop.clone()));
-        tasks.spawn(self.clone().keep_mailing(stop.clone()));
-        tasks.spawn(self.clone().keep_collecting(stop.clone()));
+        tasks.spawn(self.clone().keep_working(stop.clone()));
         tasks.spawn(self.keep_counting(stop));
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
@@ -108,34 +105,6 @@ impl Service {
         }
     }
 
-    async fn keep_mailing(self, mut stop: watch::Receiver<bool>) {
-        loop {
-            for _ in 0..OUTBOX_ROUNDS_MAX {
-                let taken = self.send_mails().await;
-                if self.noted("mails", taken).is_none_or(|taken| taken < OUTBOX_BATCH) {
-                    break;
-                }
-            }
-            if !waited(&mut stop, Some(&self.0.changed.mails), ROUND_EVERY).await {
-                return;
-            }
-        }
-    }
-
-    async fn keep_collecting(self, mut stop: watch::Receiver<bool>) {
-        loop {
-            for _ in 0..OUTBOX_ROUNDS_MAX {
-                let taken = self.move_due_money().await;
-                if self.noted("payments", taken).is_none_or(|taken| taken < OUTBOX_BATCH) {
-                    break;
-                }
-            }
-            if !waited(&mut stop, Some(&self.0.changed.payments), ROUND_EVERY).await {
-                return;
-            }
-        }
-    }
-
     async fn keep_counting(self, mut stop: watch::Receiver<bool>) {
         loop {
             let depth = self.count_outboxes().await;
@@ -153,7 +122,7 @@ impl Service {
     }
 
     /// Counts failures, and logs those of one kind once in a while.
-    fn noted<T>(&self, what: &'static str, answer: Answer<T>) -> Option<T> {
+    pub(super) fn noted<T>(&self, what: &'static str, answer: Answer<T>) -> Option<T> {
         let error = match answer {
             Ok(answer) => return Some(answer),
             Err(error) => error,

@@ -33,6 +33,12 @@ macro_rules! for_taking {
         " FOR UPDATE SKIP LOCKED"
     };
 }
+/// The function that gives the larger of two values.
+macro_rules! larger {
+    () => {
+        "greatest"
+    };
+}
 
 #[path = "shared/session.rs"]
 #[expect(clippy::duplicate_mod, reason = "the same statements, compiled for each database")]
@@ -48,6 +54,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("gather", include_str!("../../migrations/postgres/0002_gather.sql")),
     ("money keys", include_str!("../../migrations/postgres/0003_money_keys.sql")),
     ("paying", include_str!("../../migrations/postgres/0004_paying.sql")),
+    ("jobs", include_str!("../../migrations/postgres/0005_jobs.sql")),
 ];
 /// Whether the first versions' own count of migrations is there.
 const OLD_VERSIONS: &str =

@@ -40,6 +40,12 @@ macro_rules! for_taking {
         ""
     };
 }
+/// The function that gives the larger of two values.
+macro_rules! larger {
+    () => {
+        "max"
+    };
+}
 
 #[path = "shared/session.rs"]
 mod session;
@@ -54,6 +60,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("gather", include_str!("../../migrations/sqlite/0002_gather.sql")),
     ("money keys", include_str!("../../migrations/sqlite/0003_money_keys.sql")),
     ("paying", include_str!("../../migrations/sqlite/0004_paying.sql")),
+    ("jobs", include_str!("../../migrations/sqlite/0005_jobs.sql")),
 ];
 /// Whether the first versions' own count of migrations is there.
 const OLD_VERSIONS: &str = "SELECT count(*) FROM sqlite_master WHERE name = 'schema_versions'";

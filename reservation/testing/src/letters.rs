@@ -10,7 +10,7 @@ use slotcast_core::{
 };
 use slotcast_reservation::{
     domain::{
-        effects::{MailKind, MailRequest},
+        effects::{MailKind, MailRequest, Whom},
         reservation::{CancelledBy, ProgramPassword, Settlement, State},
         words::{Amount, Language, MemberNumber, ReservationNumber},
     },
@@ -80,6 +80,7 @@ pub fn letter(kind: MailKind, language: Language) -> Letter {
     };
     Letter {
         request: MailRequest {
+            whom: if is_to_member { Whom::Member } else { Whom::Friend },
             key,
             kind,
             to: to.parse().unwrap(),

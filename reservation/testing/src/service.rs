@@ -93,6 +93,8 @@ pub struct FakePost {
     /// Keys and texts, in order.
     pub sent: Mutex<Vec<(String, String)>>,
     pub failures_left: Mutex<u32>,
+    /// Mails whose keys begin so never come to an end.
+    pub hangs: Mutex<Option<String>>,
 }
 
 impl FakePost {
@@ -116,6 +118,9 @@ impl Post for FakePost {
                 *left -= 1;
                 return Err(PostError::Temporary("451 later".to_owned()));
             }
+        }
+        if self.hangs.lock().as_ref().is_some_and(|begin| key.starts_with(begin)) {
+            std::future::pending::<()>().await;
         }
         // Others get their turn in the middle of it.
         tokio::task::yield_now().await;

@@ -7,7 +7,7 @@ use slotcast_core::{
 use slotcast_reservation::domain::{
     effects::{
         Account, Effects, LedgerKind, LedgerTransaction, MailKind, MailRequest, PaymentKind, PaymentRequest,
-        SlotChange,
+        SlotChange, Whom,
     },
     member::{Member, MemberKind, PasswordHash},
     reservation::{ProgramDetails, ProgramKind, Reservation, SoldChannel, State},
@@ -113,6 +113,7 @@ pub fn mail(key: &str, reservation: Option<i64>) -> MailRequest {
     MailRequest {
         key: key.to_owned(),
         kind: MailKind::Confirmed,
+        whom: Whom::Friend,
         to: "friend@example.com".parse().unwrap(),
         member: MemberNumber(1),
         reservation: reservation.map(ReservationNumber),

@@ -397,6 +397,30 @@ async fn the_tasks_do_it_all_by_themselves_and_stop_when_told() {
     tokio::time::timeout(30 * SECOND, tasks).await.unwrap().unwrap();
 }
 
+#[tokio::test]
+async fn a_mail_that_hangs_keeps_no_other_mail_and_no_money_waiting() {
+    let world = World::new().await;
+    let first = world.registered("2026-12-02T00:00:00Z", 1).await;
+    *world.post.hangs.lock() = Some(format!("reservation-id-{}", first.number));
+    let (_stop, stopped) = watch::channel(false);
+    let tasks = tokio::spawn(world.service.clone().run(stopped));
+    let deadline = tokio::time::Instant::now() + 15 * SECOND;
+    let wait = async |what: &str, is_so: &dyn Fn() -> bool| {
+        while !is_so() {
+            assert!(tokio::time::Instant::now() < deadline, "{what}");
+            tokio::time::sleep(SECOND / 100).await;
+        }
+    };
+    world.reconfirm(&first).await.unwrap();
+    for hour in 1..8 {
+        world.confirmed(&format!("2026-12-02T{hour:02}:00:00Z"), 1).await;
+    }
+    let post = &world.post;
+    wait("all but one", &|| post.keys("reservation-id-").len() == 7 && post.keys("confirmed-").len() == 8)
+        .await;
+    tasks.abort();
+}
+
 async fn change_of(world: &World, number: ReservationNumber, edit: ProgramEdit) {
     world.service.change(&world.actor(1).await, number, None, edit).await.unwrap();
 }

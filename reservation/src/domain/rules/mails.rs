@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 use slotcast_core::words::OpenLevel;
 
 use crate::domain::{
-    effects::{MailKind, MailRequest, PaymentRequest},
+    effects::{MailKind, MailRequest, PaymentRequest, Whom},
     member::Member,
     reservation::{ProgramDetails, Reservation},
     words::{Email, Language},
@@ -15,6 +15,7 @@ pub(super) fn to_member(kind: MailKind, member: &Member, reservation: &Reservati
     MailRequest {
         key: format!("{}-{}-{}", label(kind), reservation.number, reservation.version),
         kind,
+        whom: Whom::Member,
         to: member.email.clone(),
         member: member.number,
         reservation: Some(reservation.number),
@@ -28,6 +29,7 @@ pub fn welcome(member: &Member) -> MailRequest {
     MailRequest {
         key: format!("welcome-{}", member.number),
         kind: MailKind::Welcome,
+        whom: Whom::Member,
         to: member.email.clone(),
         member: member.number,
         reservation: None,
@@ -60,6 +62,7 @@ pub fn refund_mail(refund: &PaymentRequest, member: &Member) -> MailRequest {
     MailRequest {
         key: format!("{REFUND_MAIL}{}", refund.key),
         kind: MailKind::Refunded,
+        whom: Whom::Member,
         to: member.email.clone(),
         member: member.number,
         reservation: Some(refund.reservation),
@@ -92,6 +95,7 @@ pub(super) fn friend_mail(
     MailRequest {
         key: format!("{}-{}-{}-{who}", label(kind), reservation.number, reservation.version),
         kind,
+        whom: Whom::Friend,
         to: friend.clone(),
         member: reservation.member,
         reservation: Some(reservation.number),

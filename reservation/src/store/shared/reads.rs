@@ -81,11 +81,9 @@ const LEDGER_OF: &str =
 const RUN: &str = "SELECT normal_ms, media_ms, viewers_peak, viewer_ms FROM runs WHERE reservation = $1";
 const SAMPLES: &str = "SELECT at, viewers FROM samples WHERE reservation = $1 ORDER BY at LIMIT $2 OFFSET $3";
 const PICKUPS: &str = "SELECT reservation, note, position FROM pickups ORDER BY position, reservation";
-const OUTBOX_DEPTH: &str = "SELECT
-    (SELECT count(*) FROM mails WHERE next_at IS NOT NULL) AS mails,
-    (SELECT count(*) FROM payments WHERE state = 'waiting') AS payments,
-    (SELECT min(created_at) FROM mails WHERE next_at IS NOT NULL) AS oldest_mail,
-    (SELECT min(created_at) FROM payments WHERE state = 'waiting') AS oldest_payment";
+const OUTBOX_DEPTH: &str = "SELECT coalesce(sum(CASE WHEN kind = 'payment' THEN 0 ELSE 1 END), 0) AS mails,
+    coalesce(sum(CASE WHEN kind = 'payment' THEN 1 ELSE 0 END), 0) AS payments, min(created_at) AS oldest
+    FROM jobs WHERE next_at IS NOT NULL";
 
 impl Work {
     pub(super) fn reservations_in(&self, rows: &[Row]) -> Stored<Vec<Reservation>> {

@@ -13,14 +13,12 @@ use sqlx::{ColumnIndex, Decode, Row as _, Type};
 use super::{
     super::super::{
         ApiToken, KeptAnswer, OutboxDepth, Payment, Pickup, Run, Session, TakenSlot, Units, ViewerSample,
-        WaitingMail, names,
+        names,
     },
     Db, Row, StoreError, Stored, Vault,
 };
 use crate::domain::{
-    effects::{
-        LedgerKind, LedgerTransaction, MailKind, MailRequest, PaymentKind, PaymentRequest, PaymentState,
-    },
+    effects::{LedgerKind, LedgerTransaction, PaymentKind, PaymentRequest, PaymentState},
     member::{Card, Contact, Member, PasswordHash},
     reservation::{ProgramDetails, ProgramPassword, Reservation, ReservationIdHash, SoldChannel, State},
     words::{Amount, Email, Language, MemberNumber, ReservationNumber},
@@ -226,22 +224,6 @@ pub(super) fn taken_starts(row: &Row, starts: &mut Vec<(ChannelNumber, WallTime)
     Ok(())
 }
 
-pub(super) fn waiting_mail(row: &Row) -> Stored<WaitingMail> {
-    Ok(WaitingMail {
-        request: MailRequest {
-            key: at(row, "key")?,
-            kind: named(row, "kind", MailKind::from_name)?,
-            to: named(row, "recipient", |text| text.parse().ok())?,
-            member: MemberNumber(at(row, "member")?),
-            reservation: at::<Option<i64>>(row, "reservation")?.map(ReservationNumber),
-            calendar_sequence: narrow(row, "calendar_sequence")?,
-            changes: texts(row, "changes")?,
-        },
-        tries: narrow(row, "tries")?,
-        created_at: time(row, "created_at")?,
-    })
-}
-
 fn amount(row: &Row, column: &'static str) -> Stored<Amount> {
     known(column, Amount::new(at(row, column)?).ok())
 }
@@ -318,10 +300,9 @@ pub(super) fn units(row: &Row) -> Stored<Units> {
 }
 
 pub(super) fn outbox_depth(row: &Row) -> Stored<OutboxDepth> {
-    let ages = [optional_time(row, "oldest_mail")?, optional_time(row, "oldest_payment")?];
     Ok(OutboxDepth {
         mails: narrow(row, "mails")?,
         payments: narrow(row, "payments")?,
-        oldest: ages.into_iter().flatten().min(),
+        oldest: optional_time(row, "oldest")?,
     })
 }

@@ -47,6 +47,7 @@ macro_rules! ledger_columns {
     };
 }
 
+mod jobs;
 mod reads;
 mod rows;
 mod schema;

@@ -5,13 +5,13 @@ use slotcast_core::{time::WallTime, words::ChannelNumber};
 
 use super::{
     super::super::{
-        ApiToken, Conflict, KeptAnswer, Payment, Pickup, Run, Session, Tx, Units, ViewerSample, WaitingMail,
-        names,
+        ApiToken, Conflict, Job, JobEnd, JobKind, KeptAnswer, Payment, PaymentState, Pickup, Run, Session,
+        Tx, Units, ViewerSample, names,
     },
-    Builder, Db, Query, StoreError, Stored, Work, rows,
+    Builder, Db, Query, StoreError, Stored, Work, jobs, rows,
 };
 use crate::domain::{
-    effects::{Effects, LedgerTransaction, MailRequest, PaymentKind, PaymentRequest, SlotChange},
+    effects::{Effects, LedgerTransaction, MailRequest, PaymentRequest, SlotChange},
     member::Member,
     reservation::{Reservation, SoldChannel},
     words::{Email, MemberNumber, ReservationNumber},
@@ -63,9 +63,6 @@ const PUT_CHANNEL: &str = concat!(
     channel_columns!(),
     ") = ($2, $3, $4, $5, $6, $7, $8) WHERE number = $1 AND version = $8 - 1"
 );
-const ADD_MAIL: &str = "INSERT INTO mails
-    (key, kind, recipient, member, reservation, calendar_sequence, changes, created_at, tries, next_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $8) ON CONFLICT (key) DO NOTHING";
 const ADD_PAYMENT: &str = "INSERT INTO payments
     (key, kind, reservation, member, amount, of_key, elsewhere, reason, asked_as, state, created_at, tries, next_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'waiting', $10, 0, $11) ON CONFLICT (key) DO NOTHING";
@@ -75,14 +72,6 @@ const ADD_LEDGER: &str = concat!(
     "INSERT INTO ledger (",
     ledger_columns!(),
     ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (key) DO NOTHING"
-);
-const TAKE_MAILS: &str = concat!(
-    "WITH due AS MATERIALIZED (SELECT position FROM mails WHERE next_at <= $1
-        ORDER BY next_at, position LIMIT $3",
-    for_taking!(),
-    ") UPDATE mails SET next_at = $2, tries = tries + 1 WHERE position IN (SELECT position FROM due)
-    RETURNING position, key, kind, recipient, member, reservation, calendar_sequence, changes, created_at,
-        tries - 1 AS tries"
 );
 const ADD_RUN: &str = "INSERT INTO runs (reservation, normal_ms, media_ms, viewers_peak, viewer_ms)
     VALUES ($1, $2, $3, $4, $5) ON CONFLICT (reservation) DO UPDATE SET
@@ -249,16 +238,8 @@ impl Work {
 
     async fn write_mails(&mut self, mails: &[MailRequest], now: WallTime) -> Stored<()> {
         for mail in mails {
-            let query = sqlx::query(ADD_MAIL)
-                .bind(names::text(&mail.key)?)
-                .bind(mail.kind.name())
-                .bind(mail.to.as_str())
-                .bind(mail.member.0)
-                .bind(mail.reservation.map(|reservation| reservation.0))
-                .bind(i64::from(mail.calendar_sequence))
-                .bind(json(&mail.changes)?)
-                .bind(now.as_micros());
-            if self.run(query).await? != 1 {
+            let (kind, payload) = jobs::of_mail(mail)?;
+            if !self.write_job(kind, &mail.key, mail.member, &payload, now, now).await? {
                 return self.refuse(Conflict::Key);
             }
         }
@@ -284,7 +265,10 @@ impl Work {
             .bind(names::optional_text(request.asked_as.as_deref())?)
             .bind(now.as_micros())
             .bind(next_at.as_micros());
-        Ok(self.run(query).await? == 1)
+        if self.run(query).await? != 1 {
+            return Ok(false);
+        }
+        self.write_job(JobKind::Payment, &request.key, request.member, "", now, next_at).await
     }
 
     async fn write_ledger(&mut self, ledger: &[LedgerTransaction]) -> Stored<()> {
@@ -454,63 +438,27 @@ impl Tx for Work {
         if self.run(query).await? != 1 {
             return self.broken(format!("no payment has the key {}", payment.request.key));
         }
+        if payment.state == PaymentState::Waiting {
+            self.wait_for_payment(payment).await?;
+        } else {
+            let sql = "DELETE FROM jobs WHERE key = $1";
+            self.run(sqlx::query(sql).bind(names::text(&payment.request.key)?)).await?;
+        }
         self.write_ledger(ledger).await
     }
 
-    async fn take_mails(
+    async fn take_jobs(
         &mut self,
+        kind: JobKind,
         now: WallTime,
         leased_until: WallTime,
         limit: u32,
-    ) -> Stored<Vec<WaitingMail>> {
-        let query = sqlx::query(TAKE_MAILS).bind(now.as_micros()).bind(leased_until.as_micros());
-        in_order(self.rows(query.bind(i64::from(limit))).await?, rows::waiting_mail)
+    ) -> Stored<Vec<Job>> {
+        self.lease_jobs(kind, now, leased_until, limit).await
     }
 
-    async fn mail_sent(&mut self, key: &str, now: WallTime) -> Stored<()> {
-        let sql = "UPDATE mails SET sent_at = $2, next_at = NULL, error = NULL WHERE key = $1";
-        let query = sqlx::query(sql).bind(names::text(key)?).bind(now.as_micros());
-        if self.run(query).await? != 1 {
-            return self.broken(format!("no mail has the key {key}"));
-        }
-        Ok(())
-    }
-
-    async fn mail_failed(&mut self, key: &str, error: &str, next_at: Option<WallTime>) -> Stored<()> {
-        // What went out meanwhile stays so.
-        let sql = "UPDATE mails SET error = $2, next_at = $3 WHERE key = $1 AND sent_at IS NULL";
-        // The text is a mail server's: whatever is in it must not keep the mail from being tried again.
-        let error = error.replace('\0', " ");
-        let query = sqlx::query(sql).bind(names::text(key)?).bind(error).bind(micros(next_at));
-        self.run(query).await.map(drop)
-    }
-
-    async fn take_payments(
-        &mut self,
-        now: WallTime,
-        leased_until: WallTime,
-        kinds: &[PaymentKind],
-        limit: u32,
-    ) -> Stored<Vec<Payment>> {
-        if kinds.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut query = Builder::new(
-            "WITH due AS MATERIALIZED (SELECT position FROM payments WHERE state = 'waiting' AND next_at <= ",
-        );
-        query.push_bind(now.as_micros()).push(" AND kind IN (");
-        let mut some = query.separated(", ");
-        for kind in kinds {
-            some.push_bind(kind.name());
-        }
-        query.push(") ORDER BY next_at, position LIMIT ").push_bind(i64::from(limit)).push(for_taking!());
-        query.push(") UPDATE payments SET next_at = ").push_bind(leased_until.as_micros());
-        query.push(concat!(
-            ", tries = tries + 1 WHERE position IN (SELECT position FROM due) RETURNING position, ",
-            payment_columns!(),
-            ", tries - 1 AS tries"
-        ));
-        in_order(self.rows(query.build()).await?, rows::payment)
+    async fn end_job(&mut self, key: &str, end: &JobEnd, now: WallTime) -> Stored<()> {
+        self.note_job(key, end, now).await
     }
 
     async fn add_runs(&mut self, runs: &[(ReservationNumber, Run, Option<ViewerSample>)]) -> Stored<()> {
@@ -596,14 +544,4 @@ impl Tx for Work {
     async fn commit(self: Box<Self>) -> Stored<()> {
         self.finish().await
     }
-}
-
-/// Reads rows that an UPDATE returned, in the order in which they were asked for.
-fn in_order<T>(found: Vec<super::Row>, read: impl Fn(&super::Row) -> Stored<T>) -> Stored<Vec<T>> {
-    let mut placed = found
-        .iter()
-        .map(|row| Ok((rows::at::<i64>(row, "position")?, read(row)?)))
-        .collect::<Stored<Vec<_>>>()?;
-    placed.sort_by_key(|(position, _)| *position);
-    Ok(placed.into_iter().map(|(_, value)| value).collect())
 }

@@ -11,8 +11,12 @@ use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use slotcast_reservation::{
-    domain::{effects::Effects, reservation::Reservation, words::ReservationNumber},
-    store::{self, Page, Reads, Store, StoreError, Stored, Tx},
+    domain::{
+        effects::{Effects, MailRequest},
+        reservation::Reservation,
+        words::ReservationNumber,
+    },
+    store::{self, Job, Page, Reads, Store, StoreError, Stored, Task, Tx},
     vault::Vault,
 };
 use tempfile::TempDir;
@@ -59,9 +63,12 @@ macro_rules! store_cases {
             outbox:
                 mails_keep_every_field
                 a_key_that_exists_refuses_the_whole_write
-                a_leased_mail_is_given_to_nobody_else
-                mails_are_tried_again_or_given_up
-                payments_are_taken_by_kind
+                a_leased_job_is_given_to_nobody_else
+                jobs_are_tried_again_or_given_up
+                members_take_turns
+                what_fails_for_ever_keeps_nothing_waiting
+                a_job_that_nobody_can_read_is_given_up
+                a_payment_is_a_job_until_it_is_settled
                 many_takers_never_get_the_same;
             races:
                 sixty_four_bookers_share_no_slot
@@ -85,6 +92,12 @@ macro_rules! store_cases {
                 the_ends_of_time_are_kept;
         }
     };
+}
+
+/// The mail that a job is about.
+pub fn mail_of(job: Job) -> MailRequest {
+    let Task::Mail(request) = job.task else { panic!("{} is no mail", job.key) };
+    request
 }
 
 /// More than any list of these tests.

@@ -5,17 +5,17 @@ use std::{sync::Arc, time::Duration};
 use slotcast_core::{time::WallTime, words::Window};
 use slotcast_reservation::{
     domain::{
-        effects::Effects,
+        effects::{Effects, MailKind, MailRequest},
         member::Member,
         reservation::{Reservation, State},
         words::{MemberNumber, ReservationNumber},
     },
-    store::{self, KeptAnswer, ReservationFilter, Units},
+    store::{self, Job, JobKind, KeptAnswer, ReservationFilter, Units},
     vault::Vault,
 };
 
 use crate::stores::{
-    ALL, World, booking, broken, channel, mail, member, patiently, reservation, slot, vault,
+    ALL, World, booking, broken, channel, mail, mail_of, member, patiently, reservation, slot, vault,
 };
 
 pub async fn another_key_is_refused(world: Arc<World>) {
@@ -34,7 +34,7 @@ pub async fn a_newer_schema_is_refused(world: Arc<World>) {
 }
 
 /// What the first version wrote, whose migrations were counted in a table of their own.
-const OF_THE_FIRST_VERSION: [&str; 5] = [
+const OF_THE_FIRST_VERSION: [&str; 6] = [
     "INSERT INTO members VALUES (1, 'user0001', 'Member 1', 'member', 'Member1@example.com', 'member1@example.com',
         FALSE, NULL, 'en', 'general', FALSE, FALSE, '$argon2id$v=19$…', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
         NULL, NULL, 540000000000, 1)",
@@ -55,6 +55,12 @@ const OF_THE_FIRST_VERSION: [&str; 5] = [
         ('refunded-capture-authorise-1-1-130', 'refunded', 1, 1, 'revenue', NULL, 'cash', NULL, 130),
         ('failed-refund-2-after-30-capture-authorise-1-1', 'refund_failed', 1, 1, 'cash', NULL, 'revenue', NULL, 70),
         ('failed-elsewhere-0-capture-authorise-1-1', 'refund_failed', 1, 1, 'cash', NULL, 'revenue', NULL, 10)",
+    "INSERT INTO mails (key, kind, recipient, member, reservation, calendar_sequence, changes, created_at, tries, next_at,
+        sent_at) VALUES
+        ('welcome-1', 'welcome', 'member1@example.com', 1, NULL, 0, '[]', 1, 1, NULL, 5),
+        ('cancelled-1-2', 'cancelled', 'Member1@example.com', 1, 1, 0, '[]', 1, 1, 5, NULL),
+        ('invitation-1-2-x', 'invitation', 'friend@example.com', 1, 1, 3,
+            '[\"Title: A → B\",\"\\\"quoted\\\"\\n\\\\\"]', 1, 4, 5, NULL)",
 ];
 
 pub async fn a_database_of_the_first_version_is_taken_over(world: Arc<World>) {
@@ -81,6 +87,18 @@ pub async fn a_database_of_the_first_version_is_taken_over(world: Arc<World>) {
     let (hold, capture) = ("authorise-1-1", "capture-authorise-1-1");
     let refund = "refund-2-after-30-capture-authorise-1-1";
     assert_eq!(of, [hold, hold, hold, capture, capture, refund, capture]);
+    drop(reads);
+    let mut tx = newer.begin().await.unwrap();
+    let mut taken = async |kind| -> Vec<Job> { tx.take_jobs(kind, slot(1000), slot(1001), 9).await.unwrap() };
+    let to_member: Vec<_> = taken(JobKind::MemberMail).await.into_iter().map(mail_of).collect();
+    assert_eq!(to_member.len(), 1, "one was sent");
+    assert_eq!((to_member[0].key.as_str(), to_member[0].kind), ("cancelled-1-2", MailKind::Cancelled));
+    let mut to_friend = taken(JobKind::FriendMail).await;
+    assert_eq!(to_friend[0].tries, 4);
+    let invitation = mail_of(to_friend.swap_remove(0));
+    assert_eq!(invitation, MailRequest { kind: MailKind::Invitation, ..mail("invitation-1-2-x", Some(1)) });
+    let money = taken(JobKind::Payment).await;
+    assert_eq!((money[0].key.as_str(), money[0].tries), ("release-authorise-1-until-7-2", 3));
 }
 
 pub async fn opening_again_keeps_everything(world: Arc<World>) {
@@ -140,8 +158,8 @@ pub async fn texts_are_kept_as_they_are(world: Arc<World>) {
         tx.commit().await.unwrap();
     }
     let mut tx = world.store.begin().await.unwrap();
-    let taken = tx.take_mails(slot(1000), slot(1001), 100).await.unwrap();
-    let found: Vec<&str> = taken.iter().map(|mail| mail.request.changes[0].as_str()).collect();
+    let taken = tx.take_jobs(JobKind::FriendMail, slot(1000), slot(1001), 100).await.unwrap();
+    let found: Vec<String> = taken.into_iter().map(|job| mail_of(job).changes.swap_remove(0)).collect();
     assert_eq!(found, texts);
 }
 
