@@ -161,6 +161,7 @@ impl Source {
         if self.link == Some(link) {
             self.flush(feeds);
             self.tracks.end_link();
+            self.picture_is_open = false;
             self.link = None;
             self.receiver_reports_at = None;
             self.counts.program.show(|status| (status.state, status.bit_rate) = (LinkState::Absent, 0));

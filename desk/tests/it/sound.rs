@@ -115,3 +115,19 @@ fn near_the_end_of_the_window_nothing_is_held_past_it() {
         assert!(tracks(&mut studio).is_empty());
     }
 }
+
+#[test]
+fn near_the_end_sound_of_a_new_link_does_not_wait_for_a_picture_of_the_link_before() {
+    let mut studio = gathering(0);
+    let link = studio.link(both());
+    studio.rtp(&link, 0, &packet(96, 1, 1, 3000, false, &[0x65, 0x88, 0xaa]));
+    studio.pass(ms(5));
+    drop(link);
+    studio.pass(ms(5));
+    studio.set_wall("10:59:59.950");
+    let link = studio.link(sound());
+    studio.chunks();
+    studio.rtp(&link, 0, &packet(97, 2, 1, 960, false, &[0xaa; 40]));
+    studio.pass(ms(10));
+    assert_eq!(tracks(&mut studio), [[0]]);
+}
