@@ -2,6 +2,7 @@
 
 mod http_calendar;
 mod http_cards;
+mod http_document;
 mod http_life;
 mod http_refunds;
 mod http_security;
