@@ -12,7 +12,18 @@ use std::{
 
 /// UTC in microseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = Time, value_type = String, format = DateTime, max_length = 64,
+    description = "RFC 3339.", example = "2026-11-22T10:00:00Z"))]
 pub struct WallTime(i64);
+
+/// As RFC 3339.
+#[cfg(feature = "schema")]
+impl serde::Serialize for WallTime {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
 
 impl WallTime {
     /// The time that lies `micros` microseconds after 1970-01-01T00:00:00Z.

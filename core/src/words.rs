@@ -22,6 +22,8 @@ impl WordError {
 }
 
 /// The number under which a channel is sold.
+#[cfg_attr(feature = "schema", derive(serde::Serialize, utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", serde(transparent), schema(example = 1))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelNumber(pub u16);
 
@@ -32,6 +34,8 @@ impl fmt::Display for ChannelNumber {
 }
 
 /// The channel's name in addresses: 1 to 64 of `A-Z a-z 0-9 . _ -`. Never a file path.
+#[cfg_attr(feature = "schema", derive(serde::Serialize, utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", serde(transparent), schema(value_type = String, pattern = "^[A-Za-z0-9_-][A-Za-z0-9._-]*$", min_length = 1, max_length = 64))]
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelName(Box<str>);
 
@@ -68,6 +72,8 @@ impl fmt::Display for ChannelName {
 }
 
 /// How many viewers a channel may serve at once: 1 to [`Seats::MAX`].
+#[cfg_attr(feature = "schema", derive(serde::Serialize, utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", serde(transparent), schema(minimum = 1, maximum = 1_048_575))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seats(u32);
 
@@ -97,6 +103,8 @@ impl fmt::Display for Seats {
 }
 
 /// A bandwidth class or any other bit rate, in bits per second; never zero.
+#[cfg_attr(feature = "schema", derive(serde::Serialize, utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", serde(transparent), schema(minimum = 1, maximum = 1_000_000_000_000_i64))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BitRate(u64);
 
@@ -174,10 +182,13 @@ impl fmt::Display for BitRate {
 }
 
 /// The price of one slot, in minor units of the server's one currency.
+#[cfg_attr(feature = "schema", derive(serde::Serialize, utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", serde(transparent), schema(minimum = 0, maximum = 1_000_000_000_000_000_i64))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Toll(pub u64);
 
 /// A reserved span of time, `[start, end)`.
+#[cfg_attr(feature = "schema", derive(serde::Serialize, utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Window {
     start: WallTime,
@@ -237,6 +248,8 @@ impl Default for ConnectMargins {
 }
 
 /// Who may watch a program.
+#[cfg_attr(feature = "schema", derive(serde::Serialize, utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", serde(rename_all = "lowercase"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OpenLevel {
     /// Anyone.

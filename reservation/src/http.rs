@@ -24,8 +24,6 @@ mod reservations;
 mod shape;
 mod wire;
 
-pub use problem::in_words;
-
 use std::{net::IpAddr, sync::Arc};
 
 use axum::{
@@ -43,10 +41,16 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::{
     extract::Path,
-    problem::{Answer, KINDS, PROBLEMS, Problem},
+    problem::{Answer, PROBLEMS},
     shape::Shapes,
 };
-use crate::service::Service;
+use crate::{
+    domain::{
+        refusal::{KINDS, Refusal},
+        words::Language,
+    },
+    service::Service,
+};
 
 /// Under which everything stands.
 const BASE: &str = "/api/v1";
@@ -205,12 +209,12 @@ struct ProblemKindBody {
     responses((status = 200, description = "Explained.", body = ProblemKindBody)))]
 async fn problem_kind(Path(path): Path<ProblemPath>) -> Answer {
     let kind = KINDS.iter().find(|kind| kind.code == path.code);
-    let kind = kind.ok_or_else(|| Problem::new(problem::NOT_FOUND, "There is no such kind of problem."))?;
+    let kind = kind.ok_or_else(|| Refusal::NoSuchAddress(Vec::new()))?;
     let body = ProblemKindBody {
         kind: format!("{PROBLEMS}/{}", kind.code),
-        title: kind.title.to_owned(),
+        title: kind.title(Language::English).to_owned(),
         status: kind.status,
-        next: kind.next.to_owned(),
+        next: kind.next(Language::English).to_owned(),
     };
     Ok(Json(body).into_response())
 }
@@ -229,14 +233,6 @@ mod tests {
             ("http://[::1]:8080", "http://[::1]:8080"),
         ] {
             assert_eq!(origin_of(url), origin);
-        }
-    }
-
-    #[test]
-    fn every_kind_of_problem_has_a_code_of_its_own() {
-        for (at, kind) in KINDS.iter().enumerate() {
-            assert!(KINDS[..at].iter().all(|other| other.code != kind.code), "{}", kind.code);
-            assert!((400..600).contains(&kind.status) && kind.next.ends_with('.'), "{}", kind.code);
         }
     }
 }

@@ -43,7 +43,8 @@ use parking_lot::Mutex;
 use slotcast_core::time::{Clock, WallTime};
 use tokio::sync::{Notify, Semaphore};
 
-pub use actor::{Actor, Scope, Scopes};
+pub use crate::domain::member::Scope;
+pub use actor::{Actor, Scopes};
 pub use booking::ProgramEdit;
 pub use calendar::{ChannelDay, ChannelMonthDay, Day, Month, MonthDay, QuoteAnswer};
 pub use counts::ServiceStats;

@@ -11,7 +11,7 @@ mod members;
 use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Subcommand};
-use slotcast_reservation::{http, service::ServiceError};
+use slotcast_reservation::{domain::words::Language, service::ServiceError};
 
 use crate::{
     config::{Config, Environment},
@@ -98,7 +98,7 @@ pub(crate) fn run(args: AdminArgs) -> Result<ExitCode, Box<dyn Error>> {
 fn in_words(error: Box<dyn Error>) -> Box<dyn Error> {
     match error.downcast::<ServiceError>() {
         Ok(error) => match *error {
-            ServiceError::Refused(refusal) => http::in_words(refusal).into(),
+            ServiceError::Refused(refusal) => refusal.in_words(Language::English).into(),
             other => other.into(),
         },
         Err(error) => error,

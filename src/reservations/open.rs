@@ -14,7 +14,10 @@ use std::{
 use axum::Router;
 use slotcast_core::{time::Clock, words::ConnectMargins};
 use slotcast_reservation::{
-    domain::{rules::Rules, words::ReservationNumber},
+    domain::{
+        rules::Rules,
+        words::{Language, ReservationNumber},
+    },
     http::{self, HttpSettings},
     limits::Budgets,
     mail::{Folder, Post, Smtp, SmtpSettings},
@@ -200,7 +203,7 @@ async fn add_channels(config: &Config, service: &Service) -> Opening<()> {
             Ok(0) => {}
             Ok(_) => tracing::info!(%number, %name, "a channel of the configuration is sold from now on"),
             Err(ServiceError::Refused(refusal)) => {
-                let why = http::in_words(refusal);
+                let why = refusal.in_words(Language::English);
                 tracing::error!(%number, %name, why, "a channel of the configuration is not sold");
             }
             Err(error) => return Err(error.into()),

@@ -1,16 +1,21 @@
 //! Members: who may watch, who may reserve, who runs the server.
 //!
-//! Owns: [`Member`] and what belongs to it.
-//! Not here: checking what somebody typed (`draft`), passwords (`service::password`).
+//! Owns: [`Member`] and what belongs to it, [`Scope`].
+//! Not here: checking what somebody typed (`words`), passwords (`service::password`).
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use slotcast_core::time::WallTime;
+use strum::{Display, EnumIter, EnumString};
+use utoipa::ToSchema;
 
 use super::words::{Email, Language, MemberNumber, UserId};
 
 /// What a member may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Display, EnumString, Serialize, ToSchema)]
+#[strum(serialize_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
 pub enum MemberKind {
     /// May watch what is open to members.
     General,
@@ -51,7 +56,7 @@ impl fmt::Debug for Card {
 }
 
 /// What a card's company wants to ask a member before it agrees to the card (3-D Secure).
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct CardQuestion {
     /// What the payment provider knows it by.
     pub reference: String,
@@ -59,10 +64,36 @@ pub struct CardQuestion {
     pub client_secret: String,
 }
 
+impl CardQuestion {
+    /// Whether it is about a payment; else about a card that is registered.
+    pub fn is_about_payment(&self) -> bool {
+        self.reference.starts_with("pi_")
+    }
+}
+
 impl fmt::Debug for CardQuestion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "CardQuestion({})", self.reference)
     }
+}
+
+/// What a token may be used for. A browser's session covers all.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Display, EnumIter, EnumString, Serialize, Deserialize, ToSchema,
+)]
+#[strum(serialize_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// See what is the member's own.
+    Read,
+    /// Book, change, cancel, reconfirm.
+    Book,
+    /// Fetch settings, see the status, extend, end.
+    Broadcast,
+    /// What only operators may.
+    Operate,
+    /// The account itself: its data, password and tokens. No token covers it.
+    Account,
 }
 
 /// A registered person.

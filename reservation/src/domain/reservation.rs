@@ -5,13 +5,19 @@
 
 use std::{fmt, time::Duration};
 
+use serde::{Serialize, Serializer};
 use slotcast_core::{
     time::WallTime,
     words::{BitRate, ChannelName, ChannelNumber, OpenLevel, Seats, Toll, Window},
 };
 
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{Object, RefOr, Schema, Type},
+};
+
 use super::{
-    refusal::Refusal,
+    refusal::{Command, Refusal},
     words::{Email, MemberNumber, ReservationNumber},
 };
 
@@ -170,6 +176,28 @@ impl State {
     }
 }
 
+/// By its name.
+impl Serialize for State {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl PartialSchema for State {
+    fn schema() -> RefOr<Schema> {
+        let description = "How far a reservation has come. `registered`: the terms are accepted, it waits for the \
+            reconfirmation; `finished`: over, the charge is not decided yet; `finished_waived`: the server did not run \
+            normally, nothing is charged.";
+        Object::builder()
+            .schema_type(Type::String)
+            .enum_values(Some(Self::ALL.map(Self::name)))
+            .description(Some(description))
+            .into()
+    }
+}
+
+impl ToSchema for State {}
+
 /// SHA-256 of a reservation ID: all that is stored of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ReservationIdHash(pub [u8; 32]);
@@ -234,7 +262,7 @@ impl Reservation {
     }
 
     /// That it is not in a state for `command`.
-    pub(super) const fn refuses(&self, command: &'static str) -> Refusal {
-        Refusal::WrongState { command, state: self.state.name() }
+    pub(super) const fn refuses(&self, command: Command) -> Refusal {
+        Refusal::WrongState { command, state: self.state }
     }
 }

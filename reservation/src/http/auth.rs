@@ -11,10 +11,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, header, request::Parts},
 };
 
-use super::{
-    Api, HttpSettings,
-    problem::{self, Problem},
-};
+use super::{Api, HttpSettings, problem::Problem};
 use crate::{domain::refusal::Refusal, service::Actor};
 
 /// Bytes of a cookie or token that are looked at.
@@ -106,8 +103,7 @@ pub(super) fn check_origin(method: &Method, headers: &HeaderMap, origin: &str) -
         .iter()
         .any(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"));
     if is_foreign || is_cross {
-        let text = format!("The request comes from another page; ours are at {origin}.");
-        return Err(Problem::new(problem::CSRF, text));
+        return Err(Refusal::Csrf.into());
     }
     Ok(())
 }

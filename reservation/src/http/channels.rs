@@ -15,14 +15,14 @@ use super::{
     Api,
     auth::MaybeCaller,
     extract::{Path, Query},
-    problem::{Answer, Problem, etag},
+    problem::{Answer, etag},
     wire::{
         ChannelDatePath, ChannelPath, DatePath, ListBody, MonthPath, WindowBody, ZoneQuery, date_of,
         month_of, time_of, window_of, zone_of,
     },
 };
 use crate::{
-    domain::reservation::SoldChannel,
+    domain::{reservation::SoldChannel, words::Language},
     service::{ChannelDay, Day},
 };
 
@@ -311,11 +311,10 @@ async fn quote(
     let reasons: Vec<_> = answer
         .reasons
         .iter()
-        .map(|reason| Problem::from(reason.clone()))
-        .map(|problem| ReasonBody {
-            code: problem.kind().code.to_owned(),
-            detail: problem.detail().to_owned(),
-            next: problem.kind().next.to_owned(),
+        .map(|reason| ReasonBody {
+            code: reason.kind().code.to_owned(),
+            detail: reason.detail(Language::English),
+            next: reason.next(Language::English).to_owned(),
         })
         .collect();
     let body = QuoteBody {

@@ -19,10 +19,13 @@ use utoipa::{
 
 use super::{
     Api,
-    problem::{self, Answer, Problem},
+    problem::{Answer, Problem},
     shape::Wrong,
 };
-use crate::{domain::refusal::Refusal, service::Idempotency};
+use crate::{
+    domain::refusal::{FieldProblem, Refusal},
+    service::Idempotency,
+};
 
 /// Bytes of a body.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -42,15 +45,17 @@ impl<T: DeserializeOwned + ToSchema + Send> FromRequest<Api> for Body<T> {
         let (parts, body) = request.into_parts();
         check_media_type(&parts.headers)?;
         let bytes = read(&parts.headers, body).await?;
-        let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
-            let place = format!("line {}, column {}", error.line(), error.column());
-            Problem::new(problem::BAD_JSON, format!("It stops being JSON at {place}."))
-        })?;
+        let value: Value = serde_json::from_slice(&bytes)
+            .map_err(|error| Refusal::BadJson { line: error.line(), column: error.column() })?;
         named(&api.shapes().check(&T::name(), &value))?;
         let value = whole(value);
         let value = serde_json::from_value(value).map_err(|error| {
             tracing::debug!(%error, "a body fits its schema and not its type");
-            Problem::field("body", "what the documentation shows")
+            Refusal::from(FieldProblem::new(
+                "body",
+                "what the documentation shows",
+                "ドキュメントのとおりの内容",
+            ))
         })?;
         let mut hash = Sha256::new();
         for part in [parts.method.as_str().as_bytes(), parts.uri.path().as_bytes()] {
@@ -94,20 +99,20 @@ fn check_media_type(headers: &HeaderMap) -> Answer<()> {
     if essence.eq_ignore_ascii_case("application/json") {
         return Ok(());
     }
-    Err(Problem::new(problem::MEDIA_TYPE, "Bodies are application/json here."))
+    Err(Refusal::MediaType { expected: "application/json" }.into())
 }
 
 async fn read(headers: &HeaderMap, body: RawBody) -> Answer<Vec<u8>> {
-    let too_large = || Problem::new(problem::TOO_LARGE, format!("The most is {BODY_BYTES_MAX} bytes."));
+    let too_large = || Refusal::TooLarge { bytes_max: BODY_BYTES_MAX };
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let declared = declared.and_then(|text| text.parse::<u64>().ok());
     if declared.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
-        return Err(too_large());
+        return Err(too_large().into());
     }
     match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(whole) => Ok(whole.to_bytes().to_vec()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(_) => Err(Problem::new(problem::BAD_REQUEST, "The body ended before its length.")),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large().into()),
+        Err(_) => Err(Refusal::BadRequest { problem: "The body ended before its length." }.into()),
     }
 }
 
@@ -116,10 +121,7 @@ fn named(wrong: &[Wrong]) -> Answer<()> {
     if wrong.is_empty() {
         return Ok(());
     }
-    let fields = wrong
-        .iter()
-        .map(|(field, expected)| (if field.is_empty() { "body" } else { field.as_str() }, expected.as_str()));
-    Err(Problem::named_fields(fields))
+    Err(Refusal::Invalid(problems(wrong)).into())
 }
 
 /// The query, each item as documented; unknown items are ignored.
@@ -131,7 +133,7 @@ impl<T: DeserializeOwned + IntoParams + Send> FromRequestParts<Api> for Query<T>
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let given = form(parts.uri.query().unwrap_or_default());
         let declared = T::into_params(|| Some(ParameterIn::Query));
-        fit(api, &declared, given).map_err(|wrong| Problem::named_fields(texts(&wrong))).map(Self)
+        fit(api, &declared, given).map_err(|wrong| Refusal::Invalid(problems(&wrong)).into()).map(Self)
     }
 }
 
@@ -142,21 +144,20 @@ impl<T: DeserializeOwned + IntoParams + Send> FromRequestParts<Api> for Path<T> 
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
-        let not_found = |detail: String| Problem::new(problem::NOT_FOUND, detail);
         let RawPath(given) = RawPath::<Vec<(String, String)>>::from_request_parts(parts, api)
             .await
-            .map_err(|_| not_found("The path is not UTF-8.".to_owned()))?;
+            .map_err(|_| Refusal::NoSuchAddress(Vec::new()))?;
         let declared = T::into_params(|| Some(ParameterIn::Path));
-        fit(api, &declared, given).map(Self).map_err(|wrong| {
-            let texts: Vec<_> =
-                wrong.iter().map(|(name, expected)| format!("{name}: expected {expected}")).collect();
-            not_found(format!("Nothing can be at this address: {}.", texts.join("; ")))
-        })
+        fit(api, &declared, given).map(Self).map_err(|wrong| Refusal::NoSuchAddress(problems(&wrong)).into())
     }
 }
 
-fn texts(wrong: &[Wrong]) -> impl Iterator<Item = (&str, &str)> {
-    wrong.iter().map(|(name, expected)| (name.as_str(), expected.as_str()))
+fn problems(wrong: &[Wrong]) -> Vec<FieldProblem> {
+    let name = |field: &str| if field.is_empty() { "body" } else { field }.to_owned();
+    wrong
+        .iter()
+        .map(|(field, expected)| FieldProblem::new(name(field), expected.clone(), expected.clone()))
+        .collect()
 }
 
 /// Reads declared parameters out of texts.
@@ -263,7 +264,7 @@ impl FromRequestParts<Api> for IdempotencyKey {
         });
         let Some(key) = key else {
             let text = "Idempotency-Key: expected 1 to 128 visible ASCII characters, once.";
-            return Err(Problem::new(problem::BAD_REQUEST, text));
+            return Err(Refusal::BadRequest { problem: text }.into());
         };
         Ok(Self(Some(key.to_owned())))
     }
@@ -288,9 +289,9 @@ impl FromRequestParts<Api> for IfMatch {
     async fn from_request_parts(parts: &mut Parts, _api: &Api) -> Result<Self, Problem> {
         let mut lines = parts.headers.get_all(header::IF_MATCH).iter().peekable();
         if lines.peek().is_none() {
-            return Err(Problem::new(problem::NO_IF_MATCH, "`If-Match` is missing."));
+            return Err(Refusal::NoIfMatch.into());
         }
-        let bad = || Problem::new(problem::BAD_REQUEST, "If-Match: expected an ETag like \"3\", or *.");
+        let bad = || Refusal::BadRequest { problem: "If-Match: expected an ETag like \"3\", or *." };
         let mut versions = Vec::new();
         for line in lines {
             let tags = line.to_str().map_err(|_| bad())?.split(',').map(str::trim);

@@ -16,7 +16,7 @@ use super::{
     Api,
     auth::{Caller, Client, set_cookie},
     extract::{Body, IfMatch, Path},
-    problem::{Answer, Problem, etag},
+    problem::{Answer, etag},
     wire::ListBody,
 };
 use crate::{
@@ -326,8 +326,7 @@ async fn log_in(State(api): State<Api>, Client(client): Client, body: Body<LogIn
     let LoggedIn { token, csrf, member, expires_at } =
         api.service().log_in(&body.user_id, &body.password, client).await?;
     let seconds = expires_at.since(api.service().now()).as_secs();
-    let cookie = set_cookie(api.cookie_name(), &token, api.is_secure(), seconds)
-        .ok_or_else(|| Problem::new(super::problem::INTERNAL, "The session could not be handed over."))?;
+    let cookie = set_cookie(api.cookie_name(), &token, api.is_secure(), seconds).ok_or(Refusal::Internal)?;
     let session = SessionBody {
         csrf_token: csrf,
         expires_at: expires_at.to_string(),
@@ -344,7 +343,7 @@ async fn log_in(State(api): State<Api>, Client(client): Client, body: Body<LogIn
         headers(("Set-Cookie" = String, description = "Takes the cookie away.")))),
     extensions(("x-slotcast" = json!({ "scope": "account" }))))]
 async fn log_out(State(api): State<Api>, caller: Caller) -> Answer {
-    let token = caller.session.ok_or(Refusal::Scope(Scope::Account.name()))?;
+    let token = caller.session.ok_or(Refusal::Scope(Scope::Account))?;
     api.service().log_out(&token).await?;
     let cookie = set_cookie(api.cookie_name(), "", api.is_secure(), 0);
     let mut headers = HeaderMap::new();
@@ -368,7 +367,7 @@ struct OpenSessionBody {
     responses((status = 200, description = "Logged in.", body = OpenSessionBody)),
     extensions(("x-slotcast" = json!({ "scope": "account" }))))]
 async fn session(State(api): State<Api>, caller: Caller) -> Answer {
-    let token = caller.session.as_deref().ok_or(Refusal::Scope(Scope::Account.name()))?;
+    let token = caller.session.as_deref().ok_or(Refusal::Scope(Scope::Account))?;
     let csrf_token = api.service().csrf_of_session(token);
     let member = MemberBody::from(&api.service().me(&caller.actor).await?);
     Ok(Json(OpenSessionBody { csrf_token, member }).into_response())
@@ -625,7 +624,7 @@ struct NewTokenBody {
 #[utoipa::path(post, path = "/me/tokens", tag = "My account", operation_id = "make_token",
     request_body = TokenRequestBody,
     responses((status = 201, description = "Made. The secret is shown this once.", body = NewTokenBody)),
-    extensions(("x-slotcast" = json!({ "scope": "account", "problems": ["exists", "in-use", "not-operator"] }))))]
+    extensions(("x-slotcast" = json!({ "scope": "account", "problems": ["exists", "too-many-tokens", "not-operator"] }))))]
 async fn make_token(State(api): State<Api>, caller: Caller, body: Body<TokenRequestBody>) -> Answer {
     let body = body.value;
     let scopes = body.scopes.iter().fold(Scopes::NONE, |scopes, scope| scopes.with((*scope).into()));

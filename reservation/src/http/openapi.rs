@@ -10,8 +10,12 @@ use serde_json::{Map, Value, json};
 use utoipa::{PartialSchema, ToSchema, openapi::OpenApi};
 
 use super::{
-    problem::{FieldBody, KINDS, Kind, PROBLEMS, ProblemBody},
+    problem::{FieldBody, PROBLEMS, ProblemBody},
     wire::zone_names,
+};
+use crate::domain::{
+    refusal::{KINDS, Kind},
+    words::Language,
 };
 
 /// Texts of several places, by the names under which schemas refer to them. Written so that ECMA 262, Python and Rust
@@ -237,7 +241,7 @@ fn complete(method: &str, operation: &mut Value) {
         operation["description"] = format!("{text}\n\n{needs}").trim().into();
     }
     complete_parameters(operation, &notes);
-    let mut codes: BTreeSet<&str> = ["not-acceptable", "url-too-long", "internal", "unavailable"].into();
+    let mut codes: BTreeSet<&str> = ["url-too-long", "internal", "unavailable"].into();
     codes.extend(notes.problems.iter().map(String::as_str));
     if !is_safe {
         codes.insert("csrf");
@@ -277,7 +281,7 @@ fn problems_of_request(operation: &Value, notes: &Notes) -> Vec<&'static str> {
         .filter_map(|parameter| parameter["in"].as_str())
         .collect();
     if places.contains(&"path") {
-        codes.push("not-found");
+        codes.extend(["not-found", "no-such-address"]);
     }
     if places.contains(&"query") {
         codes.push("invalid");
@@ -343,13 +347,14 @@ fn by_status(codes: &BTreeSet<&str>) -> BTreeMap<u16, Vec<&'static Kind>> {
 }
 
 fn problem_response(status: u16, kinds: &[&Kind]) -> Value {
-    let texts: Vec<_> = kinds.iter().map(|kind| format!("`{}`: {}.", kind.code, kind.title)).collect();
+    let texts: Vec<_> =
+        kinds.iter().map(|kind| format!("`{}`: {}.", kind.code, kind.title(Language::English))).collect();
     let examples: Map<String, Value> = kinds
         .iter()
         .map(|kind| {
             let example = json!({
                 "type": format!("{PROBLEMS}/{}", kind.code),
-                "title": kind.title, "status": kind.status, "detail": kind.title, "next": kind.next,
+                "title": kind.title(Language::English), "status": kind.status, "detail": kind.title(Language::English), "next": kind.next(Language::English),
             });
             (kind.code.to_owned(), json!({ "value": example }))
         })

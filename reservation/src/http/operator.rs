@@ -24,14 +24,14 @@ use super::{
     extract::{Body, IdempotencyKey, IfMatch, MaybeIfMatch, Path, Query, RawBytes},
     live::LedgerBody,
     members::{MemberBody, MemberKindBody, shown},
-    problem::{self, Answer, Problem},
+    problem::{Answer, Problem},
     reservation::{DraftBody, ReservationBody},
     wire::{ChannelPath, ListBody, NumberPath, PageQuery, StateBody, time_of},
 };
 use crate::{
     domain::{
         member::MemberKind,
-        refusal::Refusal,
+        refusal::{FieldProblem, Refusal, Thing},
         reservation::State as Stage,
         words::{MemberNumber, ReservationNumber},
     },
@@ -87,17 +87,17 @@ impl ChannelEditBody {
     fn edit(&self, number: ChannelNumber) -> Answer<ChannelEdit> {
         Ok(ChannelEdit {
             number,
-            name: self
-                .name
-                .parse()
-                .map_err(|_| Problem::field("name", "1 to 64 letters, digits, '.', '_' or '-'"))?,
-            seats: Seats::new(self.seats).map_err(|_| Problem::field("seats", "1 to 1048575"))?,
-            class: BitRate::new(self.bandwidth_class)
-                .map_err(|_| Problem::field("bandwidth_class", "1 to 10^12"))?,
+            name: self.name.parse().map_err(|_| field("name", "1 to 64 letters, digits, '.', '_' or '-'"))?,
+            seats: Seats::new(self.seats).map_err(|_| field("seats", "1 to 1048575"))?,
+            class: BitRate::new(self.bandwidth_class).map_err(|_| field("bandwidth_class", "1 to 10^12"))?,
             toll: Toll(self.toll),
             gather: self.gather_ms.map(Duration::from_millis),
         })
     }
+}
+
+fn field(name: &'static str, expected: &'static str) -> Problem {
+    Refusal::from(FieldProblem::new(name, expected, expected)).into()
 }
 
 /// Add or change a channel
@@ -124,16 +124,11 @@ async fn put_channel(
     let edit = body.value.edit(number)?;
     let (version, status) = match api.service().channel(number).await {
         Ok(current) => {
-            let if_match = if_match.0.ok_or_else(|| {
-                Problem::new(
-                    problem::NO_IF_MATCH,
-                    "The channel is there already: say which version is changed.",
-                )
-            })?;
+            let if_match = if_match.0.ok_or(Refusal::NoIfMatch)?;
             (Some(if_match.version(current.version)?), StatusCode::OK)
         }
         Err(ServiceError::Refused(Refusal::NotFound(_))) if if_match.0.is_some() => {
-            return Err(Problem::new(problem::STALE, "There is no such channel that could be changed."));
+            return Err(Refusal::Stale { version: 0 }.into());
         }
         Err(ServiceError::Refused(Refusal::NotFound(_))) => (None, StatusCode::CREATED),
         Err(error) => return Err(error.into()),
@@ -268,7 +263,7 @@ struct OperatorEditBody {
     responses((status = 200, description = "As the member is from now on.", body = MemberBody,
         headers(("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "operate", "headers": ["if-match"],
-        "problems": ["in-use", "no-payment-method"] }))))]
+        "problems": ["own-rights", "no-payment-method"] }))))]
 async fn edit_member(
     State(api): State<Api>,
     caller: Caller,
@@ -327,7 +322,7 @@ async fn all_reservations(
         return Err(Refusal::NotOperator.into());
     }
     if !caller.actor.scopes.has(crate::service::Scope::Operate) {
-        return Err(Refusal::Scope(crate::service::Scope::Operate.name()).into());
+        return Err(Refusal::Scope(crate::service::Scope::Operate).into());
     }
     let states = Stage::ALL.into_iter().filter(|state| query.state == Some(StateBody::from(*state)));
     let filter = ReservationFilter {
@@ -434,7 +429,7 @@ async fn kick_viewer(
     Path(path): Path<ViewerPath>,
     body: Body<KickBody>,
 ) -> Answer {
-    let viewer = path.id.parse().map_err(|_| Refusal::NotFound("viewer"))?;
+    let viewer = path.id.parse().map_err(|_| Refusal::NotFound(Thing::Viewer))?;
     let number = ReservationNumber(path.number);
     api.service().kick_viewer(&caller.actor, number, viewer, &body.value.reason).await?;
     Ok(StatusCode::NO_CONTENT.into_response())

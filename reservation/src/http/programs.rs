@@ -17,13 +17,13 @@ use super::{
     Api,
     auth::MaybeCaller,
     extract::{Path, Query},
-    problem::{self, Answer, Problem},
+    problem::Answer,
     wire::{
         KindBody, ListBody, NumberPath, OpenLevelBody, StateBody, WindowBody, date_of, month_of, zone_of,
     },
 };
 use crate::{
-    domain::words::ReservationNumber,
+    domain::{refusal::Refusal, words::ReservationNumber},
     service::{GuideDay, Listing},
 };
 
@@ -184,8 +184,7 @@ async fn guide(State(api): State<Api>, headers: HeaderMap, Query(query): Query<G
         }
     };
     let body = ListBody::whole(days.iter().map(GuideDayBody::from).collect());
-    let text = serde_json::to_string(&body)
-        .map_err(|_| Problem::new(problem::INTERNAL, "The guide could not be written."))?;
+    let text = serde_json::to_string(&body).map_err(|_| Refusal::Internal)?;
     Ok(conditional(&headers, "application/json", text))
 }
 

@@ -9,11 +9,14 @@ use super::{
     Api,
     auth::Caller,
     extract::{Body, IdempotencyKey, Path, Query},
-    problem::{Answer, Problem},
+    problem::Answer,
     wire::{ListBody, NumberPath, PageQuery},
 };
 use crate::{
-    domain::words::{Amount, ReservationNumber},
+    domain::{
+        refusal::{FieldProblem, Refusal},
+        words::{Amount, ReservationNumber},
+    },
     service::Refunds,
     store::{Payment, PaymentState},
 };
@@ -119,7 +122,9 @@ async fn refund(
 ) -> Answer {
     let (number, idempotency) = (ReservationNumber(path.number), key.of(body.hash));
     let amount = body.value.amount.map(Amount::new).transpose();
-    let amount = amount.map_err(|_| Problem::field("amount", "1 to 10^15 minor units"))?;
+    let amount = amount.map_err(|_| {
+        Refusal::from(FieldProblem::new("amount", "1 to 10^15 minor units", "最小単位で1から10^15"))
+    })?;
     let refunds =
         api.service().refund(&caller.actor, number, amount, &body.value.reason, idempotency).await?;
     Ok((StatusCode::ACCEPTED, Json(RefundsBody::of(&api, &refunds))).into_response())
@@ -248,7 +253,7 @@ struct PaymentPath {
 #[utoipa::path(post, path = "/operator/payments/{key}/retry", tag = "Operator", operation_id = "retry_payment",
     params(PaymentPath),
     responses((status = 202, description = "It is tried again.", body = PaymentBody)),
-    extensions(("x-slotcast" = json!({ "scope": "operate", "problems": ["wrong-state"] }))))]
+    extensions(("x-slotcast" = json!({ "scope": "operate", "problems": ["no-charge"] }))))]
 async fn retry(State(api): State<Api>, caller: Caller, Path(path): Path<PaymentPath>) -> Answer {
     let payment = api.service().retry_payment(&caller.actor, &path.key).await?;
     Ok((StatusCode::ACCEPTED, Json(PaymentBody::of(&api, &payment))).into_response())

@@ -11,11 +11,12 @@ use utoipa::ToSchema;
 
 use super::{
     Api,
-    problem::{Answer, Problem, etag},
+    problem::{Answer, etag},
     wire::{KindBody, OpenLevelBody, StateBody, WindowBody},
 };
 use crate::{
     domain::{
+        refusal::{FieldProblem, Refusal},
         reservation::{ProgramDetails, ProgramPassword, Reservation, State},
         rules::Draft,
         words::Email,
@@ -109,7 +110,12 @@ fn friends(list: &[FriendBody]) -> Answer<Vec<Email>> {
     let mut friends: Vec<Email> = Vec::new();
     for (at, FriendBody(text)) in list.iter().enumerate() {
         let friend: Email = text.parse().map_err(|_| {
-            Problem::field(&format!("program.friends[{at}]"), "an address like name@example.com")
+            let field = format!("program.friends[{at}]");
+            Refusal::from(FieldProblem::new(
+                field,
+                "an address like name@example.com",
+                "name@example.com のような宛先",
+            ))
         })?;
         if !friends.iter().any(|known| known.as_str().eq_ignore_ascii_case(friend.as_str())) {
             friends.push(friend);

@@ -14,12 +14,16 @@ use super::{
     Api,
     auth::{Caller, Client},
     extract::{Body, IdempotencyKey, IfMatch, MaybeIfMatch, Path, Query},
-    problem::{self, Answer, Problem},
+    problem::Answer,
     reservation::{DraftBody, ProgramEditBody, ReservationBody},
     wire::{ListBody, NumberPath, PageQuery, StateBody, time_of},
 };
 use crate::{
-    domain::{reservation::State as Stage, words::ReservationNumber},
+    domain::{
+        refusal::{FieldProblem, Refusal},
+        reservation::State as Stage,
+        words::ReservationNumber,
+    },
     service::Seal,
     store::ReservationFilter,
 };
@@ -298,18 +302,30 @@ async fn settings(
         (SealKind::TerminalKey, recipient, None) => Seal::Recipient(recipient),
         (SealKind::Passphrase, None, Some(passphrase)) => Seal::Passphrase(passphrase),
         (SealKind::Passphrase, None, None) => {
-            return Err(Problem::field("passphrase", "12 to 200 characters"));
+            return Err(
+                Refusal::from(FieldProblem::new("passphrase", "12 to 200 characters", "12~200文字")).into()
+            );
         }
         (SealKind::Plain | SealKind::TerminalKey, _, Some(_)) => {
-            return Err(Problem::field("passphrase", "nothing, unless `seal` is `passphrase`"));
+            return Err(Refusal::from(FieldProblem::new(
+                "passphrase",
+                "nothing, unless `seal` is `passphrase`",
+                "`seal` が `passphrase` のときだけ指定",
+            ))
+            .into());
         }
         (SealKind::Plain | SealKind::Passphrase, Some(_), _) => {
-            return Err(Problem::field("recipient", "nothing, unless `seal` is `terminal_key`"));
+            return Err(Refusal::from(FieldProblem::new(
+                "recipient",
+                "nothing, unless `seal` is `terminal_key`",
+                "`seal` が `terminal_key` のときだけ指定",
+            ))
+            .into());
         }
     };
     let file = api.service().settings_file(actor, number, &body.reservation_id, seal).await?;
     let disposition = HeaderValue::from_str(&format!("attachment; filename=\"{}\"", file.name))
-        .map_err(|_| Problem::new(problem::INTERNAL, "The file has no name that can be sent."))?;
+        .map_err(|_| Refusal::Internal)?;
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
         (header::CONTENT_DISPOSITION, disposition),

@@ -14,9 +14,12 @@ use slotcast_core::{
 };
 use utoipa::{IntoParams, ToSchema};
 
-use super::problem::{self, Answer, Problem};
+use super::problem::Answer;
 use crate::{
-    domain::reservation::{CancelledBy, ProgramKind, Settlement, State},
+    domain::{
+        refusal::{FieldProblem, Refusal},
+        reservation::{CancelledBy, ProgramKind, Settlement, State},
+    },
     store::{Listed, Page},
 };
 
@@ -50,10 +53,7 @@ impl WindowBody {
 
 /// The window between two times.
 pub(super) fn window_of(start: WallTime, end: WallTime, slot_seconds: u64) -> Answer<words::Window> {
-    words::Window::new(start, end).map_err(|_| {
-        Problem::new(problem::NOT_ON_SLOTS, "The window must end after its start.")
-            .with("slot_seconds", slot_seconds)
-    })
+    words::Window::new(start, end).map_err(|_| Refusal::NotOnSlots { slot_seconds }.into())
 }
 
 /// Reads RFC 3339. What no clock of ours can show is brought to the nearest time that it can.
@@ -67,7 +67,14 @@ pub(super) fn time_of(name: &str, text: &str) -> Answer<WallTime> {
     nearest
         .filter(|_| text.get(..4).is_some_and(|year| matches!(year, "9999" | "0000")))
         .map(|time| WallTime::from_micros(time.as_microsecond()))
-        .ok_or_else(|| Problem::field(name, "a time like 2026-11-22T10:00:00Z"))
+        .ok_or_else(|| {
+            Refusal::from(FieldProblem::new(
+                name.to_owned(),
+                "a time like 2026-11-22T10:00:00Z",
+                "2026-11-22T10:00:00Z のような時刻",
+            ))
+            .into()
+        })
 }
 
 /// The first and the last moment that a clock of ours can show.
@@ -194,14 +201,21 @@ const YEARS: std::ops::RangeInclusive<i16> = 1970..=2999;
 /// Reads a date of a path or query.
 pub(super) fn date_of(text: &str) -> Answer<Date> {
     text.parse().ok().filter(|date: &Date| text.len() == 10 && YEARS.contains(&date.year())).ok_or_else(
-        || Problem::new(problem::NOT_FOUND, "There is no such day: expected one like 2026-11-25."),
+        || {
+            Refusal::NoSuchAddress(vec![FieldProblem::new(
+                "date",
+                "a date like 2026-11-25",
+                "2026-11-25 のような日付",
+            )])
+            .into()
+        },
     )
 }
 
 /// Reads a month of a path or query.
 pub(super) fn month_of(text: &str) -> Answer<(i16, i8)> {
     let first = date_of(&format!("{text}-01")).map_err(|_| {
-        Problem::new(problem::NOT_FOUND, "There is no such month: expected one like 2026-11.")
+        Refusal::NoSuchAddress(vec![FieldProblem::new("month", "a month like 2026-11", "2026-11 のような月")])
     })?;
     Ok((first.year(), first.month()))
 }
@@ -210,7 +224,14 @@ pub(super) fn month_of(text: &str) -> Answer<(i16, i8)> {
 pub(super) fn zone_of(name: Option<&str>) -> Answer<Option<TimeZone>> {
     let Some(name) = name else { return Ok(None) };
     let known = TimeZone::get(name).ok().filter(|zone| zone.iana_name() == Some(name));
-    known.map(Some).ok_or_else(|| Problem::field("zone", "the name of an IANA time zone like Europe/Berlin"))
+    known.map(Some).ok_or_else(|| {
+        Refusal::from(FieldProblem::new(
+            "zone",
+            "the name of an IANA time zone like Europe/Berlin",
+            "Asia/Tokyo のようなIANAタイムゾーン名",
+        ))
+        .into()
+    })
 }
 
 /// Names of all time zones that [`zone_of`] knows.

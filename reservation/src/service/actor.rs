@@ -2,38 +2,14 @@
 
 use std::fmt;
 
-use crate::domain::{refusal::Refusal, reservation::Reservation, words::MemberNumber};
+use strum::IntoEnumIterator;
 
-/// What a token may be used for. A browser's session covers all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// See what is the member's own.
-    Read,
-    /// Book, change, cancel, reconfirm.
-    Book,
-    /// Fetch settings, see the status, extend, end.
-    Broadcast,
-    /// What only operators may.
-    Operate,
-    /// The account itself: its data, password and tokens. No token covers it.
-    Account,
-}
-
-impl Scope {
-    /// Those that a token may carry.
-    pub const OF_TOKENS: [Self; 4] = [Self::Read, Self::Book, Self::Broadcast, Self::Operate];
-
-    /// The name in the API.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Book => "book",
-            Self::Broadcast => "broadcast",
-            Self::Operate => "operate",
-            Self::Account => "account",
-        }
-    }
-}
+use crate::domain::{
+    member::Scope,
+    refusal::{Refusal, Thing},
+    reservation::Reservation,
+    words::MemberNumber,
+};
 
 /// A set of scopes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,11 +32,16 @@ impl Scopes {
         self.0 & (1 << scope as u8) != 0
     }
 
+    /// Those that a token may carry.
+    pub fn of_a_token(self) -> impl Iterator<Item = Scope> {
+        Scope::iter().filter(move |scope| *scope != Scope::Account && self.has(*scope))
+    }
+
     /// Reads names separated by spaces. `None`: a name is not one of a token's scopes, or there is none at all.
     pub fn of_token(names: &str) -> Option<Self> {
         let mut scopes = Self::NONE;
         for name in names.split_ascii_whitespace() {
-            scopes = scopes.with(Scope::OF_TOKENS.into_iter().find(|scope| scope.name() == name)?);
+            scopes = scopes.with(name.parse().ok().filter(|scope| *scope != Scope::Account)?);
         }
         (scopes != Self::NONE).then_some(scopes)
     }
@@ -70,8 +51,8 @@ impl Scopes {
 impl fmt::Display for Scopes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut between = "";
-        for scope in Scope::OF_TOKENS.into_iter().filter(|scope| self.has(*scope)) {
-            write!(f, "{between}{}", scope.name())?;
+        for scope in self.of_a_token() {
+            write!(f, "{between}{scope}")?;
             between = " ";
         }
         Ok(())
@@ -116,7 +97,7 @@ impl Actor {
     /// Refuses what the session or token does not cover.
     pub(super) fn need(&self, scope: Scope) -> Result<(), Refusal> {
         if !self.scopes.has(scope) {
-            return Err(Refusal::Scope(scope.name()));
+            return Err(Refusal::Scope(scope));
         }
         if scope == Scope::Operate && !self.is_operator {
             return Err(Refusal::NotOperator);
@@ -128,12 +109,12 @@ impl Actor {
     pub(super) fn own(&self, reservation: Option<Reservation>) -> Result<Reservation, Refusal> {
         reservation
             .filter(|found| found.member == self.member || self.operates())
-            .ok_or(Refusal::NotFound("reservation"))
+            .ok_or(Refusal::NotFound(Thing::Reservation))
     }
 
     /// The reservation, if it is the actor's own: what costs money is nobody else's to decide.
     pub(super) fn paid_by(&self, reservation: Option<Reservation>) -> Result<Reservation, Refusal> {
-        reservation.filter(|found| found.member == self.member).ok_or(Refusal::NotFound("reservation"))
+        reservation.filter(|found| found.member == self.member).ok_or(Refusal::NotFound(Thing::Reservation))
     }
 
     /// Whether it may do what operators do.
@@ -162,7 +143,7 @@ mod tests {
             Actor { member: MemberNumber(1), is_operator: true, scopes: Scopes::ALL, session: None };
         assert_eq!(actor.need(Scope::Operate), Ok(()));
         actor.scopes = Scopes::NONE.with(Scope::Read);
-        assert_eq!(actor.need(Scope::Operate), Err(Refusal::Scope("operate")));
+        assert_eq!(actor.need(Scope::Operate), Err(Refusal::Scope(Scope::Operate)));
         actor = Actor { is_operator: false, scopes: Scopes::ALL, ..actor };
         assert_eq!(actor.need(Scope::Operate), Err(Refusal::NotOperator));
     }

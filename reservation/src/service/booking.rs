@@ -21,7 +21,7 @@ use crate::{
     domain::{
         effects::Effects,
         member::Member,
-        refusal::Refusal,
+        refusal::{Refusal, Thing},
         reservation::{CancelledBy, ProgramDetails, ProgramPassword, Reservation, State},
         rules::{self, BookingFacts, Draft},
         words::{Email, ReservationNumber},
@@ -168,7 +168,7 @@ impl Service {
         let accept = |member: &Member, held: &Reservation, now| {
             // Nobody agrees for somebody else.
             if held.member != actor.member {
-                return Err(Refusal::NotFound("reservation"));
+                return Err(Refusal::NotFound(Thing::Reservation));
             }
             if held.state == State::Registered {
                 return Ok(None);

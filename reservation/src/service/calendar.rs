@@ -10,7 +10,7 @@ use slotcast_core::{
 
 use super::{Actor, Answer, Service};
 use crate::domain::{
-    refusal::{FieldProblem, Refusal},
+    refusal::{FieldProblem, Refusal, Thing},
     reservation::SoldChannel,
     rules::{self, Quote, Rules},
 };
@@ -95,7 +95,7 @@ impl Service {
     pub async fn channel(&self, number: ChannelNumber) -> Answer<SoldChannel> {
         let channels = self.0.store.read().await?.channels().await?;
         let found = channels.into_iter().find(|channel| channel.number == number);
-        Ok(found.ok_or(Refusal::NotFound("channel"))?)
+        Ok(found.ok_or(Refusal::NotFound(Thing::Channel))?)
     }
 
     /// What is free and taken on a day. `zone`: whose day; `None`: the provider's. `channel`: of that one alone, or of none
@@ -159,7 +159,7 @@ impl Service {
         let mut reads = self.0.store.read().await?;
         let mut channels = reads.channels().await?;
         if only.is_some_and(|only| channels.iter().all(|channel| channel.number != only)) {
-            return Err(Refusal::NotFound("channel").into());
+            return Err(Refusal::NotFound(Thing::Channel).into());
         }
         channels.retain(|channel| !channel.is_retired && only.is_none_or(|only| channel.number == only));
         let taken = match (slots.starts.first(), slots.starts.last()) {
@@ -186,7 +186,7 @@ impl Service {
         let mut reads = self.0.store.read().await?;
         let channels = reads.channels().await?;
         let found = channels.into_iter().find(|sold| sold.number == channel);
-        let sold = found.ok_or(Refusal::NotFound("channel"))?;
+        let sold = found.ok_or(Refusal::NotFound(Thing::Channel))?;
         let quote = Rules::quote(slots.len() as u32, sold.toll)?;
         let mut reasons = Vec::new();
         if sold.is_retired {
@@ -281,6 +281,5 @@ pub(super) fn dates_of(year: i16, month: i8) -> Result<Vec<Date>, Refusal> {
 }
 
 fn no_such_date() -> Refusal {
-    let expected = "a date of a calendar".to_owned();
-    Refusal::Invalid(vec![FieldProblem { field: "date", expected }])
+    FieldProblem::new("date", "a date of a calendar", "暦にある日付").into()
 }

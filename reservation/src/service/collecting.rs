@@ -19,7 +19,7 @@ use super::{
 use crate::{
     domain::{
         effects::{LedgerTransaction, PaymentKind, PaymentRequest},
-        refusal::Refusal,
+        refusal::{Refusal, Thing},
         reservation::{Reservation, State},
         rules::{self, AfterDecline},
         words::Amount,
@@ -200,7 +200,7 @@ impl Service {
             Ok(None) => return Ok(()),
             Err(error) => {
                 tracing::warn!(%error, "a notice was refused");
-                return Err(Refusal::NotFound("notice").into());
+                return Err(Refusal::NotFound(Thing::Notice).into());
             }
         };
         retry(|| self.take_notice(&notice)).await?;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    domain::refusal::Refusal,
+    domain::refusal::{Refusal, Thing},
     store::{Conflict, StoreError},
 };
 
@@ -40,13 +40,30 @@ impl From<Refusal> for ServiceError {
     }
 }
 
+/// As whoever asked is told; what went wrong inside goes to the log.
+impl From<ServiceError> for Refusal {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Refused(refusal) => refusal,
+            ServiceError::Store(error) => {
+                tracing::warn!(%error, "a request could not be answered");
+                Self::Unavailable
+            }
+            ServiceError::Internal(error) => {
+                tracing::error!(error, "a request failed");
+                Self::Internal
+            }
+        }
+    }
+}
+
 /// Conflicts that mean one thing wherever they come up are refusals; the others are the caller's to translate.
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Conflict(Conflict::UserId) => Self::Refused(Refusal::UserIdTaken),
             StoreError::Conflict(Conflict::Email) => Self::Refused(Refusal::EmailTaken),
-            StoreError::Conflict(Conflict::Channel) => Self::Refused(Refusal::Exists("channel")),
+            StoreError::Conflict(Conflict::Channel) => Self::Refused(Refusal::Exists(Thing::Channel)),
             StoreError::Conflict(Conflict::Version(version)) => Self::Refused(Refusal::Stale { version }),
             other => Self::Store(other),
         }

@@ -10,7 +10,7 @@ use crate::{
     domain::{
         effects::Effects,
         member::Member,
-        refusal::{FieldProblem, Refusal},
+        refusal::{Refusal, Thing},
         reservation::{Reservation, SoldChannel},
         rules::Rules,
         words::{MemberNumber, ReservationNumber},
@@ -36,8 +36,10 @@ pub(super) async fn kept(
     let Some(idempotency) = idempotency else { return Ok(None) };
     let key = &idempotency.key;
     if !(1..=200).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_graphic() || b == b' ') {
-        let expected = "1 to 200 printable characters of ASCII".to_owned();
-        return Err(Refusal::Invalid(vec![FieldProblem { field: "Idempotency-Key", expected }]).into());
+        return Err(Refusal::BadRequest {
+            problem: "Idempotency-Key: expected 1 to 200 printable characters.",
+        }
+        .into());
     }
     let scope = actor.member.to_string();
     let Some(answer) = tx.kept_answer(&scope, &idempotency.key).await? else { return Ok(None) };
@@ -99,7 +101,7 @@ pub(super) async fn used_in(
 /// The channel of that number.
 pub(super) async fn channel_of(tx: &mut (dyn Tx + '_), number: ChannelNumber) -> Answer<SoldChannel> {
     let found = tx.channels().await?.into_iter().find(|channel| channel.number == number);
-    Ok(found.ok_or(Refusal::NotFound("channel"))?)
+    Ok(found.ok_or(Refusal::NotFound(Thing::Channel))?)
 }
 
 /// Whose reservation it is.

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     domain::{
         member::Member,
-        refusal::Refusal,
+        refusal::{Refusal, Thing},
         reservation::{ProgramKind, Reservation, State},
         rules,
         words::{Email, MemberNumber, ReservationNumber},
@@ -234,18 +234,18 @@ impl Service {
     /// their owner and operators.
     pub async fn program(&self, viewer: Option<&Actor>, number: ReservationNumber) -> Answer<Listing> {
         let mut reads = self.0.store.read().await?;
-        let reservation = reads.reservation(number).await?.ok_or(Refusal::NotFound("program"))?;
+        let reservation = reads.reservation(number).await?.ok_or(Refusal::NotFound(Thing::Program))?;
         let is_listed =
             reservation.program.open_level != OpenLevel::Secret && announced().contains(&reservation.state);
         let is_theirs = viewer.is_some_and(|viewer| {
             viewer.need(Scope::Read).is_ok() && viewer.own(Some(reservation.clone())).is_ok()
         });
         if !is_listed && !is_theirs {
-            return Err(Refusal::NotFound("program").into());
+            return Err(Refusal::NotFound(Thing::Program).into());
         }
         let mut lister = Lister::new(self, reads.as_mut()).await?;
         let listing = lister.listing(reads.as_mut(), reservation).await?;
-        Ok(listing.ok_or(Refusal::NotFound("program"))?)
+        Ok(listing.ok_or(Refusal::NotFound(Thing::Program))?)
     }
 
     /// What the operator recommends, by position; programs that are over, cancelled or secret are left out.

@@ -14,7 +14,7 @@ use tokio::{task::spawn_blocking, time::timeout};
 use super::{Actor, Answer, Scope, Service, ServiceError, money::is_right_id};
 use crate::{
     domain::{
-        refusal::{FieldProblem, Refusal},
+        refusal::{Command, FieldProblem, Refusal, Thing},
         reservation::Reservation,
         words::ReservationNumber,
     },
@@ -71,11 +71,11 @@ impl Service {
         let work = spawn_blocking(move || match seal {
             Seal::Recipient(key) => match key.or(registered) {
                 Some(key) => seal_for(&key, &text).map_err(|error| problem("recipient", &error)),
-                None => Err(FieldProblem {
-                    field: "recipient",
-                    expected: "a terminal's key (age1…), since you registered none; or a passphrase"
-                        .to_owned(),
-                }),
+                None => Err(FieldProblem::new(
+                    "recipient",
+                    "a terminal's key (age1…), since you registered none; or a passphrase",
+                    "端末の鍵 (age1…)。登録されていません。またはパスフレーズ",
+                )),
             },
             Seal::Passphrase(passphrase) => {
                 seal_with_passphrase(&passphrase, &text).map_err(|error| problem("passphrase", &error))
@@ -115,12 +115,12 @@ impl Service {
         };
         let connect = reservation.window.widened(self.rules().margins);
         if !reservation.state.is_accounted() || connect.end() <= now {
-            let (command, state) = ("settings", reservation.state.name());
+            let (command, state) = (Command::Settings, reservation.state);
             return Err(Refusal::WrongState { command, state }.into());
         }
         let channels = reads.channels().await?;
         let channel = channels.into_iter().find(|channel| channel.number == reservation.channel);
-        let channel = channel.ok_or(Refusal::NotFound("channel"))?;
+        let channel = channel.ok_or(Refusal::NotFound(Thing::Channel))?;
         let terminal_key = reads.member(reservation.member).await?.and_then(|member| member.terminal_key);
         let places = &self.0.settings.places;
         let file = SettingsFile::for_reservation(reserved(reservation, &id, channel.name), places, now)
@@ -151,5 +151,5 @@ fn reserved(reservation: Reservation, id: &ReservationId, channel: ChannelName) 
 }
 
 fn problem(field: &'static str, error: &SealError) -> FieldProblem {
-    FieldProblem { field, expected: error.to_string() }
+    FieldProblem::new(field, error.to_string(), error.to_string())
 }

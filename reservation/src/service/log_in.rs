@@ -3,6 +3,7 @@
 use std::{fmt, net::IpAddr, time::Duration};
 
 use slotcast_core::time::WallTime;
+use strum::IntoEnumIterator;
 use subtle::ConstantTimeEq;
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
 use crate::{
     domain::{
         member::Member,
-        refusal::{FieldProblem, Refusal},
+        refusal::{FieldProblem, Refusal, Thing},
         words::{UserId, is_one_line},
     },
     limits::{PASSWORD_CHARS_MAX, TOKEN_LIFE_MAX, TOKENS_MAX},
@@ -210,10 +211,10 @@ impl Service {
         tx.lock_member(token.member).await?;
         let tokens = tx.api_tokens(token.member).await?;
         if tokens.iter().any(|other| other.name == token.name && other.expires_at > token.created_at) {
-            return Err(Refusal::Exists("token").into());
+            return Err(Refusal::Exists(Thing::Token).into());
         }
         if tokens.len() >= TOKENS_MAX {
-            return Err(Refusal::InUse("tokens").into());
+            return Err(Refusal::TooManyTokens { tokens_max: TOKENS_MAX }.into());
         }
         if tokens.iter().any(|other| other.name == token.name) {
             tx.end_api_token(token.member, &token.name).await?;
@@ -234,7 +235,7 @@ impl Service {
         retry(|| async {
             let mut tx = self.0.store.begin().await?;
             if !tx.end_api_token(actor.member, name).await? {
-                return Err(Refusal::NotFound("token").into());
+                return Err(Refusal::NotFound(Thing::Token).into());
             }
             Ok(tx.commit().await?)
         })
@@ -253,15 +254,19 @@ fn actor(member: Option<Member>, scopes: Scopes, session: Option<SessionKey>) ->
 fn check_token(name: &str, scopes: Scopes, life: Duration) -> Result<(), Refusal> {
     let mut wrong = Vec::new();
     if !(1..=100).contains(&name.chars().take(101).count()) || !is_one_line(name) {
-        let expected = "1 to 100 characters on one line".to_owned();
-        wrong.push(FieldProblem { field: "name", expected });
+        wrong.push(FieldProblem::new("name", "1 to 100 characters on one line", "1~100文字、1行"));
     }
     if scopes == Scopes::NONE || scopes.has(Scope::Account) {
-        let expected = "one or more of read, book, broadcast, operate".to_owned();
-        wrong.push(FieldProblem { field: "scopes", expected });
+        let scopes = Scope::iter().filter(|scope| *scope != Scope::Account);
+        let scopes = scopes.map(|scope| scope.to_string()).collect::<Vec<_>>().join(", ");
+        wrong.push(FieldProblem::new(
+            "scopes",
+            format!("one or more of {scopes}"),
+            format!("{scopes} のうち1つ以上"),
+        ));
     }
     if life.is_zero() || life > TOKEN_LIFE_MAX {
-        wrong.push(FieldProblem { field: "days", expected: "1 to 366 days".to_owned() });
+        wrong.push(FieldProblem::new("days", "1 to 366 days", "1~366日"));
     }
     if wrong.is_empty() { Ok(()) } else { Err(Refusal::Invalid(wrong)) }
 }

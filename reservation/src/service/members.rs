@@ -8,7 +8,7 @@ use super::{Actor, Answer, Scope, Service, budget::one_address, password, random
 use crate::{
     domain::{
         member::{Contact, Member, MemberKind, PasswordHash},
-        refusal::{FieldProblem, Refusal},
+        refusal::{FieldProblem, Refusal, Thing},
         rules,
         words::{Email, Language, MemberNumber, UserId, WordError, is_one_line},
     },
@@ -254,7 +254,7 @@ impl Service {
         edit: &(dyn Fn(Member) -> Member + Sync),
     ) -> Answer<Member> {
         let mut tx = self.0.store.begin().await?;
-        let member = tx.lock_member(number).await?.ok_or(Refusal::NotFound("member"))?;
+        let member = tx.lock_member(number).await?.ok_or(Refusal::NotFound(Thing::Member))?;
         is_current(version, member.version)?;
         let after = edit(Member { version: member.version + 1, ..member });
         tx.put_member(&after).await?;
@@ -354,7 +354,7 @@ impl CheckedEdit {
 /// The terminal's key as it is kept.
 pub(super) fn terminal_key(text: &str) -> Result<String, FieldProblem> {
     slotcast_settings::seal::check_recipient(text)
-        .map_err(|error| FieldProblem { field: "terminal_key", expected: error.to_string() })
+        .map_err(|error| FieldProblem::new("terminal_key", error.to_string(), error.to_string()))
 }
 
 fn parsed<T: FromStr<Err = WordError>>(
@@ -363,7 +363,7 @@ fn parsed<T: FromStr<Err = WordError>>(
     text: &str,
 ) -> Option<T> {
     text.parse()
-        .map_err(|error: WordError| wrong.push(FieldProblem { field, expected: error.expected.to_owned() }))
+        .map_err(|error: WordError| wrong.push(FieldProblem::new(field, error.expected, error.expected)))
         .ok()
 }
 
@@ -372,7 +372,11 @@ fn line(wrong: &mut Vec<FieldProblem>, field: &'static str, text: &str, least: u
     let text = text.trim();
     let length = text.chars().take(most + 1).count();
     if !(least..=most).contains(&length) || !is_one_line(text) {
-        wrong.push(FieldProblem { field, expected: format!("{least} to {most} characters on one line") });
+        wrong.push(FieldProblem::new(
+            field,
+            format!("{least} to {most} characters on one line"),
+            format!("{least}~{most}文字、1行"),
+        ));
     }
     text.to_owned()
 }
@@ -381,8 +385,11 @@ fn web_address(wrong: &mut Vec<FieldProblem>, text: &str) -> Option<String> {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let is_right = text.len() <= 200 && rest.is_some_and(is_host_and_path);
     if !is_right {
-        let expected = "an address like https://example.com/, of at most 200 bytes".to_owned();
-        wrong.push(FieldProblem { field: "web", expected });
+        wrong.push(FieldProblem::new(
+            "web",
+            "an address like https://example.com/, of at most 200 bytes",
+            "https://example.com/ のような200バイト以内のアドレス",
+        ));
     }
     is_right.then(|| text.to_owned())
 }
@@ -413,8 +420,11 @@ fn contact_of(wrong: &mut Vec<FieldProblem>, premium: &Premium) -> Contact {
             // Fourteen digits or more in a row would be a card's number: it must not come here.
             && !premium.card_token.bytes().all(|b| b.is_ascii_digit() || b == b'-');
         if !is_right {
-            let expected = "the token that the card form gave, never the card's number".to_owned();
-            wrong.push(FieldProblem { field: "premium.card_token", expected });
+            wrong.push(FieldProblem::new(
+                "premium.card_token",
+                "the token that the card form gave, never the card's number",
+                "カード入力フォームのトークン (カード番号は不可)",
+            ));
         }
     }
     contact
@@ -433,8 +443,11 @@ fn check_contact(wrong: &mut Vec<FieldProblem>, contact: &Contact) {
                 && text.bytes().any(|b| b.is_ascii_digit())
         });
         if !is_right {
-            wrong
-                .push(FieldProblem { field, expected: "a telephone number like +81 3 1234 5678".to_owned() });
+            wrong.push(FieldProblem::new(
+                field,
+                "a telephone number like +81 3 1234 5678",
+                "+81 3 1234 5678 のような電話番号",
+            ));
         }
     }
 }

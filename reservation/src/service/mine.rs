@@ -12,7 +12,7 @@ use crate::{
     domain::{
         effects::LedgerTransaction,
         member::Member,
-        refusal::Refusal,
+        refusal::{Refusal, Thing},
         reservation::{ProgramKind, Reservation, Settlement, SoldChannel, State},
         rules,
         words::{Amount, ReservationNumber},
@@ -161,7 +161,7 @@ impl Service {
         let found = actor.own(reads.reservation(number).await?)?;
         let channels = reads.channels().await?;
         let channel = channels.into_iter().find(|channel| channel.number == found.channel);
-        let channel = channel.ok_or(Refusal::NotFound("channel"))?;
+        let channel = channel.ok_or(Refusal::NotFound(Thing::Channel))?;
         let extension = self.extension_offer(reads.as_mut(), &found, now).await?;
         drop(reads);
         let live = self.0.streaming.live().remove(&number);

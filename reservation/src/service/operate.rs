@@ -15,10 +15,10 @@ use crate::{
     domain::{
         effects::{Account, LedgerTransaction},
         member::{Member, MemberKind},
-        refusal::{FieldProblem, Refusal},
+        refusal::{FieldProblem, Refusal, Thing},
         reservation::{Reservation, SoldChannel, State},
         rules::{self, Draft},
-        words::{Amount, MemberNumber, ReservationNumber, UserId, is_one_line},
+        words::{Amount, Language, MemberNumber, ReservationNumber, UserId, is_one_line},
     },
     limits::{EXPORT_ROWS_MAX, GATHER_MAX, GATHER_USUAL, ROWS_AT_ONCE},
     store::{Listed, Page, Pickup, Reads, ReservationFilter, Units},
@@ -88,8 +88,9 @@ impl Service {
         actor.need(Scope::Operate)?;
         self.check_toll(edit.toll)?;
         if edit.gather.is_some_and(|gather| gather > GATHER_MAX) {
-            let expected = format!("0 to {} milliseconds", GATHER_MAX.as_millis());
-            return Err(Refusal::Invalid(vec![FieldProblem { field: "gather_ms", expected }]).into());
+            let most = GATHER_MAX.as_millis();
+            let (english, japanese) = (format!("0 to {most} milliseconds"), format!("0~{most}ミリ秒"));
+            return Err(Refusal::from(FieldProblem::new("gather_ms", english, japanese)).into());
         }
         let put = retry(|| async {
             let mut tx = self.0.store.begin().await?;
@@ -100,7 +101,7 @@ impl Service {
                     self.may_be_named(tx.as_mut(), &found, &edit.name).await?;
                     edit.at(found.version + 1, found.gather)
                 }
-                (Ok(_), None) => return Err(Refusal::Exists("channel").into()),
+                (Ok(_), None) => return Err(Refusal::Exists(Thing::Channel).into()),
                 (Err(ServiceError::Refused(_)), None) => edit.at(1, GATHER_USUAL),
                 (Err(error), _) => return Err(error),
             };
@@ -121,7 +122,7 @@ impl Service {
             Some(amount) => self.0.payments.check_amount(amount, self.rules().currency),
             None => Err(format!("0 to {} minor units", Amount::MAX)),
         };
-        checked.map_err(|expected| Refusal::Invalid(vec![FieldProblem { field: "toll", expected }]))
+        checked.map_err(|expected| FieldProblem::new("toll", expected.clone(), expected).into())
     }
 
     /// Channels that are sold at a price that the payment provider of today cannot charge, each with why and what to set.
@@ -129,7 +130,7 @@ impl Service {
         let channels = self.0.store.read().await?.channels().await?;
         let wrong = |channel: SoldChannel| match self.check_toll(channel.toll) {
             Err(Refusal::Invalid(mut problems)) if !channel.is_retired => {
-                Some((channel.number, problems.pop()?.expected))
+                Some((channel.number, problems.pop()?.expected.of(Language::English).to_owned()))
             }
             _ => None,
         };
@@ -219,8 +220,8 @@ impl Service {
     pub async fn put_pickup(&self, actor: &Actor, pickup: Pickup) -> Answer<()> {
         actor.need(Scope::Operate)?;
         if pickup.note.chars().count() > 200 || !is_one_line(&pickup.note) {
-            let expected = "0 to 200 characters on one line".to_owned();
-            return Err(Refusal::Invalid(vec![FieldProblem { field: "note", expected }]).into());
+            let problem = FieldProblem::new("note", "0 to 200 characters on one line", "200文字まで、1行");
+            return Err(Refusal::from(problem).into());
         }
         retry(|| async {
             let mut tx = self.0.store.begin().await?;
@@ -230,7 +231,7 @@ impl Service {
                     && matches!(found.state, State::Registered | State::Confirmed | State::OnAir)
             };
             if !found.as_ref().is_some_and(is_listed) {
-                return Err(Refusal::NotFound("program").into());
+                return Err(Refusal::NotFound(Thing::Program).into());
             }
             tx.put_pickup(&pickup).await?;
             Ok(tx.commit().await?)
@@ -244,7 +245,7 @@ impl Service {
         retry(|| async {
             let mut tx = self.0.store.begin().await?;
             if !tx.end_pickup(number).await? {
-                return Err(Refusal::NotFound("pickup").into());
+                return Err(Refusal::NotFound(Thing::Pickup).into());
             }
             Ok(tx.commit().await?)
         })
@@ -261,7 +262,7 @@ impl Service {
     pub async fn member(&self, actor: &Actor, number: MemberNumber) -> Answer<Member> {
         actor.need(Scope::Operate)?;
         let member = self.0.store.read().await?.member(number).await?;
-        Ok(member.ok_or(Refusal::NotFound("member"))?)
+        Ok(member.ok_or(Refusal::NotFound(Thing::Member))?)
     }
 
     /// Changes a member; one that is shut out is logged out everywhere, and what is booked is not on air. Refused:
@@ -277,7 +278,7 @@ impl Service {
         actor.need(Scope::Operate)?;
         let ends_own = edit.is_operator == Some(false) || edit.is_blocked == Some(true);
         if number == actor.member && ends_own {
-            return Err(Refusal::InUse("operator").into());
+            return Err(Refusal::OwnRights.into());
         }
         let edited = retry(|| self.edit_member_as_operator(number, version, edit)).await?;
         self.committed();
@@ -291,7 +292,7 @@ impl Service {
         edit: OperatorEdit,
     ) -> Answer<Member> {
         let mut tx = self.0.store.begin().await?;
-        let found = tx.lock_member(number).await?.ok_or(Refusal::NotFound("member"))?;
+        let found = tx.lock_member(number).await?.ok_or(Refusal::NotFound(Thing::Member))?;
         is_current(version, found.version)?;
         if edit.kind == Some(MemberKind::Premium) && found.card.is_none() {
             return Err(Refusal::NoPaymentMethod.into());
@@ -353,7 +354,7 @@ impl Service {
         let said = reason.to_owned();
         let kick = move |streaming: &dyn Streaming| streaming.kick_viewer(number, viewer, &said);
         if !self.ask_streaming(kick).await? {
-            return Err(Refusal::NotFound("viewer").into());
+            return Err(Refusal::NotFound(Thing::Viewer).into());
         }
         tracing::info!(reservation = %number, viewer, reason, by = %actor.member, "an operator ended a viewer");
         Ok(())
@@ -364,7 +365,7 @@ impl Service {
         actor.need(Scope::Operate)?;
         let reason = reason_of(reason)?;
         if !self.0.streaming.kick_link(number, reason) {
-            return Err(Refusal::NotFound("link").into());
+            return Err(Refusal::NotFound(Thing::Link).into());
         }
         tracing::info!(reservation = %number, reason, by = %actor.member, "an operator closed a link");
         Ok(())
@@ -403,10 +404,11 @@ impl Service {
             }
             offset += ROWS_AT_ONCE;
         }
-        Err(Refusal::Invalid(vec![FieldProblem {
-            field: "to",
-            expected: format!("a span of at most {EXPORT_ROWS_MAX} transactions"),
-        }])
+        Err(Refusal::from(FieldProblem::new(
+            "to",
+            format!("a span of at most {EXPORT_ROWS_MAX} transactions"),
+            format!("{EXPORT_ROWS_MAX}件までの期間"),
+        ))
         .into())
     }
 
@@ -493,9 +495,9 @@ impl Service {
 
     /// An actor for the command line, which runs with the operator's rights on the machine itself.
     pub async fn actor_of_operator(&self, user_id: &str) -> Answer<Actor> {
-        let user_id: UserId = user_id.parse().map_err(|_| Refusal::NotFound("member"))?;
+        let user_id: UserId = user_id.parse().map_err(|_| Refusal::NotFound(Thing::Member))?;
         let found = self.0.store.read().await?.member_by_user_id(&user_id).await?;
-        let member = found.ok_or(Refusal::NotFound("member"))?;
+        let member = found.ok_or(Refusal::NotFound(Thing::Member))?;
         if !member.is_operator {
             return Err(Refusal::NotOperator.into());
         }
@@ -526,8 +528,7 @@ pub(super) fn reason_of(text: &str) -> Result<&str, Refusal> {
     if is_right {
         Ok(text)
     } else {
-        let expected = "1 to 200 characters on one line".to_owned();
-        Err(Refusal::Invalid(vec![FieldProblem { field: "reason", expected }]))
+        Err(FieldProblem::new("reason", "1 to 200 characters on one line", "1~200文字、1行").into())
     }
 }
 

@@ -83,14 +83,20 @@ fn internal(error: impl std::fmt::Display) -> ServiceError {
 /// What is wrong with a new password.
 pub(super) fn problem(field: &'static str, password: &str, others: &[&str]) -> Option<FieldProblem> {
     let length = password.chars().take(PASSWORD_CHARS_MAX + 1).count();
-    let expected = if !(PASSWORD_CHARS_MIN..=PASSWORD_CHARS_MAX).contains(&length) {
-        format!("{PASSWORD_CHARS_MIN} to {PASSWORD_CHARS_MAX} characters")
+    let (english, japanese) = if !(PASSWORD_CHARS_MIN..=PASSWORD_CHARS_MAX).contains(&length) {
+        (
+            format!("{PASSWORD_CHARS_MIN} to {PASSWORD_CHARS_MAX} characters"),
+            format!("{PASSWORD_CHARS_MIN}~{PASSWORD_CHARS_MAX}文字"),
+        )
     } else if others.iter().any(|other| other.eq_ignore_ascii_case(password)) {
-        "something else than your user ID or e-mail address".to_owned()
+        (
+            "something else than your user ID or e-mail address".to_owned(),
+            "ユーザーIDやメールアドレスと異なる文字列".to_owned(),
+        )
     } else {
         return None;
     };
-    Some(FieldProblem { field, expected })
+    Some(FieldProblem::new(field, english, japanese))
 }
 
 #[cfg(test)]

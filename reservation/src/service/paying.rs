@@ -9,7 +9,7 @@ use super::{Actor, Answer, Scope, Service, ServiceError, money::is_over, retry::
 use crate::{
     domain::{
         effects::{PaymentKind, PaymentState},
-        refusal::Refusal,
+        refusal::{Refusal, Thing},
         reservation::{Reservation, State},
         words::ReservationNumber,
     },
@@ -85,19 +85,19 @@ impl Service {
     /// Has a capture that was declined tried again, with the card that the member has now; one that is not declined is
     /// shown as it is.
     ///
-    /// Refused: `NotFound("payment")`, `WrongState` (it is no capture).
+    /// Refused: `NotFound("payment")`, `NoCharge`.
     pub async fn retry_payment(&self, actor: &Actor, key: &str) -> Answer<Payment> {
         actor.need(Scope::Operate)?;
         let retried = retry(|| async {
             let mut tx = self.0.store.begin().await?;
-            let found = tx.payment(key).await?.ok_or(Refusal::NotFound("payment"))?;
+            let found = tx.payment(key).await?.ok_or(Refusal::NotFound(Thing::Payment))?;
             tx.lock_reservation(found.request.reservation).await?;
-            let row = tx.payment(key).await?.ok_or(Refusal::NotFound("payment"))?;
+            let row = tx.payment(key).await?.ok_or(Refusal::NotFound(Thing::Payment))?;
             if row.state != PaymentState::Declined {
                 return Ok(row);
             }
             if row.request.kind != PaymentKind::Capture {
-                return Err(Refusal::WrongState { command: "retry", state: row.state.name() }.into());
+                return Err(Refusal::NoCharge.into());
             }
             let row = Payment { next_at: self.now(), ..tried_again(row) };
             tx.settle_payment(&row, &[]).await?;

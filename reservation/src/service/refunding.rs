@@ -84,9 +84,9 @@ impl Service {
     ) -> Answer<Refunds> {
         actor.need(Scope::Operate)?;
         let reason = reason_of(reason)?;
-        let key = idempotency.ok_or_else(|| {
-            let expected = "a key of this refund, the same when it is sent again".to_owned();
-            Refusal::Invalid(vec![FieldProblem { field: "Idempotency-Key", expected }])
+        let key = idempotency.ok_or_else(|| -> Refusal {
+            let english = "a key of this refund, the same when it is sent again";
+            FieldProblem::new("Idempotency-Key", english, "この返金のキー (再送時は同じもの)").into()
         })?;
         let asked_as = format!("{} {}", actor.member, key.key);
         let refunds = retry(|| self.refund_once(actor, number, amount, reason, &asked_as)).await?;

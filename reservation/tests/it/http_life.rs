@@ -49,19 +49,23 @@ async fn refusals_name_the_step_that_comes_next() {
     let next = async |step: &str, body: Value| {
         let reply = taro.post(&format!("{place}/{step}"), &body).await;
         assert_eq!(reply.code(), "wrong-state", "{reply:?}");
-        reply.body["next"].as_str().unwrap().to_owned()
+        (reply.body["next"].as_str().unwrap().to_owned(), reply.body["call"].clone())
     };
     let id = json!({ "reservation_id": "0".repeat(26) });
-    assert!(next("reconfirm", id.clone()).await.contains("accept-terms"));
+    let (text, call) = next("reconfirm", id.clone()).await;
+    assert_eq!(
+        (text.as_str(), &call),
+        ("Accept the terms first.", &"POST /api/v1/reservations/{number}/accept-terms".into())
+    );
     assert_eq!(taro.post(&format!("{place}/accept-terms"), &json!({})).await.status, 200);
-    let status = next("end", json!({})).await;
-    assert!(status.contains("/reconfirm") && status.contains("mail"), "{status}");
+    let (text, call) = next("end", json!({})).await;
+    assert!(text.contains("mail") && call.as_str().unwrap().ends_with("/reconfirm"), "{text} {call}");
     assert_eq!(taro.post(&format!("{place}/cancel"), &json!({})).await.status, 200);
-    assert!(next("reconfirm", id).await.contains("book again"));
+    assert!(next("reconfirm", id).await.0.contains("book again"));
     let token = taro.token(&["read", "book", "broadcast"]).await;
     let refused = token.put("/me/terminal-key", &json!({ "recipient": "age1" })).await;
     assert_eq!(refused.code(), "scope", "{refused:?}");
-    assert!(refused.body["next"].as_str().unwrap().contains("POST /api/v1/session"), "{refused:?}");
+    assert_eq!(refused.body["call"], "POST /api/v1/session", "{refused:?}");
 
     let mut browser = tokio::net::TcpStream::connect(server.address).await.unwrap();
     browser.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();

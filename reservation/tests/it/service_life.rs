@@ -4,7 +4,7 @@ use slotcast_core::words::OpenLevel;
 use slotcast_reservation::{
     domain::{
         effects::{Account, PaymentKind},
-        refusal::Refusal,
+        refusal::{self, Refusal, Thing},
         reservation::{CancelledBy, ProgramPassword, Settlement, State},
         words::MemberNumber,
     },
@@ -110,7 +110,11 @@ async fn slots_are_free_at_the_instant_though_nobody_has_looked() {
 
     // The same for what was not reconfirmed.
     let for_somebody_else = refusal(world.service.accept_terms(&operator, second.number).await);
-    assert_eq!(for_somebody_else, Refusal::NotFound("reservation"), "terms are the member's own to accept");
+    assert_eq!(
+        for_somebody_else,
+        Refusal::NotFound(Thing::Reservation),
+        "terms are the member's own to accept"
+    );
     let actor = world.actor(2).await;
     let registered = world.service.accept_terms(&actor, second.number).await.unwrap();
     world.clock.set(registered.reconfirm_until);
@@ -248,7 +252,7 @@ async fn what_a_cancellation_costs() {
     // Of others: not there.
     let other = world.actor(2).await;
     let refused = refusal(world.service.cancel(&other, confirmed.number, None).await);
-    assert_eq!(refused, Refusal::NotFound("reservation"));
+    assert_eq!(refused, Refusal::NotFound(Thing::Reservation));
 }
 
 #[tokio::test]
@@ -382,7 +386,7 @@ async fn an_operator_never_spends_a_members_money() {
     world.turn().await;
     world.broadcast(confirmed.number, wall("2026-12-02T00:05:00Z"), 1).await;
     let extended = world.service.extend(&operator, confirmed.number, 1, None).await;
-    assert_eq!(refusal(extended), Refusal::NotFound("reservation"));
+    assert_eq!(refusal(extended), Refusal::NotFound(Thing::Reservation));
     let over = world.service.end_early(&operator, confirmed.number).await.unwrap();
     assert_eq!(over.state, State::Cancelled(CancelledBy::Operator));
     world.turn().await;
@@ -507,7 +511,7 @@ async fn settings_need_the_reservation_id_and_open_with_the_terminals_key() {
     let registered = world.registered("2026-12-02T00:00:00Z", 1).await;
     let early =
         refusal(world.service.settings_plain(&actor, registered.number, &world.id(&registered)).await);
-    assert!(matches!(early, Refusal::WrongState { command: "settings", .. }));
+    assert!(matches!(early, Refusal::WrongState { command: refusal::Command::Settings, .. }));
     let key = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
     let id = world.id(&registered);
     let wrong = world.service.reconfirm(&actor, registered.number, &id, Some("age1".to_owned())).await;

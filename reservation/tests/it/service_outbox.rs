@@ -6,7 +6,7 @@ use slotcast_core::words::OpenLevel;
 use slotcast_reservation::{
     domain::{
         effects::{Account, LedgerKind, PaymentKind},
-        refusal::Refusal,
+        refusal::{self, Refusal, Thing},
         reservation::{CancelledBy, ProgramPassword, Reservation, Settlement, State},
         words::{Amount, MemberNumber, ReservationNumber},
     },
@@ -196,7 +196,10 @@ async fn a_reservation_that_ends_while_the_provider_is_asked_keeps_no_hold() {
     world.service.cancel(&world.actor(1).await, cancelled.number, None).await.unwrap();
     gate.go.notify_one();
     let refused = refusal(asking.await.unwrap());
-    assert!(matches!(refused, Refusal::WrongState { command: "reconfirm", .. }), "{refused:?}");
+    assert!(
+        matches!(refused, Refusal::WrongState { command: refusal::Command::Reconfirm, .. }),
+        "{refused:?}"
+    );
 
     let late = world.registered("2026-12-03T00:00:00Z", 1).await;
     let asking = tokio::spawn({
@@ -349,7 +352,7 @@ async fn the_providers_own_word_settles_and_refunds_once() {
     let ledger = world.reads().await.ledger_of(program.number).await.unwrap();
     let refunds = ledger.iter().filter(|entry| entry.kind == LedgerKind::Refunded);
     assert_eq!(refunds.map(|entry| entry.amount.minor()).collect::<Vec<_>>(), [500, 1500]);
-    assert_eq!(refusal(world.service.notice("wrong", b"{}").await), Refusal::NotFound("notice"));
+    assert_eq!(refusal(world.service.notice("wrong", b"{}").await), Refusal::NotFound(Thing::Notice));
 }
 
 #[tokio::test]

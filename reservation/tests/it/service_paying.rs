@@ -5,7 +5,7 @@ use slotcast_reservation::{
     domain::{
         effects::{Account, LedgerKind, PaymentKind},
         member::{Card, Member},
-        refusal::Refusal,
+        refusal::{Refusal, Thing},
         reservation::{CancelledBy, Reservation, Settlement, State},
         words::{Amount, MemberNumber},
     },
@@ -267,7 +267,7 @@ async fn a_declined_charge_is_told_listed_and_tried_again() {
     );
     assert_eq!(refusal(world.service.retry_payment(&member, &key).await), Refusal::NotOperator);
     let unknown = world.service.retry_payment(&operator, "capture-1").await;
-    assert_eq!(refusal(unknown), Refusal::NotFound("payment"));
+    assert_eq!(refusal(unknown), Refusal::NotFound(Thing::Payment));
 
     let retried = world.service.retry_payment(&operator, &key).await.unwrap();
     assert_eq!((retried.state, retried.attempt), (PaymentState::Waiting, 2));
@@ -291,7 +291,7 @@ async fn a_member_pays_what_the_card_was_declined_for_and_is_asked_for_it() {
     let program = declined(&world).await;
     let key = format!("capture-authorise-{}-1", program.number);
     let stranger = world.service.pay(&world.actor(2).await, program.number).await;
-    assert_eq!(refusal(stranger), Refusal::NotFound("reservation"));
+    assert_eq!(refusal(stranger), Refusal::NotFound(Thing::Reservation));
     world.payments.be(Mood::Asks);
     let Refusal::CardQuestion(question) = refusal(pay(&world, &program).await) else { panic!("not asked") };
     assert_eq!(question.reference, format!("pi_{key}.2"));

@@ -8,9 +8,9 @@ use slotcast_reservation::{
     domain::{
         effects::Account,
         member::{Member, MemberKind},
-        refusal::Refusal,
+        refusal::{Refusal, Thing},
         reservation::{ProgramKind, ProgramPassword},
-        words::{MemberNumber, ReservationNumber},
+        words::{Language, MemberNumber, ReservationNumber},
     },
     limits::Budgets,
     service::{
@@ -42,9 +42,9 @@ fn registration() -> Registration {
     }
 }
 
-fn fields(refusal: Refusal) -> Vec<&'static str> {
+fn fields(refusal: Refusal) -> Vec<String> {
     let Refusal::Invalid(problems) = refusal else { panic!("{refusal:?}") };
-    problems.iter().map(|problem| problem.field).collect()
+    problems.into_iter().map(|problem| problem.field.into_owned()).collect()
 }
 
 #[tokio::test]
@@ -190,25 +190,34 @@ async fn a_token_does_what_its_scopes_say_and_nothing_else() {
     let actor = world.actor(1).await;
     let scopes = Scopes::NONE.with(Scope::Read);
     let token = service.make_token(&actor, "reader", scopes, HOUR).await.unwrap();
-    assert_eq!(refusal(service.make_token(&actor, "reader", scopes, HOUR).await), Refusal::Exists("token"));
+    assert_eq!(
+        refusal(service.make_token(&actor, "reader", scopes, HOUR).await),
+        Refusal::Exists(Thing::Token)
+    );
     let operate = Scopes::NONE.with(Scope::Operate);
     assert_eq!(refusal(service.make_token(&actor, "op", operate, HOUR).await), Refusal::NotOperator);
     let reader = service.actor_of_token(&token.secret).await.unwrap();
     service.reservations(&reader, ReservationFilter::default(), ALL).await.unwrap();
     let booking = service.book(&reader, draft(1, "2026-12-02T00:00:00Z", 1), None, address()).await;
-    assert_eq!(refusal(booking), Refusal::Scope("book"));
+    assert_eq!(refusal(booking), Refusal::Scope(Scope::Book));
     let edit = service.edit_me(&reader, None, MemberEdit::default(), address()).await;
-    assert_eq!(refusal(edit), Refusal::Scope("account"));
-    assert_eq!(refusal(service.make_token(&reader, "more", scopes, HOUR).await), Refusal::Scope("account"));
+    assert_eq!(refusal(edit), Refusal::Scope(Scope::Account));
+    assert_eq!(
+        refusal(service.make_token(&reader, "more", scopes, HOUR).await),
+        Refusal::Scope(Scope::Account)
+    );
     world.clock.pass(HOUR);
     assert_eq!(refusal(service.actor_of_token(&token.secret).await), Refusal::NotLoggedIn);
     // An operator's token for reading reads the operator's own.
     let held = world.book("2026-12-02T00:00:00Z", 1).await.unwrap();
     let token = service.make_token(&world.actor(4).await, "reader", scopes, HOUR).await.unwrap();
     let reader = service.actor_of_token(&token.secret).await.unwrap();
-    assert_eq!(refusal(service.reservation(&reader, held.number).await), Refusal::NotFound("reservation"));
+    assert_eq!(
+        refusal(service.reservation(&reader, held.number).await),
+        Refusal::NotFound(Thing::Reservation)
+    );
     service.reservation(&world.actor(4).await, held.number).await.unwrap();
-    assert_eq!(refusal(service.members(&reader, ALL).await), Refusal::Scope("operate"));
+    assert_eq!(refusal(service.members(&reader, ALL).await), Refusal::Scope(Scope::Operate));
     assert_eq!(refusal(service.members(&actor, ALL).await), Refusal::NotOperator);
 }
 
@@ -221,7 +230,7 @@ async fn a_member_who_is_shut_out_is_out_at_once() {
     let out = service.actor_of_session("session 1", None).await;
     assert_eq!(refusal(out), Refusal::NotLoggedIn);
     let own = service.edit_member(&operator, operator.member, None, block).await;
-    assert_eq!(refusal(own), Refusal::InUse("operator"));
+    assert_eq!(refusal(own), Refusal::OwnRights);
     let stale = service.edit_member(&operator, actor.member, Some(1), OperatorEdit::default()).await;
     assert_eq!(refusal(stale), Refusal::Stale { version: 2 });
 }
@@ -281,9 +290,12 @@ async fn secret_programs_are_listed_nowhere() {
     assert!(!calendar.contains(&secret.to_string()) && !calendar.contains("sesame"));
     assert!(calendar.contains(r"commas\; and lines"), "{calendar}");
     for hidden in [secret, held] {
-        assert_eq!(refusal(service.program(None, hidden).await), Refusal::NotFound("program"));
+        assert_eq!(refusal(service.program(None, hidden).await), Refusal::NotFound(Thing::Program));
         let stranger = world.actor(2).await;
-        assert_eq!(refusal(service.program(Some(&stranger), hidden).await), Refusal::NotFound("program"));
+        assert_eq!(
+            refusal(service.program(Some(&stranger), hidden).await),
+            Refusal::NotFound(Thing::Program)
+        );
         service.program(Some(&actor), hidden).await.unwrap();
         service.program(Some(&world.actor(4).await), hidden).await.unwrap();
     }
@@ -292,7 +304,7 @@ async fn secret_programs_are_listed_nowhere() {
     service.put_pickup(&operator, pickup(locked, 1)).await.unwrap();
     service.put_pickup(&operator, pickup(public, 2)).await.unwrap();
     let refused = service.put_pickup(&operator, pickup(secret, 0)).await;
-    assert_eq!(refusal(refused), Refusal::NotFound("program"));
+    assert_eq!(refusal(refused), Refusal::NotFound(Thing::Program));
     let picked = service.pickups().await.unwrap();
     assert_eq!(picked.iter().map(|(_, listing)| listing.number).collect::<Vec<_>>(), [locked, public]);
     service.end_pickup(&operator, public).await.unwrap();
@@ -329,10 +341,12 @@ async fn a_price_that_cannot_be_charged_is_refused_and_an_old_one_is_named() {
         gather: None,
     };
     let said = |refused: Refusal| match refused {
-        Refusal::Invalid(problems) => (problems[0].field, problems[0].expected.clone()),
+        Refusal::Invalid(problems) => {
+            (problems[0].field.to_string(), problems[0].expected.of(Language::English).to_owned())
+        }
         other => panic!("{other:?}"),
     };
-    let expected = ("toll", "set 2500 or more".to_owned());
+    let expected = ("toll".to_owned(), "set 2500 or more".to_owned());
     assert_eq!(said(refusal(service.put_channel(&operator, channel(1, 2000), Some(1)).await)), expected);
     assert_eq!(said(refusal(service.put_channel(&operator, channel(9, 2499), None).await)), expected);
     assert_eq!(said(refusal(service.add_channels(vec![channel(9, 2499)]).await)), expected);
@@ -356,7 +370,7 @@ async fn operators_price_channels_and_book_without_toll() {
         gather: None,
     };
     let exists = service.put_channel(&operator, channel(1, 9), None).await;
-    assert_eq!(refusal(exists), Refusal::Exists("channel"));
+    assert_eq!(refusal(exists), Refusal::Exists(Thing::Channel));
     assert_eq!(service.put_channel(&operator, channel(1, 9), Some(1)).await.unwrap().version, 2);
     let stale = service.put_channel(&operator, channel(1, 9), Some(1)).await;
     assert_eq!(refusal(stale), Refusal::Stale { version: 2 });
@@ -386,7 +400,7 @@ async fn operators_price_channels_and_book_without_toll() {
     assert!(world.streaming.schedule.lock().channels.iter().all(|channel| channel.number.0 != 9));
     assert_eq!(service.viewers(&operator, special.number).await.unwrap(), []);
     let no_link = service.kick_link(&operator, special.number, "test").await;
-    assert_eq!(refusal(no_link), Refusal::NotFound("link"));
+    assert_eq!(refusal(no_link), Refusal::NotFound(Thing::Link));
     service.kick_viewer(&operator, special.number, 1, "a reason").await.unwrap();
     let unsaid = service.kick_viewer(&operator, special.number, 1, " ").await;
     assert_eq!(fields(refusal(unsaid)), ["reason"]);

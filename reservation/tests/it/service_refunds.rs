@@ -6,7 +6,7 @@ use slotcast_reservation::{
     domain::{
         effects::{Account, LedgerKind, PaymentKind},
         member::Member,
-        refusal::Refusal,
+        refusal::{Refusal, Thing},
         reservation::{Reservation, Settlement, State},
         words::{Amount, MemberNumber, ReservationNumber},
     },
@@ -366,7 +366,7 @@ async fn only_operators_give_back_and_each_request_once() {
     let elsewhere = service.refund(&operator, other.number, Some(amount(500)), REASON, key()).await;
     assert_eq!(refusal(elsewhere), Refusal::KeyReused);
     let nobodys = service.refund(&operator, ReservationNumber(7), None, REASON, fresh_key()).await;
-    assert_eq!(refusal(nobodys), Refusal::NotFound("reservation"));
+    assert_eq!(refusal(nobodys), Refusal::NotFound(Thing::Reservation));
 }
 
 #[tokio::test]

@@ -903,8 +903,8 @@ fn client_ports_are_claimed_by_each_setup_and_given_back_with_it() {
     assert_eq!(other.of_session("TEARDOWN", &other_id).status, Status::OK);
     assert_eq!(claimed(), [5000, 5001]);
     drop(server);
-    assert_eq!(claimed(), []);
+    assert!(claimed().is_empty());
     // What goes over TCP has no ports.
     other.set_up(&first, TCP);
-    assert_eq!(claimed(), []);
+    assert!(claimed().is_empty());
 }

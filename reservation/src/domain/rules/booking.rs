@@ -16,7 +16,7 @@ use super::{
 use crate::domain::{
     effects::{Effects, MailKind, PaymentKind, PaymentRequest, SlotChange},
     member::{Member, MemberKind},
-    refusal::Refusal,
+    refusal::{Command, Refusal},
     reservation::{
         CancelledBy, ProgramDetails, ProgramKind, Reservation, ReservationIdHash, SoldChannel, State,
     },
@@ -108,7 +108,7 @@ pub fn accept_terms(
         State::Held | State::Cancelled(CancelledBy::TermsNotAccepted) => {
             return Err(Refusal::HoldExpired { until: reservation.hold_until });
         }
-        _ => return Err(reservation.refuses("accept_terms")),
+        _ => return Err(reservation.refuses(Command::AcceptTerms)),
     }
     let window = reservation.window;
     let by_notice = window.start().saturating_sub(rules.reconfirm_before);
@@ -137,7 +137,7 @@ pub fn reissue_id(
 ) -> Result<Effects, Refusal> {
     let is_open = matches!(reservation.state, State::Registered | State::Confirmed | State::OnAir);
     if !is_open || reservation.window.end() <= now {
-        return Err(reservation.refuses("reissue_id"));
+        return Err(reservation.refuses(Command::ReissueId));
     }
     let after = Reservation {
         id_hash: Some(id_hash),
@@ -165,7 +165,7 @@ pub fn may_reconfirm(
         State::Registered | State::Cancelled(CancelledBy::NotReconfirmed) => {
             return Err(Refusal::ReconfirmationLate { until: reservation.reconfirm_until });
         }
-        _ => return Err(reservation.refuses("reconfirm")),
+        _ => return Err(reservation.refuses(Command::Reconfirm)),
     }
     if !is_right_id {
         return Err(Refusal::WrongReservationId);
@@ -283,7 +283,7 @@ pub fn cancel(
     let was = reservation.state;
     let is_open = matches!(was, State::Held | State::Registered | State::Confirmed | State::OnAir);
     if !is_open || reservation.window.end() <= now {
-        return Err(reservation.refuses("cancel"));
+        return Err(reservation.refuses(Command::Cancel));
     }
     let by = if by_operator { CancelledBy::Operator } else { CancelledBy::Member };
     let mut effects = cancelled(reservation, by, now);

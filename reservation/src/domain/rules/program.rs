@@ -9,7 +9,7 @@ use super::{
 use crate::domain::{
     effects::{Effects, MailKind},
     member::Member,
-    refusal::{FieldProblem, Refusal},
+    refusal::{Command, FieldProblem, Refusal},
     reservation::{ProgramDetails, Reservation, State},
     words::{Email, is_one_line},
 };
@@ -22,8 +22,9 @@ pub fn check_program(program: &ProgramDetails, friends_max: usize) -> Result<(),
         let right =
             (least..=most).contains(&length) && is_one_line(text) && (least == 0 || !text.trim().is_empty());
         if !right {
-            let expected = format!("{least} to {most} characters on one line");
-            wrong.push(FieldProblem { field, expected });
+            let (english, japanese) =
+                (format!("{least} to {most} characters on one line"), format!("{least}~{most}文字、1行"));
+            wrong.push(FieldProblem::new(field, english, japanese));
         }
     };
     text("program.title", &program.title, 1, 80);
@@ -34,16 +35,20 @@ pub fn check_program(program: &ProgramDetails, friends_max: usize) -> Result<(),
     match (program.open_level, &program.password) {
         (OpenLevel::Public, None) => {}
         (OpenLevel::Public, Some(_)) => {
-            let expected = "no password, since the program is public".to_owned();
-            wrong.push(FieldProblem { field: "program.password", expected });
+            let (english, japanese) = ("no password, since the program is public", "公開番組のため、空欄");
+            wrong.push(FieldProblem::new("program.password", english, japanese));
         }
         (_, password) => {
             let right = password.as_ref().is_some_and(|password| {
                 (1..=64).contains(&password.0.len()) && password.0.bytes().all(|b| b.is_ascii_graphic())
             });
             if !right {
-                let expected = "1 to 64 letters, digits or signs of ASCII, without spaces".to_owned();
-                wrong.push(FieldProblem { field: "program.password", expected });
+                let english = "1 to 64 letters, digits or signs of ASCII, without spaces";
+                wrong.push(FieldProblem::new(
+                    "program.password",
+                    english,
+                    "空白を含まないASCII文字で1~64文字",
+                ));
             }
         }
     }
@@ -51,8 +56,8 @@ pub fn check_program(program: &ProgramDetails, friends_max: usize) -> Result<(),
     friends.sort();
     friends.dedup();
     if program.friends.len() > friends_max || friends.len() < program.friends.len() {
-        let expected = format!("at most {friends_max} addresses, each once");
-        wrong.push(FieldProblem { field: "program.friends", expected });
+        let english = format!("at most {friends_max} addresses, each once");
+        wrong.push(FieldProblem::new("program.friends", english, format!("{friends_max}件まで、重複なし")));
     }
     if wrong.is_empty() { Ok(()) } else { Err(Refusal::Invalid(wrong)) }
 }
@@ -69,7 +74,7 @@ pub fn change(
     let is_open =
         matches!(reservation.state, State::Held | State::Registered | State::Confirmed | State::OnAir);
     if !is_open || reservation.window.end() <= now {
-        return Err(reservation.refuses("change"));
+        return Err(reservation.refuses(Command::Change));
     }
     // As many as were booked may stay, whatever the rule is by now.
     check_program(&program, rules.friends_max.max(reservation.program.friends.len()))?;

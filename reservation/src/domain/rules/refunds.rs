@@ -127,7 +127,7 @@ pub fn refund(
 ) -> Result<Effects, Refusal> {
     if amount == Some(Amount::ZERO) {
         let expected = "1 minor unit or more".to_owned();
-        return Err(Refusal::Invalid(vec![FieldProblem { field: "amount", expected }]));
+        return Err(FieldProblem::new("amount", expected.clone(), expected).into());
     }
     let left = money.left();
     if left == Amount::ZERO {

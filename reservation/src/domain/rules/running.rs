@@ -14,7 +14,7 @@ use super::{
 use crate::domain::{
     effects::{Effects, MailKind, PaymentKind, PaymentRequest, SlotChange},
     member::Member,
-    refusal::Refusal,
+    refusal::{Command, Refusal},
     reservation::{Reservation, Settlement, State},
     words::Amount,
 };
@@ -36,7 +36,7 @@ pub fn end(reservation: &Reservation, now: WallTime) -> Option<Effects> {
 pub fn end_early(reservation: &Reservation, now: WallTime) -> Result<Effects, Refusal> {
     let is_on = matches!(reservation.state, State::Confirmed | State::OnAir);
     if !is_on || !reservation.window.contains(now) {
-        return Err(reservation.refuses("end"));
+        return Err(reservation.refuses(Command::End));
     }
     Ok(finished(reservation, now))
 }
@@ -73,7 +73,7 @@ pub fn may_extend(
     let old = reservation.window;
     let is_on = matches!(reservation.state, State::Confirmed | State::OnAir);
     if !is_on || old.end() <= now {
-        return Err(reservation.refuses("extend"));
+        return Err(reservation.refuses(Command::Extend));
     }
     let from = old.end().saturating_sub(rules.extend_from);
     if now < from {
