@@ -53,6 +53,8 @@ const BLOCKS: &[(&str, &str, Fate)] = &[
     ("docs/operating.md", "API=http", WALK),
     ("docs/operating.md", "curl -s -H \"Authorization: Bearer $OPS\" $API/operator/programs/", WALK),
     ("docs/operating.md", "curl -s -H \"Authorization: Bearer $OPS\" -H 'Content-Type", WALK),
+    ("docs/operating.md", "curl -s -H \"Authorization: Bearer $OPS\" $API/operator/reservations/", WALK),
+    ("docs/operating.md", "curl -s -H \"Authorization: Bearer $OPS\" \"$API/operator/payments", WALK),
     ("docs/operating.md", "slotcast admin -c slotcast.toml backup", Here),
     (
         "docs/operating.md",
@@ -69,6 +71,7 @@ const BLOCKS: &[(&str, &str, Fate)] = &[
     ("docs/reserving.md", "cat > wish.json", WALK),
     ("docs/reserving.md", "read -r -p", WALK),
     ("docs/reserving.md", "curl -s -H \"$AUTH\" -H 'Content-Type: application/json' -d", WALK),
+    ("docs/reserving.md", "curl -s -H \"$AUTH\" -X POST $API/reservations/$N/pay", WALK),
     ("docs/reserving.md", "jq -r '.commands.broadcast[]", WALK),
     ("docs/reserving.md", "curl -s -H \"$AUTH\" $API/reservations/$N/status", WALK),
     ("docs/reserving.md", "curl -s -H \"$AUTH\" $API/reservations/$N/history", WALK),
