@@ -17,9 +17,10 @@ use slotcast_reservation::{
     },
     payments::{CardCheck, Charge, Moved, NewCard, Notice, PaymentError, Payments, invoice::Invoice},
 };
-use slotcast_reservation_testing::http::{Client, PASSWORD, Reply, Server, Wishes, registration};
+use slotcast_reservation_testing::http::{Client, PASSWORD, Reply, Server, Wishes, draft, registration};
 
 const SECRET: &str = "seti_1_secret_of_the_member";
+const PAYMENT_SECRET: &str = "pi_1_secret_of_the_member";
 
 /// A payment company whose card `pm_asks` brings up the question `seti_1`; any other card is good.
 #[derive(Debug, Default)]
@@ -55,8 +56,14 @@ impl Payments for Asking {
         Ok(())
     }
 
+    /// Every payment asks the member first.
     async fn authorise(&self, charge: &Charge) -> Result<Moved, PaymentError> {
-        Invoice.authorise(charge).await
+        let is_asked = charge.begun.as_deref() == Some("pi_1");
+        if is_asked && self.is_answered.load(Ordering::SeqCst) {
+            return Invoice.authorise(charge).await;
+        }
+        let (reference, client_secret) = ("pi_1".to_owned(), PAYMENT_SECRET.to_owned());
+        Err(PaymentError::Asks(CardQuestion { reference, client_secret }))
     }
 
     async fn capture(&self, charge: &Charge, hold: &str) -> Result<Moved, PaymentError> {
@@ -134,6 +141,33 @@ async fn a_member_answers_and_sends_the_same_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_answers_at_the_reconfirmation_and_sends_the_same_again() {
+    let (server, asking) = server().await;
+    server.sell(1).await;
+    let taro = server.premium("taro").await;
+    let wish = draft(1, "2026-11-19T10:00:00Z", "2026-11-19T10:30:00Z");
+    let number = taro.post("/reservations", &wish).await.body["number"].as_i64().unwrap();
+    let place = format!("/reservations/{number}");
+    taro.post(&format!("{place}/accept-terms"), &json!({})).await;
+    let id = json!({ "reservation_id": server.mailed_id(number, 1).await });
+    for _ in 0..2 {
+        let asked = taro.post(&format!("{place}/reconfirm"), &id).await;
+        assert_eq!((asked.status, asked.code()), (402, "card-question"), "{asked:?}");
+        let said = (&asked.body["payment_intent"], &asked.body["client_secret"], &asked.body["setup_intent"]);
+        assert_eq!(said, (&"pi_1".into(), &PAYMENT_SECRET.into(), &Value::Null), "{asked:?}");
+        assert_eq!(taro.get(&place).await.body["state"], "registered");
+    }
+    asking.is_answered.store(true, Ordering::SeqCst);
+    let confirmed = taro.post(&format!("{place}/reconfirm"), &id).await;
+    assert_eq!((confirmed.status, &confirmed.body["state"]), (200, &"confirmed".into()), "{confirmed:?}");
+    assert!(!confirmed.text.contains("pi_1"), "{confirmed:?}");
+    for file in fs::read_dir(server.mail_folder().parent().unwrap()).unwrap().flatten() {
+        let bytes = fs::read(file.path()).unwrap_or_default();
+        assert!(!bytes.windows(8).any(|part| part == b"_secret_"), "{:?}", file.path());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_registers_is_asked_once_there_is_a_member() {
     let (server, _) = server().await;
     let anybody = server.anybody();
@@ -156,6 +190,8 @@ async fn the_documentation_tells_of_questions() {
     for (place, code) in [
         ("/paths/~1api~1v1~1me~1premium/put", "card-question"),
         ("/paths/~1api~1v1~1members/post", "register-first"),
+        ("/paths/~1api~1v1~1reservations~1{number}~1reconfirm/post", "card-question"),
+        ("/paths/~1api~1v1~1reservations~1{number}~1pay/post", "card-question"),
     ] {
         let examples = format!("{place}/responses/402/content/application~1problem+json/examples");
         let examples = document.pointer(&examples).and_then(Value::as_object).unwrap();
@@ -163,7 +199,7 @@ async fn the_documentation_tells_of_questions() {
         let explained = anybody.get(&format!("/problems/{code}")).await;
         assert_eq!((explained.status, &explained.body["status"]), (200, &402.into()), "{explained:?}");
     }
-    for member in ["setup_intent", "client_secret"] {
+    for member in ["setup_intent", "payment_intent", "client_secret"] {
         let place = format!("/components/schemas/Problem/properties/{member}");
         assert!(document.pointer(&place).is_some(), "{member}");
     }
