@@ -94,6 +94,11 @@ async fn a_hold_that_was_let_go_is_asked_for_again_a_day_before_the_start_and_ta
         (format!("authorise-{}-1", program.number), format!("renew-1-authorise-{}-1", program.number));
     assert_eq!(rows(&world, &program).await.len(), 2, "asked for again once, however often it is told");
     assert_eq!(row(&world, &again).await.next_at, wall(DAY_BEFORE));
+    assert_eq!(
+        world.reads().await.outbox_depth().await.unwrap().payments,
+        0,
+        "what is planned waits for nothing"
+    );
     world.clock.set(wall(DAY_BEFORE).saturating_sub(SECOND));
     world.turn().await;
     assert_eq!(done(&world, PaymentKind::Authorise), std::slice::from_ref(&first), "not before");

@@ -10,11 +10,14 @@ use super::{
     },
     Builder, Db, Row, Stored, Work, rows,
 };
-use crate::domain::{
-    effects::{Account, LedgerTransaction, PaymentState},
-    member::Member,
-    reservation::{Reservation, SoldChannel},
-    words::{Email, MemberNumber, ReservationNumber, UserId},
+use crate::{
+    domain::{
+        effects::{Account, LedgerTransaction, PaymentState},
+        member::Member,
+        reservation::{Reservation, SoldChannel},
+        words::{Email, MemberNumber, ReservationNumber, UserId},
+    },
+    limits::OUTBOX_RETRY_MAX,
 };
 
 const MEMBER: &str = concat!("SELECT number, ", member_columns!(), " FROM members WHERE number = $1");
@@ -81,9 +84,10 @@ const LEDGER_OF: &str =
 const RUN: &str = "SELECT normal_ms, media_ms, viewers_peak, viewer_ms FROM runs WHERE reservation = $1";
 const SAMPLES: &str = "SELECT at, viewers FROM samples WHERE reservation = $1 ORDER BY at LIMIT $2 OFFSET $3";
 const PICKUPS: &str = "SELECT reservation, note, position FROM pickups ORDER BY position, reservation";
+/// A payment may be planned for weeks ahead: such a one does not wait for anything.
 const OUTBOX_DEPTH: &str = "SELECT coalesce(sum(CASE WHEN kind = 'payment' THEN 0 ELSE 1 END), 0) AS mails,
     coalesce(sum(CASE WHEN kind = 'payment' THEN 1 ELSE 0 END), 0) AS payments, min(created_at) AS oldest
-    FROM jobs WHERE next_at IS NOT NULL";
+    FROM jobs WHERE next_at IS NOT NULL AND (kind <> 'payment' OR next_at <= $1)";
 
 impl Work {
     pub(super) fn reservations_in(&self, rows: &[Row]) -> Stored<Vec<Reservation>> {
@@ -372,7 +376,8 @@ impl Reads for Work {
     }
 
     async fn outbox_depth(&mut self) -> Stored<OutboxDepth> {
-        let row = self.row(sqlx::query(OUTBOX_DEPTH)).await?;
+        let soon = self.now().saturating_add(OUTBOX_RETRY_MAX).as_micros();
+        let row = self.row(sqlx::query(OUTBOX_DEPTH).bind(soon)).await?;
         row.as_ref().map_or_else(|| Ok(OutboxDepth::default()), rows::outbox_depth)
     }
 

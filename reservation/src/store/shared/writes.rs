@@ -268,7 +268,7 @@ impl Work {
         if self.run(query).await? != 1 {
             return Ok(false);
         }
-        self.write_job(JobKind::Payment, &request.key, request.member, "", now, next_at).await
+        self.write_job(JobKind::Payment, &request.key, request.member, "", now.max(next_at), next_at).await
     }
 
     async fn write_ledger(&mut self, ledger: &[LedgerTransaction]) -> Stored<()> {
