@@ -13,6 +13,7 @@ mod docs;
 mod extract;
 mod guard;
 mod live;
+mod mail_stops;
 mod members;
 mod openapi;
 mod operator;
@@ -123,6 +124,7 @@ pub fn router(service: Service, settings: HttpSettings) -> Router {
     });
     let docs = docs::page(&document);
     let document = Bytes::from(document.to_string());
+    let for_friends = mail_stops::routes(service.clone());
     let api = Api(Arc::new(Inner { service, settings, shapes, document, docs, origin }));
     routes
         // Until there are pages, whoever comes by a browser finds what can be done.
@@ -132,6 +134,7 @@ pub fn router(service: Service, settings: HttpSettings) -> Router {
         .method_not_allowed_fallback(guard::unknown_method)
         .layer(middleware::from_fn_with_state(api.clone(), guard::guard))
         .with_state(api)
+        .merge(for_friends)
 }
 
 fn routes() -> OpenApiRouter<Api> {

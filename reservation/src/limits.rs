@@ -51,6 +51,20 @@ pub const JOB_LEASE: Duration = Duration::from_secs(45);
 pub const OUTBOX_RETRY_FIRST: Duration = Duration::from_secs(5);
 /// Longest such wait.
 pub const OUTBOX_RETRY_MAX: Duration = Duration::from_secs(3600);
+/// Budgets of mails count over this.
+pub const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Whoever has used up such a budget is told to wait this long.
+pub const DAY_BUDGET_WAIT: Duration = Duration::from_secs(3600);
+/// What changes is gathered for so long into one mail to each friend.
+pub const CHANGES_GATHERED_FOR: Duration = Duration::from_secs(180);
+/// Lines of changes in one mail.
+pub const CHANGES_MAX: usize = 20;
+/// Mails to friends that the changes of one member may cause within a day.
+pub const FRIEND_MAILS_PER_DAY: u32 = 200;
+/// Mails with reservation IDs of one member within a day, beyond which none is issued anew.
+pub const ID_MAILS_PER_DAY: u32 = 40;
+/// Mails that one address gets within a day as somebody's friend; further ones are not sent.
+pub const MAILS_TO_FRIEND_PER_DAY: u32 = 20;
 /// One mail may take this long.
 pub const MAIL_WAIT_MAX: Duration = Duration::from_secs(30);
 /// The text of an error that is kept.

@@ -21,7 +21,7 @@ use slotcast_core::{
 pub use crate::domain::effects::PaymentState;
 use crate::{
     domain::{
-        effects::{Account, Effects, LedgerTransaction, MailRequest, PaymentRequest},
+        effects::{Account, Effects, LedgerTransaction, MailKind, MailRequest, PaymentRequest},
         member::Member,
         reservation::{Reservation, SoldChannel, State},
         words::{Currency, Email, MemberNumber, ReservationNumber, UserId},
@@ -193,6 +193,17 @@ pub enum JobEnd {
     GivenUp(String),
     /// It failed, and is tried again from then on.
     Again(String, WallTime),
+}
+
+/// Which mails are counted.
+#[derive(Clone, Copy, Debug)]
+pub enum MailCount<'a> {
+    /// To friends of one member's programs, asked for.
+    ToFriendsOf(MemberNumber),
+    /// With reservation IDs of one member, asked for.
+    IdsOf(MemberNumber),
+    /// To one address as somebody's friend, sent.
+    ToFriend(&'a Email),
 }
 
 /// A row of the payments outbox.
@@ -370,6 +381,12 @@ pub trait Reads: Send {
     async fn pickups(&mut self) -> Stored<Vec<Pickup>>;
     /// What the key stands for in that scope (a member, or an address for those who have not logged in).
     async fn kept_answer(&mut self, scope: &str, key: &str) -> Stored<Option<KeptAnswer>>;
+    /// What a friend was last told of a program, if anything was sent.
+    async fn told_last(&mut self, program: ReservationNumber, friend: &Email) -> Stored<Option<MailKind>>;
+    /// How many mails of a kind there were after `since`.
+    async fn mails_since(&mut self, count: MailCount<'_>, since: WallTime) -> Stored<u32>;
+    /// Whether the address of that hash wants no mails as somebody's friend.
+    async fn is_stopped(&mut self, address_hash: &[u8; 32]) -> Stored<bool>;
     /// Mails that wait or were given up: how many wait, and the age of the oldest; for metrics.
     async fn outbox_depth(&mut self) -> Stored<OutboxDepth>;
     /// Grows with every committed change of channels or of confirmed reservations: what a schedule is made anew for.
@@ -435,6 +452,8 @@ pub trait Tx: Reads {
     /// Adds (version 1) or replaces the reservation and does everything else that the effects say. Conflict: slots,
     /// version, key.
     async fn write(&mut self, effects: &Effects) -> Stored<()>;
+    /// Notes that an address wants no mails as somebody's friend; `address_hash`: SHA-256 of it in lower case.
+    async fn stop_mails(&mut self, address_hash: &[u8; 32], now: WallTime) -> Stored<()>;
     /// Adds mails that belong to no reservation. Conflict: key.
     async fn add_mails(&mut self, mails: &[MailRequest], now: WallTime) -> Stored<()>;
     /// Adds a payment that was just asked for; one of that key that is there already stays as it is.

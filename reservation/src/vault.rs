@@ -11,7 +11,10 @@ use std::{
     path::Path,
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
+};
 use chacha20poly1305::{
     XChaCha20Poly1305, XNonce,
     aead::{Aead, KeyInit, Payload},
@@ -20,7 +23,10 @@ use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::domain::{reservation::ReservationIdHash, words::ReservationNumber};
+use crate::domain::{
+    reservation::ReservationIdHash,
+    words::{Email, ReservationNumber},
+};
 
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
@@ -116,6 +122,7 @@ impl std::error::Error for OpenError {}
 #[derive(Clone)]
 pub struct Vault {
     ids: [u8; KEY_BYTES],
+    stops: [u8; KEY_BYTES],
     seals: XChaCha20Poly1305,
     marker: [u8; KEY_BYTES],
 }
@@ -132,6 +139,7 @@ impl Vault {
         let part = |name: &str| keyed(key, &[name.as_bytes()]);
         Self {
             ids: part("slotcast reservation IDs"),
+            stops: part("slotcast mail stops"),
             seals: XChaCha20Poly1305::new(&part("slotcast seals").into()),
             marker: part("slotcast marker"),
         }
@@ -192,6 +200,22 @@ impl Vault {
         let mut bits = [0; 16];
         bits.copy_from_slice(&bytes[..16]);
         ReservationId::from_bits(u128::from_be_bytes(bits))
+    }
+
+    /// What is shown to say that `address` wants no more mails as somebody's friend: letters, digits, `-`, `_` and a dot.
+    pub fn mail_stop(&self, address: &Email) -> String {
+        let address = address.as_str().to_ascii_lowercase();
+        let proof = keyed(&self.stops, &[address.as_bytes()]);
+        format!("{}.{}", URL_SAFE_NO_PAD.encode(address), URL_SAFE_NO_PAD.encode(&proof[..16]))
+    }
+
+    /// The address, in lower case, for which that was made. `None`: it was not made with this key.
+    pub fn stopped_address(&self, token: &str) -> Option<Email> {
+        let (address, proof) = token.split_once('.').filter(|_| token.len() <= 400)?;
+        let address = String::from_utf8(URL_SAFE_NO_PAD.decode(address).ok()?).ok()?;
+        let expected = keyed(&self.stops, &[address.as_bytes()]);
+        let is_right = URL_SAFE_NO_PAD.decode(proof).ok()?.ct_eq(&expected[..16]);
+        address.parse().ok().filter(|_| is_right.into())
     }
 
     /// Seals `text` for `place` (table and row): moved elsewhere it does not open.

@@ -145,6 +145,13 @@ pub struct MailRequest {
     pub changes: Vec<String>,
 }
 
+impl MailRequest {
+    /// Whether it goes to a friend, not to the member.
+    pub fn is_to_friend(&self) -> bool {
+        self.whom == Whom::Friend
+    }
+}
+
 /// What to do with money.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PaymentKind {

@@ -123,7 +123,7 @@ fn organizer(settings: &MailSettings) -> Property {
 
 fn attendee(letter: &Letter) -> Property {
     // The member has agreed already; nobody need answer, a program needs no list of guests.
-    let status = if letter.is_to_member { "ACCEPTED" } else { "NEEDS-ACTION" };
+    let status = if letter.request.is_to_friend() { "NEEDS-ACTION" } else { "ACCEPTED" };
     Property::new("ATTENDEE", mailto(&letter.request.to))
         .append_parameter(Parameter::new("PARTSTAT", status))
         .append_parameter(Parameter::new("RSVP", "FALSE"))

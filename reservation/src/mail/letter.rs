@@ -8,7 +8,7 @@ use slotcast_core::{
 
 use crate::{
     domain::{
-        effects::{MailRequest, Whom},
+        effects::MailRequest,
         member::Member,
         reservation::{ProgramPassword, Reservation, SoldChannel, State},
         rules,
@@ -40,8 +40,8 @@ pub struct Letter {
     pub name: String,
     /// The member's language; friends are written to in it too.
     pub language: Language,
-    /// Whether it goes to the member, not to a friend.
-    pub is_to_member: bool,
+    /// Where a friend says that no more such mails are wanted; needed for friends.
+    pub stop_url: Option<String>,
     /// What it is about; `None` only for a welcome.
     pub program: Option<Program>,
 }
@@ -57,6 +57,8 @@ pub struct Program {
     pub channel_name: ChannelName,
     /// When.
     pub window: Window,
+    /// When it ended, where that was before the window's end.
+    pub ended_early: Option<WallTime>,
     /// In the member's words.
     pub title: String,
     /// In the member's words.
@@ -79,6 +81,8 @@ pub struct Program {
     pub is_waived: bool,
     /// Until when the member may give another card, where the one there is was declined.
     pub card_until: WallTime,
+    /// Whether its reservation ID replaces one that was sent before.
+    pub is_reissued: bool,
     /// Said while it waits for the reconfirmation.
     pub reconfirm_until: WallTime,
     /// Needed for [`MailKind::ReservationId`](crate::domain::effects::MailKind::ReservationId), and said nowhere else.
@@ -108,12 +112,19 @@ impl Letter {
     /// Of a row of the outbox and its member.
     ///
     /// - `program`: from [`Program::of`]; `None` for a welcome.
-    pub fn new(mut request: MailRequest, member: &Member, program: Option<Program>) -> Self {
-        let is_to_member = request.whom == Whom::Member;
-        if is_to_member {
+    /// - `stop_url`: as in [`Letter::stop_url`].
+    ///
+    /// What is for the member goes to the address that the member has by now.
+    pub fn new(
+        mut request: MailRequest,
+        member: &Member,
+        program: Option<Program>,
+        stop_url: Option<String>,
+    ) -> Self {
+        if !request.is_to_friend() {
             request.to = member.email.clone();
         }
-        Self { is_to_member, name: member.name.clone(), language: member.language, request, program }
+        Self { name: member.name.clone(), language: member.language, request, stop_url, program }
     }
 }
 
@@ -137,6 +148,10 @@ impl Program {
             channel: reservation.channel,
             channel_name: channel.name.clone(),
             window: reservation.window,
+            ended_early: reservation
+                .over_at
+                .filter(|over_at| reservation.window.contains(*over_at))
+                .filter(|_| matches!(reservation.state, State::Finished(_))),
             title: program.title.clone(),
             genre: program.genre.clone(),
             outline: program.outline.clone(),
@@ -148,6 +163,7 @@ impl Program {
             was_confirmed: reservation.confirmed_at.is_some(),
             is_waived: false,
             card_until: rules::card_until(reservation),
+            is_reissued: reservation.id_issue > 1,
             reconfirm_until: reservation.reconfirm_until,
             reservation_id: None,
             total,

@@ -57,7 +57,7 @@ pub fn render(letter: &Letter, settings: &MailSettings, now: WallTime) -> Result
 
 /// The name of the text.
 fn template_of(letter: &Letter, program: &Program) -> Result<&'static str, MailError> {
-    Ok(match (letter.request.kind, letter.is_to_member) {
+    Ok(match (letter.request.kind, !letter.request.is_to_friend()) {
         (MailKind::Welcome, _) => "welcome",
         (MailKind::ReservationId, _) => "reservation_id",
         (MailKind::ReconfirmReminder, _) => "reconfirm_reminder",
@@ -88,6 +88,7 @@ fn common_values(letter: &Letter, settings: &MailSettings) -> Values {
         ("name", or_dash(one_line(&letter.name)).into()),
         ("provider", or_dash(one_line(&settings.provider)).into()),
         ("pages", address(&settings.public_url).into()),
+        ("stop", letter.stop_url.as_deref().map_or_else(String::new, address).into()),
     ])
 }
 
@@ -122,7 +123,7 @@ fn program_values(
         ("open_level", open_level(program.open_level).into()),
         ("seats", thousands(i64::from(program.seats.count())).into()),
         ("start", moment(program.window.start())?.into()),
-        ("end", moment(program.window.end())?.into()),
+        ("end", moment(program.ended_early.unwrap_or_else(|| program.window.end()))?.into()),
         ("watch", address(&program.watch_url).into()),
         ("total", money(program.total).into()),
         ("viewers", program.viewers_peak.map_or_else(String::new, |n| thousands(i64::from(n))).into()),
@@ -133,6 +134,8 @@ fn program_values(
         ("need", need(program, now).into()),
         ("card_until", moment(program.card_until)?.into()),
         ("is_owed", is_owed.into()),
+        ("is_reissued", program.is_reissued.into()),
+        ("is_confirmed", program.was_confirmed.into()),
         ("reservation_id", reservation_id.into()),
     ]);
     if let Some(given_back) = &program.given_back {
@@ -196,7 +199,7 @@ fn compose(
     now: WallTime,
 ) -> Result<Message, MailError> {
     let key = &letter.request.key;
-    let to_name = if letter.is_to_member { letter.name.as_str() } else { "" };
+    let to_name = if letter.request.is_to_friend() { "" } else { letter.name.as_str() };
     let from = mailbox(&settings.provider, &settings.from)?;
     let to = mailbox(to_name, &letter.request.to)?;
     let envelope = Envelope::new(Some(from.email.clone()), vec![to.email.clone()]);
@@ -209,6 +212,14 @@ fn compose(
         .message_id(Some(format!("<{key}@{}>", calendar::domain(&settings.from))))
         .raw_header(ascii("Auto-Submitted", "auto-generated"))
         .raw_header(ascii("Content-Language", letter.language.tag()));
+    let builder = match &letter.stop_url {
+        // One click of the reader's own button is enough (RFC 8058).
+        Some(url) if letter.request.is_to_friend() => builder
+            .raw_header(ascii("List-Unsubscribe", &format!("<{}>", address(url))))
+            .raw_header(ascii("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")),
+        _ if letter.request.is_to_friend() => return Err(MailError::Missing("a way to stop such mails")),
+        _ => builder,
+    };
     // Never as it is: no line of a part may look like the boundary.
     let encoding = match letter.language {
         Language::English => ContentTransferEncoding::QuotedPrintable,

@@ -19,14 +19,15 @@ use super::{
 };
 use crate::{
     domain::{
-        effects::Effects,
+        effects::{Effects, MailKind},
         member::Member,
         refusal::{Refusal, Thing},
         reservation::{CancelledBy, ProgramDetails, ProgramPassword, Reservation, State},
         rules::{self, BookingFacts, Draft},
         words::{Email, ReservationNumber},
     },
-    store::Tx,
+    limits::{DAY, DAY_BUDGET_WAIT, FRIEND_MAILS_PER_DAY, ID_MAILS_PER_DAY},
+    store::{MailCount, Tx},
 };
 
 /// What a member changes of a program; `None`: stays. A program that becomes public loses its password by itself.
@@ -298,10 +299,30 @@ impl Service {
         is_current(version, found.version)?;
         let member = member_of(tx.as_mut(), &found).await?;
         let Some(effects) = rule(&member, &found, now)? else { return Ok(found) };
+        spend_mails(tx.as_mut(), &effects, now).await?;
         write(tx.as_mut(), &effects).await?;
         tx.commit().await?;
         Ok(effects.reservation)
     }
+}
+
+/// Takes the mails that a member causes at will from the day's budgets, which the outbox itself keeps: those to friends,
+/// and those with a reservation ID again. Refused: `TooMany`.
+async fn spend_mails(tx: &mut dyn Tx, effects: &Effects, now: WallTime) -> Answer<()> {
+    let (member, since) = (effects.reservation.member, now.saturating_sub(DAY));
+    let to_friends = effects.mails.iter().filter(|mail| mail.is_to_friend()).count() as u32;
+    // The first one is no wish of its own: the terms were accepted.
+    let is_again = |kind| kind == MailKind::ReservationId && effects.reservation.id_issue > 1;
+    let ids = effects.mails.iter().filter(|mail| is_again(mail.kind)).count() as u32;
+    for (asked, count, most) in [
+        (to_friends, MailCount::ToFriendsOf(member), FRIEND_MAILS_PER_DAY),
+        (ids, MailCount::IdsOf(member), ID_MAILS_PER_DAY),
+    ] {
+        if asked > 0 && tx.mails_since(count, since).await?.saturating_add(asked) > most {
+            return Err(Refusal::TooMany { retry_after: DAY_BUDGET_WAIT.as_secs() }.into());
+        }
+    }
+    Ok(())
 }
 
 /// What one command decides.

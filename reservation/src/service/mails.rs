@@ -4,17 +4,20 @@
 
 use tokio::time::timeout;
 
-use super::{Answer, Service, ServiceError, counts::count, refunding::refund_that_stands};
+use super::{
+    Answer, Service, ServiceError, counts::count, random, refunding::refund_that_stands, retry::retry,
+};
 use crate::{
     domain::{
         effects::{LedgerKind, MailKind, MailRequest, PaymentState},
+        refusal::{Refusal, Thing},
         reservation::{CancelledBy, Reservation, State},
         rules,
-        words::Email,
+        words::{Email, ReservationNumber},
     },
-    limits::{ERROR_CHARS_MAX, MAIL_WAIT_MAX},
+    limits::{DAY, ERROR_CHARS_MAX, MAIL_WAIT_MAX, MAILS_TO_FRIEND_PER_DAY},
     mail::{self, Letter, MailSettings, PostError, Program, retry::Next},
-    store::{JobEnd, Reads},
+    store::{JobEnd, MailCount, Reads},
     vault::same_hash,
 };
 
@@ -80,10 +83,12 @@ impl Service {
     async fn letter(&self, reads: &mut (dyn Reads + '_), request: &MailRequest) -> Answer<Option<Letter>> {
         let Some(member) = reads.member(request.member).await? else { return Ok(None) };
         let Some(number) = request.reservation else {
-            return Ok(Some(Letter::new(request.clone(), &member, None)));
+            return Ok(Some(Letter::new(request.clone(), &member, None, None)));
         };
         let Some(reservation) = reads.reservation(number).await? else { return Ok(None) };
-        if is_needless(request, &reservation) {
+        if is_needless(request, &reservation)
+            || (request.is_to_friend() && !self.friend_hears(reads, request, number).await?)
+        {
             return Ok(None);
         }
         let channels = reads.channels().await?;
@@ -135,7 +140,54 @@ impl Service {
             }
             _ => {}
         }
-        Ok(Some(Letter::new(request.clone(), &member, Some(program))))
+        let stop_url = request.is_to_friend().then(|| self.mail_stop_url(&request.to));
+        Ok(Some(Letter::new(request.clone(), &member, Some(program), stop_url)))
+    }
+
+    /// Whether a friend is to get this mail: not if its address wants none or has got enough today, and nothing is called
+    /// off that it was never told of.
+    async fn friend_hears(
+        &self,
+        reads: &mut (dyn Reads + '_),
+        request: &MailRequest,
+        number: ReservationNumber,
+    ) -> Answer<bool> {
+        if reads.is_stopped(&folded_hash(&request.to)).await? {
+            return Ok(false);
+        }
+        if request.kind == MailKind::Cancelled {
+            let told = reads.told_last(number, &request.to).await?;
+            return Ok(told.is_some_and(|kind| kind != MailKind::Cancelled));
+        }
+        let since = self.now().saturating_sub(DAY);
+        let got = reads.mails_since(MailCount::ToFriend(&request.to), since).await?;
+        Ok(got < MAILS_TO_FRIEND_PER_DAY)
+    }
+
+    /// Where that address stops mails to it as somebody's friend.
+    pub fn mail_stop_url(&self, friend: &Email) -> String {
+        let base_url = &self.0.settings.provider.base_url;
+        format!("{base_url}/api/v1/mail-stops/{}", self.0.vault.mail_stop(friend))
+    }
+
+    /// The address for which that was put into a mail.
+    pub fn stopped_address(&self, token: &str) -> Option<Email> {
+        self.0.vault.stopped_address(token)
+    }
+
+    /// No mails as somebody's friend go to the address any more for which `token` was made. Done already: as it is.
+    ///
+    /// Refused: `NotFound`.
+    pub async fn stop_mails(&self, token: &str) -> Answer<Email> {
+        let address = self.0.vault.stopped_address(token).ok_or(Refusal::NotFound(Thing::Link))?;
+        let hash = folded_hash(&address);
+        retry(|| async {
+            let mut tx = self.0.store.begin().await?;
+            tx.stop_mails(&hash, self.now()).await?;
+            Ok(tx.commit().await?)
+        })
+        .await?;
+        Ok(address)
     }
 
     /// Where viewers find a channel.
@@ -155,6 +207,11 @@ impl Service {
             zone: self.rules().zone.clone(),
         }
     }
+}
+
+/// What is kept of an address that wants no mails: case does not count.
+fn folded_hash(address: &Email) -> [u8; 32] {
+    random::hash(&address.as_str().to_ascii_lowercase())
 }
 
 /// Whether the mail would say what is not so any more.

@@ -55,6 +55,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("money keys", include_str!("../../migrations/postgres/0003_money_keys.sql")),
     ("paying", include_str!("../../migrations/postgres/0004_paying.sql")),
     ("jobs", include_str!("../../migrations/postgres/0005_jobs.sql")),
+    ("friends", include_str!("../../migrations/postgres/0006_friends.sql")),
 ];
 /// Whether the first versions' own count of migrations is there.
 const OLD_VERSIONS: &str =

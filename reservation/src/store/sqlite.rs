@@ -61,6 +61,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("money keys", include_str!("../../migrations/sqlite/0003_money_keys.sql")),
     ("paying", include_str!("../../migrations/sqlite/0004_paying.sql")),
     ("jobs", include_str!("../../migrations/sqlite/0005_jobs.sql")),
+    ("friends", include_str!("../../migrations/sqlite/0006_friends.sql")),
 ];
 /// Whether the first versions' own count of migrations is there.
 const OLD_VERSIONS: &str = "SELECT count(*) FROM sqlite_master WHERE name = 'schema_versions'";

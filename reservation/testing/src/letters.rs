@@ -41,6 +41,7 @@ pub fn program(kind: MailKind) -> Program {
         channel_name: "channel1".parse().unwrap(),
         window: Window::new("2026-11-22T10:00:00Z".parse().unwrap(), "2026-11-22T15:30:00Z".parse().unwrap())
             .unwrap(),
+        ended_early: None,
         title: "Piano recital, part 2; the \\ 2nd".to_owned(),
         genre: "Music".to_owned(),
         outline: "ピアノの夕べ".to_owned(),
@@ -57,6 +58,7 @@ pub fn program(kind: MailKind) -> Program {
         was_confirmed: !matches!(kind, MailKind::ReservationId | MailKind::ReconfirmReminder),
         is_waived: false,
         card_until: "2026-11-22T04:00:00Z".parse().unwrap(),
+        is_reissued: false,
         reconfirm_until: "2026-11-22T04:00:00Z".parse().unwrap(),
         reservation_id: (kind == MailKind::ReservationId)
             .then(|| Vault::new(&[7; 32]).reservation_id(number, 1)),
@@ -94,7 +96,7 @@ pub fn letter(kind: MailKind, language: Language) -> Letter {
         },
         name: "山田 太郎".to_owned(),
         language,
-        is_to_member,
+        stop_url: (!is_to_member).then(|| "https://live.example.com/api/v1/mail-stops/x.y".to_owned()),
         program: (kind != MailKind::Welcome).then(|| program(kind)),
     }
 }
@@ -129,7 +131,8 @@ pub fn all_letters() -> Vec<Letter> {
 }
 
 fn to_friend(letter: &mut Letter) {
-    letter.is_to_member = false;
+    letter.request.whom = Whom::Friend;
+    letter.stop_url = Some("https://live.example.com/api/v1/mail-stops/x.y".to_owned());
     letter.request.to = "friend+tag@example.net".parse().unwrap();
 }
 
@@ -196,8 +199,17 @@ pub fn with_text(kind: MailKind, language: Language, text: &str) -> Letter {
     letter
 }
 
-/// The names of a mail's header fields, sorted.
-pub const NAMES: [&str; 9] = [
+/// The names of the header fields of a letter's mail, sorted.
+pub fn names(letter: &Letter) -> Vec<&'static str> {
+    let mut names = NAMES.to_vec();
+    if letter.request.is_to_friend() {
+        names.extend(["List-Unsubscribe", "List-Unsubscribe-Post"]);
+    }
+    names.sort_unstable();
+    names
+}
+
+const NAMES: [&str; 9] = [
     "Auto-Submitted",
     "Content-Language",
     "Content-Type",

@@ -368,3 +368,27 @@ async fn only_a_trusted_proxy_says_from_where_somebody_asks() {
     assert_eq!(register(&server, "hanako", "192.0.2.2").await, 201);
     assert_eq!(register(&server, "jiro", "192.0.2.3, 192.0.2.2").await, 429);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_friend_stops_mails_by_the_link_of_the_mail_and_only_by_a_button() {
+    let server = Server::start().await;
+    let service = &server.service;
+    let link = service.mail_stop_url(&"friend@example.com".parse().unwrap());
+    let place = link.split("/api/v1").nth(1).unwrap();
+    let anybody = server.anybody().with("accept", "text/html").with("sec-fetch-site", "cross-site");
+    let asked = anybody.get(place).await;
+    assert!(asked.status == 200 && asked.text.contains("<form method=\"post\">"), "{asked:?}");
+    assert!(asked.header("content-security-policy").unwrap().contains("form-action 'self'"));
+    let is_stopped = async || {
+        let hash = slotcast_reservation_testing::service::hash("friend@example.com");
+        service.store().read().await.unwrap().is_stopped(&hash).await.unwrap()
+    };
+    assert!(!is_stopped().await, "looking stops nothing");
+    // As mail programs do it: a form, from nowhere, without a cookie.
+    let form = Some("List-Unsubscribe=One-Click".to_owned());
+    let anybody = anybody.with("content-type", "application/x-www-form-urlencoded");
+    assert_eq!(anybody.ask(Method::POST, place, form).await.status, 200);
+    assert!(is_stopped().await);
+    let unknown = service.stop_mails(&format!("{}x", place.rsplit('/').next().unwrap())).await;
+    assert!(unknown.is_err(), "another address was stopped");
+}

@@ -7,14 +7,14 @@ use slotcast_core::{
 };
 use slotcast_reservation::{
     domain::{
-        effects::MailKind,
+        effects::{MailKind, Whom},
         reservation::{CancelledBy, ProgramPassword, State},
         words::{Amount, Language},
     },
     mail::{Letter, MailError, render},
 };
 use slotcast_reservation_testing::letters::{
-    self, NAMES, PASSWORD, addresses, all_letters, letter, now, settings, shown, with_text,
+    self, PASSWORD, addresses, all_letters, letter, names, now, settings, shown, with_text,
 };
 
 /// The text of one letter, without Python: what is checked is what is said, not how it is encoded.
@@ -187,9 +187,9 @@ proptest! {
         let mut settings = settings();
         settings.provider.clone_from(&text);
         let mail = String::from_utf8(render(&letter, &settings, now()).unwrap().formatted()).unwrap();
-        let mut names: Vec<_> = NAMES.to_vec();
+        let mut names = names(&letter);
         if !mail.contains("multipart/alternative") {
-            names.insert(3, "Content-Transfer-Encoding");
+            names.push("Content-Transfer-Encoding");
             names.sort_unstable();
         }
         prop_assert_eq!(names_of(&mail), names);
@@ -212,7 +212,7 @@ proptest! {
     ) {
         let language = if flags[0] { Language::English } else { Language::Japanese };
         let mut letter = with_text(kind, language, &texts[0]);
-        letter.is_to_member = flags[1];
+        letter.request.whom = if flags[1] { Whom::Friend } else { Whom::Member };
         letter.request.changes = texts.clone();
         letter.request.calendar_sequence = sequence;
         if flags[2] {

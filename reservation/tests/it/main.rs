@@ -14,6 +14,7 @@ mod rules_model;
 mod rules_refunds;
 mod service_books;
 mod service_life;
+mod service_mails;
 mod service_outbox;
 mod service_paying;
 mod service_people;

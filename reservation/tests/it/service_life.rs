@@ -8,6 +8,7 @@ use slotcast_reservation::{
         reservation::{CancelledBy, ProgramPassword, Settlement, State},
         words::MemberNumber,
     },
+    limits::CHANGES_GATHERED_FOR,
     service::{ExtensionOffer, Idempotency, ProgramEdit, Seal},
     streaming::StoppedBy,
 };
@@ -230,6 +231,7 @@ async fn what_a_cancellation_costs() {
     assert!(world.payments.done.lock().is_empty());
     // After it: all.
     let confirmed = world.confirmed("2026-12-02T00:00:00Z", 1).await;
+    world.work().await;
     let gone = world.service.cancel(&actor, confirmed.number, None).await.unwrap();
     assert_eq!(gone.state, State::Cancelled(CancelledBy::Member));
     assert_eq!(world.service.cancel(&actor, confirmed.number, None).await.unwrap(), gone, "once is enough");
@@ -496,6 +498,7 @@ async fn friends_are_told_what_changed_and_the_streaming_side_has_it() {
     assert_eq!(refusal(stale), Refusal::Stale { version: confirmed.version });
     let changed =
         world.service.change(&actor, confirmed.number, Some(confirmed.version), edit).await.unwrap();
+    world.clock.pass(CHANGES_GATHERED_FOR);
     world.turn().await;
     assert_eq!(world.post.keys("changed-").len(), 1);
     assert_eq!(world.streaming.schedule.lock().programs[0].password, changed.program.password);
@@ -558,6 +561,7 @@ async fn what_is_booked_stays_as_booked_when_the_rules_become_narrower() {
     let id = world.id(&edited);
     let confirmed = narrow.reconfirm(&actor, edited.number, &id, None).await.unwrap();
     assert_eq!(confirmed.state, State::Confirmed);
+    narrow.send_mails().await.unwrap();
     narrow.cancel(&actor, confirmed.number, None).await.unwrap();
     world.work().await;
     narrow.send_mails().await.unwrap();

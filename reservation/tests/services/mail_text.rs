@@ -8,7 +8,7 @@ use slotcast_reservation::{
     mail::{Letter, render},
 };
 use slotcast_reservation_testing::letters::{
-    BOTH, NAMES, PASSWORD, addresses, all_letters, hostile, letter, now, program, settings, shown,
+    BOTH, PASSWORD, addresses, all_letters, hostile, letter, names, now, program, settings, shown,
     shown_in_header, with_text,
 };
 
@@ -40,7 +40,7 @@ fn every_kind_is_read_back_in_both_languages() {
         let text = read["text"].as_str().unwrap();
         assert_eq!(read["defects"], json!([]), "{read:#}");
         assert_eq!(read["from"], json!(["Example Live, \"Tokyo\"", "slots@live.example.com"]));
-        let to_name = if letter.is_to_member { "山田 太郎" } else { "" };
+        let to_name = if !letter.request.is_to_friend() { "山田 太郎" } else { "" };
         assert_eq!(read["to"], json!([to_name, letter.request.to.as_str()]));
         assert_eq!(read["date"], "2026-11-20T03:04:05+00:00");
         assert_eq!(read["message_id"], format!("<{}@live.example.com>", letter.request.key));
@@ -143,14 +143,14 @@ fn hostile_texts_stay_texts_to_an_independent_reader() {
     for (letter, read) in letters.iter().zip(&read) {
         let title = shown(&letter.program.as_ref().unwrap().title);
         let in_header = shown_in_header(&letter.program.as_ref().unwrap().title);
-        assert_eq!(read["names"], json!(NAMES), "{title}");
+        assert_eq!(read["names"], json!(names(letter)), "{title}");
         assert_eq!(read["defects"], json!([]), "{title}");
         let subject = read["subject"].as_str().unwrap();
         assert!(subject.ends_with(&in_header), "{subject:?}\n{title:?}");
         assert!(read["longest_line"].as_u64().unwrap() <= 998, "{read:#}");
         assert_eq!(read["is_ascii"], true);
         assert_eq!(read["parts"], json!(["text/plain", "text/calendar"]));
-        if letter.is_to_member {
+        if !letter.request.is_to_friend() {
             assert_eq!(read["to"][0], if title == "-" { "" } else { &in_header });
         }
         assert_eq!(read["to"][1], letter.request.to.as_str());

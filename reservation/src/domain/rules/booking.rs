@@ -90,7 +90,7 @@ pub fn book_special(
     };
     let mails = vec![to_member(MailKind::ReservationId, facts.member, &reservation)]
         .into_iter()
-        .chain(mails::to_friends(MailKind::Invitation, &reservation, &[]))
+        .chain(mails::to_friends(MailKind::Invitation, facts.member, &reservation))
         .collect();
     Ok(Effects { slots: SlotChange::Take(slots), mails, ..Effects::of(reservation) })
 }
@@ -204,7 +204,7 @@ pub fn reconfirm(
     let after = Reservation { state: State::Confirmed, confirmed_at: Some(now), ..reservation.next() };
     let mails = vec![to_member(MailKind::Confirmed, member, &after)]
         .into_iter()
-        .chain(mails::to_friends(MailKind::Invitation, &after, &[]))
+        .chain(mails::to_friends(MailKind::Invitation, member, &after))
         .collect();
     let ledger = authorisation.map(|request| authorised(request, now)).into_iter().collect();
     Effects { mails, ledger, ..Effects::of(after) }
@@ -291,7 +291,9 @@ pub fn cancel(
         effects.mails.push(to_member(MailKind::Cancelled, member, &effects.reservation));
     }
     if was.is_accounted() {
-        effects.mails.extend(mails::to_friends(MailKind::Cancelled, &effects.reservation, &[]));
+        let to_friends: Vec<_> =
+            mails::to_friends(MailKind::Cancelled, member, &effects.reservation).collect();
+        effects.mails.extend(to_friends);
         let is_charged = !by_operator && ran_normally(reservation, now, normal_ms, rules);
         for hold in holds {
             released(&mut effects, hold, is_charged, now);

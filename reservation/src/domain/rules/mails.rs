@@ -76,12 +76,23 @@ pub fn refund_of_mail(key: &str) -> Option<&str> {
     key.strip_prefix(REFUND_MAIL)
 }
 
+/// The friends, without the member: who is on the own list is told as member, and has one calendar entry.
+pub(super) fn others<'a>(friends: &'a [Email], member: &'a Member) -> impl Iterator<Item = &'a Email> + 'a {
+    friends.iter().filter(|friend| !is_same(friend, &member.email))
+}
+
+/// Whether mail to both comes to the same person: case does not count.
+pub(super) fn is_same(one: &Email, other: &Email) -> bool {
+    one.as_str().eq_ignore_ascii_case(other.as_str())
+}
+
 pub(super) fn to_friends<'a>(
     kind: MailKind,
+    member: &'a Member,
     reservation: &'a Reservation,
-    changes: &'a [String],
 ) -> impl Iterator<Item = MailRequest> + 'a {
-    reservation.program.friends.iter().map(move |friend| friend_mail(kind, friend, reservation, changes))
+    others(&reservation.program.friends, member)
+        .map(move |friend| friend_mail(kind, friend, reservation, &[]))
 }
 
 pub(super) fn friend_mail(

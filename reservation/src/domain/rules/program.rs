@@ -4,7 +4,7 @@ use slotcast_core::{time::WallTime, words::OpenLevel};
 
 use super::{
     Rules,
-    mails::{changed_lines, friend_mail, to_friends},
+    mails::{changed_lines, friend_mail, is_same, others},
 };
 use crate::domain::{
     effects::{Effects, MailKind},
@@ -86,27 +86,16 @@ pub fn change(
     }
     after.calendar_sequence = after.calendar_sequence.saturating_add(1);
     let (old, new) = (&reservation.program.friends, &after.program.friends);
-    let has = |list: &[Email], friend: &Email| {
-        list.iter().any(|known| known.as_str().eq_ignore_ascii_case(friend.as_str()))
-    };
+    let has = |list: &[Email], friend: &Email| list.iter().any(|known| is_same(known, friend));
     let mut mails = Vec::new();
-    for friend in new {
+    for friend in others(new, member) {
         if !has(old, friend) {
             mails.push(friend_mail(MailKind::Invitation, friend, &after, &[]));
         } else if !lines.is_empty() {
             mails.push(friend_mail(MailKind::Changed, friend, &after, &lines));
         }
     }
-    mails.extend(
-        old.iter()
-            .filter(|friend| !has(new, friend))
-            .map(|friend| friend_mail(MailKind::Cancelled, friend, &after, &[])),
-    );
+    let gone = others(old, member).filter(|friend| !has(new, friend));
+    mails.extend(gone.map(|friend| friend_mail(MailKind::Cancelled, friend, &after, &[])));
     Ok(Effects { mails, ..Effects::of(after) })
-}
-
-/// Tells every friend `kind`; used where all are told the same.
-pub(super) fn tell_friends(effects: &mut Effects, kind: MailKind, lines: &[String]) {
-    let mails: Vec<_> = to_friends(kind, &effects.reservation, lines).collect();
-    effects.mails.extend(mails);
 }

@@ -79,7 +79,8 @@ pub fn after_decline(
     }
     let mut effects = cancelled(reservation, CancelledBy::NotReconfirmed, now);
     effects.mails.push(to_member(MailKind::Cancelled, member, &effects.reservation));
-    effects.mails.extend(to_friends(MailKind::Cancelled, &effects.reservation, &[]));
+    let to_friends: Vec<_> = to_friends(MailKind::Cancelled, member, &effects.reservation).collect();
+    effects.mails.extend(to_friends);
     for hold in holds {
         released(&mut effects, hold, false, now);
     }

@@ -7,9 +7,8 @@ use slotcast_core::{
 
 use super::{
     Rules,
-    mails::to_member,
+    mails::{to_friends, to_member},
     payments::{authorised, released},
-    program::tell_friends,
 };
 use crate::domain::{
     effects::{Effects, MailKind, PaymentKind, PaymentRequest, SlotChange},
@@ -131,7 +130,8 @@ pub fn extend(member: &Member, reservation: &Reservation, extension: Extension, 
     let ledger = extension.authorisation.iter().map(|request| authorised(request, now)).collect();
     let slots = SlotChange::Take(extension.slots);
     let mut effects = Effects { mails, ledger, slots, ..Effects::of(after) };
-    tell_friends(&mut effects, MailKind::Extended, &[]);
+    let to_friends: Vec<_> = to_friends(MailKind::Extended, member, &effects.reservation).collect();
+    effects.mails.extend(to_friends);
     effects
 }
 

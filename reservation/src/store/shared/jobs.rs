@@ -10,16 +10,19 @@ use super::{
     super::super::{Job, JobEnd, JobKind, Payment, StoreError, Task, names},
     Row, Stored, Work, rows,
 };
-use crate::domain::{
-    effects::{MailKind, MailRequest, Whom},
-    words::{MemberNumber, ReservationNumber},
+use crate::{
+    domain::{
+        effects::{MailKind, MailRequest, Whom},
+        words::{MemberNumber, ReservationNumber},
+    },
+    limits::{CHANGES_GATHERED_FOR, CHANGES_MAX},
 };
 
 /// The turn is the one after the member's last that waits; and no earlier than those that are served now, so that a
 /// long queue is not overtaken for ever.
 const ADD_JOB: &str = concat!(
-    "INSERT INTO jobs (kind, key, member, payload, created_at, next_at, tries, turn)
-    VALUES ($1, $2, $3, $4, $5, $6, 0, ",
+    "INSERT INTO jobs (kind, key, member, payload, created_at, next_at, label, about, recipient, tries, turn)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, ",
     larger!(),
     "(coalesce((SELECT min(turn) FROM jobs WHERE kind = $1 AND tries = 0 AND next_at IS NOT NULL), 0),
       coalesce((SELECT max(turn) + 1 FROM jobs WHERE kind = $1 AND member = $3 AND next_at IS NOT NULL), 0)))
@@ -28,11 +31,24 @@ const ADD_JOB: &str = concat!(
 const TAKE_JOBS: &str = concat!(
     "WITH due AS MATERIALIZED (SELECT position FROM jobs
         WHERE kind = $1 AND next_at IS NOT NULL AND next_at <= $2 AND (leased_until IS NULL OR leased_until <= $2)
+        AND (recipient IS NULL OR NOT EXISTS (SELECT 1 FROM jobs AS earlier WHERE earlier.about = jobs.about
+            AND earlier.recipient = jobs.recipient AND earlier.position < jobs.position
+            AND earlier.next_at IS NOT NULL))
         ORDER BY tries, turn, position LIMIT $4",
     for_taking!(),
     ") UPDATE jobs SET leased_until = $3, tries = tries + 1 WHERE position IN (SELECT position FROM due)
     RETURNING position, key, member, turn, payload, created_at, tries - 1 AS tries"
 );
+
+/// A change that its friend has not been told of; once it was taken, it is not added to any more.
+const WAITING_CHANGE: &str = "SELECT position, key, payload FROM jobs WHERE about = $1 AND recipient = $2
+    AND label = 'changed' AND tries = 0 AND next_at IS NOT NULL";
+const ADD_CHANGES: &str =
+    "UPDATE jobs SET payload = $2 WHERE position = $1 AND tries = 0 AND next_at IS NOT NULL";
+/// What waits only to be gathered goes first where something else is to follow it.
+const END_GATHERING: &str =
+    "UPDATE jobs SET next_at = $3 WHERE about = $1 AND recipient = $2 AND label = 'changed'
+    AND tries = 0 AND next_at > $3";
 
 /// A mail as it is kept.
 #[derive(Serialize, Deserialize)]
@@ -45,7 +61,7 @@ struct KeptMail {
 }
 
 /// The kind and payload of a mail's job.
-pub(super) fn of_mail(mail: &MailRequest) -> Stored<(JobKind, String)> {
+fn of_mail(mail: &MailRequest) -> Stored<(JobKind, String)> {
     let kept = KeptMail {
         kind: mail.kind.name().to_owned(),
         to: mail.to.as_str().to_owned(),
@@ -93,23 +109,62 @@ fn job(row: &Row, kind: JobKind) -> Stored<Taken> {
 }
 
 impl Work {
+    /// - `mail`: with its payload, where it is one.
+    ///
     /// `false`: one of that key is there already.
     pub(super) async fn write_job(
         &mut self,
         kind: JobKind,
         key: &str,
         member: MemberNumber,
-        payload: &str,
+        mail: Option<(&MailRequest, &str)>,
         now: WallTime,
         next_at: WallTime,
     ) -> Stored<bool> {
+        let (mail, payload) = mail.map_or((None, ""), |(mail, payload)| (Some(mail), payload));
+        let to_friend = mail.filter(|mail| mail.is_to_friend());
         let query = sqlx::query(ADD_JOB)
             .bind(kind.name())
             .bind(names::text(key)?)
             .bind(member.0)
             .bind(payload)
             .bind(now.as_micros())
-            .bind(next_at.as_micros());
+            .bind(next_at.as_micros())
+            .bind(mail.map(|mail| mail.kind.name()))
+            .bind(to_friend.and_then(|mail| mail.reservation).map(|number| number.0))
+            .bind(to_friend.map(|mail| mail.to.as_str().to_owned()));
+        Ok(self.run(query).await? == 1)
+    }
+
+    /// `false`: one of that key is there already. A change is told a friend together with those that follow it soon.
+    pub(super) async fn write_mail(&mut self, mail: &MailRequest, now: WallTime) -> Stored<bool> {
+        let is_change = mail.is_to_friend() && mail.kind == MailKind::Changed;
+        if is_change && self.gather(mail).await? {
+            return Ok(true);
+        }
+        if mail.is_to_friend() && !is_change {
+            let query = sqlx::query(END_GATHERING).bind(mail.reservation.map(|number| number.0));
+            self.run(query.bind(mail.to.as_str()).bind(now.as_micros())).await?;
+        }
+        let next_at = if is_change { now.saturating_add(CHANGES_GATHERED_FOR) } else { now };
+        let (kind, payload) = of_mail(mail)?;
+        self.write_job(kind, &mail.key, mail.member, Some((mail, &payload)), now, next_at).await
+    }
+
+    /// Adds a change to the mail that already waits for the same friend and program. `false`: none does.
+    async fn gather(&mut self, later: &MailRequest) -> Stored<bool> {
+        let query = sqlx::query(WAITING_CHANGE).bind(later.reservation.map(|number| number.0));
+        let found = self.rows(query.bind(later.to.as_str())).await?;
+        let Some(row) = found.first() else { return Ok(false) };
+        let Ok(mut kept) = serde_json::from_str::<KeptMail>(rows::at(row, "payload")?) else {
+            return Ok(false);
+        };
+        kept.changes.extend(later.changes.iter().cloned());
+        // The latest say what is so now.
+        kept.changes.drain(..kept.changes.len().saturating_sub(CHANGES_MAX));
+        kept.calendar_sequence = later.calendar_sequence;
+        let payload = serde_json::to_string(&kept).map_err(|error| StoreError::Broken(error.to_string()))?;
+        let query = sqlx::query(ADD_CHANGES).bind(rows::at::<i64>(row, "position")?).bind(payload);
         Ok(self.run(query).await? == 1)
     }
 
@@ -122,7 +177,8 @@ impl Work {
             .bind(names::optional_text(payment.error.as_deref())?);
         if self.run(query).await? == 0 {
             let (request, now) = (&payment.request, self.now());
-            self.write_job(JobKind::Payment, &request.key, request.member, "", now, payment.next_at).await?;
+            self.write_job(JobKind::Payment, &request.key, request.member, None, now, payment.next_at)
+                .await?;
         }
         Ok(())
     }

@@ -5,14 +5,14 @@ use slotcast_core::{time::WallTime, words::ChannelNumber};
 
 use super::{
     super::super::{
-        ApiToken, Due, KeptAnswer, Listed, OutboxDepth, Page, Payment, Pickup, Reads, ReservationFilter, Run,
-        Session, TakenSlot, ViewerSample, WallSpan, names,
+        ApiToken, Due, KeptAnswer, Listed, MailCount, OutboxDepth, Page, Payment, Pickup, Reads,
+        ReservationFilter, Run, Session, TakenSlot, ViewerSample, WallSpan, names,
     },
     Builder, Db, Row, Stored, Work, rows,
 };
 use crate::{
     domain::{
-        effects::{Account, LedgerTransaction, PaymentState},
+        effects::{Account, LedgerTransaction, MailKind, PaymentState},
         member::Member,
         reservation::{Reservation, SoldChannel},
         words::{Email, MemberNumber, ReservationNumber, UserId},
@@ -373,6 +373,38 @@ impl Reads for Work {
         let sql = "SELECT request_hash, made FROM kept_answers WHERE scope = $1 AND key = $2";
         let query = sqlx::query::<Db>(sql).bind(names::text(scope)?).bind(names::text(key)?);
         self.row(query).await?.as_ref().map(rows::kept_answer).transpose()
+    }
+
+    async fn told_last(&mut self, program: ReservationNumber, friend: &Email) -> Stored<Option<MailKind>> {
+        let sql = "SELECT label FROM jobs WHERE about = $1 AND recipient = $2 AND done_at IS NOT NULL
+            ORDER BY position DESC LIMIT 1";
+        let row = self.row(sqlx::query(sql).bind(program.0).bind(friend.as_str().to_owned())).await?;
+        row.map(|row| rows::named(&row, "label", MailKind::from_name)).transpose()
+    }
+
+    async fn mails_since(&mut self, count: MailCount<'_>, since: WallTime) -> Stored<u32> {
+        let query = match count {
+            MailCount::ToFriendsOf(member) => sqlx::query(
+                "SELECT count(*) AS count FROM jobs WHERE member = $1 AND kind = 'friend_mail' AND created_at > $2",
+            )
+            .bind(member.0),
+            MailCount::IdsOf(member) => sqlx::query(
+                "SELECT count(*) AS count FROM jobs WHERE member = $1 AND kind = 'member_mail' AND created_at > $2
+                    AND label = 'reservation_id'",
+            )
+            .bind(member.0),
+            MailCount::ToFriend(friend) => sqlx::query(
+                "SELECT count(*) AS count FROM jobs WHERE recipient = $1 AND done_at > $2",
+            )
+            .bind(friend.as_str().to_owned()),
+        };
+        let row = self.row(query.bind(since.as_micros())).await?;
+        row.map_or(Ok(0), |row| rows::narrow(&row, "count"))
+    }
+
+    async fn is_stopped(&mut self, address_hash: &[u8; 32]) -> Stored<bool> {
+        let sql = "SELECT 1 FROM mail_stops WHERE address_hash = $1";
+        Ok(self.row(sqlx::query(sql).bind(address_hash.to_vec())).await?.is_some())
     }
 
     async fn outbox_depth(&mut self) -> Stored<OutboxDepth> {

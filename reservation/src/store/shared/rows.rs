@@ -41,12 +41,12 @@ pub(super) fn optional_time(row: &Row, column: &'static str) -> Stored<Option<Wa
 }
 
 /// A number in a narrower type.
-fn narrow<T: TryFrom<i64>>(row: &Row, column: &'static str) -> Stored<T> {
+pub(super) fn narrow<T: TryFrom<i64>>(row: &Row, column: &'static str) -> Stored<T> {
     known(column, T::try_from(at(row, column)?).ok())
 }
 
 /// A text read as one of a type's names.
-fn named<T>(row: &Row, column: &'static str, read: impl Fn(&str) -> Option<T>) -> Stored<T> {
+pub(super) fn named<T>(row: &Row, column: &'static str, read: impl Fn(&str) -> Option<T>) -> Stored<T> {
     known(column, read(at(row, column)?))
 }
 

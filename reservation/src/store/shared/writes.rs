@@ -8,7 +8,7 @@ use super::{
         ApiToken, Conflict, Job, JobEnd, JobKind, KeptAnswer, Payment, PaymentState, Pickup, Run, Session,
         Tx, Units, ViewerSample, names,
     },
-    Builder, Db, Query, StoreError, Stored, Work, jobs, rows,
+    Builder, Db, Query, StoreError, Stored, Work, rows,
 };
 use crate::domain::{
     effects::{Effects, LedgerTransaction, MailRequest, PaymentRequest, SlotChange},
@@ -238,8 +238,7 @@ impl Work {
 
     async fn write_mails(&mut self, mails: &[MailRequest], now: WallTime) -> Stored<()> {
         for mail in mails {
-            let (kind, payload) = jobs::of_mail(mail)?;
-            if !self.write_job(kind, &mail.key, mail.member, &payload, now, now).await? {
+            if !self.write_mail(mail, now).await? {
                 return self.refuse(Conflict::Key);
             }
         }
@@ -268,7 +267,7 @@ impl Work {
         if self.run(query).await? != 1 {
             return Ok(false);
         }
-        self.write_job(JobKind::Payment, &request.key, request.member, "", now.max(next_at), next_at).await
+        self.write_job(JobKind::Payment, &request.key, request.member, None, now.max(next_at), next_at).await
     }
 
     async fn write_ledger(&mut self, ledger: &[LedgerTransaction]) -> Stored<()> {
@@ -424,6 +423,12 @@ impl Tx for Work {
         next_at: WallTime,
     ) -> Stored<()> {
         self.write_payment(request, now, next_at).await.map(drop)
+    }
+
+    async fn stop_mails(&mut self, address_hash: &[u8; 32], now: WallTime) -> Stored<()> {
+        let sql = "INSERT INTO mail_stops (address_hash, stopped_at) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+        let query = sqlx::query(sql).bind(address_hash.to_vec()).bind(now.as_micros());
+        self.run(query).await.map(drop)
     }
 
     async fn settle_payment(&mut self, payment: &Payment, ledger: &[LedgerTransaction]) -> Stored<()> {

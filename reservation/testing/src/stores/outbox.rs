@@ -40,7 +40,11 @@ pub async fn mails_keep_every_field(world: Arc<World>) {
     world.clock.set(slot(1001));
     let mails: Vec<MailRequest> = MailKind::ALL
         .into_iter()
-        .map(|kind| MailRequest { kind, ..mail(&format!("mail.{}", kind.name()), Some(1)) })
+        .map(|kind| {
+            // Mails to one friend about one program follow one another.
+            let to = format!("{}@example.com", kind.name()).parse().unwrap();
+            MailRequest { kind, to, ..mail(&format!("mail.{}", kind.name()), Some(1)) }
+        })
         .collect();
     let effects = Effects { mails: mails.clone(), ..booking(reservation(1, 1010, 1)) };
     world.write(&effects).await.unwrap();
@@ -50,7 +54,8 @@ pub async fn mails_keep_every_field(world: Arc<World>) {
     tx.commit().await.unwrap();
     let depth = world.store.read().await.unwrap().outbox_depth().await.unwrap();
     assert_eq!(depth, OutboxDepth { mails: mails.len() as u32 + 1, payments: 0, oldest: Some(slot(1000)) });
-    let taken = take(&world, 1001, 1002, 100).await;
+    // The change was gathered for some minutes.
+    let taken = take(&world, 1002, 1003, 100).await;
     assert_eq!(taken[0].created_at, slot(1001));
     assert_eq!(taken.into_iter().map(mail_of).collect::<Vec<_>>(), mails);
     let mut taken = take_kind(&world, JobKind::MemberMail, 1001, 1002, 100).await;
