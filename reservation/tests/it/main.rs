@@ -1,5 +1,6 @@
 //! The reservation side over SQLite and in memory: needs nothing but Rust.
 
+mod concepts;
 mod http_calendar;
 mod http_cards;
 mod http_document;
