@@ -78,6 +78,8 @@ pub const SAME_ERROR_EVERY: Duration = Duration::from_secs(30);
 pub const DEPTH_EVERY: Duration = Duration::from_secs(5);
 /// Reservations that are looked after in one round of one kind.
 pub const DUE_BATCH: u32 = 100;
+/// This server's name among those that work on one database.
+pub const NODE: &str = "main";
 /// The server notes in the store so often that it is there.
 pub const PRESENT_EVERY: Duration = Duration::from_secs(20);
 /// Where it was not there for so long, deadlines that passed meanwhile move on.
@@ -85,6 +87,8 @@ pub const AWAY_MIN: Duration = Duration::from_secs(60);
 /// Money is decided so long after the end, when the last reports of the program have come in.
 pub const SETTLE_AFTER: Duration = Duration::from_secs(5);
 
+/// Programs that begin within this are on the schedule of the streaming side: with the database away, they begin.
+pub const HORIZON: Duration = Duration::from_secs(24 * 3600);
 /// The streaming side is told everything anew at least so often.
 pub const PUBLISH_EVERY: Duration = Duration::from_secs(60);
 /// A wall clock that moved this much more or less than the monotonic one has stepped.

@@ -127,6 +127,8 @@ struct Inner {
     published: Mutex<Published>,
     observed: Mutex<Observed>,
     flushing: tokio::sync::Mutex<()>,
+    /// Tells this start of the process from others.
+    boot: i64,
     /// When a failure of what is done by itself was logged last.
     said: Mutex<BTreeMap<&'static str, Instant>>,
 }
@@ -176,6 +178,8 @@ impl Service {
         settings: Settings,
     ) -> Self {
         let tries = Tries::new(&settings.budgets);
+        // Without random bits, the time of the start.
+        let boot = random::bits().map_or_else(|_| clock().wall.as_micros(), |bits| (bits >> 1) as i64);
         let (passwords, counts, changed) = (Passwords::new(), Counts::default(), Changed::default());
         Self(Arc::new(Inner {
             store,
@@ -193,6 +197,7 @@ impl Service {
             published: Mutex::default(),
             observed: Mutex::default(),
             flushing: tokio::sync::Mutex::default(),
+            boot,
             said: Mutex::default(),
         }))
     }

@@ -15,7 +15,7 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use slotcast_core::{
     time::{Clock, WallTime},
-    words::ChannelNumber,
+    words::{BitRate, ChannelNumber, Seats},
 };
 
 pub use crate::domain::effects::PaymentState;
@@ -302,6 +302,9 @@ pub enum Due {
     Unsettled,
 }
 
+/// When it became due, and what.
+pub type DueAt = (WallTime, ReservationNumber);
+
 /// What an idempotency key stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptAnswer {
@@ -351,11 +354,23 @@ pub trait Reads: Send {
     ) -> Stored<Vec<(ChannelNumber, WallTime)>>;
     /// How many slots that start in `[from, to)` the member's private reservations hold.
     async fn slots_of(&mut self, member: MemberNumber, from: WallTime, to: WallTime) -> Stored<u32>;
-    /// Reservations to which something is due at `now`, oldest first, at most `limit`; `span`: for `ReminderDue`.
-    async fn due(&mut self, what: Due, now: WallTime, span: WallSpan, limit: u32)
-    -> Stored<Vec<Reservation>>;
-    /// Confirmed and on-air reservations whose window ends after `after`, by start; not those of blocked members.
-    async fn scheduled(&mut self, after: WallTime) -> Stored<Vec<Reservation>>;
+    /// Reservations to which something is due at `now`, oldest first, at most `limit`.
+    ///
+    /// - `span`: for `ReminderDue`.
+    /// - `after`: only those after that one, for the next part of the list.
+    async fn due(
+        &mut self,
+        what: Due,
+        now: WallTime,
+        span: WallSpan,
+        after: Option<DueAt>,
+        limit: u32,
+    ) -> Stored<Vec<DueAt>>;
+    /// Confirmed and on-air reservations whose window ends after `after` and begins before `before`, by start; not those
+    /// of blocked members.
+    async fn scheduled(&mut self, after: WallTime, before: WallTime) -> Stored<Vec<Reservation>>;
+    /// What bookings that end after `after` were promised: each seats and class on a channel once.
+    async fn promised(&mut self, after: WallTime) -> Stored<Vec<(ChannelNumber, Seats, BitRate)>>;
     /// Payments of one reservation, oldest first.
     async fn payments_of(&mut self, reservation: ReservationNumber) -> Stored<Vec<Payment>>;
     /// Payments in one state, oldest first.
@@ -476,8 +491,11 @@ pub trait Tx: Reads {
     ) -> Stored<Vec<Job>>;
     /// Notes how a try of a job ended; one that was done meanwhile stays so.
     async fn end_job(&mut self, key: &str, end: &JobEnd, now: WallTime) -> Stored<()>;
-    /// Adds to how programs ran, and appends samples (one of the same moment replaces it).
-    async fn add_runs(&mut self, runs: &[(ReservationNumber, Run, Option<ViewerSample>)]) -> Stored<()>;
+    /// Writes how programs ran on a node since a start of its process, in all: what is less than was written changes
+    /// nothing. A program's run is the sum over nodes and starts.
+    async fn put_runs(&mut self, node: &str, boot: i64, runs: &[(ReservationNumber, Run)]) -> Stored<()>;
+    /// Appends samples; one of the same moment replaces it.
+    async fn add_samples(&mut self, samples: &[(ReservationNumber, ViewerSample)]) -> Stored<()>;
     /// Adds or replaces a recommendation.
     async fn put_pickup(&mut self, pickup: &Pickup) -> Stored<()>;
     /// Takes it away. `false`: there was none.
@@ -487,8 +505,9 @@ pub trait Tx: Reads {
     -> Stored<()>;
     /// Notes in what is booked from now on, unless anything was booked in others; returns in what it is then.
     async fn sell_in(&mut self, units: Units) -> Stored<Units>;
-    /// Notes that a server is there; returns when it was noted last.
-    async fn note_presence(&mut self, now: WallTime) -> Stored<Option<WallTime>>;
+    /// Notes that a node's server is there; returns when one was noted last, of whichever node. Several that do so at
+    /// once follow one another.
+    async fn note_presence(&mut self, node: &str, now: WallTime) -> Stored<Option<WallTime>>;
     /// Notes a webhook's event. `false`: it was seen before.
     async fn first_seen(&mut self, event: &str, now: WallTime) -> Stored<bool>;
     /// Makes everything stand. [`StoreError::Retry`] from here leaves open whether it does: the connection was lost

@@ -197,7 +197,9 @@ fn no_restore_is_half_done(data: &Path) -> Opening<()> {
 
 /// Those that are new; one that cannot be sold beside the others keeps nobody from being served.
 async fn add_channels(config: &Config, service: &Service) -> Opening<()> {
-    for channel in &config.channels {
+    let known = service.store().read().await?.channels().await?;
+    let is_known = |number| known.iter().any(|sold| sold.number == number);
+    for channel in config.channels.iter().filter(|channel| !is_known(channel.number)) {
         let (number, name) = (channel.number, &channel.name);
         match service.add_channels(vec![crate::admin::channel_edit(channel)]).await {
             Ok(0) => {}

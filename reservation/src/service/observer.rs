@@ -12,12 +12,12 @@ use slotcast_core::{time::WallTime, words::Window};
 use super::{Answer, Service};
 use crate::{
     domain::words::ReservationNumber,
-    limits::{OBSERVED_GAP_MAX, SAMPLES_MAX},
+    limits::{NODE, OBSERVED_GAP_MAX, SAMPLES_MAX},
     store::{Run, ViewerSample},
     streaming::{Link, Live},
 };
 
-/// What was seen and is not written yet.
+/// What was seen, and how much of it is written.
 #[derive(Default)]
 pub(super) struct Observed {
     last: Option<Instant>,
@@ -27,7 +27,7 @@ pub(super) struct Observed {
     round: u64,
 }
 
-/// Of one program.
+/// Of one program, since it was first seen here.
 #[derive(Default)]
 struct Seen {
     packets: u64,
@@ -37,36 +37,29 @@ struct Seen {
     media_us: u64,
     viewer_us: u64,
     peak: u32,
-    /// In which round it was last inside its window.
+    /// As the store has it.
+    written: Run,
+    /// In which round it was last on the schedule.
     round: u64,
 }
 
 impl Seen {
-    fn is_empty(&self) -> bool {
-        self.normal_us < 1000 && self.media_us < 1000 && self.viewer_us < 1000 && self.peak == 0
-    }
-
-    /// Whole milliseconds; the rest stays for the next time.
-    fn take(&mut self) -> Run {
-        let whole = |us: &mut u64| {
-            let ms = *us / 1000;
-            *us %= 1000;
-            ms
-        };
+    /// In all, in whole milliseconds.
+    const fn run(&self) -> Run {
         Run {
-            normal_ms: whole(&mut self.normal_us),
-            media_ms: whole(&mut self.media_us),
-            viewer_ms: whole(&mut self.viewer_us),
-            viewers_peak: std::mem::take(&mut self.peak),
+            normal_ms: self.normal_us / 1000,
+            media_ms: self.media_us / 1000,
+            viewer_ms: self.viewer_us / 1000,
+            viewers_peak: self.peak,
         }
     }
+}
 
-    fn give_back(&mut self, run: &Run) {
-        self.normal_us = self.normal_us.saturating_add(run.normal_ms.saturating_mul(1000));
-        self.media_us = self.media_us.saturating_add(run.media_ms.saturating_mul(1000));
-        self.viewer_us = self.viewer_us.saturating_add(run.viewer_ms.saturating_mul(1000));
-        self.peak = self.peak.max(run.viewers_peak);
-    }
+/// What is written at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Rows {
+    runs: Vec<(ReservationNumber, Run)>,
+    samples: Vec<(ReservationNumber, ViewerSample)>,
 }
 
 impl Observed {
@@ -84,6 +77,9 @@ impl Observed {
         self.round += 1;
         let from = wall.saturating_sub(passed.min(OBSERVED_GAP_MAX));
         for (number, window) in programs {
+            if let Some(seen) = self.programs.get_mut(number) {
+                seen.round = self.round;
+            }
             let inside_us = inside(*window, from, wall);
             if inside_us == 0 && !window.contains(wall) {
                 continue;
@@ -114,22 +110,31 @@ impl Observed {
             }
         }
         let round = self.round;
-        self.programs.retain(|_, seen| !seen.is_empty() || round - seen.round < 10);
+        self.programs.retain(|_, seen| seen.run() != seen.written || round - seen.round < 10);
     }
 
-    /// What is to be written; empty: nothing.
-    fn take(&mut self) -> Vec<(ReservationNumber, Run, Option<ViewerSample>)> {
-        let runs = self.programs.iter_mut().filter(|(_, seen)| !seen.is_empty());
-        let mut rows: Vec<_> = runs.map(|(number, seen)| (*number, seen.take(), None)).collect();
-        rows.extend(self.samples.drain(..).map(|(number, sample)| (number, Run::default(), Some(sample))));
-        rows
+    /// What is to be written; empty: nothing. Runs stay until [`note`](Self::note): written twice, they count once.
+    fn take(&mut self) -> Rows {
+        let news = self.programs.iter().filter(|(_, seen)| seen.run() != seen.written);
+        Rows {
+            runs: news.map(|(number, seen)| (*number, seen.run())).collect(),
+            samples: self.samples.drain(..).collect(),
+        }
     }
 
-    fn give_back(&mut self, rows: Vec<(ReservationNumber, Run, Option<ViewerSample>)>) {
-        for (number, run, sample) in rows.into_iter().rev() {
-            self.programs.entry(number).or_default().give_back(&run);
-            if let Some(sample) = sample.filter(|_| self.samples.len() < SAMPLES_MAX) {
-                self.samples.push_front((number, sample));
+    /// The store has these.
+    fn note(&mut self, runs: &[(ReservationNumber, Run)]) {
+        for (number, run) in runs {
+            if let Some(seen) = self.programs.get_mut(number) {
+                seen.written = *run;
+            }
+        }
+    }
+
+    fn give_back(&mut self, samples: Vec<(ReservationNumber, ViewerSample)>) {
+        for sample in samples.into_iter().rev() {
+            if self.samples.len() < SAMPLES_MAX {
+                self.samples.push_front(sample);
             }
         }
     }
@@ -165,28 +170,30 @@ impl Service {
     pub(super) async fn flush_observed(&self) -> Answer<()> {
         let _one = self.0.flushing.lock().await;
         let rows = self.0.observed.lock().take();
-        if rows.is_empty() {
+        if rows == Rows::default() {
             return Ok(());
         }
-        let mut kept = Kept { service: self, rows };
+        let mut kept = Kept { service: self, samples: rows.samples };
         let mut tx = self.0.store.begin().await?;
-        tx.add_runs(&kept.rows).await?;
+        tx.put_runs(NODE, self.0.boot, &rows.runs).await?;
+        tx.add_samples(&kept.samples).await?;
         tx.commit().await?;
-        kept.rows.clear();
+        kept.samples.clear();
+        self.0.observed.lock().note(&rows.runs);
         Ok(())
     }
 }
 
-/// Rows that are given back unless they were written.
+/// Samples that are given back unless they were written.
 struct Kept<'a> {
     service: &'a Service,
-    rows: Vec<(ReservationNumber, Run, Option<ViewerSample>)>,
+    samples: Vec<(ReservationNumber, ViewerSample)>,
 }
 
 impl Drop for Kept<'_> {
     fn drop(&mut self) {
-        let rows = std::mem::take(&mut self.rows);
-        self.service.0.observed.lock().give_back(rows);
+        let samples = std::mem::take(&mut self.samples);
+        self.service.0.observed.lock().give_back(samples);
     }
 }
 
@@ -220,18 +227,17 @@ mod tests {
             observed.see(&programs, &live(2, second.min(15)), second != 12, mono, wall);
         }
         let rows = observed.take();
-        let sum = rows.iter().fold(Run::default(), |sum, (_, run, _)| Run {
-            normal_ms: sum.normal_ms + run.normal_ms,
-            media_ms: sum.media_ms + run.media_ms,
-            viewers_peak: sum.viewers_peak.max(run.viewers_peak),
-            viewer_ms: sum.viewer_ms + run.viewer_ms,
-        });
         // Not normal in one second; media until the fifteenth; two viewers all the time.
-        assert_eq!(sum, Run { normal_ms: 9_000, media_ms: 5_500, viewers_peak: 2, viewer_ms: 20_000 });
-        let samples: Vec<_> = rows.iter().filter_map(|(.., sample)| *sample).collect();
+        let run = Run { normal_ms: 9_000, media_ms: 5_500, viewers_peak: 2, viewer_ms: 20_000 };
+        assert_eq!(rows.runs, [(PROGRAM, run)]);
         let expected = [(10_500, 2), (20_000, 0)].map(|(ms, viewers)| ViewerSample { at: at(ms), viewers });
-        assert_eq!(samples, expected);
-        assert!(observed.take().is_empty());
+        assert_eq!(rows.samples, expected.map(|sample| (PROGRAM, sample)));
+        // Whether they were written is not known: they are the same the next time.
+        assert_eq!(observed.take(), Rows { runs: rows.runs.clone(), samples: Vec::new() });
+        observed.give_back(rows.samples.clone());
+        assert_eq!(observed.take(), rows);
+        observed.note(&rows.runs);
+        assert_eq!(observed.take(), Rows::default());
     }
 
     #[test]
@@ -241,9 +247,6 @@ mod tests {
         let mut observed = Observed::default();
         observed.see(&programs, &live(0, 1), true, start, at(1_000));
         observed.see(&programs, &live(0, 2), true, start + Duration::from_secs(100), at(101_000));
-        let rows = observed.take();
-        assert_eq!(rows[0].1.normal_ms, OBSERVED_GAP_MAX.as_millis() as u64);
-        observed.give_back(rows.clone());
-        assert_eq!(observed.take(), rows);
+        assert_eq!(observed.take().runs[0].1.normal_ms, OBSERVED_GAP_MAX.as_millis() as u64);
     }
 }

@@ -21,7 +21,7 @@ use crate::{
         words::{Amount, Language, MemberNumber, ReservationNumber, UserId, is_one_line},
     },
     limits::{EXPORT_ROWS_MAX, GATHER_MAX, GATHER_USUAL, ROWS_AT_ONCE},
-    store::{Listed, Page, Pickup, Reads, ReservationFilter, Units},
+    store::{Listed, Page, Pickup, Reads, Units},
     streaming::{Streaming, Viewer},
 };
 
@@ -140,20 +140,10 @@ impl Service {
     /// The channels with what is offered of them, or with what is booked and not over where that is more.
     async fn taken_up(&self, reads: &mut (dyn Reads + '_)) -> Answer<Vec<SoldChannel>> {
         let mut channels = reads.channels().await?;
-        let filter = ReservationFilter {
-            between: Some((self.now(), WallTime::from_micros(i64::MAX))),
-            states: State::ALL.into_iter().filter(|state| state.holds_slots()).collect(),
-            ..ReservationFilter::default()
-        };
-        let mut page = Page { offset: 0, limit: ROWS_AT_ONCE };
-        loop {
-            let booked = reads.reservations(&filter, page).await?.items;
-            booked.iter().for_each(|booked| rules::take_up(&mut channels, booked));
-            if booked.len() < page.limit as usize {
-                return Ok(channels);
-            }
-            page.offset += page.limit;
+        for (number, seats, class) in reads.promised(self.now()).await? {
+            rules::take_up(&mut channels, number, seats, class);
         }
+        Ok(channels)
     }
 
     /// A name is part of addresses that were mailed: it stays as long as they may be used.

@@ -16,7 +16,7 @@ use crate::{
         reservation::{CancelledBy, Reservation, Settlement, SoldChannel, State},
         words::ReservationNumber,
     },
-    limits::{CLOCK_STEP_MIN, PUBLISH_EVERY, ROWS_AT_ONCE},
+    limits::{CLOCK_STEP_MIN, HORIZON, PUBLISH_EVERY, ROWS_AT_ONCE},
     store::{Page, Reads, ReservationFilter},
     streaming::{Schedule, Scheduled, StoppedBy},
     vault::same_hash,
@@ -82,7 +82,8 @@ impl Service {
     async fn schedule(&self, reads: &mut (dyn Reads + '_), now: WallTime) -> Answer<Schedule> {
         let channels = reads.channels().await?;
         let after = self.rules().margins.after;
-        let mut reservations = reads.scheduled(now.saturating_sub(after)).await?;
+        let before = now.saturating_add(HORIZON).saturating_add(PUBLISH_EVERY);
+        let mut reservations = reads.scheduled(now.saturating_sub(after), before).await?;
         reservations.extend(just_over(reads, now.saturating_sub(after), now).await?);
         let programs: Vec<_> =
             reservations.into_iter().filter_map(|reservation| self.scheduled(reservation)).collect();

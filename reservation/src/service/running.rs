@@ -1,6 +1,6 @@
 //! The tasks that go on as long as the server does.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::{
     select,
@@ -9,16 +9,29 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use slotcast_core::time::WallTime;
+use slotcast_core::time::{Now, WallTime};
 
 use super::{Answer, Service, ServiceError, counts::count};
-use crate::limits::{DEPTH_EVERY, PRESENT_EVERY, PUBLISH_EVERY, ROUND_EVERY, SAME_ERROR_EVERY};
+use crate::limits::{AWAY_MIN, DEPTH_EVERY, PRESENT_EVERY, PUBLISH_EVERY, ROUND_EVERY, SAME_ERROR_EVERY};
 
 /// Of the server, as the store knows it.
 struct Presence {
     noted_at: WallTime,
     /// The last try failed.
     was_away: bool,
+    /// When this process last looked. A frozen one looks long after, and could act no more than one that was ended.
+    looked_at: Instant,
+}
+
+impl Presence {
+    /// Whether it is to be noted now.
+    fn is_due(&mut self, now: Now) -> bool {
+        let passed = now.mono.saturating_duration_since(self.looked_at);
+        self.looked_at = now.mono;
+        self.was_away |= passed >= AWAY_MIN;
+        let since = self.noted_at;
+        self.was_away || !(since..since.saturating_add(PRESENT_EVERY)).contains(&now.wall)
+    }
 }
 
 impl Service {
@@ -40,7 +53,8 @@ impl Service {
     }
 
     async fn keep_time(self, mut stop: watch::Receiver<bool>) {
-        let mut presence = Presence { noted_at: self.now(), was_away: false };
+        let now = (self.0.clock)();
+        let mut presence = Presence { noted_at: now.wall, was_away: false, looked_at: now.mono };
         loop {
             // What ran out while the store was away is moved on before it is looked at.
             if self.is_present(&mut presence).await {
@@ -58,15 +72,14 @@ impl Service {
 
     /// Notes now and then that the server is there. `false`: the store takes nothing.
     async fn is_present(&self, presence: &mut Presence) -> bool {
-        let now = self.now();
-        let since = presence.noted_at;
-        if (since..since.saturating_add(PRESENT_EVERY)).contains(&now) && !presence.was_away {
+        let now = (self.0.clock)();
+        if !presence.is_due(now) {
             return true;
         }
         let noted = self.note_presence(presence.was_away).await;
         presence.was_away = self.noted("that the server is there", noted).is_none();
         if !presence.was_away {
-            presence.noted_at = now;
+            presence.noted_at = now.wall;
         }
         !presence.was_away
     }
@@ -159,5 +172,27 @@ async fn waited(stop: &mut watch::Receiver<bool>, wake: Option<&Notify>, span: D
         _ = stop.wait_for(|stop| *stop) => false,
         () = woken => true,
         () = sleep(span) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+    fn a_process_that_was_frozen_was_away_and_one_whose_clock_was_set_was_not() {
+        let (start, wall) = (Instant::now(), WallTime::from_micros(0));
+        let at = |mono: u64, seconds: u64| Now {
+            mono: start + Duration::from_secs(mono),
+            wall: wall.saturating_add(Duration::from_secs(seconds)),
+        };
+        let presence = || Presence { noted_at: wall, was_away: false, looked_at: start };
+        let mut usual = presence();
+        assert!(!usual.is_due(at(1, 1)) && usual.is_due(at(20, 20)) && !usual.was_away);
+        let mut set = presence();
+        assert!(set.is_due(at(1, 3600)) && !set.was_away);
+        let mut frozen = presence();
+        assert!(frozen.is_due(at(60, 60)) && frozen.was_away);
     }
 }

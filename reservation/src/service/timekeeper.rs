@@ -9,7 +9,7 @@ use slotcast_core::time::WallTime;
 use super::{Answer, Service, counts::count, facts::member_of, money::standing_holds, retry::retry};
 use crate::{
     domain::{effects::Effects, reservation::Reservation, rules, words::ReservationNumber},
-    limits::{AWAY_MIN, DUE_BATCH, SETTLE_AFTER},
+    limits::{AWAY_MIN, DUE_BATCH, NODE, SETTLE_AFTER},
     store::{Due, Tx, WallSpan},
 };
 
@@ -60,7 +60,7 @@ impl Service {
         // A store that comes back may have been waited for.
         let now = self.now();
         let mut moved = 0;
-        let last = tx.note_presence(now).await?;
+        let last = tx.note_presence(NODE, now).await?;
         if let Some(since) = last.filter(|since| is_back && now.since(*since) >= AWAY_MIN) {
             for (what, time_to_act) in [
                 (Due::HoldExpired, self.rules().hold),
@@ -85,20 +85,19 @@ impl Service {
         since: WallTime,
         now: WallTime,
     ) -> Answer<u32> {
-        let mut moved = 0;
+        let (mut moved, mut last) = (0, None);
         loop {
-            let mut is_done = true;
-            for found in tx.due(what, until, WallSpan(0), DUE_BATCH).await? {
-                let Some(locked) = tx.lock_reservation(found.number).await? else { continue };
+            let found = tx.due(what, until, WallSpan(0), last, DUE_BATCH).await?;
+            let Some(end) = found.last().copied() else { return Ok(moved) };
+            for (_, number) in found {
+                // One that cannot be read keeps no other from being moved on.
+                let Ok(Some(locked)) = tx.lock_reservation(number).await else { continue };
                 if let Some(effects) = rules::excuse(&locked, since, self.rules(), now) {
                     tx.write(&effects).await?;
                     moved += 1;
-                    is_done = false;
                 }
             }
-            if is_done {
-                return Ok(moved);
-            }
+            last = Some(end);
         }
     }
 
@@ -108,22 +107,25 @@ impl Service {
             _ => self.now(),
         };
         let span = WallSpan(i64::try_from(self.rules().remind_before.as_micros()).unwrap_or(i64::MAX));
-        let due = self.0.store.read().await?.due(what, now, span, DUE_BATCH).await?;
-        let mut done = 0;
-        for reservation in due {
-            let number = reservation.number;
-            match retry(|| self.do_one(what, number)).await {
-                Ok(true) => done += 1,
-                Ok(false) => {}
-                Err(error) => {
-                    count(&self.0.counts.store_errors);
-                    if self.is_news("one that is due") {
-                        tracing::error!(reservation = %number, ?what, %error, "what is due waits: tried again each second");
+        let (mut done, mut last) = (0, None);
+        loop {
+            // In parts, so that those that fail each time keep no others waiting.
+            let due = self.0.store.read().await?.due(what, now, span, last, DUE_BATCH).await?;
+            let Some(end) = due.last().copied() else { return Ok(done) };
+            for (_, number) in due {
+                match retry(|| self.do_one(what, number)).await {
+                    Ok(true) => done += 1,
+                    Ok(false) => {}
+                    Err(error) => {
+                        count(&self.0.counts.store_errors);
+                        if self.is_news("one that is due") {
+                            tracing::error!(reservation = %number, ?what, %error, "what is due waits: tried again each second");
+                        }
                     }
                 }
             }
+            last = Some(end);
         }
-        Ok(done)
     }
 
     async fn do_one(&self, what: Due, number: ReservationNumber) -> Answer<bool> {

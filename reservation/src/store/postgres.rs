@@ -44,7 +44,7 @@ macro_rules! larger {
 #[expect(clippy::duplicate_mod, reason = "the same statements, compiled for each database")]
 mod session;
 
-use session::{Work, fault};
+use session::{Unreadable, Work, fault};
 
 pub(super) type Db = sqlx::Postgres;
 
@@ -56,6 +56,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("paying", include_str!("../../migrations/postgres/0004_paying.sql")),
     ("jobs", include_str!("../../migrations/postgres/0005_jobs.sql")),
     ("friends", include_str!("../../migrations/postgres/0006_friends.sql")),
+    ("nodes", include_str!("../../migrations/postgres/0007_nodes.sql")),
 ];
 /// Whether the first versions' own count of migrations is there.
 const OLD_VERSIONS: &str =
@@ -80,6 +81,7 @@ pub struct PostgresStore {
     place: String,
     vault: Vault,
     clock: Clock,
+    unreadable: Unreadable,
 }
 
 impl fmt::Debug for PostgresStore {
@@ -109,7 +111,7 @@ impl PostgresStore {
                 Box::pin(async move { connection.execute(SETTINGS).await.map(drop) })
             })
             .connect_lazy_with(options);
-        Ok(Self { pool, place, vault, clock })
+        Ok(Self { pool, place, vault, clock, unreadable: Unreadable::default() })
     }
 }
 
@@ -184,13 +186,13 @@ impl Store for PostgresStore {
     async fn read(&self) -> Stored<Box<dyn Reads + '_>> {
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
         let transaction = self.pool.begin_with(begin).await.map_err(fault)?;
-        Ok(Box::new(Work::new(transaction, self.vault.clone(), self.clock.clone())))
+        Ok(Box::new(Work::new(transaction, self.vault.clone(), self.clock.clone(), self.unreadable.clone())))
     }
 
     async fn begin(&self) -> Stored<Box<dyn Tx + '_>> {
         let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
         let transaction = self.pool.begin_with(begin).await.map_err(fault)?;
-        Ok(Box::new(Work::new(transaction, self.vault.clone(), self.clock.clone())))
+        Ok(Box::new(Work::new(transaction, self.vault.clone(), self.clock.clone(), self.unreadable.clone())))
     }
 
     async fn back_up(&self, _to: &Path) -> Stored<()> {

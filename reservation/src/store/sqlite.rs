@@ -50,7 +50,7 @@ macro_rules! larger {
 #[path = "shared/session.rs"]
 mod session;
 
-use session::{Work, fault};
+use session::{Unreadable, Work, fault};
 
 pub(super) type Db = sqlx::Sqlite;
 
@@ -62,6 +62,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("paying", include_str!("../../migrations/sqlite/0004_paying.sql")),
     ("jobs", include_str!("../../migrations/sqlite/0005_jobs.sql")),
     ("friends", include_str!("../../migrations/sqlite/0006_friends.sql")),
+    ("nodes", include_str!("../../migrations/sqlite/0007_nodes.sql")),
 ];
 /// Whether the first versions' own count of migrations is there.
 const OLD_VERSIONS: &str = "SELECT count(*) FROM sqlite_master WHERE name = 'schema_versions'";
@@ -80,6 +81,7 @@ pub struct SqliteStore {
     readers: SqlitePool,
     vault: Vault,
     clock: Clock,
+    unreadable: Unreadable,
 }
 
 impl fmt::Debug for SqliteStore {
@@ -124,7 +126,8 @@ impl SqliteStore {
             .idle_timeout(None)
             .max_lifetime(None)
             .connect_lazy_with(options.pragma("query_only", "ON"));
-        let store = Self { path: path.to_owned(), writer, readers, vault, clock };
+        let store =
+            Self { path: path.to_owned(), writer, readers, vault, clock, unreadable: Unreadable::default() };
         store.make_ready().await.map_err(|error| match error {
             StoreError::Retry(why) | StoreError::Broken(why) => at_path(path, &why),
             other => other,
@@ -203,12 +206,12 @@ impl Drop for Copying<'_> {
 impl Store for SqliteStore {
     async fn read(&self) -> Stored<Box<dyn Reads + '_>> {
         let transaction = self.readers.begin_with("BEGIN DEFERRED").await.map_err(fault)?;
-        Ok(Box::new(Work::new(transaction, self.vault.clone(), self.clock.clone())))
+        Ok(Box::new(Work::new(transaction, self.vault.clone(), self.clock.clone(), self.unreadable.clone())))
     }
 
     async fn begin(&self) -> Stored<Box<dyn Tx + '_>> {
         let transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
-        Ok(Box::new(Work::new(transaction, self.vault.clone(), self.clock.clone())))
+        Ok(Box::new(Work::new(transaction, self.vault.clone(), self.clock.clone(), self.unreadable.clone())))
     }
 
     async fn back_up(&self, to: &Path) -> Stored<()> {

@@ -430,7 +430,7 @@ pub struct World {
     pub vault: Vault,
     pub service: Service,
     settings: Settings,
-    _directory: Option<TempDir>,
+    directory: Option<TempDir>,
 }
 
 pub fn rules() -> Rules {
@@ -499,7 +499,7 @@ impl World {
     pub async fn with(rules: Rules, now: WallTime) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let place = directory.path().join("slotcast.db").display().to_string();
-        Self { _directory: Some(directory), ..Self::at(&place, rules, now).await }
+        Self { directory: Some(directory), ..Self::at(&place, rules, now).await }
     }
 
     /// Over the database that `place` names, which is empty.
@@ -542,7 +542,7 @@ impl World {
             vault,
             service,
             settings,
-            _directory: None,
+            directory: None,
         };
         world.fill().await;
         world
@@ -659,6 +659,14 @@ impl World {
 
     pub async fn found(&self, number: ReservationNumber) -> Reservation {
         self.reads().await.reservation(number).await.unwrap().unwrap()
+    }
+
+    /// Runs a statement past the store; in a file alone.
+    pub async fn raw(&self, sql: &'static str) {
+        let path = self.directory.as_ref().unwrap().path().join("slotcast.db");
+        let pool = sqlx::SqlitePool::connect(&path.display().to_string()).await.unwrap();
+        sqlx::query(sql).execute(&pool).await.unwrap();
+        pool.close().await;
     }
 
     pub async fn reads(&self) -> Box<dyn Reads + '_> {

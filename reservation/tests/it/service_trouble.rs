@@ -3,7 +3,11 @@
 use std::sync::atomic::Ordering::SeqCst;
 
 use slotcast_reservation::{
-    domain::reservation::{CancelledBy, Settlement, State},
+    domain::{
+        effects::Effects,
+        reservation::{CancelledBy, Reservation, Settlement, State},
+        words::ReservationNumber,
+    },
     service::ServiceError,
     vault::Vault,
 };
@@ -71,6 +75,46 @@ async fn deadlines_that_pass_while_nobody_is_there_move_on() {
     assert!(reminded.is_reminded && reminded.state == State::Registered, "{reminded:?}");
     assert_eq!(world.post.keys(&format!("reconfirm-reminder-{}-", missed.number)).len(), 1);
     assert_eq!(world.reconfirm(&reminded).await.unwrap().state, State::Confirmed);
+}
+
+#[tokio::test]
+async fn rows_that_cannot_be_read_keep_no_other_from_what_is_due() {
+    let world = World::new().await;
+    let readable = world.registered("2026-12-02T12:00:00Z", 1).await;
+    let mut tx = world.store.begin().await.unwrap();
+    // More than are looked at together, and all due before.
+    for number in 1..=150 {
+        let reconfirm_until = readable.reconfirm_until.saturating_sub(HOUR);
+        let number = ReservationNumber(number);
+        let other = Reservation { number, reconfirm_until, version: 1, ..readable.clone() };
+        tx.write(&Effects::of(other)).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    world.raw("UPDATE reservations SET friends = '[\"no address\"]' WHERE number <= 150").await;
+    world.clock.set(readable.reconfirm_until.saturating_sub(30 * MINUTE));
+    world.service.note_presence(true).await.unwrap();
+    world.clock.set(readable.reconfirm_until.saturating_add(10 * MINUTE));
+    assert_eq!(world.service.note_presence(true).await.unwrap(), 1, "moved on behind those");
+    assert_eq!(world.service.do_due().await.unwrap(), 1, "its reminder");
+    world.clock.set(world.found(readable.number).await.reconfirm_until);
+    assert_eq!(world.service.do_due().await.unwrap(), 1);
+    assert_eq!(world.found(readable.number).await.state, State::Cancelled(CancelledBy::NotReconfirmed));
+    // The list of the day, and the schedule.
+    let actor = world.actor(1).await;
+    world.service.my_channel(&actor).await.unwrap();
+    world.service.publish().await.unwrap();
+}
+
+#[tokio::test]
+async fn programs_come_on_the_schedule_a_day_before_they_begin() {
+    let world = World::new().await;
+    let near = world.confirmed("2026-12-02T11:00:00Z", 1).await;
+    let far = world.confirmed("2026-12-03T00:00:00Z", 1).await;
+    world.service.publish().await.unwrap();
+    assert_eq!(world.streaming.scheduled(), [near.number]);
+    world.clock.set(wall("2026-12-02T00:00:00Z"));
+    world.service.publish().await.unwrap();
+    assert_eq!(world.streaming.scheduled(), [near.number, far.number]);
 }
 
 #[tokio::test]

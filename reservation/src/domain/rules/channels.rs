@@ -1,11 +1,8 @@
 //! What may be sold together.
 
-use slotcast_core::words::{BitRate, Seats};
+use slotcast_core::words::{BitRate, ChannelNumber, Seats};
 
-use crate::domain::{
-    refusal::Refusal,
-    reservation::{Reservation, SoldChannel},
-};
+use crate::domain::{refusal::Refusal, reservation::SoldChannel};
 
 /// What the channels send when every seat that is sold is taken, in bits per second.
 fn egress(channels: &[SoldChannel]) -> u64 {
@@ -19,9 +16,8 @@ fn egress_of(seats: Seats, class: BitRate) -> u64 {
 
 /// What was booked before a channel became smaller or was retired keeps its seats: until it is over, its channel counts
 /// with them.
-pub fn take_up(channels: &mut [SoldChannel], booked: &Reservation) {
-    let Some(channel) = channels.iter_mut().find(|channel| channel.number == booked.channel) else { return };
-    let (seats, class) = (booked.seats, booked.class);
+pub fn take_up(channels: &mut [SoldChannel], number: ChannelNumber, seats: Seats, class: BitRate) {
+    let Some(channel) = channels.iter_mut().find(|channel| channel.number == number) else { return };
     if channel.is_retired || egress_of(seats, class) > egress_of(channel.seats, channel.class) {
         *channel = SoldChannel { seats, class, is_retired: false, ..channel.clone() };
     }
@@ -47,7 +43,7 @@ pub fn may_sell(known: &[SoldChannel], new: &SoldChannel, uplink: Option<BitRate
 
 #[cfg(test)]
 mod tests {
-    use slotcast_core::words::{ChannelNumber, Toll};
+    use slotcast_core::words::Toll;
 
     use super::*;
     use crate::limits::GATHER_USUAL;

@@ -1,11 +1,14 @@
 //! Reading: [`Reads`] of one transaction.
 
 use async_trait::async_trait;
-use slotcast_core::{time::WallTime, words::ChannelNumber};
+use slotcast_core::{
+    time::WallTime,
+    words::{BitRate, ChannelNumber, Seats},
+};
 
 use super::{
     super::super::{
-        ApiToken, Due, KeptAnswer, Listed, MailCount, OutboxDepth, Page, Payment, Pickup, Reads,
+        ApiToken, Due, DueAt, KeptAnswer, Listed, MailCount, OutboxDepth, Page, Payment, Pickup, Reads,
         ReservationFilter, Run, Session, TakenSlot, ViewerSample, WallSpan, names,
     },
     Builder, Db, Row, Stored, Work, rows,
@@ -45,12 +48,17 @@ const TAKEN_STARTS: &str = "SELECT channel, string_agg(CAST(start AS TEXT), ',')
 const TAKEN_STARTS_ON: &str = "SELECT channel, string_agg(CAST(start AS TEXT), ',') AS starts FROM slots
     WHERE start >= $1 AND start < $2 AND channel = $3 GROUP BY channel";
 const SLOTS_OF: &str = "SELECT count(*) FROM reservations JOIN slots ON slots.reservation = reservations.number
-    WHERE reservations.member = $1 AND reservations.kind = 'private' AND slots.start >= $2 AND slots.start < $3";
+    WHERE reservations.member = $1 AND reservations.kind = 'private' AND slots.start >= $2 AND slots.start < $3
+    AND reservations.window_start < $3 AND reservations.window_start > $2
+        - (SELECT coalesce(max(window_end - window_start), 0) FROM reservations)";
+/// Kinds of bookings that are not over: what they promise differs in few ways.
+const PROMISED: &str = "SELECT DISTINCT channel, seats, class FROM reservations
+    WHERE window_end > $1 AND state IN ('held', 'registered', 'confirmed', 'on_air')";
 /// The few that are confirmed are found by their state; `+` keeps SQLite from walking through all by their start.
 const SCHEDULED: &str = concat!(
     "SELECT number, ",
     reservation_columns!(),
-    " FROM reservations WHERE state IN ('confirmed', 'on_air') AND window_end > $1
+    " FROM reservations WHERE state IN ('confirmed', 'on_air') AND window_end > $1 AND window_start < $2
         AND NOT EXISTS (SELECT 1 FROM members AS its WHERE its.number = reservations.member AND its.is_blocked)
         ORDER BY +window_start, number"
 );
@@ -81,7 +89,9 @@ const LEDGER: &str = concat!(
 );
 const LEDGER_OF: &str =
     concat!("SELECT ", ledger_columns!(), " FROM ledger WHERE reservation = $1 ORDER BY position");
-const RUN: &str = "SELECT normal_ms, media_ms, viewers_peak, viewer_ms FROM runs WHERE reservation = $1";
+const RUN: &str = "SELECT CAST(coalesce(sum(normal_ms), 0) AS BIGINT) AS normal_ms,
+    CAST(coalesce(sum(media_ms), 0) AS BIGINT) AS media_ms, coalesce(max(viewers_peak), 0) AS viewers_peak,
+    CAST(coalesce(sum(viewer_ms), 0) AS BIGINT) AS viewer_ms FROM runs WHERE reservation = $1";
 const SAMPLES: &str = "SELECT at, viewers FROM samples WHERE reservation = $1 ORDER BY at LIMIT $2 OFFSET $3";
 const PICKUPS: &str = "SELECT reservation, note, position FROM pickups ORDER BY position, reservation";
 /// A payment may be planned for weeks ahead: such a one does not wait for anything.
@@ -90,8 +100,19 @@ const OUTBOX_DEPTH: &str = "SELECT coalesce(sum(CASE WHEN kind = 'payment' THEN 
     FROM jobs WHERE next_at IS NOT NULL AND (kind <> 'payment' OR next_at <= $1)";
 
 impl Work {
-    pub(super) fn reservations_in(&self, rows: &[Row]) -> Stored<Vec<Reservation>> {
-        rows.iter().map(|row| rows::reservation(row, &self.vault)).collect()
+    /// Those that can be read; the log names the others, which keep nobody else's from being listed.
+    pub(super) fn reservations_in(&self, rows: &[Row]) -> Vec<Reservation> {
+        let read = |row: &Row| match rows::reservation(row, &self.vault) {
+            Ok(reservation) => Some(reservation),
+            Err(error) => {
+                let number = rows::at(row, "number").unwrap_or_default();
+                if self.unreadable.lock().insert(number) {
+                    tracing::error!(reservation = number, %error, "left out of lists: it cannot be read");
+                }
+                None
+            }
+        };
+        rows.iter().filter_map(read).collect()
     }
 
     pub(super) async fn member_where(&mut self, query: super::Query<'_>) -> Stored<Option<Member>> {
@@ -148,39 +169,32 @@ fn push_filter(query: &mut Builder, filter: &ReservationFilter) {
     }
 }
 
-/// The conditions of what is due, with the column by which it became so.
+/// The conditions of what is due.
 fn push_due(query: &mut Builder, what: Due, now: WallTime, span: WallSpan) {
     let now = now.as_micros();
-    let by = match what {
+    match what {
         Due::HoldExpired => {
             query.push(" WHERE state = 'held' AND hold_until <= ").push_bind(now);
-            "hold_until"
         }
         Due::ReconfirmationOverdue => {
             query.push(" WHERE state = 'registered' AND reconfirm_until <= ").push_bind(now);
-            "reconfirm_until"
         }
         Due::ReminderDue => {
             query
                 .push(" WHERE state = 'registered' AND NOT is_reminded AND reconfirm_until > ")
                 .push_bind(now);
             query.push(" AND reconfirm_until <= ").push_bind(now.saturating_add(span.0));
-            "reconfirm_until"
         }
         Due::Started => {
             query.push(" WHERE state = 'confirmed' AND window_start <= ").push_bind(now);
-            "window_start"
         }
         Due::Ended => {
             query.push(" WHERE state IN ('confirmed', 'on_air') AND window_end <= ").push_bind(now);
-            "window_end"
         }
         Due::Unsettled => {
             query.push(" WHERE state = 'finished'");
-            "window_end"
         }
-    };
-    query.push(" ORDER BY ").push(by).push(", number LIMIT ");
+    }
 }
 
 #[async_trait]
@@ -246,7 +260,7 @@ impl Reads for Work {
             push_filter(&mut query, filter);
             self.count(query.build()).await?
         };
-        Ok(Listed { items: self.reservations_in(&rows)?, count })
+        Ok(Listed { items: self.reservations_in(&rows), count })
     }
 
     async fn taken_slots(
@@ -288,18 +302,30 @@ impl Reads for Work {
         what: Due,
         now: WallTime,
         span: WallSpan,
+        after: Option<DueAt>,
         limit: u32,
-    ) -> Stored<Vec<Reservation>> {
-        let mut query = Builder::new(RESERVATIONS);
+    ) -> Stored<Vec<DueAt>> {
+        let by = match what {
+            Due::HoldExpired => "hold_until",
+            Due::ReconfirmationOverdue | Due::ReminderDue => "reconfirm_until",
+            Due::Started => "window_start",
+            Due::Ended | Due::Unsettled => "window_end",
+        };
+        let mut query = Builder::new("SELECT number, ");
+        query.push(by).push(" AS due_at FROM reservations");
         push_due(&mut query, what, now, span);
-        query.push_bind(i64::from(limit));
-        let rows = self.rows(query.build()).await?;
-        self.reservations_in(&rows)
+        if let Some((at, number)) = after {
+            query.push(" AND (").push(by).push(", number) > (").push_bind(at.as_micros());
+            query.push(", ").push_bind(number.0).push(")");
+        }
+        query.push(" ORDER BY ").push(by).push(", number LIMIT ").push_bind(i64::from(limit));
+        self.rows(query.build()).await?.iter().map(rows::due).collect()
     }
 
-    async fn scheduled(&mut self, after: WallTime) -> Stored<Vec<Reservation>> {
-        let rows = self.rows(sqlx::query(SCHEDULED).bind(after.as_micros())).await?;
-        self.reservations_in(&rows)
+    async fn scheduled(&mut self, after: WallTime, before: WallTime) -> Stored<Vec<Reservation>> {
+        let query = sqlx::query(SCHEDULED).bind(after.as_micros()).bind(before.as_micros());
+        let rows = self.rows(query).await?;
+        Ok(self.reservations_in(&rows))
     }
 
     async fn payments_of(&mut self, reservation: ReservationNumber) -> Stored<Vec<Payment>> {
@@ -411,6 +437,11 @@ impl Reads for Work {
         let soon = self.now().saturating_add(OUTBOX_RETRY_MAX).as_micros();
         let row = self.row(sqlx::query(OUTBOX_DEPTH).bind(soon)).await?;
         row.as_ref().map_or_else(|| Ok(OutboxDepth::default()), rows::outbox_depth)
+    }
+
+    async fn promised(&mut self, after: WallTime) -> Stored<Vec<(ChannelNumber, Seats, BitRate)>> {
+        let rows = self.rows(sqlx::query(PROMISED).bind(after.as_micros())).await?;
+        rows.iter().map(rows::promised).collect()
     }
 
     async fn schedule_revision(&mut self) -> Stored<i64> {

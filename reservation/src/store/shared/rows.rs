@@ -12,8 +12,8 @@ use sqlx::{ColumnIndex, Decode, Row as _, Type};
 
 use super::{
     super::super::{
-        ApiToken, KeptAnswer, OutboxDepth, Payment, Pickup, Run, Session, TakenSlot, Units, ViewerSample,
-        names,
+        ApiToken, DueAt, KeptAnswer, OutboxDepth, Payment, Pickup, Run, Session, TakenSlot, Units,
+        ViewerSample, names,
     },
     Db, Row, StoreError, Stored, Vault,
 };
@@ -203,6 +203,14 @@ pub(super) fn reservation(row: &Row, vault: &Vault) -> Stored<Reservation> {
         calendar_sequence: narrow(row, "calendar_sequence")?,
         version: at(row, "version")?,
     })
+}
+
+pub(super) fn due(row: &Row) -> Stored<DueAt> {
+    Ok((time(row, "due_at")?, ReservationNumber(at(row, "number")?)))
+}
+
+pub(super) fn promised(row: &Row) -> Stored<(ChannelNumber, Seats, BitRate)> {
+    Ok((ChannelNumber(narrow(row, "channel")?), seats(row)?, class(row)?))
 }
 
 pub(super) fn taken_slot(row: &Row) -> Stored<TakenSlot> {

@@ -4,8 +4,9 @@
 //! Not here: what differs (`super`: `Db`, `of_database`, the clauses that lock rows).
 //! Invariant: a transaction in which a statement failed, or was not seen to end, is never committed.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
+use parking_lot::Mutex;
 use slotcast_core::time::{Clock, WallTime};
 use sqlx::{Executor, Transaction};
 
@@ -60,11 +61,15 @@ type Arguments = <Db as sqlx::Database>::Arguments;
 type Query<'q> = sqlx::query::Query<'q, Db, Arguments>;
 type Builder = sqlx::QueryBuilder<Db>;
 
+/// Reservations of this database that could not be read, so that the log names each once.
+pub(super) type Unreadable = Arc<Mutex<BTreeSet<i64>>>;
+
 /// One transaction. Dropped, it is rolled back.
 pub(super) struct Work {
     transaction: Transaction<'static, Db>,
     vault: Vault,
     clock: Clock,
+    unreadable: Unreadable,
     /// A statement failed, or its future was dropped before the end: PostgreSQL would answer COMMIT with a rollback
     /// and no error, SQLite would keep the half.
     failed: bool,
@@ -79,8 +84,13 @@ impl fmt::Debug for Work {
 }
 
 impl Work {
-    pub(super) const fn new(transaction: Transaction<'static, Db>, vault: Vault, clock: Clock) -> Self {
-        Self { transaction, vault, clock, failed: false, touches_schedule: false }
+    pub(super) const fn new(
+        transaction: Transaction<'static, Db>,
+        vault: Vault,
+        clock: Clock,
+        unreadable: Unreadable,
+    ) -> Self {
+        Self { transaction, vault, clock, unreadable, failed: false, touches_schedule: false }
     }
 
     fn now(&self) -> WallTime {

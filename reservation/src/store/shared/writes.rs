@@ -73,14 +73,21 @@ const ADD_LEDGER: &str = concat!(
     ledger_columns!(),
     ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (key) DO NOTHING"
 );
-const ADD_RUN: &str = "INSERT INTO runs (reservation, normal_ms, media_ms, viewers_peak, viewer_ms)
-    VALUES ($1, $2, $3, $4, $5) ON CONFLICT (reservation) DO UPDATE SET
-    normal_ms = runs.normal_ms + excluded.normal_ms, media_ms = runs.media_ms + excluded.media_ms,
-    viewers_peak = CASE WHEN runs.viewers_peak < excluded.viewers_peak
-        THEN excluded.viewers_peak ELSE runs.viewers_peak END,
-    viewer_ms = runs.viewer_ms + excluded.viewer_ms";
+const PUT_RUN: &str = concat!(
+    "INSERT INTO runs (reservation, node, boot, normal_ms, media_ms, viewers_peak, viewer_ms)
+    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (reservation, node, boot) DO UPDATE SET normal_ms = ",
+    larger!(),
+    "(runs.normal_ms, excluded.normal_ms), media_ms = ",
+    larger!(),
+    "(runs.media_ms, excluded.media_ms), viewers_peak = ",
+    larger!(),
+    "(runs.viewers_peak, excluded.viewers_peak), viewer_ms = ",
+    larger!(),
+    "(runs.viewer_ms, excluded.viewer_ms)"
+);
 const ADD_SAMPLE: &str = "INSERT INTO samples (reservation, at, viewers) VALUES ($1, $2, $3)
     ON CONFLICT (reservation, at) DO UPDATE SET viewers = excluded.viewers";
+const SERVERS: &str = concat!("SELECT present_at FROM servers ORDER BY node", for_change!());
 const FORGET_SESSIONS: &str = concat!(
     "DELETE FROM sessions WHERE token_hash IN (SELECT token_hash FROM sessions WHERE expires_at <= $1",
     for_taking!(),
@@ -466,21 +473,30 @@ impl Tx for Work {
         self.note_job(key, end, now).await
     }
 
-    async fn add_runs(&mut self, runs: &[(ReservationNumber, Run, Option<ViewerSample>)]) -> Stored<()> {
+    async fn put_runs(&mut self, node: &str, boot: i64, runs: &[(ReservationNumber, Run)]) -> Stored<()> {
+        // In one order, so that two that write wait for each other instead of locking up.
         let mut runs: Vec<_> = runs.iter().collect();
-        runs.sort_by_key(|(number, ..)| *number);
-        for (number, run, sample) in runs {
-            let query = sqlx::query(ADD_RUN)
+        runs.sort_by_key(|(number, _)| *number);
+        for (number, run) in runs {
+            let query = sqlx::query(PUT_RUN)
                 .bind(number.0)
+                .bind(names::text(node)?)
+                .bind(boot)
                 .bind(names::signed(run.normal_ms)?)
                 .bind(names::signed(run.media_ms)?)
                 .bind(i64::from(run.viewers_peak))
                 .bind(names::signed(run.viewer_ms)?);
             self.run(query).await?;
-            if let Some(sample) = sample {
-                let query = sqlx::query(ADD_SAMPLE).bind(number.0).bind(sample.at.as_micros());
-                self.run(query.bind(i64::from(sample.viewers))).await?;
-            }
+        }
+        Ok(())
+    }
+
+    async fn add_samples(&mut self, samples: &[(ReservationNumber, ViewerSample)]) -> Stored<()> {
+        let mut samples: Vec<_> = samples.iter().collect();
+        samples.sort_by_key(|(number, _)| *number);
+        for (number, sample) in samples {
+            let query = sqlx::query(ADD_SAMPLE).bind(number.0).bind(sample.at.as_micros());
+            self.run(query.bind(i64::from(sample.viewers))).await?;
         }
         Ok(())
     }
@@ -532,11 +548,13 @@ impl Tx for Work {
         row.as_ref().map_or(Ok(units), rows::units)
     }
 
-    async fn note_presence(&mut self, now: WallTime) -> Stored<Option<WallTime>> {
-        let row = self.row(sqlx::query("SELECT present_at FROM server")).await?;
-        let last = row.as_ref().map_or(Ok(None), |row| rows::optional_time(row, "present_at"))?;
-        self.run(sqlx::query("UPDATE server SET present_at = $1").bind(now.as_micros())).await?;
-        Ok(last)
+    async fn note_presence(&mut self, node: &str, now: WallTime) -> Stored<Option<WallTime>> {
+        let rows = self.rows(sqlx::query(SERVERS)).await?;
+        let times = rows.iter().map(|row| rows::at(row, "present_at")).collect::<Stored<Vec<i64>>>()?;
+        let sql = "INSERT INTO servers (node, present_at) VALUES ($1, $2)
+            ON CONFLICT (node) DO UPDATE SET present_at = excluded.present_at";
+        self.run(sqlx::query(sql).bind(names::text(node)?).bind(now.as_micros())).await?;
+        Ok(times.into_iter().max().map(WallTime::from_micros))
     }
 
     async fn first_seen(&mut self, event: &str, now: WallTime) -> Stored<bool> {

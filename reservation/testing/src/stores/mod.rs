@@ -50,7 +50,9 @@ macro_rules! store_cases {
                 what_is_due_comes_oldest_first
                 the_schedule_has_a_revision
                 only_private_slots_count_for_the_month
-                runs_add_up_and_samples_stay_apart
+                runs_count_once_and_samples_stay_apart
+                a_row_that_cannot_be_read_is_left_out_alone
+                what_was_promised_is_told_once_for_each_kind
                 pickups_come_by_position;
             money:
                 payments_keep_every_field

@@ -185,15 +185,18 @@ pub async fn what_is_booked_in_stays(world: Arc<World>) {
 }
 
 pub async fn presence_is_noted(world: Arc<World>) {
-    let note = async |at| {
+    let note = async |node, at| {
         let mut tx = world.store.begin().await.unwrap();
-        let last = tx.note_presence(at).await.unwrap();
+        let last = tx.note_presence(node, at).await.unwrap();
         tx.commit().await.unwrap();
         last
     };
-    assert_eq!(note(slot(1)).await, None);
-    assert_eq!(note(slot(3)).await, Some(slot(1)));
-    assert_eq!(note(slot(2)).await, Some(slot(3)), "the clock was set back");
+    assert_eq!(note("a", slot(1)).await, None);
+    assert_eq!(note("a", slot(3)).await, Some(slot(1)));
+    assert_eq!(note("b", slot(4)).await, Some(slot(3)), "another node was there");
+    assert_eq!(note("a", slot(2)).await, Some(slot(4)));
+    assert_eq!(note("b", slot(1)).await, Some(slot(4)), "its clock was set back");
+    assert_eq!(note("a", slot(5)).await, Some(slot(2)));
 }
 
 pub async fn a_nul_is_refused(world: Arc<World>) {
