@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     domain::{
-        member::Member,
+        member::{Member, PasswordHash},
         refusal::{FieldProblem, Refusal, Thing},
         words::{UserId, is_one_line},
     },
@@ -82,9 +82,6 @@ impl Service {
             return Err(Refusal::WrongLogIn.into());
         };
         self.0.tries.log_in_user.on_right(&member.user_id, client, mono);
-        if member.is_blocked {
-            return Err(Refusal::Blocked.into());
-        }
         self.begin_session(member).await
     }
 
@@ -100,13 +97,25 @@ impl Service {
             created_at,
             expires_at,
         };
-        retry(|| async {
-            let mut tx = self.0.store.begin().await?;
-            tx.add_session(&session).await?;
-            Ok(tx.commit().await?)
-        })
-        .await?;
+        let member = retry(|| self.put_session(&session, &member.password_hash)).await?;
         Ok(LoggedIn { token, csrf, member, expires_at })
+    }
+
+    /// Writes the session of whoever showed the password of `verified`, unless the member has another one by now, or was
+    /// blocked: what ends sessions locks the member as well, so that none slips in behind it.
+    async fn put_session(&self, session: &Session, verified: &PasswordHash) -> Answer<Member> {
+        let mut tx = self.0.store.begin().await?;
+        let found = tx.lock_member(session.member).await?;
+        let member = found.filter(|now| now.password_hash == *verified).ok_or(Refusal::WrongLogIn)?;
+        if member.is_blocked {
+            return Err(Refusal::Blocked.into());
+        }
+        // A commit may have stood although its answer was lost.
+        if tx.session(&session.token_hash, session.created_at).await?.is_none() {
+            tx.add_session(session).await?;
+            tx.commit().await?;
+        }
+        Ok(member)
     }
 
     /// Takes a try of the address and one of the user ID.
@@ -210,6 +219,10 @@ impl Service {
         // Those of one member follow one another.
         tx.lock_member(token.member).await?;
         let tokens = tx.api_tokens(token.member).await?;
+        if tokens.iter().any(|other| other.token_hash == token.token_hash) {
+            // It stands already: the answer to its commit was lost.
+            return Ok(());
+        }
         if tokens.iter().any(|other| other.name == token.name && other.expires_at > token.created_at) {
             return Err(Refusal::Exists(Thing::Token).into());
         }

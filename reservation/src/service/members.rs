@@ -283,6 +283,10 @@ impl Service {
     async fn put_password(&self, actor: &Actor, old: &PasswordHash, new: &PasswordHash) -> Answer<()> {
         let mut tx = self.0.store.begin().await?;
         let member = tx.lock_member(actor.member).await?.ok_or(Refusal::NotLoggedIn)?;
+        if member.password_hash == *new {
+            // It stands already: the answer to its commit was lost.
+            return Ok(());
+        }
         if member.password_hash != *old {
             return Err(Refusal::Stale { version: member.version }.into());
         }

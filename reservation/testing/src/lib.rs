@@ -8,6 +8,7 @@ pub mod books;
 pub mod clock;
 pub mod http;
 pub mod letters;
+pub mod log_ins;
 pub mod race;
 pub mod service;
 pub mod stores;

@@ -162,7 +162,8 @@ pub struct FakePayments {
     pub is_billing: Mutex<bool>,
 }
 
-#[derive(Default)]
+/// Where one waits until the test lets it go on.
+#[derive(Debug, Default)]
 pub struct Gate {
     pub entered: Notify,
     pub go: Notify,
@@ -388,6 +389,7 @@ impl Streaming for FakeStreaming {
 struct Unsteady {
     store: Arc<dyn Store>,
     is_down: Arc<AtomicBool>,
+    before_write: Arc<Mutex<Option<Arc<Gate>>>>,
 }
 
 impl Unsteady {
@@ -408,6 +410,11 @@ impl Store for Unsteady {
 
     async fn begin(&self) -> Stored<Box<dyn Tx + '_>> {
         self.check()?;
+        let gate = self.before_write.lock().take();
+        if let Some(gate) = gate {
+            gate.entered.notify_one();
+            gate.go.notified().await;
+        }
         self.store.begin().await
     }
 
@@ -424,6 +431,8 @@ pub struct World {
     pub clock: HandClock,
     pub store: Arc<dyn Store>,
     pub is_down: Arc<AtomicBool>,
+    /// The next transaction that writes waits here before it begins.
+    pub before_write: Arc<Mutex<Option<Arc<Gate>>>>,
     pub post: Arc<FakePost>,
     pub payments: Arc<FakePayments>,
     pub streaming: Arc<FakeStreaming>,
@@ -508,7 +517,9 @@ impl World {
         let vault = Vault::new(&[7; 32]);
         let store = store::open(place, vault.clone(), clock.clock()).await.unwrap();
         let is_down = Arc::new(AtomicBool::new(false));
-        let store: Arc<dyn Store> = Arc::new(Unsteady { store, is_down: Arc::clone(&is_down) });
+        let before_write = Arc::new(Mutex::new(None));
+        let (down, gate) = (Arc::clone(&is_down), Arc::clone(&before_write));
+        let store: Arc<dyn Store> = Arc::new(Unsteady { store, is_down: down, before_write: gate });
         let post = Arc::new(FakePost::default());
         let payments = Arc::new(FakePayments {
             mood: Mutex::new(Mood::Well),
@@ -536,6 +547,7 @@ impl World {
             clock,
             store,
             is_down,
+            before_write,
             post,
             payments,
             streaming,

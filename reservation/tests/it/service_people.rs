@@ -19,7 +19,7 @@ use slotcast_reservation::{
     },
     store::{Pickup, ReservationFilter},
 };
-use slotcast_reservation_testing::service::*;
+use slotcast_reservation_testing::{log_ins, service::*};
 
 fn address() -> IpAddr {
     "192.0.2.7".parse().unwrap()
@@ -154,6 +154,16 @@ async fn guesses_at_one_moment_count_like_any_others() {
     let refused: Vec<_> = join_all(guesses).await.into_iter().map(refusal).collect();
     let looked_at = refused.iter().filter(|refused| **refused == Refusal::WrongLogIn).count();
     assert_eq!(looked_at, 3, "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_log_in_that_is_overtaken_begins_no_session() {
+    log_ins::a_log_in_that_is_overtaken_begins_no_session(World::new().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_log_in_by_the_old_password_outlives_its_change() {
+    log_ins::no_log_in_by_the_old_password_outlives_its_change(World::new().await).await;
 }
 
 #[tokio::test]
