@@ -49,6 +49,8 @@ pub struct Reservations {
     pub extend_from: Duration,
     /// Whether `public` means any member.
     pub members_only: bool,
+    /// Whether members show that mail to their address arrives before they reserve; `None`: where a mail server is named.
+    pub verify_email: Option<bool>,
     /// Friends of one program.
     pub friends: usize,
     /// Of the window, in per cent, during which the server must have run normally to be paid.
@@ -61,6 +63,13 @@ pub struct Reservations {
     pub mail: Mail,
     /// How money is taken.
     pub payments: Payments,
+}
+
+impl Reservations {
+    /// Whether members show that mail to their address arrives before they reserve.
+    pub fn verifies_email(&self) -> bool {
+        self.verify_email.unwrap_or_else(|| self.mail.server.is_some())
+    }
 }
 
 /// One place where broadcasters connect.
@@ -135,6 +144,7 @@ fn reservations(mut table: Section<'_, '_>) -> (Option<bool>, Option<Finish>) {
     let remind_before = table.required("remind_before", values::duration);
     let extend_from = table.required("extend_from", values::duration);
     let members_only = table.required("members_only", values::yes_or_no);
+    let verify_email = table.optional("verify_email", values::yes_or_no);
     let friends = table.required("friends", friends);
     let normal_share = table.required("normal_share", per_cent);
     let terms_file = table.path("terms_file");
@@ -165,6 +175,7 @@ fn reservations(mut table: Section<'_, '_>) -> (Option<bool>, Option<Finish>) {
             remind_before,
             extend_from,
             members_only,
+            verify_email,
             friends,
             normal_share,
             terms_file,

@@ -2,6 +2,7 @@
 
 pub mod effects;
 pub mod member;
+pub mod proof;
 pub mod refusal;
 pub mod reservation;
 pub mod rules;

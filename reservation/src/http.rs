@@ -19,6 +19,7 @@ mod openapi;
 mod operator;
 mod problem;
 mod programs;
+mod proofs;
 mod refunds;
 mod reservation;
 mod reservations;
@@ -140,6 +141,7 @@ pub fn router(service: Service, settings: HttpSettings) -> Router {
 fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::default()
         .merge(members::routes())
+        .merge(proofs::routes())
         .merge(channels::routes())
         .merge(reservations::routes())
         .merge(live::routes())

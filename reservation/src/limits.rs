@@ -111,6 +111,10 @@ pub const MY_OPEN_MAX: u32 = 100;
 /// Past and cancelled ones on it.
 pub const MY_PAST_MAX: u32 = 50;
 
+/// Lines of the log about refused log-ins: so many at once, and again one after each of the spans. Those that are left
+/// out are counted in the next line.
+pub const REFUSED_LINES: Budget = Budget { burst: 20, every: Duration::from_secs(2) };
+
 /// How often something may be tried: `burst` times at once, and again once every `every`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
@@ -127,6 +131,14 @@ pub struct Budgets {
     pub register: Budget,
     /// Log-ins from one address.
     pub log_in_address: Budget,
+    /// Requests for another password from one address.
+    pub forgotten_address: Budget,
+    /// Mails with a code for another password, to one member.
+    pub forgotten_member: Budget,
+    /// Mails with a code that verifies an address, at the wish of one member.
+    pub verification: Budget,
+    /// Wrong passwords that a member who is logged in shows, to change password or address.
+    pub own_password: Budget,
     /// Log-ins with a wrong password for one user ID.
     pub log_in_user: Budget,
     /// Bookings from one address.
@@ -145,6 +157,10 @@ impl Default for Budgets {
         Self {
             register: budget(20, 60),
             log_in_address: budget(30, 4),
+            forgotten_address: budget(10, 60),
+            forgotten_member: budget(3, 600),
+            verification: budget(3, 600),
+            own_password: budget(10, 30),
             log_in_user: budget(10, 30),
             book_address: budget(120, 1),
             book_member: budget(60, 2),

@@ -20,7 +20,7 @@ use std::fmt;
 
 pub use calendar::event_uid;
 pub use folder::Folder;
-pub use letter::{GivenBack, Letter, MailSettings, Program};
+pub use letter::{GivenBack, Letter, MailSettings, MailedCode, Program};
 pub use post::{Post, PostError};
 pub use render::render;
 pub use smtp::{Smtp, SmtpSettings};

@@ -25,6 +25,7 @@ mod observer;
 mod operate;
 mod password;
 mod paying;
+mod proofs;
 mod publisher;
 mod random;
 mod refunding;
@@ -35,7 +36,7 @@ mod timekeeper;
 use std::{
     collections::BTreeMap,
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
@@ -55,7 +56,7 @@ pub use handover::{Seal, SealedFile};
 pub use log_in::{LoggedIn, NewToken};
 pub use members::{MemberEdit, Premium, Registration};
 pub use mine::{BroadcastStatus, ExtensionOffer, History, MyChannel, PastProgram};
-pub use operate::{ChannelEdit, NewOperator, OperatorEdit};
+pub use operate::{ChannelEdit, MadeOperator, NewOperator, OperatorEdit};
 pub use refunding::Refunds;
 
 use budget::{Buckets, Guesses};
@@ -70,7 +71,7 @@ use crate::{
         rules::{self, Rules},
         words::{Amount, Email, MemberNumber},
     },
-    limits::{Budgets, SEALS_AT_ONCE},
+    limits::{Budgets, REFUSED_LINES, SEALS_AT_ONCE},
     mail::Post,
     payments::Payments,
     store::Store,
@@ -131,6 +132,8 @@ struct Inner {
     boot: i64,
     /// When a failure of what is done by itself was logged last.
     said: Mutex<BTreeMap<&'static str, Instant>>,
+    /// Refused log-ins that no line of the log was written for since the last one.
+    refused_unsaid: AtomicU64,
 }
 
 /// Who is woken by a commit, before the second is over.
@@ -146,6 +149,11 @@ struct Tries {
     register: Buckets<IpAddr>,
     log_in_address: Buckets<IpAddr>,
     log_in_user: Guesses,
+    forgotten_address: Buckets<IpAddr>,
+    forgotten_member: Buckets<MemberNumber>,
+    verification: Buckets<MemberNumber>,
+    own_password: Buckets<MemberNumber>,
+    refused_lines: Buckets<()>,
     book_address: Buckets<IpAddr>,
     book_member: Buckets<MemberNumber>,
     wrong_id: Buckets<MemberNumber>,
@@ -158,6 +166,11 @@ impl Tries {
             register: Buckets::new(budgets.register),
             log_in_address: Buckets::new(budgets.log_in_address),
             log_in_user: Guesses::new(budgets.log_in_user),
+            forgotten_address: Buckets::new(budgets.forgotten_address),
+            forgotten_member: Buckets::new(budgets.forgotten_member),
+            verification: Buckets::new(budgets.verification),
+            own_password: Buckets::new(budgets.own_password),
+            refused_lines: Buckets::new(REFUSED_LINES),
             book_address: Buckets::new(budgets.book_address),
             book_member: Buckets::new(budgets.book_member),
             wrong_id: Buckets::new(budgets.wrong_id),
@@ -199,6 +212,7 @@ impl Service {
             flushing: tokio::sync::Mutex::default(),
             boot,
             said: Mutex::default(),
+            refused_unsaid: AtomicU64::new(0),
         }))
     }
 

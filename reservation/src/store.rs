@@ -23,6 +23,7 @@ use crate::{
     domain::{
         effects::{Account, Effects, LedgerTransaction, MailKind, MailRequest, PaymentRequest},
         member::Member,
+        proof::{Proof, ProofKind},
         reservation::{Reservation, SoldChannel, State},
         words::{Currency, Email, MemberNumber, ReservationNumber, UserId},
     },
@@ -331,6 +332,12 @@ pub trait Reads: Send {
     async fn api_token(&mut self, token_hash: &[u8; 32], now: WallTime) -> Stored<Option<ApiToken>>;
     /// A member's tokens, oldest first.
     async fn api_tokens(&mut self, member: MemberNumber) -> Stored<Vec<ApiToken>>;
+    /// The proof of that code, valid or not.
+    async fn proof(&mut self, code_hash: &[u8; 32]) -> Stored<Option<Proof>>;
+    /// The member's proof of that kind, valid or not.
+    async fn proof_of(&mut self, member: MemberNumber, kind: ProofKind) -> Stored<Option<Proof>>;
+    /// Whether the member has logged in from that network, which is a keyed hash.
+    async fn is_home(&mut self, member: MemberNumber, network: &[u8; 32]) -> Stored<bool>;
     /// Every channel, by number.
     async fn channels(&mut self) -> Stored<Vec<SoldChannel>>;
     /// A reservation.
@@ -457,6 +464,12 @@ pub trait Tx: Reads {
         keep: Option<&[u8; 32]>,
         tokens: bool,
     ) -> Stored<()>;
+    /// Adds or replaces the member's proof of its kind; forgets those that were over at `now`.
+    async fn put_proof(&mut self, proof: &Proof, now: WallTime) -> Stored<()>;
+    /// Takes the member's proof of that kind away, if there is one.
+    async fn end_proof(&mut self, member: MemberNumber, kind: ProofKind) -> Stored<()>;
+    /// Notes that the member has logged in from that network, and forgets the member's others beyond the newest.
+    async fn put_home(&mut self, member: MemberNumber, network: &[u8; 32], now: WallTime) -> Stored<()>;
     /// Adds a token. Conflict: key, where the member has one of that name.
     async fn add_api_token(&mut self, token: &ApiToken) -> Stored<()>;
     /// Takes a member's token of that name away. `false`: there was none.

@@ -1,12 +1,13 @@
-//! The server's own key: reservation IDs are derived from it, viewers' passwords are sealed with it.
+//! The server's own key: reservation IDs and codes in mails are derived from it, viewers' passwords are sealed with it.
 //!
-//! Owns: [`Vault`], [`ReservationId`], the key file. Refuses: a key file that others can read.
+//! Owns: [`Vault`], [`ReservationId`], [`ProofCode`], the key file. Refuses: a key file that others can read.
 //! Invariant: the database alone opens no link and shows no password; the key never leaves its file and this room.
 
 use std::{
     fmt,
     fs::{self, OpenOptions},
     io::{self, Read, Write},
+    net::IpAddr,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
 };
@@ -24,8 +25,9 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::domain::{
+    proof::ProofKind,
     reservation::ReservationIdHash,
-    words::{Email, ReservationNumber},
+    words::{Email, MemberNumber, ReservationNumber},
 };
 
 const KEY_BYTES: usize = 32;
@@ -54,33 +56,69 @@ impl ReservationId {
     /// Reads what somebody typed: case, dashes and spaces do not count, `o` is 0, `i` and `l` are 1. `None`: it
     /// cannot be one.
     pub fn from_typed(text: &str) -> Option<Self> {
-        if text.len() > 4 * ID_LETTERS {
-            return None;
-        }
-        let mut letters = String::with_capacity(ID_LETTERS);
-        for letter in text.chars().filter(|c| !matches!(c, '-' | ' ')) {
-            let letter = match letter.to_ascii_lowercase() {
-                'o' => '0',
-                'i' | 'l' => '1',
-                other => other,
-            };
-            if !letter.is_ascii() || !ALPHABET.contains(&(letter as u8)) {
-                return None;
-            }
-            letters.push(letter);
-        }
-        (letters.len() == ID_LETTERS).then(|| Self(grouped(&letters)))
+        typed(text).map(Self)
     }
 
     fn from_bits(bits: u128) -> Self {
-        let mut left = bits;
-        let mut letters = [0; ID_LETTERS];
-        for letter in letters.iter_mut().rev() {
-            *letter = ALPHABET[(left & 31) as usize];
-            left >>= 5;
-        }
-        Self(grouped(&letters.map(char::from).iter().collect::<String>()))
+        Self(written(bits))
     }
+}
+
+/// A code that a mail carries, written as a [`ReservationId`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProofCode(String);
+
+impl ProofCode {
+    /// As it is written in mails and addresses.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// What is stored of it.
+    pub fn hash(&self) -> [u8; 32] {
+        Sha256::digest(self.0.as_bytes()).into()
+    }
+
+    /// Reads what somebody typed, as [`ReservationId::from_typed`].
+    pub fn from_typed(text: &str) -> Option<Self> {
+        typed(text).map(Self)
+    }
+}
+
+impl fmt::Debug for ProofCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProofCode(…)")
+    }
+}
+
+/// 128 bits as somebody typed them, in groups; `None`: they cannot be.
+fn typed(text: &str) -> Option<String> {
+    if text.len() > 4 * ID_LETTERS {
+        return None;
+    }
+    let mut letters = String::with_capacity(ID_LETTERS);
+    for letter in text.chars().filter(|c| !matches!(c, '-' | ' ')) {
+        let letter = match letter.to_ascii_lowercase() {
+            'o' => '0',
+            'i' | 'l' => '1',
+            other => other,
+        };
+        if !letter.is_ascii() || !ALPHABET.contains(&(letter as u8)) {
+            return None;
+        }
+        letters.push(letter);
+    }
+    (letters.len() == ID_LETTERS).then(|| grouped(&letters))
+}
+
+fn written(bits: u128) -> String {
+    let mut left = bits;
+    let mut letters = [0; ID_LETTERS];
+    for letter in letters.iter_mut().rev() {
+        *letter = ALPHABET[(left & 31) as usize];
+        left >>= 5;
+    }
+    grouped(&letters.map(char::from).iter().collect::<String>())
 }
 
 /// Five groups: 5, 5, 5, 5, 6.
@@ -125,6 +163,8 @@ pub struct Vault {
     stops: [u8; KEY_BYTES],
     seals: XChaCha20Poly1305,
     marker: [u8; KEY_BYTES],
+    proofs: [u8; KEY_BYTES],
+    homes: [u8; KEY_BYTES],
 }
 
 impl fmt::Debug for Vault {
@@ -142,6 +182,8 @@ impl Vault {
             stops: part("slotcast mail stops"),
             seals: XChaCha20Poly1305::new(&part("slotcast seals").into()),
             marker: part("slotcast marker"),
+            proofs: part("slotcast proofs"),
+            homes: part("slotcast homes"),
         }
     }
 
@@ -197,9 +239,18 @@ impl Vault {
     /// The reservation ID of that issue; the same every time.
     pub fn reservation_id(&self, number: ReservationNumber, issue: u32) -> ReservationId {
         let bytes = keyed(&self.ids, &[&number.0.to_be_bytes(), &issue.to_be_bytes()]);
-        let mut bits = [0; 16];
-        bits.copy_from_slice(&bytes[..16]);
-        ReservationId::from_bits(u128::from_be_bytes(bits))
+        ReservationId::from_bits(first_bits(&bytes))
+    }
+
+    /// The code of that proof; the same every time.
+    pub fn proof_code(&self, kind: ProofKind, member: MemberNumber, serial: i64) -> ProofCode {
+        let parts = [&member.0.to_be_bytes()[..], &serial.to_be_bytes(), kind.name().as_bytes()];
+        ProofCode(written(first_bits(&keyed(&self.proofs, &parts))))
+    }
+
+    /// What is kept of a network from which a member logged in: whoever has the database alone cannot tell which it is.
+    pub fn home(&self, member: MemberNumber, network: IpAddr) -> [u8; 32] {
+        keyed(&self.homes, &[&member.0.to_be_bytes(), network.to_string().as_bytes()])
     }
 
     /// What is shown to say that `address` wants no more mails as somebody's friend: letters, digits, `-`, `_` and a dot.
@@ -237,6 +288,12 @@ impl Vault {
         let opened = self.seals.decrypt(XNonce::from_slice(nonce), payload).map_err(|_| OpenError)?;
         String::from_utf8(opened).map_err(|_| OpenError)
     }
+}
+
+fn first_bits(bytes: &[u8; 32]) -> u128 {
+    let mut bits = [0; 16];
+    bits.copy_from_slice(&bytes[..16]);
+    u128::from_be_bytes(bits)
 }
 
 fn keyed(key: &[u8; KEY_BYTES], parts: &[&[u8]]) -> [u8; 32] {

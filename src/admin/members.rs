@@ -8,8 +8,11 @@ use std::{
 
 use clap::{Args, Subcommand, ValueEnum};
 use slotcast_reservation::{
-    domain::member::{Member, MemberKind},
-    service::{Actor, NewOperator, OperatorEdit, Service},
+    domain::{
+        member::{Member, MemberKind},
+        refusal::Refusal,
+    },
+    service::{Actor, NewOperator, OperatorEdit, Service, ServiceError},
     store::Page,
 };
 
@@ -38,6 +41,9 @@ pub(super) struct NewOperatorArgs {
     /// A file whose first line is the password
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
+    /// Make the member who has this user ID the operator: name, address and password are replaced, all log-ins and tokens end
+    #[arg(long)]
+    replace: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -71,9 +77,31 @@ pub(super) async fn create_operator(service: &Service, args: NewOperatorArgs) ->
         Some(file) => first_line(&fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?),
         None => ask_password()?,
     };
-    let operator = NewOperator { user_id: args.user_id, name: args.name, email: args.email, password };
-    let member = service.create_operator(operator).await?;
+    let user_id = args.user_id.clone();
+    let operator = NewOperator {
+        user_id: args.user_id,
+        name: args.name,
+        email: args.email,
+        password,
+        replace: args.replace,
+    };
+    let made = match service.create_operator(operator).await {
+        Err(ServiceError::Refused(Refusal::Exists(_))) => {
+            return Err(format!(
+                "{user_id} is a member already, who may be somebody else (see `slotcast admin member list`): choose \
+                 another user ID, or add --replace to make this member the operator"
+            )
+            .into());
+        }
+        made => made?,
+    };
+    let member = &made.member;
     println!("{} (member {}) runs this server from now on", member.user_id, member.number);
+    if let Some(before) = &made.before {
+        println!("replaced: name {:?} by {:?}", before.name, member.name);
+        println!("replaced: address {} by {}", before.email.as_str(), member.email.as_str());
+        println!("replaced: the password; every log-in and token that was there has ended");
+    }
     Ok(())
 }
 

@@ -94,6 +94,12 @@ impl Reservations {
         for (number, why) in service.unchargeable().await? {
             tracing::error!(%number, why, "a channel's toll cannot be charged: change it over the API");
         }
+        if !sold.verifies_email() {
+            tracing::warn!(
+                "members reserve without showing that mail to their address arrives: set verify_email = true in \
+                 [reservations] wherever strangers can register"
+            );
+        }
         service.note_presence(true).await?;
         let (stop, stopped) = watch::channel(false);
         let running = tokio::spawn(service.clone().run(stopped));
@@ -246,6 +252,7 @@ fn rules(config: &Config, sold: &config::Reservations) -> Opening<Rules> {
         margins: margins(config),
         public_to_members_only: sold.members_only,
         normal_share_min: sold.normal_share * 10,
+        verify_email: sold.verifies_email(),
         friends_max: sold.friends,
         uplink: (!config.server.oversell).then_some(config.server.uplink),
     })

@@ -5,6 +5,7 @@
 use slotcast_core::time::WallTime;
 
 use super::{
+    proof::ProofKind,
     reservation::Reservation,
     words::{Amount, Email, MemberNumber, ReservationNumber},
 };
@@ -71,13 +72,21 @@ pub enum MailKind {
     Settled,
     /// To the member: so much was given back.
     Refunded,
+    /// To an address that a member gave: a code that shows that it arrived.
+    VerifyEmail,
+    /// To the member: a code by which a forgotten password is replaced.
+    NewPassword,
+    /// To the member: the password was replaced that way.
+    PasswordChanged,
+    /// To the address that a member had: it is another one from now on, or once that is verified.
+    EmailChanged,
     /// To the member: a card is needed, or another one.
     CardNeeded,
 }
 
 impl MailKind {
     /// All there are.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::Welcome,
         Self::ReservationId,
         Self::ReconfirmReminder,
@@ -88,6 +97,10 @@ impl MailKind {
         Self::Extended,
         Self::Settled,
         Self::Refunded,
+        Self::VerifyEmail,
+        Self::NewPassword,
+        Self::PasswordChanged,
+        Self::EmailChanged,
         Self::CardNeeded,
     ];
 
@@ -104,6 +117,10 @@ impl MailKind {
             Self::Extended => "extended",
             Self::Settled => "settled",
             Self::Refunded => "refunded",
+            Self::VerifyEmail => "verify_email",
+            Self::NewPassword => "new_password",
+            Self::PasswordChanged => "password_changed",
+            Self::EmailChanged => "email_changed",
             Self::CardNeeded => "card_needed",
         }
     }
@@ -111,6 +128,32 @@ impl MailKind {
     /// The kind of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Whether it is about a member alone, not about a reservation.
+    pub const fn is_about_member(self) -> bool {
+        matches!(
+            self,
+            Self::Welcome
+                | Self::VerifyEmail
+                | Self::NewPassword
+                | Self::PasswordChanged
+                | Self::EmailChanged
+        )
+    }
+
+    /// Whether it goes to the address that it was written for, whatever address the member has by then.
+    pub const fn keeps_address(self) -> bool {
+        matches!(self, Self::VerifyEmail | Self::NewPassword | Self::EmailChanged)
+    }
+
+    /// The kind of the code that the mail holds.
+    pub const fn proof(self) -> Option<ProofKind> {
+        match self {
+            Self::VerifyEmail => Some(ProofKind::Email),
+            Self::NewPassword => Some(ProofKind::Password),
+            _ => None,
+        }
     }
 }
 
@@ -137,7 +180,7 @@ pub struct MailRequest {
     pub to: Email,
     /// Whose mail it is (whose language, whose name).
     pub member: MemberNumber,
-    /// About which reservation; `None` for a welcome.
+    /// About which reservation; `None` for what is about the member alone.
     pub reservation: Option<ReservationNumber>,
     /// `calendar_sequence` at that moment.
     pub calendar_sequence: u32,

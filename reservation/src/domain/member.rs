@@ -109,6 +109,10 @@ pub struct Member {
     pub reading: String,
     /// Unique.
     pub email: Email,
+    /// Whether mail to `email` was shown to arrive.
+    pub is_email_verified: bool,
+    /// Takes the place of `email` once mail to it was shown to arrive.
+    pub new_email: Option<Email>,
     /// Whether others may see it.
     pub email_public: bool,
     /// The member's own page on the web, `http://` or `https://`, at most 200 bytes.

@@ -330,6 +330,18 @@ refusals! {
         "Type the ID from the mail; if it is lost, have another one mailed."
         "この予約の予約IDではありません" ["入力された予約IDは有効ではありません。"]
         "メールに書かれた予約IDを入力してください。なくしたときは再発行できます。";
+    /// A code that was mailed: used up, replaced, too old, or never made.
+    WrongCode = "wrong-code" 403
+        "That code is not valid" ["The code was used or replaced, is too old, or never was."]
+        "Type it as the newest mail has it, or have another one mailed."
+        "この確認コードは使えません" ["使用済み、差し替え済み、期限切れ、または誤ったコードです。"]
+        "最新のメールのとおりに入力するか、もう一度メールを受け取ってください。";
+    /// The member has not shown yet that mail to the address arrives.
+    EmailUnverified = "email-unverified" 403
+        "Your address is not verified yet" ["Members show that their mail arrives before they reserve."]
+        "Enter the code of the mail that you got; it can be mailed again."
+        "メールアドレスがまだ確認されていません" ["予約の前に、メールが届くことの確認が必要です。"]
+        "届いたメールの確認コードを入力してください。メールはもう一度受け取れます。";
     /// Not there, or not for whoever asks to see.
     NotFound(what: Thing) = "not-found" 404
         "Nothing is here for you" ["There is no such {}, or it is not yours.", what.english()]

@@ -18,7 +18,7 @@ pub use booking::{
     expire_hold, expire_reconfirmation, may_book, may_reconfirm, reconfirm, reissue_id, remind, total,
 };
 pub use channels::{may_sell, take_up};
-pub use mails::{card_mail, payment_of_mail, refund_mail, refund_of_mail, welcome};
+pub use mails::{about_member, card_mail, payment_of_mail, refund_mail, refund_of_mail, welcome};
 pub use payments::{collected, dispute, release};
 pub use program::{change, check_program};
 pub use refunds::{Money, agrees, came_back, came_back_elsewhere, given_back, refund, refunded};
@@ -63,6 +63,8 @@ pub struct Rules {
     pub public_to_members_only: bool,
     /// Of the window, in thousandths, during which the server must have been seen to run normally to be paid.
     pub normal_share_min: u32,
+    /// Whether members show that mail to their address arrives before they reserve.
+    pub verify_email: bool,
     /// Friends of one program.
     pub friends_max: usize,
     /// What all seats of all channels may take together; `None`: as much as is sold.

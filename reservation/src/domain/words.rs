@@ -32,6 +32,35 @@ pub fn is_one_line(text: &str) -> bool {
     !text.chars().any(breaks)
 }
 
+/// Whether `text` has a letter or sign that one can see: neither space, nor control, nor one that fonts leave blank (the
+/// default-ignorable code points of Unicode, the blank of Braille, fillers of Hangul).
+pub fn is_visible(text: &str) -> bool {
+    let is_blank = |letter: char| {
+        letter.is_whitespace()
+            || letter.is_control()
+            || matches!(
+                letter,
+                '\u{ad}'
+                    | '\u{34f}'
+                    | '\u{61c}'
+                    | '\u{115f}'..='\u{1160}'
+                    | '\u{17b4}'..='\u{17b5}'
+                    | '\u{180b}'..='\u{180f}'
+                    | '\u{200b}'..='\u{200f}'
+                    | '\u{2028}'..='\u{202e}'
+                    | '\u{2060}'..='\u{206f}'
+                    | '\u{2800}'
+                    | '\u{3164}'
+                    | '\u{fe00}'..='\u{fe0f}'
+                    | '\u{feff}'
+                    | '\u{ffa0}'
+                    | '\u{fff0}'..='\u{fffb}'
+                    | '\u{e0000}'..='\u{e0fff}'
+            )
+    };
+    !text.chars().all(is_blank)
+}
+
 /// Largest number that JSON carries exactly: 2^53 - 1.
 pub const NUMBER_MAX: i64 = (1 << 53) - 1;
 
@@ -287,6 +316,18 @@ mod tests {
             "\u{2066}a\u{2069}",
         ] {
             assert!(!is_one_line(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_can_be_seen() {
+        for good in ["a", " 山 ", "\u{200b}x\u{200b}", "👩\u{200d}🎤", "."] {
+            assert!(is_visible(good), "{good:?}");
+        }
+        for bad in
+            ["", " ", "\u{200b}", "\u{3164}", "\u{2800}\u{2800}", "\u{ad}\u{feff}", "\u{e0041}", "\u{3000}"]
+        {
+            assert!(!is_visible(bad), "{bad:?}");
         }
     }
 

@@ -206,6 +206,10 @@ pub(super) struct MemberBody {
     name: String,
     reading: String,
     email: String,
+    /// Whether mail to `email` was shown to arrive.
+    is_email_verified: bool,
+    /// Takes the place of `email` once mail to it was shown to arrive.
+    new_email: Option<String>,
     email_public: bool,
     web: Option<String>,
     language: LanguageBody,
@@ -230,6 +234,8 @@ impl From<&Member> for MemberBody {
             name: member.name.clone(),
             reading: member.reading.clone(),
             email: member.email.to_string(),
+            is_email_verified: member.is_email_verified,
+            new_email: member.new_email.as_ref().map(ToString::to_string),
             email_public: member.email_public,
             web: member.web.clone(),
             language: member.language.into(),
@@ -393,9 +399,13 @@ struct MemberEditBody {
     /// Its reading, on one line.
     #[schema(pattern = "@text", min_length = 1, max_length = 100)]
     reading: Option<String>,
-    /// An e-mail address like name@example.com.
+    /// An e-mail address like name@example.com. Another one needs `password`; where addresses are verified, it waits as
+    /// `new_email` for the code that is mailed to it.
     #[schema(pattern = "@email", min_length = 3, max_length = 254)]
     email: Option<String>,
+    /// The member's password, beside another `email`.
+    #[schema(min_length = 1, max_length = 1024)]
+    password: Option<String>,
     email_public: Option<bool>,
     /// The member's own page, beginning with `http://` or `https://`; `null`: none any more.
     #[serde(default, deserialize_with = "given")]
@@ -417,7 +427,7 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Str
     responses((status = 200, description = "As it is from now on.", body = MemberBody,
         headers(("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "account", "headers": ["if-match"],
-        "problems": ["email-taken", "not-premium", "too-many"] }))))]
+        "problems": ["wrong-log-in", "email-taken", "not-premium", "too-many"] }))))]
 async fn edit_me(
     State(api): State<Api>,
     caller: Caller,
@@ -432,6 +442,7 @@ async fn edit_me(
         name: body.name,
         reading: body.reading,
         email: body.email,
+        password: body.password,
         email_public: body.email_public,
         web: body.web,
         language: body.language.map(Into::into),
@@ -467,14 +478,9 @@ struct PasswordBody {
     request_body = PasswordBody,
     responses((status = 204, description = "Changed.")),
     extensions(("x-slotcast" = json!({ "scope": "account", "problems": ["wrong-log-in", "too-many"] }))))]
-async fn change_password(
-    State(api): State<Api>,
-    caller: Caller,
-    Client(client): Client,
-    body: Body<PasswordBody>,
-) -> Answer {
+async fn change_password(State(api): State<Api>, caller: Caller, body: Body<PasswordBody>) -> Answer {
     let body = body.value;
-    api.service().change_password(&caller.actor, &body.old_password, &body.new_password, client).await?;
+    api.service().change_password(&caller.actor, &body.old_password, &body.new_password).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

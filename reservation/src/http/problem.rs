@@ -66,6 +66,8 @@ fn call(refusal: &Refusal) -> Option<&'static str> {
         | Refusal::NotPremium
         | Refusal::NoPaymentMethod => "PUT /api/v1/me/premium",
         Refusal::CardQuestion(question) if !question.is_about_payment() => "PUT /api/v1/me/premium",
+        Refusal::WrongCode => "POST /api/v1/forgotten-password",
+        Refusal::EmailUnverified => "POST /api/v1/verification",
         Refusal::Csrf => "GET /api/v1/session",
         Refusal::WrongReservationId => "POST /api/v1/reservations/{number}/reissue-id",
         Refusal::WrongState { state: State::Held, .. } => "POST /api/v1/reservations/{number}/accept-terms",

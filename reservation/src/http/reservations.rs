@@ -102,7 +102,7 @@ async fn reservations(
     responses((status = 201, description = "Held for the member.", body = ReservationBody,
         headers(("Location" = String, description = "Where it is."), ("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "book", "headers": ["idempotency-key"],
-        "problems": ["not-premium", "not-found", "no-payment-method", "not-on-slots", "too-long", "in-the-past",
+        "problems": ["not-premium", "email-unverified", "not-found", "no-payment-method", "not-on-slots", "too-long", "in-the-past",
             "too-far-ahead", "slot-taken", "month-limit", "channel-retired", "amount-too-large", "too-many"] }))))]
 async fn book(
     State(api): State<Api>,

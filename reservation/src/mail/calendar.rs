@@ -43,7 +43,11 @@ impl Method {
             | MailKind::ReconfirmReminder
             | MailKind::Settled
             | MailKind::Refunded
-            | MailKind::CardNeeded => None,
+            | MailKind::CardNeeded
+            | MailKind::VerifyEmail
+            | MailKind::NewPassword
+            | MailKind::PasswordChanged
+            | MailKind::EmailChanged => None,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::{
         rules,
         words::{Amount, Currency, Email, Language, ReservationNumber},
     },
-    vault::ReservationId,
+    vault::{ProofCode, ReservationId},
 };
 
 /// Whose mails they are; the same for all.
@@ -42,8 +42,19 @@ pub struct Letter {
     pub language: Language,
     /// Where a friend says that no more such mails are wanted; needed for friends.
     pub stop_url: Option<String>,
-    /// What it is about; `None` only for a welcome.
+    /// What it is about; `None` for what is about the member alone.
     pub program: Option<Program>,
+    /// Needed for kinds that have a [`proof`](crate::domain::effects::MailKind::proof).
+    pub code: Option<MailedCode>,
+}
+
+/// A code that the reader gives back.
+#[derive(Clone, Debug)]
+pub struct MailedCode {
+    /// The code.
+    pub code: ProofCode,
+    /// Not valid from then on.
+    pub until: WallTime,
 }
 
 /// What mails say of a reservation.
@@ -111,20 +122,22 @@ pub struct GivenBack {
 impl Letter {
     /// Of a row of the outbox and its member.
     ///
-    /// - `program`: from [`Program::of`]; `None` for a welcome.
+    /// - `program`: from [`Program::of`]; `None` for what is about the member alone. `code` is `None`: set it where the
+    ///   kind needs it.
     /// - `stop_url`: as in [`Letter::stop_url`].
     ///
-    /// What is for the member goes to the address that the member has by now.
+    /// What is for the member goes to the address that the member has by now, but for what is about an address.
     pub fn new(
         mut request: MailRequest,
         member: &Member,
         program: Option<Program>,
         stop_url: Option<String>,
     ) -> Self {
-        if !request.is_to_friend() {
+        if !request.is_to_friend() && !request.kind.keeps_address() {
             request.to = member.email.clone();
         }
-        Self { name: member.name.clone(), language: member.language, request, stop_url, program }
+        let (name, language) = (member.name.clone(), member.language);
+        Self { name, language, request, stop_url, program, code: None }
     }
 }
 

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::domain::{
     effects::MailKind,
+    proof::ProofKind,
     reservation::{CancelledBy, Settlement, State},
     words::{Email, Language},
 };
@@ -39,7 +40,7 @@ pub fn render(letter: &Letter, settings: &MailSettings, now: WallTime) -> Result
         return Err(MailError::Key);
     }
     let (name, values) = match (&letter.program, letter.request.kind) {
-        (_, MailKind::Welcome) => ("welcome", common_values(letter, settings)),
+        (_, kind) if kind.is_about_member() => (kind.name(), member_values(letter, settings)?),
         (None, _) => return Err(MailError::Missing("a reservation")),
         (Some(program), _) => {
             (template_of(letter, program)?, program_values(letter, program, settings, now)?)
@@ -58,7 +59,14 @@ pub fn render(letter: &Letter, settings: &MailSettings, now: WallTime) -> Result
 /// The name of the text.
 fn template_of(letter: &Letter, program: &Program) -> Result<&'static str, MailError> {
     Ok(match (letter.request.kind, !letter.request.is_to_friend()) {
-        (MailKind::Welcome, _) => "welcome",
+        (
+            MailKind::Welcome
+            | MailKind::VerifyEmail
+            | MailKind::NewPassword
+            | MailKind::PasswordChanged
+            | MailKind::EmailChanged,
+            _,
+        ) => letter.request.kind.name(),
         (MailKind::ReservationId, _) => "reservation_id",
         (MailKind::ReconfirmReminder, _) => "reconfirm_reminder",
         (MailKind::Confirmed, _) => "confirmed",
@@ -90,6 +98,30 @@ fn common_values(letter: &Letter, settings: &MailSettings) -> Values {
         ("pages", address(&settings.public_url).into()),
         ("stop", letter.stop_url.as_deref().map_or_else(String::new, address).into()),
     ])
+}
+
+/// Of mails that are about the member alone.
+fn member_values(letter: &Letter, settings: &MailSettings) -> Result<Values, MailError> {
+    let mut values = common_values(letter, settings);
+    let kind = letter.request.kind;
+    if let Some(proof) = kind.proof() {
+        let mailed = letter.code.as_ref().ok_or(MailError::Missing("a code"))?;
+        let page = match proof {
+            ProofKind::Email => "verify",
+            ProofKind::Password => "password",
+        };
+        let (pages, code) = (settings.public_url.trim_end_matches('/'), mailed.code.expose());
+        values.extend([
+            ("code", Value::from(code)),
+            ("link", address(&format!("{pages}/{page}?code={code}")).into()),
+            ("until", moment(mailed.until, &settings.zone, letter.language)?.into()),
+        ]);
+    }
+    if kind == MailKind::EmailChanged {
+        let new = letter.request.changes.first().ok_or(MailError::Missing("the new address"))?;
+        values.insert("address", or_dash(one_line(new)).into());
+    }
+    Ok(values)
 }
 
 fn program_values(

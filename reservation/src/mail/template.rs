@@ -25,6 +25,10 @@ macro_rules! texts {
 /// Each text's name and what it says.
 const TEXTS: &[(&str, &str)] = texts![
     "welcome",
+    "verify_email",
+    "new_password",
+    "password_changed",
+    "email_changed",
     "reservation_id",
     "reconfirm_reminder",
     "confirmed",

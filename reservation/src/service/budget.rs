@@ -62,43 +62,50 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
     }
 }
 
+/// Who guesses at whose password, and from where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Guess {
+    /// Whose.
+    pub(super) user_id: UserId,
+    /// From which address.
+    pub(super) client: IpAddr,
+    /// Whether that member has logged in from there before.
+    pub(super) is_home: bool,
+}
+
 /// Wrong passwords of one user ID. An address from which it has logged in has a budget of its own, so that whoever
 /// guesses elsewhere does not lock the member out.
 pub(super) struct Guesses {
     anywhere: Buckets<UserId>,
     at_home: Buckets<(UserId, IpAddr)>,
-    homes: Mutex<HashMap<(UserId, IpAddr), Instant>>,
 }
 
 impl Guesses {
     pub(super) fn new(budget: Budget) -> Self {
-        Self { anywhere: Buckets::new(budget), at_home: Buckets::new(budget), homes: Mutex::default() }
+        Self { anywhere: Buckets::new(budget), at_home: Buckets::new(budget) }
     }
 
     /// Takes one guess, before the password is looked at: many at one moment are as many as one after another. Refused:
     /// none is left.
-    pub(super) fn take(&self, user_id: &UserId, address: IpAddr, now: Instant) -> Result<(), Refusal> {
-        let pair = (user_id.clone(), one_address(address));
-        if self.is_home(&pair) { self.at_home.take(&pair, now) } else { self.anywhere.take(user_id, now) }
+    pub(super) fn take(&self, guess: &Guess, now: Instant) -> Result<(), Refusal> {
+        match guess.is_home {
+            true => self.at_home.take(&guess.home(), now),
+            false => self.anywhere.take(&guess.user_id, now),
+        }
     }
 
     /// It was no guess.
-    pub(super) fn give_back(&self, user_id: &UserId, address: IpAddr) {
-        let pair = (user_id.clone(), one_address(address));
-        if self.is_home(&pair) { self.at_home.give_back(&pair) } else { self.anywhere.give_back(user_id) }
-    }
-
-    /// The password was right.
-    pub(super) fn on_right(&self, user_id: &UserId, address: IpAddr, now: Instant) {
-        let mut homes = self.homes.lock();
-        if homes.len() >= BUDGETS_MAX {
-            forget_earlier_half(&mut homes);
+    pub(super) fn give_back(&self, guess: &Guess) {
+        match guess.is_home {
+            true => self.at_home.give_back(&guess.home()),
+            false => self.anywhere.give_back(&guess.user_id),
         }
-        homes.insert((user_id.clone(), one_address(address)), now);
     }
+}
 
-    fn is_home(&self, pair: &(UserId, IpAddr)) -> bool {
-        self.homes.lock().contains_key(pair)
+impl Guess {
+    fn home(&self) -> (UserId, IpAddr) {
+        (self.user_id.clone(), one_address(self.client))
     }
 }
 
@@ -175,17 +182,19 @@ mod tests {
     fn guesses_from_elsewhere_do_not_lock_the_member_out_at_home() {
         let now = some_instant();
         let guesses = Guesses::new(Budget { burst: 2, every: Duration::from_secs(10) });
-        let taro: UserId = "taro".parse().unwrap();
-        let [home, elsewhere] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
-        guesses.on_right(&taro, home, now);
-        for address in [elsewhere, home] {
+        let guess = |client: &str, is_home| Guess {
+            user_id: "taro".parse().unwrap(),
+            client: client.parse().unwrap(),
+            is_home,
+        };
+        for guess in [guess("192.0.2.2", false), guess("192.0.2.1", true)] {
             for _ in 0..2 {
-                assert_eq!(guesses.take(&taro, address, now), Ok(()));
+                assert_eq!(guesses.take(&guess, now), Ok(()));
             }
-            assert!(guesses.take(&taro, address, now).is_err(), "guessing at home has its end too");
-            guesses.give_back(&taro, address);
-            assert_eq!(guesses.take(&taro, address, now), Ok(()));
-            assert!(guesses.take(&taro, address, now).is_err());
+            assert!(guesses.take(&guess, now).is_err(), "guessing at home has its end too");
+            guesses.give_back(&guess);
+            assert_eq!(guesses.take(&guess, now), Ok(()));
+            assert!(guesses.take(&guess, now).is_err());
         }
     }
 

@@ -204,7 +204,7 @@ impl Service {
         }
         if let Some(actor) = actor {
             let member = reads.member(actor.member).await?.ok_or(Refusal::NotLoggedIn)?;
-            reasons.extend(rules::may_book(&member).err());
+            reasons.extend(rules::may_book(&member, rules).err());
             for month in rules.months(&slots) {
                 let used = reads.slots_of(member.number, month.from, month.to).await?;
                 if used.saturating_add(month.asked) > rules.month_slots_max {

@@ -1,20 +1,24 @@
 //! Logging in by user ID and password, sessions of browsers, tokens of programs.
 
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{fmt, net::IpAddr, sync::atomic::Ordering, time::Duration};
 
 use slotcast_core::time::WallTime;
 use strum::IntoEnumIterator;
 use subtle::ConstantTimeEq;
 
 use super::{
-    Actor, Answer, Scope, Scopes, Service, actor::SessionKey, budget::one_address, counts::count, random,
+    Actor, Answer, Scope, Scopes, Service, ServiceError,
+    actor::SessionKey,
+    budget::{Guess, one_address},
+    counts::count,
+    random,
     retry::retry,
 };
 use crate::{
     domain::{
         member::{Member, PasswordHash},
         refusal::{FieldProblem, Refusal, Thing},
-        words::{UserId, is_one_line},
+        words::{MemberNumber, UserId, is_one_line, is_visible},
     },
     limits::{PASSWORD_CHARS_MAX, TOKEN_LIFE_MAX, TOKENS_MAX},
     store::{ApiToken, Session},
@@ -60,32 +64,69 @@ impl Service {
     /// Refused: `WrongLogIn` (which of the two was wrong is not told, nor seen from the time it takes), `Blocked`,
     /// `TooMany` (from one address, or for one user ID).
     pub async fn log_in(&self, user_id: &str, password: &str, client: IpAddr) -> Answer<LoggedIn> {
+        let asked = self.log_in_once(user_id, password, client).await;
+        if let Err(ServiceError::Refused(refusal)) = &asked {
+            self.say_refused(client, refusal);
+        }
+        asked
+    }
+
+    async fn log_in_once(&self, user_id: &str, password: &str, client: IpAddr) -> Answer<LoggedIn> {
         let user_id: Option<UserId> = user_id.parse().ok();
         let mono = (self.0.clock)().mono;
-        self.0.tries.log_in_address.take(&one_address(client), mono)?;
-        let member = match &user_id {
-            Some(user_id) => self.0.store.read().await?.member_by_user_id(user_id).await?,
-            None => None,
-        };
-        if let Some(user_id) = &user_id {
-            self.0.tries.log_in_user.take(user_id, client, mono)?;
+        let client = one_address(client);
+        self.0.tries.log_in_address.take(&client, mono)?;
+        let (member, guess) = self.who_guesses(user_id, client).await?;
+        if let Some(guess) = &guess {
+            self.0.tries.log_in_user.take(guess, mono)?;
         }
         // A longer password than anybody has is as wrong as any, and as slow.
         let asked: String = password.chars().take(PASSWORD_CHARS_MAX + 1).collect();
         let hash = member.as_ref().map(|member| &member.password_hash);
         let is_right = self.0.passwords.is_right(&asked, hash).await;
-        if let Some(user_id) = &user_id {
-            self.end_guess(user_id, client, &is_right);
+        // A wrong password keeps the guess that was taken before it was looked at; a right one, or one that could not
+        // be looked at, gives it back.
+        if matches!(is_right, Ok(false)) {
+            count(&self.0.counts.log_ins_refused);
+        } else if let Some(guess) = &guess {
+            self.0.tries.log_in_user.give_back(guess);
         }
         let is_right = is_right?;
-        let Some(member) = member.filter(|_| is_right) else {
-            return Err(Refusal::WrongLogIn.into());
-        };
-        self.0.tries.log_in_user.on_right(&member.user_id, client, mono);
-        self.begin_session(member).await
+        let member = member.filter(|_| is_right).ok_or(Refusal::WrongLogIn)?;
+        self.begin_session(member, client).await
     }
 
-    async fn begin_session(&self, member: Member) -> Answer<LoggedIn> {
+    /// The member of that user ID, and from where the password is guessed at.
+    async fn who_guesses(
+        &self,
+        user_id: Option<UserId>,
+        client: IpAddr,
+    ) -> Answer<(Option<Member>, Option<Guess>)> {
+        let Some(user_id) = user_id else { return Ok((None, None)) };
+        let mut reads = self.0.store.read().await?;
+        let member = reads.member_by_user_id(&user_id).await?;
+        let number = member.as_ref().map_or(MemberNumber(0), |member| member.number);
+        let is_home = reads.is_home(number, &self.0.vault.home(number, client)).await?;
+        Ok((member, Some(Guess { user_id, client, is_home })))
+    }
+
+    /// A line of the log for a refused log-in, as long as there are few. What was typed is not in it: people type their
+    /// passwords where the user ID belongs.
+    fn say_refused(&self, client: IpAddr, refusal: &Refusal) {
+        let why = match refusal {
+            Refusal::TooMany { .. } => "too many tries",
+            Refusal::Blocked => "the member is blocked",
+            _ => "wrong user ID or password",
+        };
+        if self.0.tries.refused_lines.take(&(), (self.0.clock)().mono).is_err() {
+            self.0.refused_unsaid.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let unsaid = self.0.refused_unsaid.swap(0, Ordering::Relaxed);
+        tracing::warn!(%client, why, unsaid, "a log-in was refused");
+    }
+
+    async fn begin_session(&self, member: Member, client: IpAddr) -> Answer<LoggedIn> {
         let token = random::token()?;
         let csrf = random::csrf_of(&token);
         let created_at = self.now();
@@ -97,13 +138,19 @@ impl Service {
             created_at,
             expires_at,
         };
-        let member = retry(|| self.put_session(&session, &member.password_hash)).await?;
+        let home = self.0.vault.home(member.number, client);
+        let member = retry(|| self.put_session(&session, &home, &member.password_hash)).await?;
         Ok(LoggedIn { token, csrf, member, expires_at })
     }
 
     /// Writes the session of whoever showed the password of `verified`, unless the member has another one by now, or was
     /// blocked: what ends sessions locks the member as well, so that none slips in behind it.
-    async fn put_session(&self, session: &Session, verified: &PasswordHash) -> Answer<Member> {
+    async fn put_session(
+        &self,
+        session: &Session,
+        home: &[u8; 32],
+        verified: &PasswordHash,
+    ) -> Answer<Member> {
         let mut tx = self.0.store.begin().await?;
         let found = tx.lock_member(session.member).await?;
         let member = found.filter(|now| now.password_hash == *verified).ok_or(Refusal::WrongLogIn)?;
@@ -113,26 +160,10 @@ impl Service {
         // A commit may have stood although its answer was lost.
         if tx.session(&session.token_hash, session.created_at).await?.is_none() {
             tx.add_session(session).await?;
+            tx.put_home(member.number, home, session.created_at).await?;
             tx.commit().await?;
         }
         Ok(member)
-    }
-
-    /// Takes a try of the address and one of the user ID.
-    pub(super) fn spend_log_in(&self, user_id: &UserId, client: IpAddr) -> Result<(), Refusal> {
-        let mono = (self.0.clock)().mono;
-        self.0.tries.log_in_address.take(&one_address(client), mono)?;
-        self.0.tries.log_in_user.take(user_id, client, mono)
-    }
-
-    /// A wrong password keeps the try of the user ID that was taken before it was looked at; a right one, or one that
-    /// could not be looked at, gives it back.
-    pub(super) fn end_guess(&self, user_id: &UserId, client: IpAddr, is_right: &Answer<bool>) {
-        if matches!(is_right, Ok(false)) {
-            count(&self.0.counts.log_ins_refused);
-        } else {
-            self.0.tries.log_in_user.give_back(user_id, client);
-        }
     }
 
     /// Ends the session of that cookie; one that is not there is no error.
@@ -266,8 +297,12 @@ fn actor(member: Option<Member>, scopes: Scopes, session: Option<SessionKey>) ->
 
 fn check_token(name: &str, scopes: Scopes, life: Duration) -> Result<(), Refusal> {
     let mut wrong = Vec::new();
-    if !(1..=100).contains(&name.chars().take(101).count()) || !is_one_line(name) {
-        wrong.push(FieldProblem::new("name", "1 to 100 characters on one line", "1~100文字、1行"));
+    if !(1..=100).contains(&name.chars().take(101).count()) || !is_one_line(name) || !is_visible(name) {
+        wrong.push(FieldProblem::new(
+            "name",
+            "1 to 100 characters on one line, one of them to be seen",
+            "目に見える文字を含む1~100文字、1行",
+        ));
     }
     if scopes == Scopes::NONE || scopes.has(Scope::Account) {
         let scopes = Scope::iter().filter(|scope| *scope != Scope::Account);

@@ -10,13 +10,14 @@ use super::{
 use crate::{
     domain::{
         effects::{LedgerKind, MailKind, MailRequest, PaymentState},
+        member::Member,
         refusal::{Refusal, Thing},
         reservation::{CancelledBy, Reservation, State},
         rules,
         words::{Email, ReservationNumber},
     },
     limits::{DAY, ERROR_CHARS_MAX, MAIL_WAIT_MAX, MAILS_TO_FRIEND_PER_DAY},
-    mail::{self, Letter, MailSettings, PostError, Program, retry::Next},
+    mail::{self, Letter, MailSettings, MailedCode, PostError, Program, retry::Next},
     store::{JobEnd, MailCount, Reads},
     vault::same_hash,
 };
@@ -83,7 +84,8 @@ impl Service {
     async fn letter(&self, reads: &mut (dyn Reads + '_), request: &MailRequest) -> Answer<Option<Letter>> {
         let Some(member) = reads.member(request.member).await? else { return Ok(None) };
         let Some(number) = request.reservation else {
-            return Ok(Some(Letter::new(request.clone(), &member, None, None)));
+            let letter = Letter::new(request.clone(), &member, None, None);
+            return self.with_code(reads, letter, &member).await;
         };
         let Some(reservation) = reads.reservation(number).await? else { return Ok(None) };
         if is_needless(request, &reservation)
@@ -190,6 +192,22 @@ impl Service {
         Ok(address)
     }
 
+    /// A letter that is about a member alone, with its code. `None`: the code was used, replaced or forgotten meanwhile.
+    async fn with_code(
+        &self,
+        reads: &mut (dyn Reads + '_),
+        letter: Letter,
+        member: &Member,
+    ) -> Answer<Option<Letter>> {
+        let Some(kind) = letter.request.kind.proof() else { return Ok(Some(letter)) };
+        let proof = reads.proof_of(member.number, kind).await?;
+        let proof = proof.filter(|proof| proof.email == letter.request.to && self.now() < proof.expires_at);
+        Ok(proof.map(|proof| {
+            let code = self.0.vault.proof_code(kind, member.number, proof.serial);
+            Letter { code: Some(MailedCode { code, until: proof.expires_at }), ..letter }
+        }))
+    }
+
     /// Where viewers find a channel.
     pub(super) fn watch_url(&self, name: &slotcast_core::words::ChannelName) -> String {
         let places = &self.0.settings.places;
@@ -233,6 +251,10 @@ fn is_needless(request: &MailRequest, reservation: &Reservation) -> bool {
         | MailKind::Cancelled
         | MailKind::Settled
         | MailKind::Refunded
-        | MailKind::CardNeeded => false,
+        | MailKind::CardNeeded
+        | MailKind::VerifyEmail
+        | MailKind::NewPassword
+        | MailKind::PasswordChanged
+        | MailKind::EmailChanged => false,
     }
 }

@@ -4,15 +4,20 @@ use std::{fmt, net::IpAddr, str::FromStr};
 
 use tokio::time::timeout;
 
-use super::{Actor, Answer, Scope, Service, budget::one_address, password, random, retry::retry};
+use super::{
+    Actor, Answer, Scope, Service, budget::one_address, counts::count, password, proofs::serial, random,
+    retry::retry,
+};
 use crate::{
     domain::{
+        effects::MailKind,
         member::{Contact, Member, MemberKind, PasswordHash},
+        proof::ProofKind,
         refusal::{FieldProblem, Refusal, Thing},
         rules,
-        words::{Email, Language, MemberNumber, UserId, WordError, is_one_line},
+        words::{Email, Language, MemberNumber, UserId, WordError, is_one_line, is_visible},
     },
-    limits::PAYMENT_WAIT_MAX,
+    limits::{PASSWORD_CHARS_MAX, PAYMENT_WAIT_MAX},
     payments::{CardCheck, NewCard, PaymentError},
 };
 
@@ -68,7 +73,7 @@ impl fmt::Debug for Premium {
 }
 
 /// What a member changes of the own data; `None`: stays.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct MemberEdit {
     /// As the person writes it.
     pub name: Option<String>,
@@ -76,6 +81,8 @@ pub struct MemberEdit {
     pub reading: Option<String>,
     /// Where mails go.
     pub email: Option<String>,
+    /// The password, which another address asks for.
+    pub password: Option<String>,
     /// Whether others may see the address.
     pub email_public: Option<bool>,
     /// The member's own page; `Some(None)`: none any more.
@@ -86,6 +93,13 @@ pub struct MemberEdit {
     pub contact: Option<Contact>,
     /// The age recipient of the member's terminal; `Some(None)`: none any more.
     pub terminal_key: Option<Option<String>>,
+}
+
+/// Neither password nor address.
+impl fmt::Debug for MemberEdit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MemberEdit(…)")
+    }
 }
 
 impl Service {
@@ -108,15 +122,23 @@ impl Service {
         };
         let password_hash = self.0.passwords.hash(&registration.password).await?;
         let member = Member { card, password_hash, ..blank };
-        retry(|| self.add_member(&member)).await?;
+        let serial = serial()?;
+        retry(|| self.add_member(&member, serial)).await?;
         self.committed();
         Ok(member)
     }
 
-    async fn add_member(&self, member: &Member) -> Answer<()> {
+    async fn add_member(&self, member: &Member, serial: i64) -> Answer<()> {
         let mut tx = self.0.store.begin().await?;
+        if tx.member(member.number).await?.is_some_and(|found| found.password_hash == member.password_hash) {
+            // It stands already: the answer to its commit was lost.
+            return Ok(());
+        }
         tx.add_member(member).await?;
         tx.add_mails(&[rules::welcome(member)], self.now()).await?;
+        if self.rules().verify_email {
+            self.mail_code(tx.as_mut(), member, ProofKind::Email, &member.email, serial).await?;
+        }
         Ok(tx.commit().await?)
     }
 
@@ -139,6 +161,8 @@ impl Service {
                 name,
                 reading,
                 email,
+                is_email_verified: false,
+                new_email: None,
                 email_public: registration.email_public,
                 web,
                 language: registration.language,
@@ -223,7 +247,10 @@ impl Service {
 
     /// Changes the actor's own data. `version`: what was read (`If-Match`), else `Stale`.
     ///
-    /// Refused: `Invalid`, `EmailTaken`, `TooMany` (other e-mail addresses from one address).
+    /// Another address asks for the password, and the old address is told. Where addresses are verified, it counts once a
+    /// code that is mailed to it has come back.
+    ///
+    /// Refused: `Invalid`, `WrongLogIn` (the password), `EmailTaken`, `TooMany` (other addresses, wrong passwords).
     pub async fn edit_me(
         &self,
         actor: &Actor,
@@ -233,17 +260,90 @@ impl Service {
     ) -> Answer<Member> {
         actor.need(Scope::Account)?;
         let checked = CheckedEdit::of(edit)?;
-        if let Some(email) = &checked.email
-            && *email != self.me(actor).await?.email
-        {
+        let member = self.me(actor).await?;
+        if checked.email.as_ref().is_some_and(|email| *email != member.email) {
+            let mono = (self.0.clock)().mono;
             // As at the registration: whether an address is a member's is not told to those who ask for many.
-            self.0.tries.register.take(&one_address(client), (self.0.clock)().mono)?;
+            self.0.tries.register.take(&one_address(client), mono)?;
+            let Some(password) = &checked.edit.password else {
+                let problem = FieldProblem::new(
+                    "password",
+                    "your password, since the address changes",
+                    "アドレス変更のための現在のパスワード",
+                );
+                return Err(Refusal::from(problem).into());
+            };
+            self.check_own_password(&member, password).await?;
+            self.0.tries.verification.take(&actor.member, mono)?;
         }
-        let apply = |member| checked.applied(member);
-        let member = retry(|| self.edit_member_once(actor.member, version, &apply)).await?;
+        let serial = serial()?;
+        let member = retry(|| self.edit_me_once(&member, version, &checked, serial)).await?;
         // What programs show of their broadcaster may have changed.
         self.committed();
         Ok(member)
+    }
+
+    /// - `seen`: the member whose password was shown.
+    async fn edit_me_once(
+        &self,
+        seen: &Member,
+        version: Option<i64>,
+        edit: &CheckedEdit,
+        serial: i64,
+    ) -> Answer<Member> {
+        let mut tx = self.0.store.begin().await?;
+        let member = tx.lock_member(seen.number).await?.ok_or(Refusal::NotFound(Thing::Member))?;
+        is_current(version, member.version)?;
+        let before = member.clone();
+        let mut after = edit.applied(Member { version: member.version + 1, ..member });
+        match &edit.email {
+            None => {}
+            // Back to the one that counts: nothing waits any more.
+            Some(email) if *email == before.email => {
+                after.new_email = None;
+                tx.end_proof(after.number, ProofKind::Email).await?;
+            }
+            Some(email) => {
+                if before.password_hash != seen.password_hash || before.email != seen.email {
+                    return Err(Refusal::Stale { version: before.version }.into());
+                }
+                let owner = tx.member_by_email(email).await?;
+                if owner.is_some_and(|owner| owner.number != before.number) {
+                    return Err(Refusal::EmailTaken.into());
+                }
+                if self.rules().verify_email {
+                    after.new_email = Some(email.clone());
+                    self.mail_code(tx.as_mut(), &after, ProofKind::Email, email, serial).await?;
+                } else {
+                    (after.email, after.new_email, after.is_email_verified) = (email.clone(), None, false);
+                }
+                let mut told = rules::about_member(
+                    MailKind::EmailChanged,
+                    &after,
+                    &before.email,
+                    &format!("{}-{}", after.number, after.version),
+                );
+                told.changes.push(email.as_str().to_owned());
+                tx.add_mails(&[told], self.now()).await?;
+            }
+        }
+        tx.put_member(&after).await?;
+        tx.commit().await?;
+        Ok(after)
+    }
+
+    /// Refuses another password than the member's own. Of wrong ones each member has so many, whoever guesses elsewhere.
+    async fn check_own_password(&self, member: &Member, password: &str) -> Answer<()> {
+        let tries = &self.0.tries.own_password;
+        tries.take(&member.number, (self.0.clock)().mono)?;
+        let asked: String = password.chars().take(PASSWORD_CHARS_MAX + 1).collect();
+        let is_right = self.0.passwords.is_right(&asked, Some(&member.password_hash)).await;
+        if matches!(is_right, Ok(false)) {
+            count(&self.0.counts.log_ins_refused);
+            return Err(Refusal::WrongLogIn.into());
+        }
+        tries.give_back(&member.number);
+        is_right.map(drop)
     }
 
     /// Locks, edits and writes one member.
@@ -263,19 +363,17 @@ impl Service {
     }
 
     /// Replaces the password; ends every other session and all tokens.
-    pub async fn change_password(&self, actor: &Actor, old: &str, new: &str, client: IpAddr) -> Answer<()> {
+    ///
+    /// Refused: `Invalid`, `WrongLogIn` (the old one), `TooMany` (wrong ones of this member who is logged in; guesses of
+    /// strangers do not count).
+    pub async fn change_password(&self, actor: &Actor, old: &str, new: &str) -> Answer<()> {
         actor.need(Scope::Account)?;
         let member = self.me(actor).await?;
         let others = [member.user_id.as_str(), member.email.as_str()];
         if let Some(problem) = password::problem("new_password", new, &others) {
             return Err(Refusal::Invalid(vec![problem]).into());
         }
-        self.spend_log_in(&member.user_id, client)?;
-        let is_right = self.0.passwords.is_right(old, Some(&member.password_hash)).await;
-        self.end_guess(&member.user_id, client, &is_right);
-        if !is_right? {
-            return Err(Refusal::WrongLogIn.into());
-        }
+        self.check_own_password(&member, old).await?;
         let hash = self.0.passwords.hash(new).await?;
         retry(|| self.put_password(actor, &member.password_hash, &hash)).await
     }
@@ -294,6 +392,7 @@ impl Service {
         tx.put_member(&Member { version, password_hash, ..member }).await?;
         let keep = actor.session.map(|key| key.0);
         tx.end_sessions(actor.member, keep.as_ref(), true).await?;
+        tx.end_proof(actor.member, ProofKind::Password).await?;
         Ok(tx.commit().await?)
     }
 }
@@ -341,7 +440,6 @@ impl CheckedEdit {
         Member {
             name: text(&edit.name, member.name),
             reading: text(&edit.reading, member.reading),
-            email: self.email.clone().unwrap_or(member.email),
             email_public: edit.email_public.unwrap_or(member.email_public),
             web: edit.web.clone().unwrap_or(member.web),
             language: edit.language.unwrap_or(member.language),
@@ -381,6 +479,8 @@ fn line(wrong: &mut Vec<FieldProblem>, field: &'static str, text: &str, least: u
             format!("{least} to {most} characters on one line"),
             format!("{least}~{most}文字、1行"),
         ));
+    } else if !is_visible(text) {
+        wrong.push(FieldProblem::new(field, "a letter or sign that one can see", "目に見える文字"));
     }
     text.to_owned()
 }

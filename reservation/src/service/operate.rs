@@ -15,6 +15,7 @@ use crate::{
     domain::{
         effects::{Account, LedgerTransaction},
         member::{Member, MemberKind},
+        proof::ProofKind,
         refusal::{FieldProblem, Refusal, Thing},
         reservation::{Reservation, SoldChannel, State},
         rules::{self, Draft},
@@ -65,6 +66,17 @@ pub struct NewOperator {
     pub email: String,
     /// 10 to 128 characters.
     pub password: String,
+    /// Whether the member of that user ID, if there is one, becomes this operator.
+    pub replace: bool,
+}
+
+/// An operator who was made.
+#[derive(Clone, Debug)]
+pub struct MadeOperator {
+    /// As it is from now on.
+    pub member: Member,
+    /// The member who had the user ID before, and is this one now.
+    pub before: Option<Member>,
 }
 
 impl fmt::Debug for NewOperator {
@@ -402,8 +414,12 @@ impl Service {
         .into())
     }
 
-    /// Makes an operator, or makes the member of that user ID one, with that password. For the command line.
-    pub async fn create_operator(&self, operator: NewOperator) -> Answer<Member> {
+    /// Makes an operator. For the command line, which vouches for the address.
+    ///
+    /// Refused: `Invalid`, `EmailTaken`, `Exists("member")` where the user ID is a member's, unless `replace` says that
+    /// this member is meant: then it operates, has that name, address and password, and no session or token any more.
+    pub async fn create_operator(&self, operator: NewOperator) -> Answer<MadeOperator> {
+        let replace = operator.replace;
         let registration = Registration {
             user_id: operator.user_id,
             name: operator.name.clone(),
@@ -414,29 +430,44 @@ impl Service {
         };
         let blank = self.blank_member(&registration)?;
         let password_hash = self.0.passwords.hash(&registration.password).await?;
-        let new = Member { is_operator: true, password_hash, ..blank };
-        retry(|| self.put_operator(&new)).await
+        let new = Member { is_operator: true, is_email_verified: true, password_hash, ..blank };
+        retry(|| self.put_operator(&new, replace)).await
     }
 
-    async fn put_operator(&self, new: &Member) -> Answer<Member> {
+    async fn put_operator(&self, new: &Member, replace: bool) -> Answer<MadeOperator> {
         let mut tx = self.0.store.begin().await?;
         let Some(found) = tx.member_by_user_id(&new.user_id).await? else {
             tx.add_member(new).await?;
             tx.commit().await?;
-            return Ok(new.clone());
+            return Ok(MadeOperator { member: new.clone(), before: None });
         };
-        let found = tx.lock_member(found.number).await?.unwrap_or(found);
+        let before = tx.lock_member(found.number).await?.unwrap_or(found);
+        if before.password_hash == new.password_hash {
+            // It stands already: the answer to its commit was lost.
+            return Ok(MadeOperator { member: before, before: None });
+        }
+        if !replace {
+            return Err(Refusal::Exists(Thing::Member).into());
+        }
         let after = Member {
+            name: new.name.clone(),
+            reading: new.reading.clone(),
+            email: new.email.clone(),
+            is_email_verified: true,
+            new_email: None,
             is_operator: true,
             is_blocked: false,
             password_hash: new.password_hash.clone(),
-            version: found.version + 1,
-            ..found
+            version: before.version + 1,
+            ..before.clone()
         };
         tx.put_member(&after).await?;
         tx.end_sessions(after.number, None, true).await?;
+        for kind in ProofKind::ALL {
+            tx.end_proof(after.number, kind).await?;
+        }
         tx.commit().await?;
-        Ok(after)
+        Ok(MadeOperator { member: after, before: Some(before) })
     }
 
     /// Makes slot and currency of the rules those of the database. `Some`: they stay these, since something is booked

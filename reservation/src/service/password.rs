@@ -93,10 +93,81 @@ pub(super) fn problem(field: &'static str, password: &str, others: &[&str]) -> O
             "something else than your user ID or e-mail address".to_owned(),
             "ユーザーIDやメールアドレスと異なる文字列".to_owned(),
         )
+    } else if is_trivial(password, others) {
+        (
+            "a password that is harder to guess: three or four words chosen at random, for example"
+                .to_owned(),
+            "推測されにくい文字列 (例: 無作為に選んだ3~4語)".to_owned(),
+        )
     } else {
         return None;
     };
     Some(FieldProblem::new(field, english, japanese))
+}
+
+/// Words that passwords are made of again and again: alone, or with digits and signs around them.
+const COMMON: &[&str] = &[
+    "abc",
+    "admin",
+    "administrator",
+    "baseball",
+    "changeme",
+    "default",
+    "dragon",
+    "football",
+    "hello",
+    "iloveyou",
+    "letmein",
+    "login",
+    "master",
+    "michael",
+    "monkey",
+    "operator",
+    "p@ssw0rd",
+    "p@ssword",
+    "passw0rd",
+    "password",
+    "passwort",
+    "princess",
+    "qwerty",
+    "secret",
+    "shadow",
+    "slotcast",
+    "sunshine",
+    "superman",
+    "test",
+    "trustno",
+    "welcome",
+];
+/// Keys beside each other, in rows and in the order of characters.
+const ROWS: &[&str] = &[
+    "abcdefghijklmnopqrstuvwxyz",
+    "01234567890123456789",
+    "qwertyuiopasdfghjklzxcvbnm",
+    "qwertzuiopasdfghjklyxcvbnm",
+    "1qaz2wsx3edc4rfv5tgb6yhn7ujm",
+    "1q2w3e4r5t6y7u8i9o0p",
+];
+
+/// Whether it would be among the first that somebody tries: few different characters, a short piece again and again, keys
+/// in a row, a common word or the user ID with digits around it.
+fn is_trivial(password: &str, others: &[&str]) -> bool {
+    let letters: Vec<char> = password.to_lowercase().chars().collect();
+    let different: std::collections::BTreeSet<_> = letters.iter().collect();
+    let is_repeated = |piece: usize| letters.iter().zip(&letters[piece..]).all(|(a, b)| a == b);
+    if different.len() < 5 || (1..=4).any(is_repeated) {
+        return true;
+    }
+    let text: String = letters.iter().collect();
+    let turned: String = letters.iter().rev().collect();
+    if ROWS.iter().any(|row| row.contains(&text) || row.contains(&turned)) {
+        return true;
+    }
+    let core_of = |text: &str| text.trim_matches(|c: char| !c.is_alphabetic()).to_owned();
+    let core = core_of(&text);
+    let mut names = others.iter().filter_map(|other| other.split('@').next());
+    COMMON.contains(&core.as_str())
+        || names.any(|name| !core.is_empty() && core == core_of(&name.to_lowercase()))
 }
 
 #[cfg(test)]
@@ -104,15 +175,38 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::domain::words::Language;
 
     #[test]
     fn passwords_strict_and_bad() {
         let wrong = |password: &str| problem("password", password, &["somebody.here", "a@example.com"]);
-        for good in ["0123456789", &"x".repeat(128), "ぱすわーどぱすわーど"] {
+        for good in [
+            "correct horse",
+            &"xyzab".repeat(25),
+            "ぱすわーどぱすわーど",
+            "8231-5590-77",
+            "an operator's password",
+        ] {
             assert_eq!(wrong(good), None, "{good}");
         }
         for bad in ["", "012345678", &"x".repeat(129), "Somebody.Here"] {
             assert!(wrong(bad).is_some(), "{bad}");
+        }
+        for bad in [
+            "0123456789",
+            "9876543210",
+            "1234567890",
+            "aaaaaaaaaa",
+            "abcabcabcabc",
+            "abcdefghij",
+            "qwertyuiop",
+            "password123",
+            "PASSWORD!!",
+            "welcome2026",
+            "somebody.here1",
+        ] {
+            let problem = wrong(bad).expect(bad);
+            assert!(problem.expected.of(Language::English).contains("harder to guess"), "{problem:?}");
         }
     }
 

@@ -57,6 +57,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("jobs", include_str!("../../migrations/postgres/0005_jobs.sql")),
     ("friends", include_str!("../../migrations/postgres/0006_friends.sql")),
     ("nodes", include_str!("../../migrations/postgres/0007_nodes.sql")),
+    ("proofs", include_str!("../../migrations/postgres/0008_proofs.sql")),
 ];
 /// Whether the first versions' own count of migrations is there.
 const OLD_VERSIONS: &str =

@@ -106,6 +106,10 @@ pub fn many() -> Budgets {
     Budgets {
         register: budget,
         log_in_address: budget,
+        forgotten_address: budget,
+        forgotten_member: budget,
+        verification: budget,
+        own_password: budget,
         log_in_user: budget,
         book_address: budget,
         book_member: budget,
@@ -275,6 +279,7 @@ fn settings(base_url: &str, wishes: &Wishes) -> Settings {
             margins,
             public_to_members_only: false,
             normal_share_min: 1,
+            verify_email: false,
             friends_max: 50,
             uplink: "1Gbit/s".parse().ok(),
         },
@@ -307,6 +312,7 @@ async fn make_operator(service: &Service) {
         name: "The operator".to_owned(),
         email: "operator@example.com".to_owned(),
         password: OPERATOR.1.to_owned(),
+        replace: false,
     };
     service.create_operator(operator).await.unwrap();
 }

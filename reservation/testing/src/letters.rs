@@ -14,7 +14,7 @@ use slotcast_reservation::{
         reservation::{CancelledBy, ProgramPassword, Settlement, State},
         words::{Amount, Language, MemberNumber, ReservationNumber},
     },
-    mail::{GivenBack, Letter, MailSettings, Program, SmtpSettings, render},
+    mail::{GivenBack, Letter, MailSettings, MailedCode, Program, SmtpSettings, render},
     vault::Vault,
 };
 
@@ -77,7 +77,7 @@ pub fn letter(kind: MailKind, language: Language) -> Letter {
     let to = if is_to_member { "taro@example.com" } else { "friend+tag@example.net" };
     let name = kind.name().replace('_', "-");
     let key = match kind {
-        MailKind::Welcome => "welcome-99".to_owned(),
+        kind if kind.is_about_member() => format!("{name}-99"),
         _ => format!("{name}-4711-3"),
     };
     Letter {
@@ -87,17 +87,22 @@ pub fn letter(kind: MailKind, language: Language) -> Letter {
             kind,
             to: to.parse().unwrap(),
             member: MemberNumber(99),
-            reservation: (kind != MailKind::Welcome).then_some(ReservationNumber(4_711)),
+            reservation: (!kind.is_about_member()).then_some(ReservationNumber(4_711)),
             calendar_sequence: 5,
             changes: match kind {
                 MailKind::Changed => vec!["Title: A → B".to_owned(), "Genre: C → D".to_owned()],
+                MailKind::EmailChanged => vec!["taro@example.org".to_owned()],
                 _ => Vec::new(),
             },
         },
         name: "山田 太郎".to_owned(),
         language,
         stop_url: (!is_to_member).then(|| "https://live.example.com/api/v1/mail-stops/x.y".to_owned()),
-        program: (kind != MailKind::Welcome).then(|| program(kind)),
+        program: (!kind.is_about_member()).then(|| program(kind)),
+        code: kind.proof().map(|proof| MailedCode {
+            code: Vault::new(&[7; 32]).proof_code(proof, MemberNumber(99), 3),
+            until: "2026-11-20T03:34:05Z".parse().unwrap(),
+        }),
     }
 }
 

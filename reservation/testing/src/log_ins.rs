@@ -46,12 +46,12 @@ pub async fn a_log_in_that_is_overtaken_begins_no_session(world: World) {
     let actor = world.service.actor_of_session(&session.token, None).await.unwrap();
 
     let (gate, late) = half_logged_in(&world).await;
-    world.service.change_password(&actor, OLD, NEW, here()).await.unwrap();
+    world.service.change_password(&actor, OLD, NEW).await.unwrap();
     gate.go.notify_one();
     assert_eq!(refusal(late.await.unwrap()), Refusal::WrongLogIn);
     world.service.actor_of_session(&session.token, None).await.unwrap();
 
-    world.service.change_password(&actor, NEW, OLD, here()).await.unwrap();
+    world.service.change_password(&actor, NEW, OLD).await.unwrap();
     let (gate, late) = half_logged_in(&world).await;
     let block = OperatorEdit { is_blocked: Some(true), ..OperatorEdit::default() };
     world.service.edit_member(&world.actor(4).await, member.number, None, block).await.unwrap();
@@ -70,7 +70,7 @@ pub async fn no_log_in_by_the_old_password_outlives_its_change(world: World) {
             tokio::spawn(async move { service.log_in("taro", OLD, here()).await })
         })
         .collect();
-    world.service.change_password(&actor, OLD, NEW, here()).await.unwrap();
+    world.service.change_password(&actor, OLD, NEW).await.unwrap();
     for log_in in log_ins {
         match log_in.await.unwrap() {
             Ok(begun) => {

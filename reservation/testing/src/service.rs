@@ -458,6 +458,7 @@ pub fn rules() -> Rules {
         margins: ConnectMargins::default(),
         public_to_members_only: false,
         normal_share_min: 990,
+        verify_email: false,
         friends_max: 50,
         uplink: "1Gbit/s".parse().ok(),
     }
@@ -490,6 +491,10 @@ fn settings(rules: Rules) -> Settings {
             register: Budgets::default().register,
             log_in_address: plenty,
             log_in_user: Budget { burst: 3, every: 30 * SECOND },
+            forgotten_address: plenty,
+            forgotten_member: Budgets::default().forgotten_member,
+            verification: Budgets::default().verification,
+            own_password: Budget { burst: 3, every: 30 * SECOND },
             book_address: plenty,
             book_member: plenty,
             wrong_id: Budget { burst: 3, every: 30 * SECOND },
@@ -588,6 +593,13 @@ impl World {
     pub fn service_by(&self, change: impl FnOnce(&mut Rules)) -> Service {
         let mut settings = self.settings.clone();
         change(&mut settings.rules);
+        self.service_of(self.vault.clone(), settings)
+    }
+
+    /// The same with other budgets.
+    pub fn service_with_budgets(&self, change: impl FnOnce(&mut Budgets)) -> Service {
+        let mut settings = self.settings.clone();
+        change(&mut settings.budgets);
         self.service_of(self.vault.clone(), settings)
     }
 
@@ -731,6 +743,8 @@ pub fn member(number: i64, now: WallTime) -> Member {
         name: format!("Member {number}"),
         reading: format!("member {number}"),
         email: format!("member{number}@example.com").parse().unwrap(),
+        is_email_verified: false,
+        new_email: None,
         email_public: false,
         web: Some("https://example.com/".to_owned()),
         language: Language::English,

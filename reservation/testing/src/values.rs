@@ -30,6 +30,8 @@ pub fn member(number: i64) -> Member {
         name: format!("Member {number}"),
         reading: "member".to_owned(),
         email: format!("Member{number}@example.com").parse().unwrap(),
+        is_email_verified: false,
+        new_email: None,
         email_public: false,
         web: None,
         language: Language::English,

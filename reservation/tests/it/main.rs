@@ -19,6 +19,7 @@ mod service_mails;
 mod service_outbox;
 mod service_paying;
 mod service_people;
+mod service_proofs;
 mod service_refunds;
 mod service_trouble;
 mod store_conformance;

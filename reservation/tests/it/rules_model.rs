@@ -51,6 +51,7 @@ fn the_rules() -> Rules {
         margins: ConnectMargins::default(),
         public_to_members_only: false,
         normal_share_min: 950,
+        verify_email: false,
         friends_max: 50,
         uplink: None,
     }
@@ -63,6 +64,8 @@ fn member(index: usize) -> Member {
         name: "Name".into(),
         reading: "Reading".into(),
         email: format!("member{index}@example.com").parse().unwrap(),
+        is_email_verified: false,
+        new_email: None,
         email_public: false,
         web: None,
         language: Language::English,

@@ -71,9 +71,9 @@ async fn a_member_registers_logs_in_and_changes_the_password() {
     assert_eq!(refusal(forged), Refusal::Csrf);
 
     let token = service.make_token(&actor, "obs", Scopes::NONE.with(Scope::Broadcast), HOUR).await.unwrap();
-    let old = service.change_password(&actor, "wrong horse", "battery staple", address()).await;
+    let old = service.change_password(&actor, "wrong horse", "battery staple").await;
     assert_eq!(refusal(old), Refusal::WrongLogIn);
-    service.change_password(&actor, "correct horse", "battery staple", address()).await.unwrap();
+    service.change_password(&actor, "correct horse", "battery staple").await.unwrap();
     service.actor_of_session(&session.token, None).await.unwrap();
     assert_eq!(refusal(service.actor_of_session(&second.token, None).await), Refusal::NotLoggedIn);
     assert_eq!(refusal(service.actor_of_token(&token.secret).await), Refusal::NotLoggedIn);
@@ -179,17 +179,22 @@ async fn right_passwords_use_no_guess_up() {
 #[tokio::test]
 async fn whose_address_it_is_cannot_be_asked_often_by_changing_ones_own() {
     let world = World::new().await;
-    let actor = world.actor(1).await;
-    let change = |email: &str| MemberEdit { email: Some(email.to_owned()), ..MemberEdit::default() };
-    let burst = Budgets::default().register.burst;
-    for _ in 0..burst {
+    world.service.register(registration(), address()).await.unwrap();
+    let session = world.service.log_in("taro", "correct horse", address()).await.unwrap();
+    let actor = world.service.actor_of_session(&session.token, None).await.unwrap();
+    let change = |email: &str| MemberEdit {
+        email: Some(email.to_owned()),
+        password: Some("correct horse".to_owned()),
+        ..MemberEdit::default()
+    };
+    for _ in 0..Budgets::default().verification.burst {
         let taken = world.service.edit_me(&actor, None, change("member2@example.com"), address()).await;
         assert_eq!(refusal(taken), Refusal::EmailTaken);
     }
     let many = world.service.edit_me(&actor, None, change("member3@example.com"), address()).await;
     assert!(matches!(refusal(many), Refusal::TooMany { .. }));
     // All else may be changed, and so may what stays as it is.
-    let name = MemberEdit { name: Some("Taro".to_owned()), ..change("member1@example.com") };
+    let name = MemberEdit { name: Some("Taro".to_owned()), ..change("taro@example.com") };
     world.service.edit_me(&actor, None, name, address()).await.unwrap();
 }
 
@@ -252,8 +257,6 @@ async fn the_own_data_is_edited_against_a_version() {
     let edit = MemberEdit { name: Some(" New Name ".to_owned()), web: Some(None), ..MemberEdit::default() };
     let edited = world.service.edit_me(&actor, Some(1), edit, address()).await.unwrap();
     assert_eq!((edited.name.as_str(), edited.web.as_ref(), edited.version), ("New Name", None, 2));
-    let edit = MemberEdit { email: Some("member2@example.com".to_owned()), ..MemberEdit::default() };
-    assert_eq!(refusal(world.service.edit_me(&actor, Some(2), edit, address()).await), Refusal::EmailTaken);
     let edit = MemberEdit {
         name: Some(String::new()),
         email: Some("x".to_owned()),
@@ -544,20 +547,76 @@ async fn the_ledger_is_exported_whole() {
 #[tokio::test]
 async fn the_first_operator_is_made_on_the_command_line() {
     let world = World::new().await;
-    let operator = |password: &str| NewOperator {
+    let operator = |password: &str, replace| NewOperator {
         user_id: "root1".to_owned(),
         name: "Operator".to_owned(),
         email: "root1@example.com".to_owned(),
         password: password.to_owned(),
+        replace,
     };
-    assert_eq!(fields(refusal(world.service.create_operator(operator("short")).await)), ["password"]);
-    let made = world.service.create_operator(operator("long enough")).await.unwrap();
-    assert!(made.is_operator);
-    let again = world.service.create_operator(operator("another one")).await.unwrap();
-    assert_eq!((again.number, again.version), (made.number, 2));
+    let create = |operator| world.service.create_operator(operator);
+    assert_eq!(fields(refusal(create(operator("short", false)).await)), ["password"]);
+    let made = create(operator("long enough", false)).await.unwrap();
+    assert!(made.member.is_operator && made.member.is_email_verified && made.before.is_none());
+    assert_eq!(refusal(create(operator("another one", false)).await), Refusal::Exists(Thing::Member));
+    let again = create(operator("another one", true)).await.unwrap();
+    assert_eq!((again.member.number, again.member.version), (made.member.number, 2));
     let session = world.service.log_in("root1", "another one", address()).await.unwrap();
     let actor = world.service.actor_of_session(&session.token, None).await.unwrap();
     world.service.members(&actor, ALL).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_operator_does_not_take_over_a_strangers_name_and_address() {
+    let world = World::new().await;
+    let stranger = Registration { user_id: "ops".to_owned(), premium: None, ..registration() };
+    world.service.register(stranger, address()).await.unwrap();
+    let theirs = world.service.log_in("ops", "correct horse", address()).await.unwrap();
+    let operator = |replace| NewOperator {
+        user_id: "ops".to_owned(),
+        name: "Operator".to_owned(),
+        email: "ops@example.com".to_owned(),
+        password: "battery staple".to_owned(),
+        replace,
+    };
+    let refused = world.service.create_operator(operator(false)).await;
+    assert_eq!(refusal(refused), Refusal::Exists(Thing::Member));
+    assert!(!world.service.actor_of_session(&theirs.token, None).await.unwrap().is_operator);
+    let made = world.service.create_operator(operator(true)).await.unwrap();
+    let named = (made.member.name.as_str(), made.member.email.as_str());
+    assert_eq!(named, ("Operator", "ops@example.com"));
+    assert_eq!(made.before.unwrap().email.as_str(), "taro@example.com");
+    assert_eq!(refusal(world.service.actor_of_session(&theirs.token, None).await), Refusal::NotLoggedIn);
+}
+
+#[tokio::test]
+async fn strangers_who_guess_lock_no_member_out() {
+    let world = World::new().await;
+    world.service.register(registration(), address()).await.unwrap();
+    let session = world.service.log_in("taro", "correct horse", address()).await.unwrap();
+    // Started anew, the server has only its database to know members' networks by.
+    let service = world.another_service();
+    for host in 0..20_u8 {
+        let _ = service.log_in("taro", "guess guess", IpAddr::from([198, 51, 100, host])).await;
+    }
+    let elsewhere = service.log_in("taro", "correct horse", IpAddr::from([203, 0, 113, 1])).await;
+    assert!(matches!(refusal(elsewhere), Refusal::TooMany { .. }));
+    service.log_in("taro", "correct horse", address()).await.unwrap();
+    let actor = service.actor_of_session(&session.token, None).await.unwrap();
+    service.change_password(&actor, "correct horse", "battery staple").await.unwrap();
+}
+
+#[tokio::test]
+async fn names_that_cannot_be_seen_and_passwords_that_are_guessed_first_are_refused() {
+    let world = World::new().await;
+    let register = |registration| world.service.register(registration, address());
+    let unseen = Registration {
+        name: "\u{200b}\u{3164}".to_owned(),
+        reading: "\u{2800}".to_owned(),
+        password: "password123".to_owned(),
+        ..registration()
+    };
+    assert_eq!(fields(refusal(register(unseen).await)), ["name", "reading", "password"]);
 }
 
 #[tokio::test]

@@ -39,6 +39,17 @@ expected-statuses = ["400", "401", "403", "404", "428"]
 include-path = ["/api/v1/me/terminal-key", "/api/v1/reservations/{number}/reconfirm", "/api/v1/reservations/{number}/settings"]
 checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "422", "429"]
 
+# No pattern can say that a password is easily guessed.
+[[operations]]
+include-path = ["/api/v1/members", "/api/v1/me/password", "/api/v1/password"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "402", "403", "404", "409", "422", "429"]
+
+# Another address asks for the password.
+[[operations]]
+include-path = "/api/v1/me"
+include-method = "PATCH"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "412", "422", "429"]
+
 # An open level without a password is right for a program that has one already: only the program tells.
 [[operations]]
 include-path = "/api/v1/reservations/{number}"

@@ -55,7 +55,7 @@ pub fn book(
     rules: &Rules,
     now: WallTime,
 ) -> Result<Effects, Refusal> {
-    may_book(facts.member)?;
+    may_book(facts.member, rules)?;
     check_program(&draft.program, rules.friends_max)?;
     let slots = check_window(facts, draft.window, rules, now)?;
     check_month(facts.used, &slots, rules)?;
@@ -309,9 +309,12 @@ pub fn total(reservation: &Reservation, rules: &Rules) -> Amount {
 }
 
 /// Who may reserve at all.
-pub fn may_book(member: &Member) -> Result<(), Refusal> {
+pub fn may_book(member: &Member, rules: &Rules) -> Result<(), Refusal> {
     if member.is_blocked {
         return Err(Refusal::Blocked);
+    }
+    if rules.verify_email && !member.is_email_verified {
+        return Err(Refusal::EmailUnverified);
     }
     match (member.kind, &member.card) {
         (MemberKind::General, _) => Err(Refusal::NotPremium),

@@ -26,11 +26,16 @@ pub(super) fn to_member(kind: MailKind, member: &Member, reservation: &Reservati
 
 /// A mail to a new member.
 pub fn welcome(member: &Member) -> MailRequest {
+    about_member(MailKind::Welcome, member, &member.email, &member.number.to_string())
+}
+
+/// A mail that is about a member alone. `name` makes the key one of its kind.
+pub fn about_member(kind: MailKind, member: &Member, to: &Email, name: &str) -> MailRequest {
     MailRequest {
-        key: format!("welcome-{}", member.number),
-        kind: MailKind::Welcome,
+        key: format!("{}-{name}", label(kind)),
+        kind,
         whom: Whom::Member,
-        to: member.email.clone(),
+        to: to.clone(),
         member: member.number,
         reservation: None,
         calendar_sequence: 0,

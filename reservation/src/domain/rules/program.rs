@@ -11,7 +11,7 @@ use crate::domain::{
     member::Member,
     refusal::{Command, FieldProblem, Refusal},
     reservation::{ProgramDetails, Reservation, State},
-    words::{Email, is_one_line},
+    words::{Email, is_one_line, is_visible},
 };
 
 /// Checks every item and reports all that is wrong at once.
@@ -19,8 +19,7 @@ pub fn check_program(program: &ProgramDetails, friends_max: usize) -> Result<(),
     let mut wrong = Vec::new();
     let mut text = |field, text: &str, least: usize, most: usize| {
         let length = text.chars().count();
-        let right =
-            (least..=most).contains(&length) && is_one_line(text) && (least == 0 || !text.trim().is_empty());
+        let right = (least..=most).contains(&length) && is_one_line(text) && (least == 0 || is_visible(text));
         if !right {
             let (english, japanese) =
                 (format!("{least} to {most} characters on one line"), format!("{least}~{most}文字、1行"));

@@ -17,6 +17,7 @@ use crate::{
     domain::{
         effects::{Account, LedgerTransaction, MailKind, PaymentState},
         member::Member,
+        proof::{Proof, ProofKind},
         reservation::{Reservation, SoldChannel},
         words::{Email, MemberNumber, ReservationNumber, UserId},
     },
@@ -36,6 +37,10 @@ const API_TOKEN: &str = "SELECT token_hash, member, name, scopes, created_at, ex
     WHERE token_hash = $1 AND expires_at > $2";
 const API_TOKENS: &str = "SELECT token_hash, member, name, scopes, created_at, expires_at FROM api_tokens
     WHERE member = $1 ORDER BY created_at, name";
+const PROOF: &str =
+    "SELECT member, kind, serial, code_hash, email, expires_at FROM proofs WHERE code_hash = $1";
+const PROOF_OF: &str =
+    "SELECT member, kind, serial, code_hash, email, expires_at FROM proofs WHERE member = $1 AND kind = $2";
 const CHANNELS: &str = concat!("SELECT number, ", channel_columns!(), " FROM channels ORDER BY number");
 const RESERVATION: &str =
     concat!("SELECT number, ", reservation_columns!(), " FROM reservations WHERE number = $1");
@@ -231,6 +236,20 @@ impl Reads for Work {
     async fn api_tokens(&mut self, member: MemberNumber) -> Stored<Vec<ApiToken>> {
         let rows = self.rows(sqlx::query(API_TOKENS).bind(member.0)).await?;
         rows.iter().map(rows::api_token).collect()
+    }
+
+    async fn proof(&mut self, code_hash: &[u8; 32]) -> Stored<Option<Proof>> {
+        self.row(sqlx::query(PROOF).bind(&code_hash[..])).await?.as_ref().map(rows::proof).transpose()
+    }
+
+    async fn proof_of(&mut self, member: MemberNumber, kind: ProofKind) -> Stored<Option<Proof>> {
+        let query = sqlx::query(PROOF_OF).bind(member.0).bind(kind.name());
+        self.row(query).await?.as_ref().map(rows::proof).transpose()
+    }
+
+    async fn is_home(&mut self, member: MemberNumber, network: &[u8; 32]) -> Stored<bool> {
+        let sql = "SELECT count(*) FROM homes WHERE member = $1 AND network = $2";
+        Ok(self.count(sqlx::query(sql).bind(member.0).bind(&network[..])).await? > 0)
     }
 
     async fn channels(&mut self) -> Stored<Vec<SoldChannel>> {

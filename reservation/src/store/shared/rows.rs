@@ -20,6 +20,7 @@ use super::{
 use crate::domain::{
     effects::{LedgerKind, LedgerTransaction, PaymentKind, PaymentRequest, PaymentState},
     member::{Card, Contact, Member, PasswordHash},
+    proof::{Proof, ProofKind},
     reservation::{ProgramDetails, ProgramPassword, Reservation, ReservationIdHash, SoldChannel, State},
     words::{Amount, Email, Language, MemberNumber, ReservationNumber},
 };
@@ -75,6 +76,11 @@ pub(super) fn member(row: &Row) -> Stored<Member> {
         name: at(row, "name")?,
         reading: at(row, "reading")?,
         email: named(row, "email", |text| text.parse().ok())?,
+        is_email_verified: at(row, "is_email_verified")?,
+        new_email: match at::<Option<&str>>(row, "new_email")? {
+            Some(text) => Some(known("new_email", text.parse().ok())?),
+            None => None,
+        },
         email_public: at(row, "email_public")?,
         web: at(row, "web")?,
         language: named(row, "language", Language::from_tag)?,
@@ -110,6 +116,17 @@ pub(super) fn session(row: &Row) -> Stored<Session> {
         member: MemberNumber(at(row, "member")?),
         csrf_hash: hash(row, "csrf_hash")?,
         created_at: time(row, "created_at")?,
+        expires_at: time(row, "expires_at")?,
+    })
+}
+
+pub(super) fn proof(row: &Row) -> Stored<Proof> {
+    Ok(Proof {
+        member: MemberNumber(at(row, "member")?),
+        kind: named(row, "kind", ProofKind::from_name)?,
+        serial: at(row, "serial")?,
+        code_hash: hash(row, "code_hash")?,
+        email: named(row, "email", |text| text.parse().ok())?,
         expires_at: time(row, "expires_at")?,
     })
 }

@@ -20,7 +20,7 @@ macro_rules! member_columns {
     () => {
         "user_id, name, reading, email, email_folded, email_public, web, language, kind, is_operator, is_blocked, \
          password_hash, contact_address, contact_phone, contact_mobile, contact_fax, card_token, card_brand, \
-         card_last_four, card_expires_year, card_expires_month, terminal_key, registered_at, version"
+         card_last_four, card_expires_year, card_expires_month, terminal_key, registered_at, is_email_verified, new_email, version"
     };
 }
 macro_rules! reservation_columns {

@@ -13,6 +13,7 @@ use super::{
 use crate::domain::{
     effects::{Effects, LedgerTransaction, MailRequest, PaymentRequest, SlotChange},
     member::Member,
+    proof::{Proof, ProofKind},
     reservation::{Reservation, SoldChannel},
     words::{Email, MemberNumber, ReservationNumber},
 };
@@ -33,13 +34,13 @@ const ADD_MEMBER: &str = concat!(
     "INSERT INTO members (number, ",
     member_columns!(),
     ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, \
-     $22, $23, $24, $25)"
+     $22, $23, $24, $25, $26, $27)"
 );
 const PUT_MEMBER: &str = concat!(
     "UPDATE members SET (",
     member_columns!(),
     ") = ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, \
-     $22, $23, $24, $25) WHERE number = $1 AND version = $25 - 1"
+     $22, $23, $24, $25, $26, $27) WHERE number = $1 AND version = $27 - 1"
 );
 const ADD_RESERVATION: &str = concat!(
     "INSERT INTO reservations (number, ",
@@ -104,6 +105,21 @@ const FORGET_EVENTS: &str = concat!(
     ")"
 );
 
+const FORGET_PROOFS: &str = concat!(
+    "DELETE FROM proofs WHERE code_hash IN (SELECT code_hash FROM proofs WHERE expires_at <= $1",
+    for_taking!(),
+    ")"
+);
+const PUT_PROOF: &str = "INSERT INTO proofs (member, kind, serial, code_hash, email, expires_at)
+    VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (member, kind) DO UPDATE SET serial = excluded.serial,
+    code_hash = excluded.code_hash, email = excluded.email, expires_at = excluded.expires_at";
+const PUT_HOME: &str = "INSERT INTO homes (member, network, seen_at) VALUES ($1, $2, $3)
+    ON CONFLICT (member, network) DO UPDATE SET seen_at = excluded.seen_at";
+const FORGET_HOMES: &str = "DELETE FROM homes WHERE member = $1 AND network NOT IN
+    (SELECT network FROM homes WHERE member = $1 ORDER BY seen_at DESC, network LIMIT $2)";
+/// Networks of one member that are remembered.
+const HOMES_MAX: i64 = 20;
+
 /// The values of [`ADD_MEMBER`] and [`PUT_MEMBER`].
 fn member_query<'q>(sql: &'static str, member: &Member) -> Stored<Query<'q>> {
     let contact = member.contact.as_ref();
@@ -134,6 +150,8 @@ fn member_query<'q>(sql: &'static str, member: &Member) -> Stored<Query<'q>> {
         .bind(expires.map(|(_, month)| i64::from(month)))
         .bind(owned(member.terminal_key.as_ref())?)
         .bind(member.registered_at.as_micros())
+        .bind(member.is_email_verified)
+        .bind(member.new_email.as_ref().map(|email| email.as_str().to_owned()))
         .bind(member.version))
 }
 
@@ -369,6 +387,29 @@ impl Tx for Work {
             self.run(sqlx::query("DELETE FROM api_tokens WHERE member = $1").bind(member.0)).await?;
         }
         Ok(())
+    }
+
+    async fn put_proof(&mut self, proof: &Proof, now: WallTime) -> Stored<()> {
+        self.run(sqlx::query(FORGET_PROOFS).bind(now.as_micros())).await?;
+        let query = sqlx::query(PUT_PROOF)
+            .bind(proof.member.0)
+            .bind(proof.kind.name())
+            .bind(proof.serial)
+            .bind(&proof.code_hash[..])
+            .bind(proof.email.as_str())
+            .bind(proof.expires_at.as_micros());
+        self.run(query).await.map(drop)
+    }
+
+    async fn end_proof(&mut self, member: MemberNumber, kind: ProofKind) -> Stored<()> {
+        let sql = "DELETE FROM proofs WHERE member = $1 AND kind = $2";
+        self.run(sqlx::query(sql).bind(member.0).bind(kind.name())).await.map(drop)
+    }
+
+    async fn put_home(&mut self, member: MemberNumber, network: &[u8; 32], now: WallTime) -> Stored<()> {
+        let query = sqlx::query(PUT_HOME).bind(member.0).bind(&network[..]).bind(now.as_micros());
+        self.run(query).await?;
+        self.run(sqlx::query(FORGET_HOMES).bind(member.0).bind(HOMES_MAX)).await.map(drop)
     }
 
     async fn add_api_token(&mut self, token: &ApiToken) -> Stored<()> {

@@ -36,7 +36,9 @@ macro_rules! store_cases {
                 members_are_listed_by_user_id
                 sessions_end_by_time_and_by_hand
                 a_new_password_ends_other_sessions_and_tokens
-                tokens_have_names_and_an_end;
+                tokens_have_names_and_an_end
+                a_member_has_one_proof_of_each_kind
+                the_newest_networks_of_a_member_are_remembered;
             booking:
                 channels_keep_price_and_version
                 reservations_keep_every_field

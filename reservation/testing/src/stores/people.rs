@@ -5,6 +5,7 @@ use std::sync::Arc;
 use slotcast_reservation::{
     domain::{
         member::{Card, Contact, Member, MemberKind},
+        proof::{Proof, ProofKind},
         words::{Language, MemberNumber},
     },
     store::{ApiToken, Conflict, Page, Session},
@@ -16,6 +17,8 @@ fn premium(number: i64) -> Member {
     Member {
         name: "山田 太郎 'Tarō' \"; DROP TABLE members; --".to_owned(),
         reading: "Yamada Tarō".to_owned(),
+        is_email_verified: true,
+        new_email: Some("new@example.com".parse().unwrap()),
         email_public: true,
         web: Some("https://example.com/~taro".to_owned()),
         language: Language::Japanese,
@@ -205,4 +208,59 @@ pub async fn tokens_have_names_and_an_end(world: Arc<World>) {
     tx.commit().await.unwrap();
     let mut tx = world.store.begin().await.unwrap();
     assert_eq!(conflict(tx.add_api_token(&token(9, 1, "first")).await), Conflict::Key);
+}
+
+fn proof(member: i64, kind: ProofKind, code: u8, expires_at: i64) -> Proof {
+    Proof {
+        member: MemberNumber(member),
+        kind,
+        serial: i64::MAX - i64::from(code),
+        code_hash: [code; 32],
+        email: "Some@example.com".parse().unwrap(),
+        expires_at: slot(expires_at),
+    }
+}
+
+pub async fn a_member_has_one_proof_of_each_kind(world: Arc<World>) {
+    world.with_members(1).await;
+    let nobodys = proof(0, ProofKind::Password, 9, 1010);
+    let mut tx = world.store.begin().await.unwrap();
+    for proof in [
+        &proof(1, ProofKind::Email, 1, 1010),
+        &proof(1, ProofKind::Password, 2, 1020),
+        &proof(1, ProofKind::Email, 3, 1030),
+        &nobodys,
+    ] {
+        tx.put_proof(proof, slot(1000)).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let mut tx = world.store.begin().await.unwrap();
+    assert_eq!(tx.proof(&[1; 32]).await.unwrap(), None, "it was replaced");
+    let email = Some(proof(1, ProofKind::Email, 3, 1030));
+    assert_eq!(tx.proof(&[3; 32]).await.unwrap(), email);
+    assert_eq!(tx.proof_of(MemberNumber(1), ProofKind::Email).await.unwrap(), email);
+    assert_eq!(tx.proof_of(MemberNumber(0), ProofKind::Password).await.unwrap(), Some(nobodys));
+    tx.end_proof(MemberNumber(1), ProofKind::Email).await.unwrap();
+    assert_eq!(tx.proof(&[3; 32]).await.unwrap(), None);
+    // Those that are over go with the next one.
+    tx.put_proof(&proof(1, ProofKind::Email, 4, 1040), slot(1020)).await.unwrap();
+    assert_eq!(tx.proof(&[2; 32]).await.unwrap(), None);
+    assert_eq!(tx.proof(&[9; 32]).await.unwrap(), None);
+    tx.commit().await.unwrap();
+}
+
+pub async fn the_newest_networks_of_a_member_are_remembered(world: Arc<World>) {
+    world.with_members(2).await;
+    let mut tx = world.store.begin().await.unwrap();
+    for at in 0..25_u8 {
+        tx.put_home(MemberNumber(1), &[at; 32], slot(1000 + i64::from(at))).await.unwrap();
+        // The first stays the newest.
+        tx.put_home(MemberNumber(1), &[0; 32], slot(1000 + i64::from(at))).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let mut reads = world.store.read().await.unwrap();
+    let mut is_home = async |member, at: u8| reads.is_home(MemberNumber(member), &[at; 32]).await.unwrap();
+    assert!(is_home(1, 0).await && is_home(1, 24).await && is_home(1, 6).await);
+    assert!(!is_home(1, 1).await, "it is the oldest");
+    assert!(!is_home(2, 0).await);
 }
