@@ -17,6 +17,7 @@ mod mail_stops;
 mod members;
 mod openapi;
 mod operator;
+mod personal;
 mod problem;
 mod programs;
 mod proofs;
@@ -142,6 +143,7 @@ fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::default()
         .merge(members::routes())
         .merge(proofs::routes())
+        .merge(personal::routes())
         .merge(channels::routes())
         .merge(reservations::routes())
         .merge(live::routes())

@@ -106,6 +106,8 @@ pub const GUIDE_ITEMS_MAX: usize = 5_000;
 pub const ROWS_AT_ONCE: u32 = 500;
 /// Ledger transactions in one export.
 pub const EXPORT_ROWS_MAX: usize = 1_000_000;
+/// Reservations in one member's export of the own data.
+pub const EXPORT_RESERVATIONS_MAX: usize = 10_000;
 /// Open reservations on a member's page.
 pub const MY_OPEN_MAX: u32 = 100;
 /// Past and cancelled ones on it.

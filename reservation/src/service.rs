@@ -11,6 +11,7 @@ mod budget;
 mod calendar;
 mod collecting;
 mod counts;
+mod erasure;
 mod error;
 mod facts;
 mod guide;
@@ -49,6 +50,7 @@ pub use actor::{Actor, Scopes};
 pub use booking::ProgramEdit;
 pub use calendar::{ChannelDay, ChannelMonthDay, Day, Month, MonthDay, QuoteAnswer};
 pub use counts::ServiceStats;
+pub use erasure::OwnData;
 pub use error::{Answer, ServiceError};
 pub use facts::Idempotency;
 pub use guide::{GuideDay, Listing, ProviderTime};
@@ -219,6 +221,11 @@ impl Service {
     /// What the operator set.
     pub fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    /// SHA-256 of what a member agrees to.
+    pub fn terms_hash(&self) -> [u8; 32] {
+        random::hash(&self.0.settings.terms)
     }
 
     /// What is sold how.

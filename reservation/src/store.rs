@@ -21,7 +21,9 @@ use slotcast_core::{
 pub use crate::domain::effects::PaymentState;
 use crate::{
     domain::{
-        effects::{Account, Effects, LedgerTransaction, MailKind, MailRequest, PaymentRequest},
+        effects::{
+            AcceptedTerms, Account, Effects, LedgerTransaction, MailKind, MailRequest, PaymentRequest,
+        },
         member::Member,
         proof::{Proof, ProofKind},
         reservation::{Reservation, SoldChannel, State},
@@ -399,6 +401,8 @@ pub trait Reads: Send {
     async fn run(&mut self, reservation: ReservationNumber) -> Stored<Run>;
     /// Its numbers of viewers, oldest first.
     async fn samples(&mut self, reservation: ReservationNumber, page: Page) -> Stored<Listed<ViewerSample>>;
+    /// The terms that were accepted with a reservation.
+    async fn accepted_terms(&mut self, reservation: ReservationNumber) -> Stored<Option<AcceptedTerms>>;
     /// What the operator recommends, by position.
     async fn pickups(&mut self) -> Stored<Vec<Pickup>>;
     /// What the key stands for in that scope (a member, or an address for those who have not logged in).
@@ -453,6 +457,9 @@ pub trait Tx: Reads {
     /// Replaces a member whose version is `member.version - 1`; it may have been blocked, which the schedule depends on.
     /// Conflict: version, user ID, address.
     async fn put_member(&mut self, member: &Member) -> Stored<()>;
+    /// Replaces a member as [`put_member`](Self::put_member), at `now` by nobody: sessions, tokens, codes, mails, kept
+    /// answers and what programs say go; reservations, payments and ledger stay.
+    async fn erase_member(&mut self, nobody: &Member, now: WallTime) -> Stored<()>;
     /// Adds a session; forgets those that have expired.
     async fn add_session(&mut self, session: &Session) -> Stored<()>;
     /// Ends a session.

@@ -2,6 +2,8 @@
 //!
 //! Owns: [`Effects`] and what it is made of: mails to send, money to move, ledger entries.
 
+use std::sync::Arc;
+
 use slotcast_core::time::WallTime;
 
 use super::{
@@ -23,6 +25,19 @@ pub struct Effects {
     pub payments: Vec<PaymentRequest>,
     /// What the ledger says of it. Each sums to zero.
     pub ledger: Vec<LedgerTransaction>,
+    /// The terms that the member accepts with it.
+    pub terms: Option<AcceptedTerms>,
+}
+
+/// Terms that a member accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcceptedTerms {
+    /// SHA-256 of the text.
+    pub hash: [u8; 32],
+    /// All of it.
+    pub text: Arc<str>,
+    /// When the member did.
+    pub at: WallTime,
 }
 
 impl Effects {
@@ -34,6 +49,7 @@ impl Effects {
             mails: Vec::new(),
             payments: Vec::new(),
             ledger: Vec::new(),
+            terms: None,
         }
     }
 }

@@ -511,6 +511,14 @@ refusals! {
         "Keep the name until nothing is booked on the channel, or retire it and sell another."
         "チャンネル名はすでに送ったアドレスに使われています" ["予約済みの番組のアドレスに名前「{name}」が含まれています。"]
         "予約がなくなるまで名前を変えないか、このチャンネルの販売を終えて別のものを売ってください。";
+    /// The account cannot be erased while something is open: reservations, or money.
+    AccountOpen { reservations: u32, owes: bool } = "account-open" 409
+        "The account cannot be erased yet" ["{reservations} reservations are open{}.",
+            if *owes { ", and money is owed or on its way" } else { "" }]
+        "Cancel what is open or wait until it is settled; ask the operator about what is owed."
+        "アカウントはまだ消去できません" ["未完了の予約が{reservations}件あります{}。",
+            if *owes { "。また、未払いまたは処理中の料金があります" } else { "" }]
+        "予約を取り消すか、精算が終わるまでお待ちください。未払いの料金は運営者にお問い合わせください。";
     /// It was changed since it was read.
     Stale { version: i64 } = "stale" 412
         "It was changed since you read it" ["It is at version {version} now."]

@@ -17,7 +17,7 @@ use super::{
     extract::{Path, Query},
     problem::{Answer, etag},
     wire::{
-        ChannelDatePath, ChannelPath, DatePath, ListBody, MonthPath, WindowBody, ZoneQuery, date_of,
+        ChannelDatePath, ChannelPath, DatePath, ListBody, MonthPath, WindowBody, ZoneQuery, date_of, hex,
         month_of, time_of, window_of, zone_of,
     },
 };
@@ -335,6 +335,9 @@ async fn quote(
 #[schema(as = Terms)]
 struct TermsBody {
     text: String,
+    /// SHA-256 of the text, in hexadecimal: kept with each reservation that they were accepted for.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    sha256: String,
 }
 
 /// The terms
@@ -343,7 +346,8 @@ struct TermsBody {
 #[utoipa::path(get, path = "/terms", tag = "Channels", operation_id = "terms",
     responses((status = 200, description = "The text.", body = TermsBody)))]
 async fn terms(State(api): State<Api>) -> Answer {
-    Ok(Json(TermsBody { text: api.service().settings().terms.clone() }).into_response())
+    let (text, sha256) = (api.service().settings().terms.clone(), hex(&api.service().terms_hash()));
+    Ok(Json(TermsBody { text, sha256 }).into_response())
 }
 
 /// The asker's clock.

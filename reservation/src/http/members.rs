@@ -569,7 +569,7 @@ impl From<ScopeBody> for Scope {
 /// A token as it is listed.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Token)]
-struct TokenBody {
+pub(super) struct TokenBody {
     name: String,
     scopes: Vec<ScopeBody>,
     #[schema(format = DateTime)]

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     domain::{
-        effects::{Effects, MailKind},
+        effects::{AcceptedTerms, Effects, MailKind},
         member::Member,
         refusal::{Refusal, Thing},
         reservation::{CancelledBy, ProgramDetails, ProgramPassword, Reservation, State},
@@ -175,7 +175,10 @@ impl Service {
                 return Ok(None);
             }
             let id_hash = self.0.vault.reservation_id(number, 1).hash();
-            rules::accept_terms(member, held, id_hash, self.rules(), now).map(Some)
+            let mut effects = rules::accept_terms(member, held, id_hash, self.rules(), now)?;
+            let text = self.0.settings.terms.as_str().into();
+            effects.terms = Some(AcceptedTerms { hash: self.terms_hash(), text, at: now });
+            Ok(Some(effects))
         };
         self.decide(actor, number, None, &accept).await
     }

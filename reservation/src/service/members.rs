@@ -333,7 +333,7 @@ impl Service {
     }
 
     /// Refuses another password than the member's own. Of wrong ones each member has so many, whoever guesses elsewhere.
-    async fn check_own_password(&self, member: &Member, password: &str) -> Answer<()> {
+    pub(super) async fn check_own_password(&self, member: &Member, password: &str) -> Answer<()> {
         let tries = &self.0.tries.own_password;
         tries.take(&member.number, (self.0.clock)().mono)?;
         let asked: String = password.chars().take(PASSWORD_CHARS_MAX + 1).collect();

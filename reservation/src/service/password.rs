@@ -80,6 +80,11 @@ fn internal(error: impl std::fmt::Display) -> ServiceError {
     ServiceError::Internal(format!("password: {error}"))
 }
 
+/// A hash that no password has.
+pub(super) fn nobodys() -> PasswordHash {
+    PasswordHash(NOBODYS.to_owned())
+}
+
 /// What is wrong with a new password.
 pub(super) fn problem(field: &'static str, password: &str, others: &[&str]) -> Option<FieldProblem> {
     let length = password.chars().take(PASSWORD_CHARS_MAX + 1).count();

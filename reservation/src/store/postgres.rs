@@ -58,6 +58,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("friends", include_str!("../../migrations/postgres/0006_friends.sql")),
     ("nodes", include_str!("../../migrations/postgres/0007_nodes.sql")),
     ("proofs", include_str!("../../migrations/postgres/0008_proofs.sql")),
+    ("terms", include_str!("../../migrations/postgres/0009_terms.sql")),
 ];
 /// Whether the first versions' own count of migrations is there.
 const OLD_VERSIONS: &str =

@@ -596,6 +596,12 @@ impl World {
         self.service_of(self.vault.clone(), settings)
     }
 
+    /// The same with other terms.
+    pub fn service_with_terms(&self, terms: &str) -> Service {
+        let settings = Settings { terms: terms.to_owned(), ..self.settings.clone() };
+        self.service_of(self.vault.clone(), settings)
+    }
+
     /// The same with other budgets.
     pub fn service_with_budgets(&self, change: impl FnOnce(&mut Budgets)) -> Service {
         let mut settings = self.settings.clone();

@@ -14,6 +14,7 @@ mod payments_stripe;
 mod rules_model;
 mod rules_refunds;
 mod service_books;
+mod service_erasure;
 mod service_life;
 mod service_mails;
 mod service_outbox;

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use slotcast_reservation::{
     domain::{
+        member::Member,
         refusal::Refusal,
         reservation::Reservation,
         words::{Email, ReservationNumber},
     },
     limits::{CHANGES_GATHERED_FOR, DAY, FRIEND_MAILS_PER_DAY, MAILS_TO_FRIEND_PER_DAY},
-    service::{MemberEdit, ProgramEdit},
+    service::ProgramEdit,
 };
 use slotcast_reservation_testing::service::{World, draft, friend, refusal};
 
@@ -252,8 +253,11 @@ async fn a_waiting_mail_follows_its_member_to_another_address() {
     let actor = world.actor(1).await;
     let confirmed = told(&world).await;
     world.service.cancel(&actor, confirmed.number, None).await.unwrap();
-    let edit = MemberEdit { email: Some("moved@example.com".to_owned()), ..MemberEdit::default() };
-    world.service.edit_me(&actor, None, edit, "192.0.2.1".parse().unwrap()).await.unwrap();
+    let mut tx = world.store.begin().await.unwrap();
+    let member = tx.lock_member(actor.member).await.unwrap().unwrap();
+    let email = "moved@example.com".parse().unwrap();
+    tx.put_member(&Member { email, version: member.version + 1, ..member }).await.unwrap();
+    tx.commit().await.unwrap();
     world.work().await;
     let sent = world.post.sent.lock();
     let cancelled: Vec<_> = sent.iter().filter(|(key, _)| key.starts_with("cancelled-")).collect();

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     domain::{
-        effects::{Account, LedgerTransaction, MailKind, PaymentState},
+        effects::{AcceptedTerms, Account, LedgerTransaction, MailKind, PaymentState},
         member::Member,
         proof::{Proof, ProofKind},
         reservation::{Reservation, SoldChannel},
@@ -408,6 +408,12 @@ impl Reads for Work {
         let query = sqlx::query("SELECT count(*) FROM samples WHERE reservation = $1").bind(reservation.0);
         let count = self.count(query).await?;
         Ok(Listed { items: rows.iter().map(rows::sample).collect::<Stored<_>>()?, count })
+    }
+
+    async fn accepted_terms(&mut self, reservation: ReservationNumber) -> Stored<Option<AcceptedTerms>> {
+        let sql = "SELECT terms.hash AS hash, text, accepted_at FROM accepted_terms
+            JOIN terms ON terms.hash = accepted_terms.hash WHERE reservation = $1";
+        self.row(sqlx::query(sql).bind(reservation.0)).await?.as_ref().map(rows::accepted_terms).transpose()
     }
 
     async fn pickups(&mut self) -> Stored<Vec<Pickup>> {

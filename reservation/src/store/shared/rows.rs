@@ -18,7 +18,7 @@ use super::{
     Db, Row, StoreError, Stored, Vault,
 };
 use crate::domain::{
-    effects::{LedgerKind, LedgerTransaction, PaymentKind, PaymentRequest, PaymentState},
+    effects::{AcceptedTerms, LedgerKind, LedgerTransaction, PaymentKind, PaymentRequest, PaymentState},
     member::{Card, Contact, Member, PasswordHash},
     proof::{Proof, ProofKind},
     reservation::{ProgramDetails, ProgramPassword, Reservation, ReservationIdHash, SoldChannel, State},
@@ -128,6 +128,14 @@ pub(super) fn proof(row: &Row) -> Stored<Proof> {
         code_hash: hash(row, "code_hash")?,
         email: named(row, "email", |text| text.parse().ok())?,
         expires_at: time(row, "expires_at")?,
+    })
+}
+
+pub(super) fn accepted_terms(row: &Row) -> Stored<AcceptedTerms> {
+    Ok(AcceptedTerms {
+        hash: hash(row, "hash")?,
+        text: at::<String>(row, "text")?.into(),
+        at: time(row, "accepted_at")?,
     })
 }
 

@@ -117,6 +117,9 @@ const PUT_HOME: &str = "INSERT INTO homes (member, network, seen_at) VALUES ($1,
     ON CONFLICT (member, network) DO UPDATE SET seen_at = excluded.seen_at";
 const FORGET_HOMES: &str = "DELETE FROM homes WHERE member = $1 AND network NOT IN
     (SELECT network FROM homes WHERE member = $1 ORDER BY seen_at DESC, network LIMIT $2)";
+/// What a member wrote into programs; how long they were, and what they cost, stays.
+const ERASE_PROGRAMS: &str = "UPDATE reservations SET title = '-', genre = '', outline = '', details = '',
+    show_email = FALSE, show_web = FALSE, friends = '[]', version = version + 1 WHERE member = $1";
 /// Networks of one member that are remembered.
 const HOMES_MAX: i64 = 20;
 
@@ -355,6 +358,24 @@ impl Tx for Work {
         Ok(())
     }
 
+    async fn erase_member(&mut self, nobody: &Member, now: WallTime) -> Stored<()> {
+        self.put_member(nobody).await?;
+        self.end_sessions(nobody.number, None, true).await?;
+        for sql in [
+            "DELETE FROM proofs WHERE member = $1",
+            "DELETE FROM homes WHERE member = $1",
+            "DELETE FROM jobs WHERE member = $1 AND kind IN ('member_mail', 'friend_mail')",
+            "DELETE FROM pickups WHERE reservation IN (SELECT number FROM reservations WHERE member = $1)",
+            ERASE_PROGRAMS,
+        ] {
+            self.run(sqlx::query(sql).bind(nobody.number.0)).await?;
+        }
+        let sql = "DELETE FROM kept_answers WHERE scope = $1";
+        self.run(sqlx::query(sql).bind(nobody.number.to_string())).await?;
+        let sql = "UPDATE members SET erased_at = $2 WHERE number = $1";
+        self.run(sqlx::query(sql).bind(nobody.number.0).bind(now.as_micros())).await.map(drop)
+    }
+
     async fn add_session(&mut self, session: &Session) -> Stored<()> {
         self.run(sqlx::query(FORGET_SESSIONS).bind(session.created_at.as_micros())).await?;
         let sql = "INSERT INTO sessions (token_hash, member, csrf_hash, created_at, expires_at)
@@ -456,6 +477,14 @@ impl Tx for Work {
             if !self.write_payment(payment, now, now).await? {
                 return self.refuse(Conflict::Key);
             }
+        }
+        if let Some(terms) = &effects.terms {
+            let sql = "INSERT INTO terms (hash, text) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING";
+            let query = sqlx::query(sql).bind(&terms.hash[..]).bind(names::text(&terms.text)?.to_owned());
+            self.run(query).await?;
+            let sql = "INSERT INTO accepted_terms (reservation, hash, accepted_at) VALUES ($1, $2, $3)";
+            let query = sqlx::query(sql).bind(reservation.number.0).bind(&terms.hash[..]);
+            self.run(query.bind(terms.at.as_micros())).await?;
         }
         self.write_ledger(&effects.ledger).await
     }
