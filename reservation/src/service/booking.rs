@@ -96,6 +96,10 @@ impl Service {
         if let Some(made) = kept(tx.as_mut(), actor, idempotency).await? {
             return Ok(made);
         }
+        // The number is this request's own: a try before, whose commit's answer was lost, made it.
+        if let Some(made) = tx.reservation(number).await? {
+            return Ok(made);
+        }
         let (channel, window) = (draft.channel, draft.window);
         let slots = rules.slots(window)?;
         self.free_overdue(tx.as_mut(), channel, window, now).await?;
@@ -186,8 +190,13 @@ impl Service {
     /// A lost reservation ID is replaced by a new one, which is mailed.
     pub async fn reissue_id(&self, actor: &Actor, number: ReservationNumber) -> Answer<Reservation> {
         actor.need(Scope::Book)?;
+        let found = actor.own(self.0.store.read().await?.reservation(number).await?)?;
+        let issue = found.id_issue.saturating_add(1);
         let reissue = |member: &Member, reservation: &Reservation, now| {
-            let issue = reservation.id_issue.saturating_add(1);
+            // A try before, whose commit's answer was lost, made it; or another request at the same moment.
+            if reservation.id_issue >= issue {
+                return Ok(None);
+            }
             let id_hash = self.0.vault.reservation_id(number, issue).hash();
             rules::reissue_id(member, reservation, id_hash, now).map(Some)
         };
@@ -270,7 +279,13 @@ impl Service {
             self.committed();
             return Ok(cancelled);
         }
-        let end = |_: &Member, reservation: &Reservation, now| rules::end_early(reservation, now).map(Some);
+        let end = |_: &Member, reservation: &Reservation, now| {
+            let was_ended = reservation.over_at.is_some_and(|over_at| over_at < reservation.window.end());
+            match reservation.state {
+                State::Finished(_) if was_ended => Ok(None),
+                _ => rules::end_early(reservation, now).map(Some),
+            }
+        };
         self.decide(actor, number, None, &end).await
     }
 
@@ -299,9 +314,13 @@ impl Service {
         let now = self.now();
         let mut tx = self.0.store.begin().await?;
         let found = actor.own(tx.lock_reservation(number).await?)?;
-        is_current(version, found.version)?;
         let member = member_of(tx.as_mut(), &found).await?;
-        let Some(effects) = rule(&member, &found, now)? else { return Ok(found) };
+        let decided = rule(&member, &found, now);
+        if decided == Ok(None) {
+            return Ok(found);
+        }
+        is_current(version, found.version)?;
+        let Some(effects) = decided? else { return Ok(found) };
         spend_mails(tx.as_mut(), &effects, now).await?;
         write(tx.as_mut(), &effects).await?;
         tx.commit().await?;

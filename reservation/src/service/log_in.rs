@@ -1,6 +1,11 @@
 //! Logging in by user ID and password, sessions of browsers, tokens of programs.
 
-use std::{fmt, net::IpAddr, sync::atomic::Ordering, time::Duration};
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use slotcast_core::time::WallTime;
 use strum::IntoEnumIterator;
@@ -276,11 +281,14 @@ impl Service {
     /// Takes a token away.
     pub async fn end_token(&self, actor: &Actor, name: &str) -> Answer<()> {
         actor.need(Scope::Account)?;
+        // A try whose commit's answer was lost may have taken it away.
+        let was_there = AtomicBool::new(false);
         retry(|| async {
             let mut tx = self.0.store.begin().await?;
-            if !tx.end_api_token(actor.member, name).await? {
+            if !tx.end_api_token(actor.member, name).await? && !was_there.load(Ordering::Relaxed) {
                 return Err(Refusal::NotFound(Thing::Token).into());
             }
+            was_there.store(true, Ordering::Relaxed);
             Ok(tx.commit().await?)
         })
         .await

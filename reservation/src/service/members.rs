@@ -355,8 +355,13 @@ impl Service {
     ) -> Answer<Member> {
         let mut tx = self.0.store.begin().await?;
         let member = tx.lock_member(number).await?.ok_or(Refusal::NotFound(Thing::Member))?;
+        let after = edit(member.clone());
+        // It is as was asked already, perhaps by a try before, whose commit's answer was lost.
+        if after == member {
+            return Ok(member);
+        }
         is_current(version, member.version)?;
-        let after = edit(Member { version: member.version + 1, ..member });
+        let after = Member { version: member.version + 1, ..after };
         tx.put_member(&after).await?;
         tx.commit().await?;
         Ok(after)

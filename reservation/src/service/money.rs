@@ -11,6 +11,7 @@ use super::{
     counts::count,
     facts::{keep, kept, member_of, taken_in, used_in, write},
     members::terminal_key,
+    random,
     retry::retry,
 };
 use crate::{
@@ -105,7 +106,12 @@ impl Service {
         idempotency: Option<Idempotency>,
     ) -> Answer<Reservation> {
         actor.need(Scope::Broadcast)?;
-        self.buy(actor, number, Purchase::Extend { slots, idempotency }).await
+        // A commit may stand although its answer was lost: the next try must find that. No asker's key has a space.
+        let idempotency = match idempotency {
+            Some(asked) => asked,
+            None => Idempotency { key: format!("extend {}", random::token()?), request_hash: [0; 32] },
+        };
+        self.buy(actor, number, Purchase::Extend { slots, idempotency: Some(idempotency) }).await
     }
 
     /// Goes on when whoever asked has left: what was begun at the provider is ended here.

@@ -1,6 +1,13 @@
 //! What operators do, and what the binary needs to begin.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use slotcast_core::{
     time::WallTime,
@@ -108,6 +115,8 @@ impl Service {
             let mut tx = self.0.store.begin().await?;
             let found = channel_of(tx.as_mut(), edit.number).await;
             let channel = match (found, version) {
+                // It is as was asked already, perhaps by a try before, whose commit's answer was lost.
+                (Ok(found), _) if edit.at(found.version, found.gather) == found => return Ok(found),
                 (Ok(found), Some(_)) => {
                     is_current(version, found.version)?;
                     self.may_be_named(tx.as_mut(), &found, &edit.name).await?;
@@ -244,11 +253,14 @@ impl Service {
     /// Recommends it no more.
     pub async fn end_pickup(&self, actor: &Actor, number: ReservationNumber) -> Answer<()> {
         actor.need(Scope::Operate)?;
+        // A try whose commit's answer was lost may have taken it away.
+        let was_there = AtomicBool::new(false);
         retry(|| async {
             let mut tx = self.0.store.begin().await?;
-            if !tx.end_pickup(number).await? {
+            if !tx.end_pickup(number).await? && !was_there.load(Relaxed) {
                 return Err(Refusal::NotFound(Thing::Pickup).into());
             }
+            was_there.store(true, Relaxed);
             Ok(tx.commit().await?)
         })
         .await

@@ -385,7 +385,9 @@ async fn operators_price_channels_and_book_without_toll() {
     let exists = service.put_channel(&operator, channel(1, 9), None).await;
     assert_eq!(refusal(exists), Refusal::Exists(Thing::Channel));
     assert_eq!(service.put_channel(&operator, channel(1, 9), Some(1)).await.unwrap().version, 2);
-    let stale = service.put_channel(&operator, channel(1, 9), Some(1)).await;
+    let again = service.put_channel(&operator, channel(1, 9), Some(1)).await.unwrap();
+    assert_eq!(again.version, 2, "it is as was asked already");
+    let stale = service.put_channel(&operator, channel(1, 10), Some(1)).await;
     assert_eq!(refusal(stale), Refusal::Stale { version: 2 });
     service.put_channel(&operator, channel(9, 9), None).await.unwrap();
     let gather = |ms| ChannelEdit { gather: Some(Duration::from_millis(ms)), ..channel(9, 9) };
@@ -487,11 +489,11 @@ async fn a_channel_keeps_its_name_while_programs_are_booked() {
     let put = |name, version| service.put_channel(&operator, named(name), Some(version));
     let kept = Refusal::ChannelNameInUse { name: found.name.clone() };
     assert_eq!(refusal(put("other", 1).await), kept);
-    put(found.name.as_str(), 1).await.unwrap();
+    assert_eq!(put(found.name.as_str(), 1).await.unwrap().version, 1, "nothing changes");
     world.clock.set(booked.window.end().saturating_sub(MICRO));
-    assert_eq!(refusal(put("other", 2).await), kept, "until the end of its window");
+    assert_eq!(refusal(put("other", 1).await), kept, "until the end of its window");
     world.clock.set(booked.window.end());
-    put("other", 2).await.unwrap();
+    put("other", 1).await.unwrap();
 }
 
 #[tokio::test]

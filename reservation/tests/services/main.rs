@@ -3,6 +3,7 @@
 
 mod http_walk;
 mod localstripe;
+mod lost_commits;
 mod mail_post;
 mod mail_text;
 mod payments_localstripe;
