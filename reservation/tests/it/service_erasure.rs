@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use slotcast_core::time::WallTime;
 use slotcast_reservation::{
     domain::{
         effects::Account,
@@ -85,7 +84,7 @@ async fn who_goes_leaves_the_records_of_money_and_nothing_else() {
     assert_eq!(refusal(service.erase_me(&actor, "wrong horse").await), Refusal::WrongLogIn);
     service.erase_me(&actor, PASSWORD).await.unwrap();
     world.work().await;
-    assert_eq!(world.post.keys("new-password-"), [String::new(); 0], "a mail that waited went too");
+    assert!(world.post.keys("new-password-").is_empty(), "a mail that waited went too");
     assert_eq!(refusal(service.actor_of_token(&token.secret).await), Refusal::NotLoggedIn);
     assert_eq!(refusal(service.log_in("taro", PASSWORD, here()).await), Refusal::WrongLogIn);
     let gone = format!("erased-{}", actor.member);
@@ -117,21 +116,10 @@ async fn an_operator_erases_members_and_no_operator() {
     let unknown = service.erase_member(&operator, MemberNumber(99)).await;
     assert_eq!(refusal(unknown), Refusal::NotFound(Thing::Member));
     service.erase_member(&operator, actor.member).await.unwrap();
-    assert_eq!(
-        refusal(
-            service
-                .me(&actor)
-                .await
-                .map(|member| member.user_id.to_string())
-                .map(drop)
-                .and(service.log_in("taro", PASSWORD, here()).await.map(drop),)
-        ),
-        Refusal::WrongLogIn
-    );
+    assert_eq!(refusal(service.log_in("taro", PASSWORD, here()).await), Refusal::WrongLogIn);
     // Who is let in again by mistake is still nobody.
     let unblock = OperatorEdit { is_blocked: Some(false), ..OperatorEdit::default() };
     service.edit_member(&operator, actor.member, None, unblock).await.unwrap();
     let gone = format!("erased-{}", actor.member);
     assert_eq!(refusal(service.log_in(&gone, PASSWORD, here()).await), Refusal::WrongLogIn);
-    assert!(world.clock.now() > WallTime::from_micros(0));
 }
