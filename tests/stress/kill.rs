@@ -462,7 +462,8 @@ fn nothing_is_lost_or_done_twice(
         channels: CHANNELS,
         seats: 5,
         rate: "64kbit/s",
-        reservations: "hold = \"5s\"\nslots_per_month = 1000000\nnormal_share = 1".to_owned(),
+        reservations: "hold = \"5s\"\nslots_per_month = 1000000\nnormal_share = 1\nverify_email = false"
+            .to_owned(),
         tables: format!("{}{}", stripe.config(), mailbox.config()),
     });
     site.start();

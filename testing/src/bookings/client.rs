@@ -203,11 +203,12 @@ fn read_reply(stream: &mut BufReader<TcpStream>) -> io::Result<Reply> {
     Ok(reply)
 }
 
-/// What a member asks to book, with a title by which it is found again.
+/// What a member asks to book, with a title by which it is found again, and a friend whom nobody else invites: an address
+/// gets so many mails a day.
 pub fn draft(channel: u16, start: i64, end: i64, title: &str) -> Value {
     json!({
         "channel": channel,
         "window": { "start": super::time_text(start), "end": super::time_text(end) },
-        "program": { "title": title, "open_level": "public", "friends": ["friend@example.com"] },
+        "program": { "title": title, "open_level": "public", "friends": [format!("friend-{channel}-{start}-{end}@example.com")] },
     })
 }
