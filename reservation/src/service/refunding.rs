@@ -13,7 +13,7 @@ use super::{
 use crate::{
     domain::{
         effects::{Account, LedgerTransaction, PaymentKind, PaymentRequest, PaymentState},
-        refusal::{FieldProblem, Refusal},
+        refusal::Refusal,
         rules::{self, Money},
         words::{Amount, ReservationNumber},
     },
@@ -73,7 +73,7 @@ impl Service {
     ///
     /// - `reason`: one line, 1 to 200 characters; for the log and the payment's record.
     ///
-    /// Refused: `Invalid` (also where there is no key), `NothingToRefund`, `RefundTooLarge`, `KeyReused`.
+    /// Refused: `Invalid`, `BadRequest` (there is no key), `NothingToRefund`, `RefundTooLarge`, `KeyReused`.
     pub async fn refund(
         &self,
         actor: &Actor,
@@ -84,9 +84,8 @@ impl Service {
     ) -> Answer<Refunds> {
         actor.need(Scope::Operate)?;
         let reason = reason_of(reason)?;
-        let key = idempotency.ok_or_else(|| -> Refusal {
-            let english = "a key of this refund, the same when it is sent again";
-            FieldProblem::new("Idempotency-Key", english, "この返金のキー (再送時は同じもの)").into()
+        let key = idempotency.ok_or(Refusal::BadRequest {
+            problem: "Idempotency-Key is missing: send a key of this refund, the same when you send it again.",
         })?;
         let asked_as = format!("{} {}", actor.member, key.key);
         let refunds = retry(|| self.refund_once(actor, number, amount, reason, &asked_as)).await?;

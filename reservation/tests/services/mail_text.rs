@@ -72,6 +72,7 @@ fn every_kind_is_read_back_in_both_languages() {
                 kind,
                 MailKind::ReservationId
                     | MailKind::ReconfirmReminder
+                    | MailKind::CardNeeded
                     | MailKind::Settled
                     | MailKind::Refunded
             );
@@ -146,7 +147,9 @@ fn hostile_texts_stay_texts_to_an_independent_reader() {
         assert_eq!(read["names"], json!(names(letter)), "{title}");
         assert_eq!(read["defects"], json!([]), "{title}");
         let subject = read["subject"].as_str().unwrap();
-        assert!(subject.ends_with(&in_header), "{subject:?}\n{title:?}");
+        // A subject is cut where it gets too long.
+        let beginning: String = in_header.chars().take(500).collect();
+        assert!(subject.contains(&beginning), "{subject:?}\n{title:?}");
         assert!(read["longest_line"].as_u64().unwrap() <= 998, "{read:#}");
         assert_eq!(read["is_ascii"], true);
         assert_eq!(read["parts"], json!(["text/plain", "text/calendar"]));
