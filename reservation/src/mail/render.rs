@@ -284,10 +284,14 @@ fn ascii(name: &'static str, value: &str) -> HeaderValue {
     HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned())
 }
 
+/// Characters of a name in front of an address.
+const NAME_CHARS_MAX: usize = 200;
+
 /// An address, with a name in front where there is one.
 fn mailbox(name: &str, address: &Email) -> Result<Mailbox, MailError> {
     let address: Address = address.as_str().parse().map_err(|_| MailError::Address)?;
-    let name = header_line(name);
+    // Names of members are shorter; a header's line must not get too long, whatever has to be escaped in it.
+    let name: String = header_line(name).chars().take(NAME_CHARS_MAX).collect();
     Ok(Mailbox::new((!name.is_empty()).then_some(name), address))
 }
 
