@@ -292,7 +292,8 @@ fn mailbox(name: &str, address: &Email) -> Result<Mailbox, MailError> {
     let address: Address = address.as_str().parse().map_err(|_| MailError::Address)?;
     // Names of members are shorter; a header's line must not get too long, whatever has to be escaped in it.
     let name: String = header_line(name).chars().take(NAME_CHARS_MAX).collect();
-    Ok(Mailbox::new((!name.is_empty()).then_some(name), address))
+    let name = name.trim_end();
+    Ok(Mailbox::new((!name.is_empty()).then(|| name.to_owned()), address))
 }
 
 /// Held within 1970 to 9999, which is what the field can say.

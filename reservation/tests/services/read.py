@@ -3,6 +3,7 @@
 import email
 import email.header
 import email.policy
+import email.utils
 import json
 import sys
 
@@ -41,6 +42,10 @@ def name(raw, field):
     (against RFC 2047 section 6.2), its older one does not."""
     value = email.message_from_bytes(raw, policy=email.policy.compat32)[field]
     shown = value.rpartition("<")[0].strip()
+    shown = shown.replace("\r\n", "").replace("\n", "")
+    # A quoted string stands for what is in it (RFC 5322 section 3.2.4).
+    if shown.startswith('"') and shown.endswith('"'):
+        return email.utils.unquote(shown)
     return str(email.header.make_header(email.header.decode_header(shown)))
 
 
