@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use slotcast_core::{
     time::WallTime,
-    words::{ChannelName, ChannelNumber, OpenLevel, ProgramId},
+    words::{BitRate, ChannelName, ChannelNumber, OpenLevel, ProgramId, Seats, Window},
 };
 
 use crate::{
@@ -65,21 +65,35 @@ pub struct Changes {
     pub changed: Vec<ProgramId>,
 }
 
-#[derive(Default)]
-struct Snapshot {
-    channels: Vec<Arc<Channel>>,
-    programs: Vec<Arc<Program>>,
-    by_id: HashMap<ProgramId, Arc<Program>>,
-    /// By name: the channel, and its programs by start.
-    by_name: HashMap<ChannelName, (Arc<Channel>, Vec<Arc<Program>>)>,
-    by_link: HashMap<[u8; 32], Vec<Arc<Program>>>,
+/// A program with the seats and class that were published of it, which its channel may bound.
+#[derive(Clone)]
+struct Entry {
+    program: Arc<Program>,
+    seats: Option<Seats>,
+    class: Option<BitRate>,
 }
 
-/// The newest snapshot. Reading is one atomic load and a look-up; publishing replaces the whole.
+/// Programs by start. Shared, so that a snapshot takes over those of the one before that did not change.
+type List = Arc<[Arc<Program>]>;
+
+#[derive(Clone, Default)]
+struct Snapshot {
+    /// By number.
+    channels: Vec<Arc<Channel>>,
+    /// By start, then by the channel's number.
+    programs: Vec<Arc<Program>>,
+    by_id: HashMap<ProgramId, Entry>,
+    by_name: HashMap<ChannelName, (Arc<Channel>, List)>,
+    by_link: HashMap<[u8; 32], List>,
+}
+
+/// The newest snapshot. Reading is one atomic load and a look-up; publishing replaces it.
 #[derive(Default)]
 pub struct Timetable {
     now: ArcSwap<Snapshot>,
-    publishing: Mutex<()>,
+    /// One at a time. Holds the snapshot before the newest, so that the one who publishes frees it: readers, who have
+    /// let go of it by then, never have to.
+    publishing: Mutex<Arc<Snapshot>>,
 }
 
 impl Timetable {
@@ -99,42 +113,89 @@ impl Timetable {
         channels: Vec<Channel>,
         programs: Vec<ProgramSpec>,
     ) -> Result<Changes, TimetableError> {
-        let _one_at_a_time = self.publishing.lock();
-        let channels = index_channels(channels)?;
-        check_programs(&programs)?;
+        let mut last = self.publishing.lock();
         let before = self.now.load_full();
-        let mut changes = Changes::default();
-        let mut after = Vec::with_capacity(programs.len());
-        for spec in programs {
+        let listed: HashSet<ProgramId> = programs.iter().map(|spec| spec.id).collect();
+        let gone = before.by_id.keys().filter(|id| !listed.contains(id)).copied().collect();
+        self.change(&mut last, before, channels, programs, gone)
+    }
+
+    /// Replaces the channels, adds or replaces the programs `put`, and removes those of `gone` that are there; all other
+    /// programs stay as they are. Each is dealt with as by [`publish`](Self::publish). The cost is that of what changes,
+    /// and of a copy of references to the rest.
+    pub fn update(
+        &self,
+        channels: Vec<Channel>,
+        put: Vec<ProgramSpec>,
+        gone: &[ProgramId],
+    ) -> Result<Changes, TimetableError> {
+        let mut last = self.publishing.lock();
+        let before = self.now.load_full();
+        let put_ids: HashSet<ProgramId> = put.iter().map(|spec| spec.id).collect();
+        let is_gone = |id: &&ProgramId| before.by_id.contains_key(id) && !put_ids.contains(id);
+        let gone = gone.iter().filter(is_gone).copied().collect();
+        self.change(&mut last, before, channels, put, gone)
+    }
+
+    fn change(
+        &self,
+        last: &mut Arc<Snapshot>,
+        before: Arc<Snapshot>,
+        channels: Vec<Channel>,
+        mut put: Vec<ProgramSpec>,
+        gone: HashSet<ProgramId>,
+    ) -> Result<Changes, TimetableError> {
+        let channels = index_channels(channels, &before)?;
+        check_programs(&put)?;
+        put_anew_where_channels_changed(&mut put, &gone, &before, &channels);
+        let mut built = Vec::with_capacity(put.len());
+        for spec in put {
             let Some(channel) = channels.get(&spec.channel) else {
-                return Err(TimetableError::UnknownChannel(for_people(&spec), spec.channel));
+                return Err(TimetableError::UnknownChannel(
+                    for_people(&spec.title, spec.window),
+                    spec.channel,
+                ));
             };
-            let old = before.by_id.get(&spec.id);
+            let old = before.by_id.get(&spec.id).map(|entry| &entry.program);
+            let (seats, class) = (spec.seats, spec.class);
             let kept = old.filter(|old| stays(old, &spec));
             let program = build(spec, Arc::clone(channel), kept);
-            match (kept, old) {
-                (Some(old), _) if differs(old, &program) => changes.changed.push(program.id),
-                (Some(_), _) => {}
-                (None, _) => changes.added.push(program.id),
-            }
-            after.push((program, kept.cloned()));
+            built.push((Entry { program, seats, class }, old.cloned()));
         }
-        let kept: HashSet<ProgramId> =
-            after.iter().filter(|(_, old)| old.is_some()).map(|(program, _)| program.id).collect();
-        let gone: Vec<_> = before.programs.iter().filter(|old| !kept.contains(&old.id)).collect();
-        changes.removed = gone.iter().map(|program| program.id).collect();
+        let after = Snapshot::after(&before, &channels, &built, &gone)?;
+        let mut changes = Changes { removed: gone.iter().copied().collect(), ..Changes::default() };
+        let mut closed: Vec<&Arc<Program>> =
+            gone.iter().filter_map(|id| before.by_id.get(id)).map(|entry| &entry.program).collect();
         // All is checked; from here on nothing fails. Gates follow before the snapshot is seen, and those that go
         // are closed after it, so that at no moment a program is to be found whose gate belongs to another.
-        for (program, old) in &after {
-            if let Some(old) = old {
-                carry_over(old, program);
+        for (Entry { program: new, .. }, old) in &built {
+            match old {
+                Some(old) if Arc::ptr_eq(&old.gate, &new.gate) => {
+                    carry_over(old, new);
+                    if differs(old, new) {
+                        changes.changed.push(new.id);
+                    }
+                }
+                old => {
+                    changes.added.push(new.id);
+                    changes.removed.extend(old.as_ref().map(|old| old.id));
+                    closed.extend(old);
+                }
             }
         }
-        self.now.store(Arc::new(snapshot(channels, after.into_iter().map(|(program, _)| program))));
-        for program in gone {
+        self.now.store(Arc::new(after));
+        for program in closed {
             program.gate.close_as(Cut::Withdrawn);
         }
+        *last = before;
         Ok(changes)
+    }
+
+    /// The programs whose windows have begun at `at`, by start: those that can have viewers.
+    pub fn begun(&self, at: WallTime) -> Vec<Arc<Program>> {
+        let now = self.now.load();
+        let begun = now.programs.partition_point(|program| program.window.start() <= at);
+        now.programs.get(..begun).unwrap_or_default().to_vec()
     }
 }
 
@@ -163,16 +224,16 @@ impl Programs for Timetable {
     fn connectable(&self, name: &str, at: WallTime) -> Vec<Arc<Program>> {
         let Ok(name) = name.parse::<ChannelName>() else { return Vec::new() };
         let now = self.now.load();
-        let programs = now.by_name.get(&name).map_or(&[][..], |(_, programs)| programs);
+        let programs = now.by_name.get(&name).map_or(&[][..], |(_, programs)| &programs[..]);
         programs.iter().filter(|program| program.connect.contains(at)).cloned().collect()
     }
 
     fn of_link(&self, hash: &[u8; 32]) -> Vec<Arc<Program>> {
-        self.now.load().by_link.get(hash).cloned().unwrap_or_default()
+        self.now.load().by_link.get(hash).map(|list| list.to_vec()).unwrap_or_default()
     }
 
     fn program(&self, id: ProgramId) -> Option<Arc<Program>> {
-        self.now.load().by_id.get(&id).cloned()
+        self.now.load().by_id.get(&id).map(|entry| Arc::clone(&entry.program))
     }
 
     fn channels(&self) -> Vec<Arc<Channel>> {
@@ -190,7 +251,8 @@ impl Programs for Timetable {
 
 type ByNumber = HashMap<ChannelNumber, Arc<Channel>>;
 
-fn index_channels(channels: Vec<Channel>) -> Result<ByNumber, TimetableError> {
+/// Those that are as they were `before` are the same value.
+fn index_channels(channels: Vec<Channel>, before: &Snapshot) -> Result<ByNumber, TimetableError> {
     if channels.len() > CHANNELS_MAX {
         return Err(TimetableError::TooMany("channels", CHANNELS_MAX, channels.len()));
     }
@@ -201,11 +263,29 @@ fn index_channels(channels: Vec<Channel>) -> Result<ByNumber, TimetableError> {
             return Err(TimetableError::ChannelNameTwice(channel.name));
         }
         let number = channel.number;
-        if by_number.insert(number, Arc::new(channel)).is_some() {
+        let same = before.by_name.get(&channel.name).map(|(same, _)| same).filter(|same| ***same == channel);
+        let channel = same.map_or_else(|| Arc::new(channel.clone()), Arc::clone);
+        if by_number.insert(number, channel).is_some() {
             return Err(TimetableError::ChannelNumberTwice(number));
         }
     }
     Ok(by_number)
+}
+
+/// Adds to `put` the programs that stay on channels which changed: a program has its channel's facts.
+fn put_anew_where_channels_changed(
+    put: &mut Vec<ProgramSpec>,
+    gone: &HashSet<ProgramId>,
+    before: &Snapshot,
+    channels: &ByNumber,
+) {
+    let is_same = |channel: &Channel| channels.get(&channel.number).is_some_and(|now| **now == *channel);
+    let of_changed = before.by_name.values().filter(|(channel, _)| !is_same(channel));
+    let listed: HashSet<ProgramId> = put.iter().map(|spec| spec.id).collect();
+    let stay = of_changed
+        .flat_map(|(_, programs)| programs.iter())
+        .filter(|program| !gone.contains(&program.id) && !listed.contains(&program.id));
+    put.extend(stay.filter_map(|program| before.by_id.get(&program.id)).map(Entry::spec));
 }
 
 fn check_programs(programs: &[ProgramSpec]) -> Result<(), TimetableError> {
@@ -218,33 +298,32 @@ fn check_programs(programs: &[ProgramSpec]) -> Result<(), TimetableError> {
             return Err(TimetableError::ProgramTwice(spec.id));
         }
         if spec.connect.start() > spec.window.start() || spec.connect.end() < spec.window.end() {
-            return Err(TimetableError::ConnectWindow(for_people(spec)));
+            return Err(TimetableError::ConnectWindow(for_people(&spec.title, spec.window)));
         }
         if spec.open_level != OpenLevel::Public && spec.password.is_none() {
-            return Err(TimetableError::PasswordMissing(for_people(spec)));
+            return Err(TimetableError::PasswordMissing(for_people(&spec.title, spec.window)));
         }
     }
-    check_overlaps(programs)
+    Ok(())
 }
 
-fn check_overlaps(programs: &[ProgramSpec]) -> Result<(), TimetableError> {
-    let mut by_start: Vec<&ProgramSpec> = programs.iter().collect();
-    by_start.sort_by_key(|spec| (spec.channel, spec.window.start()));
-    for pair in by_start.windows(2) {
+/// - `programs`: of one channel, by start.
+fn check_overlaps(programs: &[Arc<Program>]) -> Result<(), TimetableError> {
+    for pair in programs.windows(2) {
         if let [first, second] = pair
-            && first.channel == second.channel
             && first.window.overlaps(second.window)
         {
-            return Err(TimetableError::Overlap(first.channel, for_people(first), for_people(second)));
+            let named = |program: &Program| for_people(&program.title, program.window);
+            return Err(TimetableError::Overlap(first.channel.number, named(first), named(second)));
         }
     }
     Ok(())
 }
 
 /// Title and window; never the ID or the password.
-fn for_people(spec: &ProgramSpec) -> String {
-    let (start, end) = (spec.window.start(), spec.window.end());
-    match spec.title.as_str() {
+fn for_people(title: &str, window: Window) -> String {
+    let (start, end) = (window.start(), window.end());
+    match title {
         "" => format!("the program from {start} to {end}"),
         title => format!("{title:?} ({start} to {end})"),
     }
@@ -294,20 +373,102 @@ fn carry_over(old: &Program, new: &Program) {
     }
 }
 
-fn snapshot(channels: ByNumber, programs: impl Iterator<Item = Arc<Program>>) -> Snapshot {
-    let mut programs: Vec<_> = programs.collect();
-    programs.sort_by_key(|program| (program.window.start(), program.channel.number));
-    let mut channels: Vec<_> = channels.into_values().collect();
-    channels.sort_by_key(|channel| channel.number);
-    let mut by_name: HashMap<_, _> =
-        channels.iter().map(|channel| (channel.name.clone(), (Arc::clone(channel), Vec::new()))).collect();
-    let mut by_link: HashMap<_, Vec<_>> = HashMap::with_capacity(programs.len());
-    for program in &programs {
-        by_link.entry(*program.link_key.hash()).or_default().push(Arc::clone(program));
-        if let Some((_, of_channel)) = by_name.get_mut(&program.channel.name) {
-            of_channel.push(Arc::clone(program));
+impl Entry {
+    /// What was published of it.
+    fn spec(&self) -> ProgramSpec {
+        let Program { id, channel, window, connect, title, open_level, password, link_key, .. } =
+            &*self.program;
+        ProgramSpec {
+            id: *id,
+            channel: channel.number,
+            window: *window,
+            connect: *connect,
+            seats: self.seats,
+            class: self.class,
+            title: title.clone(),
+            open_level: *open_level,
+            password: password.clone(),
+            link_key: link_key.clone(),
         }
     }
-    let by_id = programs.iter().map(|program| (program.id, Arc::clone(program))).collect();
-    Snapshot { channels, programs, by_id, by_name, by_link }
+}
+
+impl Snapshot {
+    /// - `put`: each with the program that had its id before.
+    ///
+    /// Refuses programs of one channel that share a moment, and more programs than there may be.
+    fn after(
+        before: &Self,
+        channels: &ByNumber,
+        put: &[(Entry, Option<Arc<Program>>)],
+        gone: &HashSet<ProgramId>,
+    ) -> Result<Self, TimetableError> {
+        let leaving: Vec<&Arc<Program>> = put
+            .iter()
+            .filter_map(|(_, old)| old.as_ref())
+            .chain(gone.iter().filter_map(|id| before.by_id.get(id)).map(|entry| &entry.program))
+            .collect();
+        let coming = || put.iter().map(|(entry, _)| &entry.program);
+        let count = before.programs.len() - leaving.len() + put.len();
+        if count > PROGRAMS_MAX {
+            return Err(TimetableError::TooMany("programs", PROGRAMS_MAX, count));
+        }
+        let by_number = |programs: &mut dyn Iterator<Item = &Arc<Program>>| {
+            let mut lists: HashMap<ChannelNumber, Vec<Arc<Program>>> = HashMap::new();
+            for program in programs {
+                lists.entry(program.channel.number).or_default().push(Arc::clone(program));
+            }
+            lists
+        };
+        let (mut come, leave) = (by_number(&mut coming()), by_number(&mut leaving.iter().copied()));
+        let left: HashSet<ProgramId> = leaving.iter().map(|program| program.id).collect();
+        let lists: HashMap<ChannelNumber, &List> =
+            before.by_name.values().map(|(channel, list)| (channel.number, list)).collect();
+        let mut by_name = HashMap::with_capacity(channels.len());
+        for (number, channel) in channels {
+            let list = lists.get(number).copied();
+            let list = match (come.remove(number), list) {
+                (None, Some(list)) if !leave.contains_key(number) => Arc::clone(list),
+                (come, list) => {
+                    let list = changed(list, &left, come.unwrap_or_default());
+                    check_overlaps(&list)?;
+                    list
+                }
+            };
+            by_name.insert(channel.name.clone(), (Arc::clone(channel), list));
+        }
+        let (mut by_id, mut by_link) = (before.by_id.clone(), before.by_link.clone());
+        let links: HashSet<[u8; 32]> =
+            leaving.iter().copied().chain(coming()).map(|program| *program.link_key.hash()).collect();
+        let mut come: HashMap<[u8; 32], Vec<Arc<Program>>> = HashMap::new();
+        for program in coming() {
+            come.entry(*program.link_key.hash()).or_default().push(Arc::clone(program));
+        }
+        for hash in links {
+            let list = changed(by_link.get(&hash), &left, come.remove(&hash).unwrap_or_default());
+            if list.is_empty() {
+                by_link.remove(&hash);
+            } else {
+                by_link.insert(hash, list);
+            }
+        }
+        for id in &left {
+            by_id.remove(id);
+        }
+        by_id.extend(put.iter().map(|(entry, _)| (entry.program.id, entry.clone())));
+        let stay = before.programs.iter().filter(|program| !left.contains(&program.id));
+        let mut programs: Vec<_> = stay.chain(coming()).cloned().collect();
+        programs.sort_by_key(|program| (program.window.start(), program.channel.number));
+        let mut channels: Vec<_> = channels.values().cloned().collect();
+        channels.sort_by_key(|channel| channel.number);
+        Ok(Self { channels, programs, by_id, by_name, by_link })
+    }
+}
+
+/// A list without those that have `left`, and with those that `come`.
+fn changed(list: Option<&List>, left: &HashSet<ProgramId>, come: Vec<Arc<Program>>) -> List {
+    let stay = list.map_or(&[][..], |list| &list[..]).iter().filter(|program| !left.contains(&program.id));
+    let mut all: Vec<_> = stay.cloned().chain(come).collect();
+    all.sort_by_key(|program| (program.window.start(), program.channel.number));
+    all.into()
 }

@@ -280,3 +280,95 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_update_leaves_what_it_does_not_name_as_it_is() {
+    let timetable = published(vec![spec(1, 1, 0, 10), spec(2, 1, 10, 20), spec(3, 2, 0, 10)]);
+    let [first, third] = ["channel1", "channel2"].map(|name| timetable.on_air(name, minute(5)).unwrap());
+    let (seat, other) = (first.gate.enter().unwrap(), third.gate.enter().unwrap());
+    let longer = spec(3, 2, 0, 15);
+    let changes = timetable
+        .update(vec![channel(1), channel(2)], vec![longer, spec(4, 1, 20, 30)], &[ProgramId(2)])
+        .unwrap();
+    assert_eq!((changes.added, changes.changed), (vec![ProgramId(4)], vec![ProgramId(3)]));
+    assert_eq!(changes.removed, [ProgramId(2)]);
+    assert!(
+        seat.holds() && other.holds() && Arc::ptr_eq(&on_air(&timetable, 5), &first),
+        "not even built anew"
+    );
+    assert_eq!(timetable.program(ProgramId(3)).unwrap().gate.end(), minute(15));
+    assert!(
+        timetable.on_air("channel1", minute(15)).is_none()
+            && timetable.on_air("channel1", minute(25)).is_some()
+    );
+    // A refused update changes nothing.
+    let overlap = timetable.update(vec![channel(1), channel(2)], vec![spec(5, 1, 29, 40)], &[ProgramId(1)]);
+    assert!(matches!(overlap, Err(TimetableError::Overlap(..))), "{overlap:?}");
+    let unknown = timetable.update(vec![channel(2)], vec![], &[]);
+    assert!(
+        matches!(unknown, Err(TimetableError::UnknownChannel(..))),
+        "its programs are still there: {unknown:?}"
+    );
+    assert!(seat.holds() && timetable.of_link(on_air(&timetable, 5).link_key.hash()).len() == 1);
+}
+
+#[test]
+fn a_channel_that_grows_gives_its_programs_what_was_published_of_them() {
+    let wide = ProgramSpec { seats: Some(seats(20)), ..spec(1, 1, 0, 10) };
+    let timetable = published(vec![wide]);
+    let seat = on_air(&timetable, 5).gate.enter().unwrap();
+    let grown = Channel { seats: seats(30), name: "sea".parse().unwrap(), ..channel(1) };
+    timetable.update(vec![grown, channel(2)], vec![], &[]).unwrap();
+    assert!(timetable.on_air("channel1", minute(5)).is_none());
+    let program = timetable.on_air("sea", minute(5)).unwrap();
+    assert_eq!((program.seats, program.channel.seats, program.gate.seats()), (seats(20), seats(30), 20));
+    assert!(seat.holds());
+}
+
+#[test]
+fn those_that_have_begun_are_all_that_can_have_viewers() {
+    let timetable = published(vec![spec(1, 1, 0, 10), spec(2, 2, 5, 20), spec(3, 1, 10, 20)]);
+    let begun = |at| timetable.begun(minute(at)).iter().map(|program| program.id.0).collect::<Vec<_>>();
+    assert_eq!([begun(-1), begun(5), begun(10)], [vec![], vec![1, 2], vec![1, 2, 3]]);
+}
+
+/// What can be seen of a timetable.
+fn seen(timetable: &Timetable) -> String {
+    let lines = timetable.programs().into_iter().map(|program| {
+        let found = timetable.of_link(program.link_key.hash()).iter().any(|found| found.id == program.id);
+        let named = timetable.connectable(program.channel.name.as_str(), program.window.start());
+        let (is_named, at) = (named.iter().any(|named| named.id == program.id), program.window.start());
+        let on_air = timetable.on_air(program.channel.name.as_str(), at).map(|program| program.id);
+        format!(
+            "{:?} {found} {is_named} {on_air:?}",
+            (program.id, program.window, program.seats, &program.channel)
+        )
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+proptest! {
+    #[test]
+    fn updates_come_to_the_same_as_publishing_it_all(reloads in proptest::collection::vec(reload(), 1..12)) {
+        let (updated, mut listed) = (Timetable::new(), Vec::<ProgramSpec>::new());
+        for (turn, reload) in reloads.into_iter().enumerate() {
+            // Programs of this turn are put, those of its even ids are taken away again in the next.
+            let put: Vec<_> = specs(&reload);
+            let gone: Vec<_> = listed.iter().map(|spec| spec.id).filter(|id| id.0 % 2 == turn as u64 % 2).collect();
+            let mut next: Vec<_> = listed
+                .iter()
+                .filter(|spec| !gone.contains(&spec.id) && put.iter().all(|put| put.id != spec.id))
+                .cloned()
+                .collect();
+            next.extend(put.iter().cloned());
+            let channels = vec![Channel { seats: seats(5 + turn as u32 / 3), ..channel(1) }, channel(2)];
+            let whole = Timetable::new();
+            let expected = whole.publish(channels.clone(), next.clone()).map(drop);
+            prop_assert_eq!(updated.update(channels, put, &gone).map(drop), expected.clone());
+            if expected.is_ok() {
+                listed = next;
+                prop_assert_eq!(seen(&updated), seen(&whole));
+            }
+        }
+    }
+}
