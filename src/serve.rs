@@ -113,6 +113,7 @@ impl Server {
             ingest_stats: Arc::clone(ingest.stats()),
             ingest: Arc::downgrade(&ingest),
             clock_watch: Arc::clone(&clock_watch),
+            clock: Arc::clone(&clock),
         };
         let reservations = match open_reservations(&runtime, &config, &addresses, media, &clock) {
             Ok(reservations) => reservations,

@@ -89,8 +89,10 @@ pub const SETTLE_AFTER: Duration = Duration::from_secs(5);
 
 /// Programs that begin within this are on the schedule of the streaming side: with the database away, they begin.
 pub const HORIZON: Duration = Duration::from_secs(24 * 3600);
-/// The streaming side is told everything anew at least so often.
+/// The horizon is moved on at least so often.
 pub const PUBLISH_EVERY: Duration = Duration::from_secs(60);
+/// So much of the schedule is read at once.
+pub const PUBLISH_STEP: Duration = Duration::from_secs(3600);
 /// A wall clock that moved this much more or less than the monotonic one has stepped.
 pub const CLOCK_STEP_MIN: Duration = Duration::from_millis(500);
 

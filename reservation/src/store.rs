@@ -375,9 +375,23 @@ pub trait Reads: Send {
         after: Option<DueAt>,
         limit: u32,
     ) -> Stored<Vec<DueAt>>;
-    /// Confirmed and on-air reservations whose window ends after `after` and begins before `before`, by start; not those
-    /// of blocked members.
-    async fn scheduled(&mut self, after: WallTime, before: WallTime) -> Stored<Vec<Reservation>>;
+    /// Reservations that the streaming side must know, by start: their windows end after `after` and begin before
+    /// `before`; confirmed and on air, but for those of blocked members, or over and once confirmed.
+    async fn scheduled(
+        &mut self,
+        which: Scheduled<'_>,
+        after: WallTime,
+        before: WallTime,
+    ) -> Stored<Vec<Reservation>>;
+    /// The reservations of one member whose windows end after `after` and begin before `before`.
+    async fn programs_of(
+        &mut self,
+        member: MemberNumber,
+        after: WallTime,
+        before: WallTime,
+    ) -> Stored<Vec<ReservationNumber>>;
+    /// What was changed after the revision `since` of the schedule; `None`: that is longer ago than what is kept.
+    async fn schedule_changes(&mut self, since: i64) -> Stored<Option<Vec<ScheduleChange>>>;
     /// What bookings that end after `after` were promised: each seats and class on a channel once.
     async fn promised(&mut self, after: WallTime) -> Stored<Vec<(ChannelNumber, Seats, BitRate)>>;
     /// Payments of one reservation, oldest first.
@@ -419,6 +433,28 @@ pub trait Reads: Send {
     async fn schedule_revision(&mut self) -> Stored<i64>;
 }
 
+/// Which of those that the streaming side must know.
+#[derive(Clone, Copy, Debug)]
+pub enum Scheduled<'a> {
+    /// All of them.
+    All,
+    /// Those whose windows begin no earlier.
+    From(WallTime),
+    /// These.
+    Programs(&'a [ReservationNumber]),
+}
+
+/// What one revision of the schedule changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ScheduleChange {
+    /// Channels.
+    Channels,
+    /// One program.
+    Program(ReservationNumber),
+    /// Whether one member's programs are on the schedule, or what they say.
+    ProgramsOf(MemberNumber),
+}
+
 /// A span in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WallSpan(pub i64);
@@ -454,7 +490,7 @@ pub trait Tx: Reads {
     async fn lock_reservation(&mut self, number: ReservationNumber) -> Stored<Option<Reservation>>;
     /// Adds a member. Conflict: user ID, address.
     async fn add_member(&mut self, member: &Member) -> Stored<()>;
-    /// Replaces a member whose version is `member.version - 1`; it may have been blocked, which the schedule depends on.
+    /// Replaces a member whose version is `member.version - 1`; whether it is blocked is a matter of the schedule.
     /// Conflict: version, user ID, address.
     async fn put_member(&mut self, member: &Member) -> Stored<()>;
     /// Replaces a member as [`put_member`](Self::put_member), at `now` by nobody: sessions, tokens, codes, mails, kept

@@ -54,13 +54,20 @@ pub struct Scheduled {
     pub reservation_id: ReservationId,
 }
 
-/// Everything the streaming side must know: published as a whole whenever something changes.
+/// What the streaming side must know: first as a whole, then what changed of it.
+///
+/// Programs are those of the next hours that are confirmed, on air or over, and whose connect window is not over.
 #[derive(Clone, Debug, Default)]
 pub struct Schedule {
-    /// Channels that are sold, and retired ones with programs left.
+    /// Every channel that is sold, and retired ones with programs left; with the seats and the class that their programs
+    /// were promised.
     pub channels: Vec<SoldChannel>,
-    /// Programs that are confirmed, on air or over, and whose connect window is not over.
+    /// Programs that are new or may have changed; of a whole schedule, every one.
     pub programs: Vec<Scheduled>,
+    /// Programs that are gone.
+    pub gone: Vec<ReservationNumber>,
+    /// Whether programs that it does not name are gone as well.
+    pub is_whole: bool,
 }
 
 /// What a broadcaster's link does.
@@ -169,7 +176,8 @@ pub struct ClockCheck {
 
 /// What this side asks of the streaming side. Answers come from memory, at once, but for the two that say otherwise.
 pub trait Streaming: Send + Sync {
-    /// Replaces the schedule. Errors: what does not fit together, for the log; nothing was changed then.
+    /// Takes over the schedule, or what changed of it. Errors: what does not fit together, for the log; nothing was
+    /// changed then.
     fn publish(&self, schedule: &Schedule) -> Result<(), String>;
     /// Whether its threads run and take viewers and links: what "the server ran normally" means at this moment.
     fn is_normal(&self) -> bool;

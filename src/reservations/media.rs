@@ -9,10 +9,7 @@ use std::{
 };
 
 use slotcast_admission::{Channel, Cut, LinkKey, ProgramSpec, Programs, Secret, Timetable};
-use slotcast_core::{
-    media::MediaKind,
-    words::{BitRate, ProgramId, Seats},
-};
+use slotcast_core::{media::MediaKind, time::Clock, words::ProgramId};
 use slotcast_fanout::{FanoutStats, Roll, ViewerInfo};
 use slotcast_ingest::{Ingest, IngestStats, LinkEnd, LinkState, TrackState, TrackStatus};
 use slotcast_reservation::{
@@ -32,15 +29,22 @@ pub(crate) struct Media {
     /// Weak: who asks here must not keep the link side from ending.
     pub(crate) ingest: Weak<Ingest>,
     pub(crate) clock_watch: Arc<ClockWatch>,
+    pub(crate) clock: Clock,
 }
 
 impl Streaming for Media {
     fn publish(&self, schedule: &Schedule) -> Result<(), String> {
-        let channels = schedule.channels.iter().map(|sold| channel(sold, &schedule.programs)).collect();
+        let channels = schedule.channels.iter().map(channel).collect();
         let programs = schedule.programs.iter().map(program).collect();
         // Before their windows end in the timetable, which would be the reason otherwise.
         self.stop(schedule);
-        let changes = self.timetable.publish(channels, programs).map_err(|error| error.to_string())?;
+        let changes = if schedule.is_whole {
+            self.timetable.publish(channels, programs)
+        } else {
+            let gone: Vec<_> = schedule.gone.iter().copied().map(program_id).collect();
+            self.timetable.update(channels, programs, &gone)
+        };
+        let changes = changes.map_err(|error| error.to_string())?;
         let [added, changed, removed] = [changes.added.len(), changes.changed.len(), changes.removed.len()];
         if added + changed + removed > 0 {
             tracing::info!(added, changed, removed, "the schedule of programs changed");
@@ -65,7 +69,7 @@ impl Streaming for Media {
 
     fn live(&self) -> BTreeMap<ReservationNumber, Live> {
         let mut all = BTreeMap::new();
-        for program in self.timetable.programs() {
+        for program in self.timetable.begun((self.clock)().wall) {
             let Some(number) = number(program.id) else { continue };
             let viewers = program.gate.viewers();
             if viewers > 0 {
@@ -166,15 +170,12 @@ fn track(status: &TrackStatus) -> streaming::Track {
     streaming::Track { kind, state }
 }
 
-/// A channel has what its programs were promised, also where less is sold now: the timetable gives no program more
-/// than its channel.
-fn channel(sold: &SoldChannel, programs: &[Scheduled]) -> Channel {
-    let booked = || programs.iter().filter(|program| program.channel == sold.number);
+fn channel(sold: &SoldChannel) -> Channel {
     Channel {
         number: sold.number,
         name: sold.name.clone(),
-        seats: booked().map(|program| program.seats).fold(sold.seats, Seats::max),
-        class: booked().map(|program| program.class).fold(sold.class, BitRate::max),
+        seats: sold.seats,
+        class: sold.class,
         toll: sold.toll,
         gather: sold.gather,
     }
@@ -192,73 +193,5 @@ fn program(scheduled: &Scheduled) -> ProgramSpec {
         open_level: scheduled.open_level,
         password: scheduled.password.as_ref().map(|password| Secret::new(password.0.clone())),
         link_key: LinkKey::from_reservation_id(scheduled.reservation_id.expose()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use slotcast_core::{
-        time::WallTime,
-        words::{ChannelNumber, OpenLevel, Toll, Window},
-    };
-    use slotcast_reservation::{
-        limits::{GATHER_MAX, GATHER_USUAL},
-        vault::Vault,
-    };
-
-    use super::*;
-
-    fn sold(seats: u32, class: &str) -> SoldChannel {
-        SoldChannel {
-            number: ChannelNumber(1),
-            name: "channel1".parse().unwrap(),
-            seats: Seats::new(seats).unwrap(),
-            class: class.parse().unwrap(),
-            toll: Toll(1000),
-            gather: GATHER_USUAL,
-            is_retired: false,
-            version: 1,
-        }
-    }
-
-    fn booked_on(channel: &SoldChannel) -> Scheduled {
-        let at = |seconds: i64| WallTime::from_micros(seconds * 1_000_000);
-        let number = ReservationNumber(7);
-        Scheduled {
-            number,
-            channel: channel.number,
-            window: Window::new(at(600), at(1200)).unwrap(),
-            stopped: None,
-            connect: Window::new(at(300), at(1500)).unwrap(),
-            seats: channel.seats,
-            class: channel.class,
-            title: "The sea".to_owned(),
-            open_level: OpenLevel::Public,
-            password: None,
-            reservation_id: Vault::new(&[7; 32]).reservation_id(number, 1),
-        }
-    }
-
-    #[track_caller]
-    fn check(now: &SoldChannel, booked: &SoldChannel) {
-        let programs = [booked_on(booked)];
-        let timetable = Timetable::new();
-        let specs = programs.iter().map(program).collect();
-        timetable.publish(vec![channel(now, &programs)], specs).unwrap();
-        let found = timetable.program(ProgramId(7)).unwrap();
-        assert_eq!((found.seats, found.class), (booked.seats, booked.class));
-    }
-
-    #[test]
-    fn a_channel_keeps_sound_as_long_as_the_operator_says() {
-        let sold = SoldChannel { gather: GATHER_MAX, ..sold(5, "64kbit/s") };
-        assert_eq!(channel(&sold, &[]).gather, GATHER_MAX);
-    }
-
-    #[test]
-    fn a_program_has_the_seats_and_class_that_were_booked() {
-        let (small, large) = (sold(5, "28.8kbit/s"), sold(50, "64kbit/s"));
-        check(&small, &large);
-        check(&large, &small);
     }
 }

@@ -66,7 +66,7 @@ impl Observed {
     /// Takes in how things stand at one moment.
     fn see(
         &mut self,
-        programs: &[(ReservationNumber, Window)],
+        programs: impl IntoIterator<Item = (ReservationNumber, Window)>,
         live: &BTreeMap<ReservationNumber, Live>,
         is_normal: bool,
         mono: Instant,
@@ -77,16 +77,16 @@ impl Observed {
         self.round += 1;
         let from = wall.saturating_sub(passed.min(OBSERVED_GAP_MAX));
         for (number, window) in programs {
-            if let Some(seen) = self.programs.get_mut(number) {
+            if let Some(seen) = self.programs.get_mut(&number) {
                 seen.round = self.round;
             }
-            let inside_us = inside(*window, from, wall);
+            let inside_us = inside(window, from, wall);
             if inside_us == 0 && !window.contains(wall) {
                 continue;
             }
-            let seen = self.programs.entry(*number).or_default();
+            let seen = self.programs.entry(number).or_default();
             seen.round = self.round;
-            let live = live.get(number);
+            let live = live.get(&number);
             if is_normal {
                 seen.normal_us += inside_us;
             }
@@ -106,7 +106,7 @@ impl Observed {
                 if self.samples.len() >= SAMPLES_MAX {
                     self.samples.pop_front();
                 }
-                self.samples.push_back((*number, ViewerSample { at, viewers }));
+                self.samples.push_back((number, ViewerSample { at, viewers }));
             }
         }
         let round = self.round;
@@ -161,7 +161,7 @@ impl Service {
         let (is_normal, live) = (self.0.streaming.is_normal(), self.0.streaming.live());
         {
             let published = self.0.published.lock();
-            self.0.observed.lock().see(&published.programs, &live, is_normal, now.mono, now.wall);
+            self.0.observed.lock().see(published.windows(), &live, is_normal, now.mono, now.wall);
         }
         self.0.changed.observed.notify_one();
     }
@@ -224,7 +224,7 @@ mod tests {
         let mut observed = Observed::default();
         for second in 0..=30_u64 {
             let (mono, wall) = (start + Duration::from_secs(second), at(500 + second as i64 * 1000));
-            observed.see(&programs, &live(2, second.min(15)), second != 12, mono, wall);
+            observed.see(programs, &live(2, second.min(15)), second != 12, mono, wall);
         }
         let rows = observed.take();
         // Not normal in one second; media until the fifteenth; two viewers all the time.
@@ -245,8 +245,8 @@ mod tests {
         let start = some_instant();
         let programs = [(PROGRAM, Window::new(at(0), at(600_000)).unwrap())];
         let mut observed = Observed::default();
-        observed.see(&programs, &live(0, 1), true, start, at(1_000));
-        observed.see(&programs, &live(0, 2), true, start + Duration::from_secs(100), at(101_000));
+        observed.see(programs, &live(0, 1), true, start, at(1_000));
+        observed.see(programs, &live(0, 2), true, start + Duration::from_secs(100), at(101_000));
         assert_eq!(observed.take().runs[0].1.normal_ms, OBSERVED_GAP_MAX.as_millis() as u64);
     }
 }

@@ -59,6 +59,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("nodes", include_str!("../../migrations/postgres/0007_nodes.sql")),
     ("proofs", include_str!("../../migrations/postgres/0008_proofs.sql")),
     ("terms", include_str!("../../migrations/postgres/0009_terms.sql")),
+    ("schedule", include_str!("../../migrations/postgres/0010_schedule.sql")),
 ];
 /// Whether the first versions' own count of migrations is there.
 const OLD_VERSIONS: &str =

@@ -46,7 +46,8 @@ pub struct FakeStreaming {
 
 impl Streaming for FakeStreaming {
     fn publish(&self, schedule: &Schedule) -> Result<(), String> {
-        *self.published.lock() = schedule.programs.len();
+        let mut published = self.published.lock();
+        *published = if schedule.is_whole { 0 } else { *published } + schedule.programs.len();
         Ok(())
     }
 

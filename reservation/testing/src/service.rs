@@ -307,7 +307,11 @@ impl std::fmt::Debug for FakePayments {
 #[derive(Default)]
 pub struct FakeStreaming {
     pub schedule: Mutex<Schedule>,
+    /// Each time that it was told: whether as a whole, how many programs, and how many that are gone.
+    pub told: Mutex<Vec<(bool, usize, usize)>>,
     pub is_broken: Mutex<bool>,
+    /// Every schedule is refused.
+    pub refuses: Mutex<bool>,
     pub live: Mutex<BTreeMap<ReservationNumber, Live>>,
     /// The next question about viewers waits for a word from there.
     pub slow: Mutex<Option<mpsc::Receiver<()>>>,
@@ -356,8 +360,18 @@ impl FakeStreaming {
 }
 
 impl Streaming for FakeStreaming {
-    fn publish(&self, schedule: &Schedule) -> Result<(), String> {
-        *self.schedule.lock() = schedule.clone();
+    fn publish(&self, news: &Schedule) -> Result<(), String> {
+        if *self.refuses.lock() {
+            return Err("it does not fit together".to_owned());
+        }
+        let mut schedule = self.schedule.lock();
+        let is_named =
+            |number| news.gone.contains(&number) || news.programs.iter().any(|put| put.number == number);
+        schedule.programs.retain(|program| !news.is_whole && !is_named(program.number));
+        schedule.programs.extend(news.programs.iter().cloned());
+        schedule.programs.sort_by_key(|program| (program.window.start(), program.number));
+        schedule.channels.clone_from(&news.channels);
+        self.told.lock().push((news.is_whole, news.programs.len(), news.gone.len()));
         Ok(())
     }
 

@@ -22,6 +22,7 @@ mod service_paying;
 mod service_people;
 mod service_proofs;
 mod service_refunds;
+mod service_schedule;
 mod service_trouble;
 mod store_conformance;
 mod store_postgres;

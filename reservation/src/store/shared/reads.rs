@@ -9,7 +9,7 @@ use slotcast_core::{
 use super::{
     super::super::{
         ApiToken, Due, DueAt, KeptAnswer, Listed, MailCount, OutboxDepth, Page, Payment, Pickup, Reads,
-        ReservationFilter, Run, Session, TakenSlot, ViewerSample, WallSpan, names,
+        ReservationFilter, Run, ScheduleChange, Scheduled, Session, TakenSlot, ViewerSample, WallSpan, names,
     },
     Builder, Db, Row, Stored, Work, rows,
 };
@@ -59,14 +59,12 @@ const SLOTS_OF: &str = "SELECT count(*) FROM reservations JOIN slots ON slots.re
 /// Kinds of bookings that are not over: what they promise differs in few ways.
 const PROMISED: &str = "SELECT DISTINCT channel, seats, class FROM reservations
     WHERE window_end > $1 AND state IN ('held', 'registered', 'confirmed', 'on_air')";
-/// The few that are confirmed are found by their state; `+` keeps SQLite from walking through all by their start.
-const SCHEDULED: &str = concat!(
-    "SELECT number, ",
-    reservation_columns!(),
-    " FROM reservations WHERE state IN ('confirmed', 'on_air') AND window_end > $1 AND window_start < $2
+/// What the streaming side must know of reservations that overlap a span.
+const SCHEDULED: &str = " AND (state IN ('confirmed', 'on_air')
         AND NOT EXISTS (SELECT 1 FROM members AS its WHERE its.number = reservations.member AND its.is_blocked)
-        ORDER BY +window_start, number"
-);
+    OR confirmed_at IS NOT NULL AND state IN ('finished', 'finished_charged', 'finished_waived',
+        'cancelled_member', 'cancelled_operator'))
+    ORDER BY window_start, number";
 /// Windows begin and end within this of 1970; the schema checks it, so that differences stay within 64 bits.
 const WINDOW_MICROS_MAX: i64 = 1 << 61;
 /// Nothing that begins earlier can still last: with this, a list of one day reads one day, not all before it.
@@ -341,10 +339,58 @@ impl Reads for Work {
         self.rows(query.build()).await?.iter().map(rows::due).collect()
     }
 
-    async fn scheduled(&mut self, after: WallTime, before: WallTime) -> Stored<Vec<Reservation>> {
-        let query = sqlx::query(SCHEDULED).bind(after.as_micros()).bind(before.as_micros());
-        let rows = self.rows(query).await?;
+    async fn scheduled(
+        &mut self,
+        which: Scheduled<'_>,
+        after: WallTime,
+        before: WallTime,
+    ) -> Stored<Vec<Reservation>> {
+        let after = after.as_micros().max(-WINDOW_MICROS_MAX);
+        let mut query = Builder::new(RESERVATIONS);
+        query.push(" WHERE window_end > ").push_bind(after).push(" AND window_start < ");
+        query.push_bind(before.as_micros());
+        match which {
+            Scheduled::All => query.push(" AND window_start > ").push_bind(after).push(NO_LONGER),
+            Scheduled::From(from) => query.push(" AND window_start >= ").push_bind(from.as_micros()),
+            Scheduled::Programs([]) => return Ok(Vec::new()),
+            Scheduled::Programs(numbers) => {
+                query.push(" AND number IN (");
+                let mut listed = query.separated(", ");
+                for number in numbers {
+                    listed.push_bind(number.0);
+                }
+                query.push(")")
+            }
+        };
+        query.push(SCHEDULED);
+        let rows = self.rows(query.build().persistent(false)).await?;
         Ok(self.reservations_in(&rows))
+    }
+
+    async fn programs_of(
+        &mut self,
+        member: MemberNumber,
+        after: WallTime,
+        before: WallTime,
+    ) -> Stored<Vec<ReservationNumber>> {
+        let after = after.as_micros().max(-WINDOW_MICROS_MAX);
+        let mut query = Builder::new("SELECT number FROM reservations WHERE member = ");
+        query.push_bind(member.0).push(" AND window_start < ").push_bind(before.as_micros());
+        query.push(" AND window_end > ").push_bind(after);
+        query.push(" AND window_start > ").push_bind(after).push(NO_LONGER);
+        self.rows(query.build()).await?.iter().map(rows::number).collect()
+    }
+
+    async fn schedule_changes(&mut self, since: i64) -> Stored<Option<Vec<ScheduleChange>>> {
+        let sql = "SELECT DISTINCT program, member FROM schedule_changes WHERE revision > $1";
+        let changes = self.rows(sqlx::query(sql).bind(since)).await?;
+        let sql = "SELECT (SELECT schedule_revision FROM server)
+            - (SELECT count(DISTINCT revision) FROM schedule_changes WHERE revision > $1)";
+        // One is missing where it was taken away, or where it was written by a program that kept none.
+        if self.number(sqlx::query(sql).bind(since)).await? != since {
+            return Ok(None);
+        }
+        changes.iter().map(rows::schedule_change).collect::<Stored<_>>().map(Some)
     }
 
     async fn payments_of(&mut self, reservation: ReservationNumber) -> Stored<Vec<Payment>> {

@@ -12,8 +12,8 @@ use sqlx::{ColumnIndex, Decode, Row as _, Type};
 
 use super::{
     super::super::{
-        ApiToken, DueAt, KeptAnswer, OutboxDepth, Payment, Pickup, Run, Session, TakenSlot, Units,
-        ViewerSample, names,
+        ApiToken, DueAt, KeptAnswer, OutboxDepth, Payment, Pickup, Run, ScheduleChange, Session, TakenSlot,
+        Units, ViewerSample, names,
     },
     Db, Row, StoreError, Stored, Vault,
 };
@@ -232,6 +232,18 @@ pub(super) fn reservation(row: &Row, vault: &Vault) -> Stored<Reservation> {
 
 pub(super) fn due(row: &Row) -> Stored<DueAt> {
     Ok((time(row, "due_at")?, ReservationNumber(at(row, "number")?)))
+}
+
+pub(super) fn number(row: &Row) -> Stored<ReservationNumber> {
+    Ok(ReservationNumber(at(row, "number")?))
+}
+
+pub(super) fn schedule_change(row: &Row) -> Stored<ScheduleChange> {
+    Ok(match (at(row, "program")?, at(row, "member")?) {
+        (Some(program), _) => ScheduleChange::Program(ReservationNumber(program)),
+        (None, Some(member)) => ScheduleChange::ProgramsOf(MemberNumber(member)),
+        (None, None) => ScheduleChange::Channels,
+    })
 }
 
 pub(super) fn promised(row: &Row) -> Stored<(ChannelNumber, Seats, BitRate)> {

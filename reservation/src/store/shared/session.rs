@@ -11,7 +11,7 @@ use slotcast_core::time::{Clock, WallTime};
 use sqlx::{Executor, Transaction};
 
 use super::{
-    super::{Conflict, StoreError, Stored},
+    super::{Conflict, ScheduleChange, StoreError, Stored},
     Db, of_database,
 };
 use crate::vault::Vault;
@@ -56,6 +56,11 @@ mod writes;
 
 pub(super) use schema::make_ready;
 
+/// Revisions of the schedule whose changes are kept. Who knows an older one only reads the whole schedule.
+const REVISIONS_KEPT: i64 = 10_000;
+/// Older ones are taken away once in so many.
+const REVISIONS_FORGOTTEN_EVERY: i64 = 256;
+
 type Row = <Db as sqlx::Database>::Row;
 type Arguments = <Db as sqlx::Database>::Arguments;
 type Query<'q> = sqlx::query::Query<'q, Db, Arguments>;
@@ -73,8 +78,8 @@ pub(super) struct Work {
     /// A statement failed, or its future was dropped before the end: PostgreSQL would answer COMMIT with a rollback
     /// and no error, SQLite would keep the half.
     failed: bool,
-    /// The schedule changes with this transaction. Written last of all: the row is one for everybody.
-    touches_schedule: bool,
+    /// What of the schedule changes with this transaction. Written last of all: the row is one for everybody.
+    schedule: BTreeSet<ScheduleChange>,
 }
 
 impl fmt::Debug for Work {
@@ -90,7 +95,7 @@ impl Work {
         clock: Clock,
         unreadable: Unreadable,
     ) -> Self {
-        Self { transaction, vault, clock, unreadable, failed: false, touches_schedule: false }
+        Self { transaction, vault, clock, unreadable, failed: false, schedule: BTreeSet::new() }
     }
 
     fn now(&self) -> WallTime {
@@ -156,12 +161,31 @@ impl Work {
     }
 
     async fn finish(mut self) -> Stored<()> {
-        if self.touches_schedule {
-            let sql = "UPDATE server SET schedule_revision = schedule_revision + 1";
-            self.run(sqlx::query(sql)).await?;
+        if !self.schedule.is_empty() {
+            self.write_schedule_changes().await?;
         }
         self.enter()?;
         self.transaction.commit().await.map_err(fault)
+    }
+
+    /// One revision for all of them: those of one transaction are seen together.
+    async fn write_schedule_changes(&mut self) -> Stored<()> {
+        let sql = "UPDATE server SET schedule_revision = schedule_revision + 1 RETURNING schedule_revision";
+        let revision = self.number(sqlx::query(sql)).await?;
+        for change in std::mem::take(&mut self.schedule) {
+            let (program, member) = match change {
+                ScheduleChange::Channels => (None, None),
+                ScheduleChange::Program(program) => (Some(program.0), None),
+                ScheduleChange::ProgramsOf(member) => (None, Some(member.0)),
+            };
+            let sql = "INSERT INTO schedule_changes (revision, program, member) VALUES ($1, $2, $3)";
+            self.run(sqlx::query(sql).bind(revision).bind(program).bind(member)).await?;
+        }
+        if revision % REVISIONS_FORGOTTEN_EVERY == 0 {
+            let sql = "DELETE FROM schedule_changes WHERE revision <= $1";
+            self.run(sqlx::query(sql).bind(revision - REVISIONS_KEPT)).await?;
+        }
+        Ok(())
     }
 }
 

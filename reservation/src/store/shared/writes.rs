@@ -5,8 +5,8 @@ use slotcast_core::{time::WallTime, words::ChannelNumber};
 
 use super::{
     super::super::{
-        ApiToken, Conflict, Job, JobEnd, JobKind, KeptAnswer, Payment, PaymentState, Pickup, Run, Session,
-        Tx, Units, ViewerSample, names,
+        ApiToken, Conflict, Job, JobEnd, JobKind, KeptAnswer, Payment, PaymentState, Pickup, Run,
+        ScheduleChange, Session, Tx, Units, ViewerSample, names,
     },
     Builder, Db, Query, StoreError, Stored, Work, rows,
 };
@@ -225,7 +225,9 @@ impl Work {
             let sql = "SELECT version FROM reservations WHERE number = $1";
             return self.refuse_version(sql, reservation.number.0).await;
         }
-        self.touches_schedule |= names::touches_schedule(reservation.state);
+        if names::touches_schedule(reservation.state) {
+            self.schedule.insert(ScheduleChange::Program(reservation.number));
+        }
         Ok(())
     }
 
@@ -349,17 +351,22 @@ impl Tx for Work {
     }
 
     async fn put_member(&mut self, member: &Member) -> Stored<()> {
+        let sql = "SELECT count(*) FROM members WHERE number = $1 AND is_blocked = $2";
+        let query = sqlx::query(sql).bind(member.number.0).bind(member.is_blocked);
+        if self.count(query).await? == 0 {
+            self.schedule.insert(ScheduleChange::ProgramsOf(member.number));
+        }
         if self.run(member_query(PUT_MEMBER, member)?).await? != 1 {
             return self
                 .refuse_version("SELECT version FROM members WHERE number = $1", member.number.0)
                 .await;
         }
-        self.touches_schedule = true;
         Ok(())
     }
 
     async fn erase_member(&mut self, nobody: &Member, now: WallTime) -> Stored<()> {
         self.put_member(nobody).await?;
+        self.schedule.insert(ScheduleChange::ProgramsOf(nobody.number));
         self.end_sessions(nobody.number, None, true).await?;
         for sql in [
             "DELETE FROM proofs WHERE member = $1",
@@ -457,7 +464,7 @@ impl Tx for Work {
             let sql = "SELECT version FROM channels WHERE number = $1";
             return self.refuse_version(sql, i64::from(channel.number.0)).await;
         }
-        self.touches_schedule = true;
+        self.schedule.insert(ScheduleChange::Channels);
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use slotcast_core::{
 use slotcast_reservation::{
     domain::{
         effects::{Effects, SlotChange},
+        member::Member,
         reservation::{
             CancelledBy, ProgramDetails, ProgramKind, ProgramPassword, Reservation, ReservationIdHash,
             Settlement, SoldChannel, State,
@@ -17,13 +18,13 @@ use slotcast_reservation::{
     },
     limits::GATHER_MAX,
     store::{
-        Conflict, Due, DueAt, Page, Pickup, ReservationFilter, Run, StoreError, TakenSlot, ViewerSample,
-        WallSpan,
+        Conflict, Due, DueAt, Page, Pickup, ReservationFilter, Run, ScheduleChange, Scheduled, StoreError,
+        TakenSlot, ViewerSample, WallSpan,
     },
 };
 
 use crate::stores::{
-    ALL, World, booking, broken, channel, conflict, mail, next, payment, posted, reservation, slot,
+    ALL, World, booking, broken, channel, conflict, mail, member, next, payment, posted, reservation, slot,
 };
 
 pub async fn channels_keep_price_and_version(world: Arc<World>) {
@@ -312,7 +313,7 @@ pub async fn what_is_due_comes_oldest_first(world: Arc<World>) {
     }
     let mut reads = world.store.read().await.unwrap();
     for (after, before, expected) in [(1011, 1012, &[10, 11][..]), (1011, 1011, &[10]), (1013, 2000, &[])] {
-        let scheduled = reads.scheduled(slot(after), slot(before)).await.unwrap();
+        let scheduled = reads.scheduled(Scheduled::All, slot(after), slot(before)).await.unwrap();
         let numbers: Vec<i64> = scheduled.iter().map(|found| found.number.0).collect();
         assert_eq!(numbers, expected);
     }
@@ -345,6 +346,51 @@ pub async fn the_schedule_has_a_revision(world: Arc<World>) {
     tx.put_channel(&SoldChannel { version: 2, ..channel(1) }).await.unwrap();
     tx.commit().await.unwrap();
     assert!(revision().await > before);
+}
+
+pub async fn what_changed_the_schedule_is_told_by_revisions(world: Arc<World>) {
+    world.with_members(2).await;
+    let revision = async || world.store.read().await.unwrap().schedule_revision().await.unwrap();
+    let since = async |revision| world.store.read().await.unwrap().schedule_changes(revision).await.unwrap();
+    let begin = revision().await;
+    assert_eq!(since(begin).await, Some(vec![]));
+    let confirmed = Reservation { state: State::Confirmed, ..reservation(1, 1000, 2) };
+    world.write(&booking(confirmed.clone())).await.unwrap();
+    world.write(&Effects::of(next(&confirmed, State::OnAir))).await.unwrap();
+    let middle = revision().await;
+    let program = ScheduleChange::Program(confirmed.number);
+    assert_eq!((since(begin).await, since(middle).await), (Some(vec![program]), Some(vec![])));
+    let mut tx = world.store.begin().await.unwrap();
+    let plain = Member { version: 2, name: "Hanako".to_owned(), ..member(1) };
+    tx.put_member(&plain).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(since(middle).await, Some(vec![]), "a name is no matter of the schedule");
+    let mut tx = world.store.begin().await.unwrap();
+    tx.put_member(&Member { version: 2, is_blocked: true, ..member(2) }).await.unwrap();
+    tx.put_channel(&SoldChannel { version: 2, ..channel(1) }).await.unwrap();
+    tx.commit().await.unwrap();
+    let mut last = since(middle).await.unwrap();
+    last.sort_unstable();
+    assert_eq!(last, [ScheduleChange::Channels, ScheduleChange::ProgramsOf(MemberNumber(2))]);
+    assert_eq!(revision().await, middle + 1, "one transaction is one revision");
+    world.raw("DELETE FROM schedule_changes WHERE revision = 3").await.unwrap();
+    assert_eq!((since(begin).await, since(revision().await).await), (None, Some(vec![])));
+    let mut reads = world.store.read().await.unwrap();
+    let theirs = reads.programs_of(MemberNumber(1), slot(1001), slot(1002)).await.unwrap();
+    assert_eq!(theirs, [confirmed.number]);
+    assert_eq!(reads.programs_of(MemberNumber(1), slot(1002), slot(2000)).await.unwrap(), []);
+    for which in [Scheduled::From(slot(1000)), Scheduled::Programs(&[confirmed.number, ReservationNumber(7)])]
+    {
+        let found = reads.scheduled(which, slot(1000), slot(2000)).await.unwrap();
+        assert_eq!(
+            found.iter().map(|found| found.number).collect::<Vec<_>>(),
+            [confirmed.number],
+            "{which:?}"
+        );
+    }
+    for which in [Scheduled::From(slot(1001)), Scheduled::Programs(&[])] {
+        assert_eq!(reads.scheduled(which, slot(1000), slot(2000)).await.unwrap(), [], "{which:?}");
+    }
 }
 
 pub async fn only_private_slots_count_for_the_month(world: Arc<World>) {
@@ -402,7 +448,7 @@ pub async fn a_row_that_cannot_be_read_is_left_out_alone(world: Arc<World>) {
     world.raw("UPDATE reservations SET friends = '[\"no address\"]' WHERE number = 2").await.unwrap();
     let mut reads = world.store.read().await.unwrap();
     let listed = reads.reservations(&ReservationFilter::default(), ALL).await.unwrap();
-    let scheduled = reads.scheduled(slot(0), slot(2000)).await.unwrap();
+    let scheduled = reads.scheduled(Scheduled::All, slot(0), slot(2000)).await.unwrap();
     for found in [listed.items, scheduled] {
         assert_eq!(found.iter().map(|found| found.number.0).collect::<Vec<_>>(), [1, 3]);
     }

@@ -51,6 +51,7 @@ macro_rules! store_cases {
                 lists_follow_the_filter
                 what_is_due_comes_oldest_first
                 the_schedule_has_a_revision
+                what_changed_the_schedule_is_told_by_revisions
                 only_private_slots_count_for_the_month
                 runs_count_once_and_samples_stay_apart
                 a_row_that_cannot_be_read_is_left_out_alone

@@ -8,7 +8,7 @@ use slotcast_reservation::{
         reservation::{Reservation, State},
         words::{MemberNumber, ReservationNumber},
     },
-    store::{Conflict, StoreError},
+    store::{Conflict, Scheduled, StoreError},
 };
 
 use crate::stores::{World, booking, broken, channel, conflict, mail, member, patiently, reservation, slot};
@@ -158,7 +158,7 @@ pub async fn a_cancelled_booking_is_whole_or_nothing(world: Arc<World>) {
     let mut reads = world.store.read().await.unwrap();
     let slots = reads.taken_starts(None, slot(0), slot(5000)).await.unwrap();
     let mails = reads.outbox_depth().await.unwrap().mails as usize;
-    let stored = reads.scheduled(slot(0), slot(1_000_000)).await.unwrap().len();
+    let stored = reads.scheduled(Scheduled::All, slot(0), slot(1_000_000)).await.unwrap().len();
     assert_eq!((slots.len(), mails), (3 * stored, stored), "each has all its slots and its mail");
 }
 
