@@ -81,13 +81,14 @@ impl Control {
         let (stop, stopped) = oneshot::channel();
         let work = move || {
             runtime.block_on(async {
+                let turned_away = || Arc::clone(&counts.turned_away);
                 let api = reservations.as_ref().map(|reservations| reservations.router.clone());
                 if let Some(listener) = main {
                     let site = Site::main(Arc::clone(&pages), api, metrics.is_none());
-                    tokio::spawn(http::serve(listener, site));
+                    tokio::spawn(http::serve(listener, site, turned_away(), clock.clone()));
                 }
                 if let Some(listener) = metrics {
-                    tokio::spawn(http::serve(listener, Site::metrics(pages)));
+                    tokio::spawn(http::serve(listener, Site::metrics(pages), turned_away(), clock.clone()));
                 }
                 tokio::spawn(watch_clock(clock, counts));
                 // Told, or the server was dropped.

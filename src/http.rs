@@ -2,16 +2,29 @@
 //!
 //! Owns: `/healthz`, `/readyz`, `/metrics`, the bounds on who asks, and who may read the metrics.
 //! Not here: what the numbers are (`metrics`).
-//! Invariant: a slow or hostile client holds at most one of [`CONNECTIONS_MAX`] places (more where channels are sold), for
-//! at most [`HEADER_MAX`] a request; media never waits for anyone here; on the address of `[http]`, metrics are answered
+//! Invariant: one address holds at most a quarter of the places, and where they are all taken, health and metrics are still
+//! answered, from places of their own; media never waits for anyone here; on the address of `[http]`, metrics are answered
 //! to this machine alone, and to nobody once they have a listener of their own.
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    future::Future,
+    io,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use axum::{
     Extension, Router,
     extract::{ConnectInfo, State},
-    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, StatusCode,
+        header::{CONTENT_TYPE, RETRY_AFTER},
+    },
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -20,9 +33,9 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use slotcast_core::time::Clock;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
 
@@ -30,6 +43,14 @@ use tokio::{
 const CONNECTIONS_MAX: usize = 64;
 /// Connections at once, where channels are sold.
 const CONNECTIONS_WITH_API_MAX: usize = 1_024;
+/// Connections beyond these, in which only health and metrics are answered.
+const SPARE_MAX: usize = 64;
+/// Of those, from one address.
+const SPARE_PER_ADDRESS_MAX: usize = 8;
+/// Whole life of such a connection.
+const SPARE_LIFE: Duration = Duration::from_secs(3);
+/// That places ran out is logged at most this often.
+const TELL_EVERY: Duration = Duration::from_secs(30);
 /// Connections that the kernel keeps until they are taken.
 const BACKLOG: u32 = 1_024;
 /// Until a request's header is there.
@@ -56,6 +77,8 @@ pub(crate) trait Pages: Send + Sync + 'static {
 /// What a listener answers, and to how many connections at once.
 pub(crate) struct Site {
     router: Router,
+    /// What is answered where all places are taken.
+    spare: Router,
     connections: usize,
 }
 
@@ -70,10 +93,12 @@ impl Site {
             own = own.route("/metrics", get(metrics_for_this_machine));
         }
         let own = own.with_state(pages);
+        let spare = own.clone().fallback(busy);
         match api {
-            Some(api) => Self { router: own.merge(api), connections: CONNECTIONS_WITH_API_MAX },
+            Some(api) => Self { router: own.merge(api), spare, connections: CONNECTIONS_WITH_API_MAX },
             None => Self {
                 router: own.fallback(|| not_found("there are /healthz and /readyz")),
+                spare,
                 connections: CONNECTIONS_MAX,
             },
         }
@@ -85,18 +110,100 @@ impl Site {
             .route("/metrics", get(metrics))
             .with_state(pages)
             .fallback(|| not_found("there is /metrics"));
-        Self { router, connections: CONNECTIONS_MAX }
+        Self { spare: router.clone(), router, connections: CONNECTIONS_MAX }
+    }
+}
+
+/// Who holds a place: by network address (a /64 of IPv6), ordinary places and spare ones.
+struct Places {
+    held: Mutex<Held>,
+    connections: usize,
+}
+
+#[derive(Default)]
+struct Held {
+    all: [usize; 2],
+    by_address: HashMap<IpAddr, [usize; 2]>,
+    told: Option<Instant>,
+}
+
+/// One place; dropping it gives it back.
+struct Place {
+    places: Arc<Places>,
+    address: IpAddr,
+    is_spare: bool,
+}
+
+impl Places {
+    fn new(connections: usize) -> Arc<Self> {
+        Arc::new(Self { held: Mutex::default(), connections })
+    }
+
+    /// A place for `peer`, a spare one where the others are taken; `None`: those are taken as well.
+    fn take(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
+        let address = match peer.to_canonical() {
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+            address => address,
+        };
+        let bounds = [(self.connections, (self.connections / 4).max(1)), (SPARE_MAX, SPARE_PER_ADDRESS_MAX)];
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_address = held.by_address.get(&address).copied().unwrap_or_default();
+        let is_free = |kind: &usize| held.all[*kind] < bounds[*kind].0 && of_address[*kind] < bounds[*kind].1;
+        let kind = [0, 1].into_iter().find(is_free)?;
+        held.all[kind] += 1;
+        held.by_address.entry(address).or_default()[kind] += 1;
+        Some(Place { places: Arc::clone(self), address, is_spare: kind == 1 })
+    }
+
+    /// Whether it is time to say again that places ran out.
+    fn tells(&self, now: Instant) -> bool {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = held.told.is_none_or(|told| now.duration_since(told) >= TELL_EVERY);
+        if is_due {
+            held.told = Some(now);
+        }
+        is_due
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let kind = usize::from(self.is_spare);
+        let mut held = self.places.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.all[kind] -= 1;
+        if let Some(of_address) = held.by_address.get_mut(&self.address) {
+            of_address[kind] -= 1;
+            if *of_address == [0, 0] {
+                held.by_address.remove(&self.address);
+            }
+        }
     }
 }
 
 /// Answers on `listener` for ever.
-pub(crate) async fn serve(listener: TcpListener, site: Site) {
-    let Site { router, connections } = site;
-    let places = Arc::new(Semaphore::new(connections));
+///
+/// - `turned_away`: counts connections that got no ordinary place.
+/// - `clock`: for the line that says so.
+pub(crate) async fn serve(listener: TcpListener, site: Site, turned_away: Arc<AtomicU64>, clock: Clock) {
+    let Site { router, spare, connections } = site;
+    let places = Places::new(connections);
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, peer)) => {
+                let place = places.take(peer.ip());
+                if place.as_ref().is_none_or(|place| place.is_spare) {
+                    turned_away.fetch_add(1, Ordering::Relaxed);
+                    if places.tells(clock().mono) {
+                        tracing::warn!(
+                            %peer,
+                            connections,
+                            "HTTP: no place is free for this address: only health and metrics are answered; look who \
+                             holds so many connections"
+                        );
+                    }
+                }
+                let Some(place) = place else { continue };
+                let router = if place.is_spare { &spare } else { &router };
                 let router = router.clone().layer(Extension(ConnectInfo(peer)));
                 tokio::spawn(connection(stream, router, place));
             }
@@ -108,17 +215,15 @@ pub(crate) async fn serve(listener: TcpListener, site: Site) {
     }
 }
 
-fn connection(
-    stream: TcpStream,
-    router: Router,
-    place: OwnedSemaphorePermit,
-) -> impl Future<Output = ()> + Send {
+fn connection(stream: TcpStream, router: Router, place: Place) -> impl Future<Output = ()> + Send {
+    let life = if place.is_spare { SPARE_LIFE } else { CONNECTION_MAX };
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_MAX)
+        .keep_alive(!place.is_spare)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     async move {
-        if let Ok(Err(error)) = timeout(CONNECTION_MAX, served).await {
+        if let Ok(Err(error)) = timeout(life, served).await {
             tracing::debug!(%error, "HTTP: connection ended");
         }
         drop(place);
@@ -166,6 +271,12 @@ async fn metrics(State(pages): State<Arc<dyn Pages>>) -> Response {
         Ok(text) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n").into_response(),
     }
+}
+
+/// The answer in a spare place to what is neither health nor metrics.
+async fn busy() -> Response {
+    let text = "too many connections are open: try again in a few seconds\n";
+    (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "5")], text).into_response()
 }
 
 /// - `known`: what there is.
@@ -226,6 +337,27 @@ mod tests {
         let answered = metrics_for_this_machine(State(Arc::new(Numbers)), peer, HeaderMap::new());
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         assert_eq!(runtime.block_on(answered).status(), expected);
+    }
+
+    #[test]
+    fn one_address_leaves_places_for_others_and_health_has_its_own() {
+        let places = Places::new(8);
+        let from = |text: &str| places.take(text.parse().unwrap());
+        let mut held: Vec<_> = (0..20).filter_map(|_| from("192.0.2.1")).collect();
+        let spare = |held: &[Place]| held.iter().filter(|place| place.is_spare).count();
+        assert_eq!((held.len(), spare(&held)), (2 + SPARE_PER_ADDRESS_MAX, SPARE_PER_ADDRESS_MAX));
+        assert!(from("192.0.2.2").is_some_and(|place| !place.is_spare));
+        for last in 10..40 {
+            held.extend(from(&format!("192.0.2.{last}")));
+        }
+        assert_eq!(held.len() - spare(&held), 8);
+        assert!(from("192.0.2.9").is_some_and(|place| place.is_spare));
+        drop(held);
+        assert!(from("192.0.2.1").is_some_and(|place| !place.is_spare));
+        let network: Vec<_> = ["2001:db8::1", "2001:db8::2", "2001:db8::3"].into_iter().map(from).collect();
+        assert!(network[2].as_ref().is_some_and(|place| place.is_spare));
+        drop(network);
+        assert!(places.held.lock().unwrap().by_address.is_empty());
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub(crate) struct Counts {
     pub(crate) draining: AtomicBool,
     pub(crate) reloads: AtomicU64,
     pub(crate) reloads_refused: AtomicU64,
+    /// HTTP connections that got no place but for health and metrics.
+    pub(crate) turned_away: Arc<AtomicU64>,
     steps_forward: AtomicU64,
     steps_back: AtomicU64,
     last_step_micros: AtomicI64,
@@ -136,6 +138,11 @@ impl Sources {
                 ([("result", "applied")], load(&counts.reloads)),
                 ([("result", "refused")], load(&counts.reloads_refused)),
             ],
+        )?;
+        page.total(
+            "http_turned_away",
+            "HTTP connections that found no place but for health and metrics",
+            load(&counts.turned_away),
         )?;
         page.counter(
             "clock_steps",

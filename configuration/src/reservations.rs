@@ -4,6 +4,7 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
+use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use slotcast_admission::Secret;
 use slotcast_reservation::domain::words::Email;
@@ -58,7 +59,7 @@ pub struct Reservations {
     /// The terms that a member accepts; `None`: the built-in ones.
     pub terms_file: Option<PathBuf>,
     /// Whose word about the client's address is taken.
-    pub trusted_proxies: Vec<IpAddr>,
+    pub trusted_proxies: Vec<IpNet>,
     /// Where mail goes.
     pub mail: Mail,
     /// How money is taken.
@@ -148,7 +149,7 @@ fn reservations(mut table: Section<'_, '_>) -> (Option<bool>, Option<Finish>) {
     let friends = table.required("friends", friends);
     let normal_share = table.required("normal_share", per_cent);
     let terms_file = table.path("terms_file");
-    let trusted_proxies = table.required("trusted_proxies", ip_addresses);
+    let trusted_proxies = table.required("trusted_proxies", networks);
     table.finish();
     let draft = || -> Option<Finish> {
         let (data, provider, public_url, viewers_host) = (data?, provider?, public_url?, viewers_host?);
@@ -299,11 +300,14 @@ fn friends(raw: Raw<'_>) -> Reading<usize> {
     count.ok_or_else(|| raw.expected(&format!("0 to {FRIENDS_MAX} addresses")))
 }
 
-fn ip_addresses(raw: Raw<'_>) -> Reading<Vec<IpAddr>> {
-    let items = raw.items().ok_or_else(|| raw.expected("a list of addresses like [\"127.0.0.1\"]"))?;
+/// Addresses and networks; an address is a network of one.
+fn networks(raw: Raw<'_>) -> Reading<Vec<IpNet>> {
+    let wanted = "a list of addresses or networks like [\"127.0.0.1\", \"10.0.0.0/8\"]";
+    let items = raw.items().ok_or_else(|| raw.expected(wanted))?;
     let read = |raw: Raw<'_>| {
-        let address = raw.as_text().and_then(|text| text.parse().ok());
-        address.ok_or_else(|| raw.expected("an address like \"127.0.0.1\""))
+        let one = |text: &str| text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok();
+        let network = raw.as_text().and_then(one);
+        network.ok_or_else(|| raw.expected("an address like \"127.0.0.1\", or a network like \"10.0.0.0/8\""))
     };
     items.into_iter().map(read).collect()
 }

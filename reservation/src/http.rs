@@ -27,7 +27,7 @@ mod reservations;
 mod shape;
 mod wire;
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
@@ -38,6 +38,7 @@ use axum::{
     response::{Html, IntoResponse, Redirect},
     routing::{any, get},
 };
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -64,8 +65,8 @@ pub struct HttpSettings {
     /// Where browsers find this server: scheme, host and port, without a slash at the end. With `https://` the session's
     /// cookie is for TLS alone.
     pub base_url: String,
-    /// Proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpAddr>,
+    /// Networks of the proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// What every handler can reach.

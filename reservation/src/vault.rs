@@ -269,6 +269,12 @@ impl Vault {
         address.parse().ok().filter(|_| is_right.into())
     }
 
+    /// What opens the calendar of a member; the same as long as the member keeps the password. 32 letters and digits.
+    pub fn calendar_feed(&self, member: MemberNumber, password_hash: &str) -> String {
+        let bytes = keyed(&self.ids, &[b"calendar feed", &member.0.to_be_bytes(), password_hash.as_bytes()]);
+        bytes[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// Seals `text` for `place` (table and row): moved elsewhere it does not open.
     pub fn seal(&self, place: &str, text: &str) -> io::Result<Vec<u8>> {
         let mut nonce = [0; NONCE_BYTES];

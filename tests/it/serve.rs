@@ -144,12 +144,16 @@ fn channels_that_are_added_get_their_lines() {
     assert!(server.shutdown());
 }
 
-/// As [`get`], with lines of header, over a connection from `from`.
-fn ask_from(from: &str, address: SocketAddr, headers: &str) -> String {
+fn connect_from(from: &str, address: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::new(from.parse().unwrap(), 0).into()).unwrap();
     socket.connect(&address.into()).unwrap();
-    let mut stream = TcpStream::from(socket);
+    TcpStream::from(socket)
+}
+
+/// As [`get`], with lines of header, over a connection from `from`.
+fn ask_from(from: &str, address: SocketAddr, headers: &str) -> String {
+    let mut stream = connect_from(from, address);
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(stream, "GET /metrics HTTP/1.1\r\nHost: test\r\n{headers}Connection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
@@ -194,6 +198,20 @@ fn metrics_with_a_listener_of_their_own_are_nowhere_else() {
     );
     assert!(server.addresses().http.is_none());
     assert!(get(server.addresses().metrics.unwrap(), "/metrics").contains("slotcast_seats"));
+    assert!(server.shutdown());
+}
+
+#[test]
+fn health_is_answered_while_one_host_holds_all_connections_that_it_can() {
+    let (server, _) = start(CONFIG);
+    let http = server.addresses().http.unwrap();
+    let held: Vec<_> = (0..200).map(|_| connect_from("127.0.0.2", http)).collect();
+    wait("connections are turned away", || {
+        let page = get(http, "/metrics");
+        page.starts_with("HTTP/1.1 200") && !page.contains("slotcast_http_turned_away_total 0\n")
+    });
+    assert!(get(http, "/healthz").starts_with("HTTP/1.1 200"));
+    drop(held);
     assert!(server.shutdown());
 }
 

@@ -90,10 +90,21 @@ pub enum Scope {
     Book,
     /// Fetch settings, see the status, extend, end.
     Broadcast,
-    /// What only operators may.
-    Operate,
+    /// Of an operator: sell channels, book special programs, recommend programs.
+    Sell,
+    /// Of an operator: see and block members, cancel their programs, send viewers and links away.
+    Moderate,
+    /// Of an operator: read the ledger and payments, give money back.
+    Ledger,
     /// The account itself: its data, password and tokens. No token covers it.
     Account,
+}
+
+impl Scope {
+    /// Whether only operators may have it.
+    pub const fn is_of_operators(self) -> bool {
+        matches!(self, Self::Sell | Self::Moderate | Self::Ledger)
+    }
 }
 
 /// A registered person.

@@ -360,6 +360,12 @@ refusals! {
         "Use one of the methods that the `Allow` header names."
         "このアドレスではそのメソッドを使えません" ["そのメソッドは使えません。"]
         "`Allow` ヘッダーにあるメソッドを使ってください。";
+    /// The body did not come in time.
+    TooSlow { seconds_max: u64 } = "too-slow" 408
+        "The body did not come in time" ["A body must be here within {seconds_max} s."]
+        "Send it again, over a faster connection."
+        "本文が時間内に届きませんでした" ["本文は{seconds_max}秒以内に届く必要があります。"]
+        "より速い接続で、もう一度送ってください。";
     /// Another reservation has a slot of the window. `taken`: the starts of such slots, ascending, as far as known.
     SlotTaken { channel: ChannelNumber, taken: Vec<WallTime> } = "slot-taken" 409
         "Somebody has a slot of that window" ["Taken on channel {channel}: {}.", list(taken)]

@@ -78,12 +78,18 @@ impl FromRequestParts<Api> for Client {
 
 /// The connection's address, or the last hop that a trusted proxy wrote into `X-Forwarded-For`.
 fn client_address(peer: IpAddr, headers: &HeaderMap, settings: &HttpSettings) -> IpAddr {
-    if !settings.trusted_proxies.contains(&peer) {
+    if !settings.trusted_proxies.iter().any(|network| network.contains(&peer)) {
         return peer;
     }
     let last = headers.get_all("x-forwarded-for").iter().next_back().and_then(|value| value.to_str().ok());
     let hop = last.and_then(|list| list.rsplit(',').next()).map(str::trim);
-    hop.and_then(|hop| hop.parse::<IpAddr>().ok()).map_or(peer, |hop| hop.to_canonical())
+    hop.and_then(hop_address).map_or(peer, |hop| hop.to_canonical())
+}
+
+/// An address as proxies write it: also with a port, or in brackets.
+fn hop_address(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    bare.parse().ok().or_else(|| text.parse().ok().map(|address: SocketAddr| address.ip()))
 }
 
 /// Whether a method changes nothing (RFC 9110 §9.2.1).
@@ -152,7 +158,7 @@ mod tests {
     fn only_trusted_proxies_tell_the_address() {
         let settings = HttpSettings {
             base_url: "http://localhost".into(),
-            trusted_proxies: vec!["10.0.0.1".parse().unwrap()],
+            trusted_proxies: vec!["10.0.0.0/24".parse().unwrap()],
         };
         let client = |peer: &str, headers: &HeaderMap| {
             client_address(peer.parse().unwrap(), headers, &settings).to_string()
@@ -160,7 +166,16 @@ mod tests {
         let forged = headers(&[("x-forwarded-for", "1.2.3.4, 5.6.7.8")]);
         assert_eq!(client("9.9.9.9", &forged), "9.9.9.9");
         assert_eq!(client("10.0.0.1", &forged), "5.6.7.8");
+        assert_eq!(client("10.0.1.1", &forged), "10.0.1.1");
         assert_eq!(client("10.0.0.1", &headers(&[("x-forwarded-for", "nonsense")])), "10.0.0.1");
+        for (text, address) in [
+            ("203.0.113.1:5555", "203.0.113.1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("[2001:db8::1]:5555", "2001:db8::1"),
+        ] {
+            assert_eq!(client("10.0.0.9", &headers(&[("x-forwarded-for", text)])), address);
+        }
         assert_eq!(
             client("10.0.0.1", &headers(&[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2")])),
             "2.2.2.2"

@@ -3,6 +3,8 @@
 //! Owns: [`Body`], [`Query`], [`Path`], [`IdempotencyKey`], [`IfMatch`].
 //! Refuses: what is too large, of another format, or does not fit, with every item named.
 
+use std::time::Duration;
+
 use axum::{
     body::Body as RawBody,
     extract::{FromRequest, FromRequestParts, Path as RawPath, Request},
@@ -12,6 +14,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use tokio::time::timeout;
 use utoipa::{
     IntoParams, ToSchema,
     openapi::path::{Parameter, ParameterIn},
@@ -29,6 +32,8 @@ use crate::{
 
 /// Bytes of a body.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
+/// A body must be here within this.
+const BODY_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// A JSON body that fits the schema of `T`.
 pub(super) struct Body<T> {
@@ -109,7 +114,9 @@ async fn read(headers: &HeaderMap, body: RawBody) -> Answer<Vec<u8>> {
     if declared.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
         return Err(too_large().into());
     }
-    match Limited::new(body, BODY_BYTES_MAX).collect().await {
+    let whole = timeout(BODY_WAIT_MAX, Limited::new(body, BODY_BYTES_MAX).collect()).await;
+    let whole = whole.map_err(|_| Refusal::TooSlow { seconds_max: BODY_WAIT_MAX.as_secs() })?;
+    match whole {
         Ok(whole) => Ok(whole.to_bytes().to_vec()),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large().into()),
         Err(_) => Err(Refusal::BadRequest { problem: "The body ended before its length." }.into()),
@@ -332,6 +339,13 @@ fn version_of(tag: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_given_up() {
+        let never = futures_util::stream::pending::<Result<axum::body::Bytes, std::io::Error>>();
+        let read = read(&HeaderMap::new(), RawBody::from_stream(never)).await;
+        assert!(matches!(read.unwrap_err().0, Refusal::TooSlow { seconds_max: 10 }));
+    }
 
     #[test]
     fn queries_are_decoded_once() {

@@ -540,38 +540,12 @@ async fn end_terminal_key(State(api): State<Api>, caller: Caller, Client(client)
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// What a token may be used for.
-#[derive(Clone, Copy, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[schema(as = Scope)]
-enum ScopeBody {
-    /// See what is the member's own.
-    Read,
-    /// Book, change, cancel, reconfirm.
-    Book,
-    /// Fetch settings, see the status, extend, end.
-    Broadcast,
-    /// What only operators may.
-    Operate,
-}
-
-impl From<ScopeBody> for Scope {
-    fn from(scope: ScopeBody) -> Self {
-        match scope {
-            ScopeBody::Read => Self::Read,
-            ScopeBody::Book => Self::Book,
-            ScopeBody::Broadcast => Self::Broadcast,
-            ScopeBody::Operate => Self::Operate,
-        }
-    }
-}
-
 /// A token as it is listed.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Token)]
 pub(super) struct TokenBody {
     name: String,
-    scopes: Vec<ScopeBody>,
+    scopes: Vec<Scope>,
     #[schema(format = DateTime)]
     created_at: String,
     #[schema(format = DateTime)]
@@ -581,10 +555,9 @@ pub(super) struct TokenBody {
 impl From<&ApiToken> for TokenBody {
     fn from(token: &ApiToken) -> Self {
         let scopes = Scopes::of_token(&token.scopes).unwrap_or(Scopes::NONE);
-        let all = [ScopeBody::Read, ScopeBody::Book, ScopeBody::Broadcast, ScopeBody::Operate];
         Self {
             name: token.name.clone(),
-            scopes: all.into_iter().filter(|scope| scopes.has((*scope).into())).collect(),
+            scopes: scopes.of_a_token().collect(),
             created_at: token.created_at.to_string(),
             expires_at: token.expires_at.to_string(),
         }
@@ -608,8 +581,8 @@ struct TokenRequestBody {
     /// What the member calls it, on one line; unlike the member's other tokens.
     #[schema(pattern = "@text", min_length = 1, max_length = 100)]
     name: String,
-    #[schema(min_items = 1, max_items = 4)]
-    scopes: Vec<ScopeBody>,
+    #[schema(min_items = 1, max_items = 6)]
+    scopes: Vec<Scope>,
     /// How long it is valid.
     #[schema(minimum = 1, maximum = 365)]
     days: u32,
@@ -633,7 +606,7 @@ struct NewTokenBody {
     extensions(("x-slotcast" = json!({ "scope": "account", "problems": ["exists", "too-many-tokens", "not-operator"] }))))]
 async fn make_token(State(api): State<Api>, caller: Caller, body: Body<TokenRequestBody>) -> Answer {
     let body = body.value;
-    let scopes = body.scopes.iter().fold(Scopes::NONE, |scopes, scope| scopes.with((*scope).into()));
+    let scopes = body.scopes.iter().fold(Scopes::NONE, |scopes, scope| scopes.with(*scope));
     let life = Duration::from_secs(u64::from(body.days) * 86_400);
     let made = api.service().make_token(&caller.actor, &body.name, scopes, life).await?;
     let token = NewTokenBody { secret: made.secret, token: TokenBody::from(&made.token) };

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
+use strum::IntoEnumIterator;
 use utoipa::{PartialSchema, ToSchema, openapi::OpenApi};
 
 use super::{
@@ -14,6 +15,7 @@ use super::{
     wire::zone_names,
 };
 use crate::domain::{
+    member::Scope,
     refusal::{KINDS, Kind},
     words::Language,
 };
@@ -44,6 +46,7 @@ const PATTERNS: &[(&str, &str)] = &[
     ("@month", r"^(19[7-9][0-9]|2[0-9]{3})-(0[1-9]|1[0-2])$"),
     ("@code", r"^[a-z-]+$"),
     ("@digits", r"^[0-9]+$"),
+    ("@feed", r"^[0-9a-f-]+$"),
 ];
 
 /// The pattern of that name.
@@ -126,6 +129,9 @@ fn complete_components(components: &mut Value, cookie: &str) {
             "commands": { "type": "object", "description": "Ready-made lines." },
         },
     });
+    // No token covers the account.
+    let scopes = Scope::iter().filter(|scope| *scope != Scope::Account);
+    components["schemas"]["Scope"]["enum"] = scopes.map(|scope| scope.to_string()).collect();
     // A public program has no password, every other one has.
     components["schemas"]["ProgramDraft"]["oneOf"] = json!([
         { "properties": { "open_level": { "const": "public" }, "password": { "type": "null" } } },
@@ -236,6 +242,8 @@ fn complete(method: &str, operation: &mut Value) {
         let text = operation["description"].as_str().unwrap_or_default();
         let needs = match scope {
             "account" => "Needs a session; no token covers it.".to_owned(),
+            "any-operator" => "Needs a session, or a token with one of the scopes of operators.".to_owned(),
+            "book-read" => "Needs a session, or a token with the scopes `book` and `read`.".to_owned(),
             scope => format!("Needs a session, or a token with the scope `{scope}`."),
         };
         operation["description"] = format!("{text}\n\n{needs}").trim().into();
@@ -267,7 +275,9 @@ fn problems_of_scope(scope: Option<&str>) -> &'static [&'static str] {
     match scope {
         None => &[],
         Some("maybe") => &["not-logged-in", "blocked"],
-        Some("operate") => &["not-logged-in", "blocked", "scope", "not-operator"],
+        Some("sell" | "moderate" | "ledger" | "any-operator") => {
+            &["not-logged-in", "blocked", "scope", "not-operator"]
+        }
         Some(_) => &["not-logged-in", "blocked", "scope"],
     }
 }
@@ -288,8 +298,10 @@ fn problems_of_request(operation: &Value, notes: &Notes) -> Vec<&'static str> {
     }
     match (operation.get("requestBody"), notes.is_raw) {
         (None, _) => {}
-        (Some(_), true) => codes.extend(["bad-request", "too-large"]),
-        (Some(_), false) => codes.extend(["bad-json", "bad-request", "too-large", "media-type", "invalid"]),
+        (Some(_), true) => codes.extend(["bad-request", "too-large", "too-slow"]),
+        (Some(_), false) => {
+            codes.extend(["bad-json", "bad-request", "too-large", "too-slow", "media-type", "invalid"])
+        }
     }
     for header in &notes.headers {
         codes.extend(match header.as_str() {

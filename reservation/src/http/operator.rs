@@ -111,7 +111,7 @@ fn field(name: &'static str, expected: &'static str) -> Problem {
             headers(("ETag" = String, description = "Its version."))),
         (status = 201, description = "Added.", body = ChannelBody,
             headers(("ETag" = String, description = "Its version.")))),
-    extensions(("x-slotcast" = json!({ "scope": "operate", "headers": ["maybe-if-match"],
+    extensions(("x-slotcast" = json!({ "scope": "sell", "headers": ["maybe-if-match"],
         "problems": ["exists", "uplink-sold", "channel-name-in-use", "if-match-required"] }))))]
 async fn put_channel(
     State(api): State<Api>,
@@ -144,7 +144,7 @@ async fn put_channel(
     operation_id = "retire_channel", params(ChannelPath),
     responses((status = 200, description = "Not sold any more.", body = ChannelBody,
         headers(("ETag" = String, description = "Its version.")))),
-    extensions(("x-slotcast" = json!({ "scope": "operate", "headers": ["maybe-if-match"] }))))]
+    extensions(("x-slotcast" = json!({ "scope": "sell", "headers": ["maybe-if-match"] }))))]
 async fn retire_channel(
     State(api): State<Api>,
     caller: Caller,
@@ -167,7 +167,7 @@ async fn retire_channel(
     request_body = DraftBody,
     responses((status = 201, description = "Confirmed.", body = ReservationBody,
         headers(("Location" = String, description = "Where it is."), ("ETag" = String, description = "Its version.")))),
-    extensions(("x-slotcast" = json!({ "scope": "operate", "headers": ["idempotency-key"],
+    extensions(("x-slotcast" = json!({ "scope": "sell", "headers": ["idempotency-key"],
         "problems": ["not-found", "not-on-slots", "too-long", "in-the-past", "too-far-ahead", "slot-taken",
             "channel-retired"] }))))]
 async fn book_special(
@@ -199,7 +199,7 @@ struct PickupEditBody {
 #[utoipa::path(put, path = "/operator/pickups/{number}", tag = "Operator", operation_id = "put_pickup",
     params(NumberPath), request_body = PickupEditBody,
     responses((status = 204, description = "Recommended.")),
-    extensions(("x-slotcast" = json!({ "scope": "operate", "problems": ["wrong-state"] }))))]
+    extensions(("x-slotcast" = json!({ "scope": "sell", "problems": ["wrong-state"] }))))]
 async fn put_pickup(
     State(api): State<Api>,
     caller: Caller,
@@ -217,7 +217,7 @@ async fn put_pickup(
 #[utoipa::path(delete, path = "/operator/pickups/{number}", tag = "Operator", operation_id = "end_pickup",
     params(NumberPath),
     responses((status = 204, description = "Not recommended any more.")),
-    extensions(("x-slotcast" = json!({ "scope": "operate" }))))]
+    extensions(("x-slotcast" = json!({ "scope": "sell" }))))]
 async fn end_pickup(State(api): State<Api>, caller: Caller, Path(path): Path<NumberPath>) -> Answer {
     api.service().end_pickup(&caller.actor, ReservationNumber(path.number)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -229,7 +229,7 @@ async fn end_pickup(State(api): State<Api>, caller: Caller, Path(path): Path<Num
 #[utoipa::path(get, path = "/operator/members", tag = "Operator", operation_id = "members",
     params(PageQuery),
     responses((status = 200, description = "By user ID.", body = ListBody<MemberBody>)),
-    extensions(("x-slotcast" = json!({ "scope": "operate" }))))]
+    extensions(("x-slotcast" = json!({ "scope": "moderate" }))))]
 async fn members(State(api): State<Api>, caller: Caller, Query(query): Query<PageQuery>) -> Answer {
     let members = api.service().members(&caller.actor, query.page()).await?;
     Ok(Json(ListBody::page(&members, &query, |member| MemberBody::from(member))).into_response())
@@ -240,7 +240,7 @@ async fn members(State(api): State<Api>, caller: Caller, Query(query): Query<Pag
     params(NumberPath),
     responses((status = 200, description = "The member.", body = MemberBody,
         headers(("ETag" = String, description = "Its version.")))),
-    extensions(("x-slotcast" = json!({ "scope": "operate" }))))]
+    extensions(("x-slotcast" = json!({ "scope": "moderate" }))))]
 async fn member(State(api): State<Api>, caller: Caller, Path(path): Path<NumberPath>) -> Answer {
     Ok(shown(&api.service().member(&caller.actor, MemberNumber(path.number)).await?))
 }
@@ -262,7 +262,7 @@ struct OperatorEditBody {
     params(NumberPath), request_body = OperatorEditBody,
     responses((status = 200, description = "As the member is from now on.", body = MemberBody,
         headers(("ETag" = String, description = "Its version.")))),
-    extensions(("x-slotcast" = json!({ "scope": "operate", "headers": ["if-match"],
+    extensions(("x-slotcast" = json!({ "scope": "moderate", "headers": ["if-match"],
         "problems": ["own-rights", "no-payment-method"] }))))]
 async fn edit_member(
     State(api): State<Api>,
@@ -312,18 +312,12 @@ struct AllReservationsQuery {
 #[utoipa::path(get, path = "/operator/reservations", tag = "Operator", operation_id = "all_reservations",
     params(AllReservationsQuery),
     responses((status = 200, description = "Of all members.", body = ListBody<ReservationBody>)),
-    extensions(("x-slotcast" = json!({ "scope": "operate" }))))]
+    extensions(("x-slotcast" = json!({ "scope": "any-operator" }))))]
 async fn all_reservations(
     State(api): State<Api>,
     caller: Caller,
     Query(query): Query<AllReservationsQuery>,
 ) -> Answer {
-    if !caller.actor.is_operator {
-        return Err(Refusal::NotOperator.into());
-    }
-    if !caller.actor.scopes.has(crate::service::Scope::Operate) {
-        return Err(Refusal::Scope(crate::service::Scope::Operate).into());
-    }
     let states = Stage::ALL.into_iter().filter(|state| query.state == Some(StateBody::from(*state)));
     let filter = ReservationFilter {
         member: query.member.map(MemberNumber),
@@ -333,7 +327,7 @@ async fn all_reservations(
         ..Default::default()
     };
     let page = PageQuery::new(query.page, query.per_page);
-    let listed = api.service().reservations(&caller.actor, filter, page.page()).await?;
+    let listed = api.service().all_reservations(&caller.actor, filter, page.page()).await?;
     let body = ListBody::page(&listed, &page, |reservation| ReservationBody::of(&api, reservation));
     Ok(Json(body).into_response())
 }
@@ -345,7 +339,7 @@ async fn all_reservations(
     operation_id = "operator_cancel", params(NumberPath),
     responses((status = 200, description = "Cancelled.", body = ReservationBody,
         headers(("ETag" = String, description = "Its version.")))),
-    extensions(("x-slotcast" = json!({ "scope": "operate", "headers": ["maybe-if-match"],
+    extensions(("x-slotcast" = json!({ "scope": "moderate", "headers": ["maybe-if-match"],
         "problems": ["wrong-state"] }))))]
 async fn operator_cancel(
     State(api): State<Api>,
@@ -382,7 +376,7 @@ struct ViewerBody {
 #[utoipa::path(get, path = "/operator/programs/{number}/viewers", tag = "Operator", operation_id = "viewers",
     params(NumberPath),
     responses((status = 200, description = "As of now.", body = ListBody<ViewerBody>)),
-    extensions(("x-slotcast" = json!({ "scope": "operate" }))))]
+    extensions(("x-slotcast" = json!({ "scope": "moderate" }))))]
 async fn viewers(State(api): State<Api>, caller: Caller, Path(path): Path<NumberPath>) -> Answer {
     let viewers = api.service().viewers(&caller.actor, ReservationNumber(path.number)).await?;
     let items = viewers
@@ -422,7 +416,7 @@ struct KickBody {
 #[utoipa::path(post, path = "/operator/programs/{number}/viewers/{id}/kick", tag = "Operator",
     operation_id = "kick_viewer", params(ViewerPath), request_body = KickBody,
     responses((status = 204, description = "Its session is over.")),
-    extensions(("x-slotcast" = json!({ "scope": "operate" }))))]
+    extensions(("x-slotcast" = json!({ "scope": "moderate" }))))]
 async fn kick_viewer(
     State(api): State<Api>,
     caller: Caller,
@@ -441,7 +435,7 @@ async fn kick_viewer(
 #[utoipa::path(post, path = "/operator/programs/{number}/link/kick", tag = "Operator",
     operation_id = "kick_link", params(NumberPath), request_body = KickBody,
     responses((status = 204, description = "Closed.")),
-    extensions(("x-slotcast" = json!({ "scope": "operate" }))))]
+    extensions(("x-slotcast" = json!({ "scope": "moderate" }))))]
 async fn kick_link(
     State(api): State<Api>,
     caller: Caller,
@@ -496,7 +490,7 @@ fn span(from: Option<&str>, to: Option<&str>) -> Answer<(WallTime, WallTime)> {
 #[utoipa::path(get, path = "/operator/ledger", tag = "Operator", operation_id = "ledger",
     params(LedgerQuery),
     responses((status = 200, description = "In the order of posting.", body = ListBody<LedgerBody>)),
-    extensions(("x-slotcast" = json!({ "scope": "operate" }))))]
+    extensions(("x-slotcast" = json!({ "scope": "ledger" }))))]
 async fn ledger(State(api): State<Api>, caller: Caller, Query(query): Query<LedgerQuery>) -> Answer {
     let (from, to) = span(query.from.as_deref(), query.to.as_deref())?;
     let page = PageQuery::new(query.page, query.per_page);
@@ -510,7 +504,7 @@ async fn ledger(State(api): State<Api>, caller: Caller, Query(query): Query<Ledg
 #[utoipa::path(get, path = "/operator/ledger.csv", tag = "Operator", operation_id = "ledger_csv",
     params(ExportQuery),
     responses((status = 200, description = "All of it.", body = String, content_type = "text/csv")),
-    extensions(("x-slotcast" = json!({ "scope": "operate" }))))]
+    extensions(("x-slotcast" = json!({ "scope": "ledger" }))))]
 async fn ledger_csv(State(api): State<Api>, caller: Caller, Query(query): Query<ExportQuery>) -> Answer {
     let (from, to) = span(query.from.as_deref(), query.to.as_deref())?;
     let text = api.service().ledger_csv(&caller.actor, from, to).await?;

@@ -106,7 +106,7 @@ async fn erase_me(State(api): State<Api>, caller: Caller, body: Body<ErasureBody
 #[utoipa::path(post, path = "/operator/members/{number}/erasure", tag = "Operator", operation_id = "erase_member",
     params(NumberPath),
     responses((status = 204, description = "Erased.")),
-    extensions(("x-slotcast" = json!({ "scope": "operate", "problems": ["own-rights", "account-open", "stale"] }))))]
+    extensions(("x-slotcast" = json!({ "scope": "moderate", "problems": ["own-rights", "account-open", "stale"] }))))]
 async fn erase_member(State(api): State<Api>, caller: Caller, Path(path): Path<NumberPath>) -> Answer {
     api.service().erase_member(&caller.actor, MemberNumber(path.number)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())

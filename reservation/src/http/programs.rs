@@ -15,7 +15,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Api,
-    auth::MaybeCaller,
+    auth::{Caller, MaybeCaller},
     extract::{Path, Query},
     problem::Answer,
     wire::{
@@ -33,6 +33,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(today))
         .routes(routes!(guide))
         .routes(routes!(guide_calendar))
+        .routes(routes!(feed))
         .routes(routes!(program))
         .routes(routes!(pickups))
 }
@@ -122,9 +123,10 @@ fn listed(listings: &[Listing]) -> ListBody<ListingBody> {
 ///
 /// Special programs first, then private ones, each by start; today is the provider's.
 #[utoipa::path(get, path = "/today", tag = "Programs", operation_id = "today",
-    responses((status = 200, description = "As of now.", body = ListBody<ListingBody>)))]
-async fn today(State(api): State<Api>) -> Answer {
-    Ok(Json(listed(&api.service().today().await?)).into_response())
+    responses((status = 200, description = "As of now.", body = ListBody<ListingBody>)),
+    extensions(("x-slotcast" = json!({ "scope": "maybe" }))))]
+async fn today(State(api): State<Api>, MaybeCaller(actor): MaybeCaller) -> Answer {
+    Ok(Json(listed(&api.service().today(actor.as_ref()).await?)).into_response())
 }
 
 /// Which part of the guide.
@@ -166,21 +168,26 @@ impl From<&GuideDay> for GuideDayBody {
         (status = 200, description = "Days, each with its programs by start.", body = ListBody<GuideDayBody>,
             headers(("ETag" = String, description = "Of this content."))),
         (status = 304, description = "Not changed.")),
-    extensions(("x-slotcast" = json!({ "problems": ["not-found"] }))))]
-async fn guide(State(api): State<Api>, headers: HeaderMap, Query(query): Query<GuideQuery>) -> Answer {
+    extensions(("x-slotcast" = json!({ "scope": "maybe", "problems": ["no-such-address"] }))))]
+async fn guide(
+    State(api): State<Api>,
+    MaybeCaller(actor): MaybeCaller,
+    headers: HeaderMap,
+    Query(query): Query<GuideQuery>,
+) -> Answer {
     let zone = zone_of(query.zone.as_deref())?;
     let days = match (query.day, query.month) {
         (Some(day), _) => {
             let date = date_of(&day)?;
-            let programs = api.service().guide_day(date, zone).await?;
+            let programs = api.service().guide_day(actor.as_ref(), date, zone).await?;
             vec![GuideDay { date, programs }]
         }
         (None, month) => {
-            let (year, month) = match month {
+            let month = match month {
                 Some(month) => month_of(&month)?,
                 None => this_month(&api),
             };
-            api.service().guide_month(year, month, zone).await?
+            api.service().guide_month(actor.as_ref(), month, zone).await?
         }
     };
     let body = ListBody::whole(days.iter().map(GuideDayBody::from).collect());
@@ -225,6 +232,9 @@ struct CalendarQuery {
     /// This one where it is left out.
     #[param(pattern = "@month", min_length = 7, max_length = 7, example = "2026-11")]
     month: Option<String>,
+    /// What opens it as a member sees it, from `GET /me/feed`.
+    #[param(pattern = "@feed", max_length = 64)]
+    feed: Option<String>,
 }
 
 /// The program guide as a calendar
@@ -236,7 +246,7 @@ struct CalendarQuery {
         (status = 200, description = "One event for each program.", body = String, content_type = "text/calendar",
             headers(("ETag" = String, description = "Of this content."))),
         (status = 304, description = "Not changed.")),
-    extensions(("x-slotcast" = json!({ "problems": ["not-found"] }))))]
+    extensions(("x-slotcast" = json!({ "problems": ["not-found", "no-such-address"] }))))]
 async fn guide_calendar(
     State(api): State<Api>,
     headers: HeaderMap,
@@ -246,8 +256,28 @@ async fn guide_calendar(
         Some(month) => month_of(&month)?,
         None => this_month(&api),
     };
-    let text = api.service().guide_calendar(year, month).await?;
+    let text = api.service().guide_calendar(query.feed.as_deref(), year, month).await?;
     Ok(conditional(&headers, "text/calendar; charset=utf-8", text))
+}
+
+/// Where a calendar program finds the guide as this member sees it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Feed)]
+struct FeedBody {
+    /// Whoever knows it sees what members see: keep it to yourself. A change of the password ends it.
+    address: String,
+}
+
+/// My calendar's address
+///
+/// Calendar programs cannot log in: where public programs are for members only, they find the guide there.
+#[utoipa::path(get, path = "/me/feed", tag = "My account", operation_id = "feed",
+    responses((status = 200, description = "The address.", body = FeedBody)),
+    extensions(("x-slotcast" = json!({ "scope": "read" }))))]
+async fn feed(State(api): State<Api>, caller: Caller) -> Answer {
+    let feed = api.service().calendar_feed(&caller.actor).await?;
+    let address = format!("{}/api/v1/guide.ics?feed={feed}", api.settings().base_url);
+    Ok(Json(FeedBody { address }).into_response())
 }
 
 /// A program's page
@@ -281,9 +311,10 @@ struct PickupBody {
 ///
 /// What the operator recommends, by position.
 #[utoipa::path(get, path = "/pickups", tag = "Programs", operation_id = "pickups",
-    responses((status = 200, description = "By position.", body = ListBody<PickupBody>)))]
-async fn pickups(State(api): State<Api>) -> Answer {
-    let pickups = api.service().pickups().await?;
+    responses((status = 200, description = "By position.", body = ListBody<PickupBody>)),
+    extensions(("x-slotcast" = json!({ "scope": "maybe" }))))]
+async fn pickups(State(api): State<Api>, MaybeCaller(actor): MaybeCaller) -> Answer {
+    let pickups = api.service().pickups(actor.as_ref()).await?;
     let items = pickups
         .iter()
         .map(|(pickup, listing)| PickupBody {

@@ -111,7 +111,7 @@ impl RefundsBody {
 #[utoipa::path(post, path = "/operator/reservations/{number}/refund", tag = "Operator", operation_id = "refund",
     params(NumberPath), request_body = RefundWishBody,
     responses((status = 202, description = "Asked for.", body = RefundsBody)),
-    extensions(("x-slotcast" = json!({ "scope": "operate", "headers": ["needed-idempotency-key"],
+    extensions(("x-slotcast" = json!({ "scope": "ledger", "headers": ["needed-idempotency-key"],
         "problems": ["nothing-to-refund", "refund-too-large"] }))))]
 async fn refund(
     State(api): State<Api>,
@@ -136,7 +136,7 @@ async fn refund(
 #[utoipa::path(get, path = "/operator/reservations/{number}/refunds", tag = "Operator", operation_id = "refunds",
     params(NumberPath),
     responses((status = 200, description = "As of now.", body = RefundsBody)),
-    extensions(("x-slotcast" = json!({ "scope": "operate" }))))]
+    extensions(("x-slotcast" = json!({ "scope": "ledger" }))))]
 async fn refunds(State(api): State<Api>, caller: Caller, Path(path): Path<NumberPath>) -> Answer {
     let refunds = api.service().refunds(&caller.actor, ReservationNumber(path.number)).await?;
     Ok(Json(RefundsBody::of(&api, &refunds)).into_response())
@@ -221,7 +221,7 @@ struct PaymentsQuery {
 #[utoipa::path(get, path = "/operator/payments", tag = "Operator", operation_id = "payments",
     params(PaymentsQuery),
     responses((status = 200, description = "Oldest first.", body = ListBody<PaymentBody>)),
-    extensions(("x-slotcast" = json!({ "scope": "operate" }))))]
+    extensions(("x-slotcast" = json!({ "scope": "ledger" }))))]
 async fn payments(State(api): State<Api>, caller: Caller, Query(query): Query<PaymentsQuery>) -> Answer {
     let state = match query.state {
         PaymentStateBody::Waiting => PaymentState::Waiting,
@@ -253,7 +253,7 @@ struct PaymentPath {
 #[utoipa::path(post, path = "/operator/payments/{key}/retry", tag = "Operator", operation_id = "retry_payment",
     params(PaymentPath),
     responses((status = 202, description = "It is tried again.", body = PaymentBody)),
-    extensions(("x-slotcast" = json!({ "scope": "operate", "problems": ["no-charge"] }))))]
+    extensions(("x-slotcast" = json!({ "scope": "ledger", "problems": ["no-charge"] }))))]
 async fn retry(State(api): State<Api>, caller: Caller, Path(path): Path<PaymentPath>) -> Answer {
     let payment = api.service().retry_payment(&caller.actor, &path.key).await?;
     Ok((StatusCode::ACCEPTED, Json(PaymentBody::of(&api, &payment))).into_response())

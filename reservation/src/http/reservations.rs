@@ -139,7 +139,7 @@ async fn reservation(State(api): State<Api>, caller: Caller, Path(path): Path<Nu
     params(NumberPath), request_body = ProgramEditBody,
     responses((status = 200, description = "As it is from now on.", body = ReservationBody,
         headers(("ETag" = String, description = "Its version.")))),
-    extensions(("x-slotcast" = json!({ "scope": "book", "headers": ["if-match"], "problems": ["wrong-state"] }))))]
+    extensions(("x-slotcast" = json!({ "scope": "book-read", "headers": ["if-match"], "problems": ["wrong-state"] }))))]
 async fn change(
     State(api): State<Api>,
     caller: Caller,

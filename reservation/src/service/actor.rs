@@ -17,7 +17,7 @@ pub struct Scopes(u8);
 
 impl Scopes {
     /// What a browser's session covers.
-    pub const ALL: Self = Self(0b1_1111);
+    pub const ALL: Self = Self(0b111_1111);
     /// Nothing.
     pub const NONE: Self = Self(0);
 
@@ -37,10 +37,14 @@ impl Scopes {
         Scope::iter().filter(move |scope| *scope != Scope::Account && self.has(*scope))
     }
 
-    /// Reads names separated by spaces. `None`: a name is not one of a token's scopes, or there is none at all.
+    /// Reads names separated by spaces; `operate`, of older tokens, is all that operators may. `None`: a name is not one of a token's scopes, or there is none at all.
     pub fn of_token(names: &str) -> Option<Self> {
         let mut scopes = Self::NONE;
         for name in names.split_ascii_whitespace() {
+            if name == "operate" {
+                scopes = scopes.with(Scope::Sell).with(Scope::Moderate).with(Scope::Ledger);
+                continue;
+            }
             scopes = scopes.with(name.parse().ok().filter(|scope| *scope != Scope::Account)?);
         }
         (scopes != Self::NONE).then_some(scopes)
@@ -99,7 +103,7 @@ impl Actor {
         if !self.scopes.has(scope) {
             return Err(Refusal::Scope(scope));
         }
-        if scope == Scope::Operate && !self.is_operator {
+        if scope.is_of_operators() && !self.is_operator {
             return Err(Refusal::NotOperator);
         }
         Ok(())
@@ -108,7 +112,14 @@ impl Actor {
     /// The reservation, if it is there and the actor's own, or an operator asks whose session or token covers it.
     pub(super) fn own(&self, reservation: Option<Reservation>) -> Result<Reservation, Refusal> {
         reservation
-            .filter(|found| found.member == self.member || self.operates())
+            .filter(|found| found.member == self.member || self.may(Scope::Moderate))
+            .ok_or(Refusal::NotFound(Thing::Reservation))
+    }
+
+    /// The reservation, if it is there and the actor's own, or an operator asks, whatever of operators that one may do.
+    pub(super) fn see(&self, reservation: Option<Reservation>) -> Result<Reservation, Refusal> {
+        reservation
+            .filter(|found| found.member == self.member || self.operates().is_ok())
             .ok_or(Refusal::NotFound(Thing::Reservation))
     }
 
@@ -117,9 +128,15 @@ impl Actor {
         reservation.filter(|found| found.member == self.member).ok_or(Refusal::NotFound(Thing::Reservation))
     }
 
-    /// Whether it may do what operators do.
-    pub(super) fn operates(&self) -> bool {
-        self.need(Scope::Operate).is_ok()
+    /// Whether the session or token covers it.
+    pub(super) fn may(&self, scope: Scope) -> bool {
+        self.need(scope).is_ok()
+    }
+
+    /// Refuses whoever may do none of what operators do.
+    pub(super) fn operates(&self) -> Result<(), Refusal> {
+        let found = [Scope::Sell, Scope::Moderate, Scope::Ledger].map(|scope| self.need(scope));
+        if found.iter().any(Result::is_ok) { Ok(()) } else { self.need(Scope::Moderate) }
     }
 }
 
@@ -131,7 +148,7 @@ mod tests {
     fn tokens_never_cover_the_account() {
         let scopes = Scopes::of_token("read book broadcast operate").unwrap();
         assert!(!scopes.has(Scope::Account) && Scopes::ALL.has(Scope::Account));
-        assert_eq!(scopes.to_string(), "read book broadcast operate");
+        assert_eq!(scopes.to_string(), "read book broadcast sell moderate ledger");
         for bad in ["", " ", "account", "read,book", "READ", "read admin"] {
             assert_eq!(Scopes::of_token(bad), None, "{bad:?}");
         }
@@ -141,10 +158,12 @@ mod tests {
     fn an_operators_token_needs_the_scope_as_well() {
         let mut actor =
             Actor { member: MemberNumber(1), is_operator: true, scopes: Scopes::ALL, session: None };
-        assert_eq!(actor.need(Scope::Operate), Ok(()));
-        actor.scopes = Scopes::NONE.with(Scope::Read);
-        assert_eq!(actor.need(Scope::Operate), Err(Refusal::Scope(Scope::Operate)));
+        assert_eq!(actor.need(Scope::Ledger), Ok(()));
+        actor.scopes = Scopes::NONE.with(Scope::Read).with(Scope::Sell);
+        assert_eq!(actor.need(Scope::Ledger), Err(Refusal::Scope(Scope::Ledger)));
+        assert_eq!((actor.need(Scope::Sell), actor.operates()), (Ok(()), Ok(())));
         actor = Actor { is_operator: false, scopes: Scopes::ALL, ..actor };
-        assert_eq!(actor.need(Scope::Operate), Err(Refusal::NotOperator));
+        assert_eq!(actor.need(Scope::Sell), Err(Refusal::NotOperator));
+        assert_eq!(actor.operates(), Err(Refusal::NotOperator));
     }
 }

@@ -68,7 +68,7 @@ impl Service {
     ///
     /// Refused: `NotFound`, `OwnRights` (an operator), `AccountOpen`.
     pub async fn erase_member(&self, actor: &Actor, number: MemberNumber) -> Answer<()> {
-        actor.need(Scope::Operate)?;
+        actor.need(Scope::Moderate)?;
         let member = self.0.store.read().await?.member(number).await?;
         self.erase(&member.ok_or(Refusal::NotFound(Thing::Member))?, false).await?;
         tracing::info!(member = %number, by = %actor.member, "an operator erased a member");

@@ -10,6 +10,7 @@ use slotcast_core::{
     time::WallTime,
     words::{ChannelName, ChannelNumber, OpenLevel, Seats, Window},
 };
+use subtle::ConstantTimeEq;
 
 use super::{
     Actor, Answer, Scope, Service, ServiceError,
@@ -152,7 +153,7 @@ impl<'a> Lister<'a> {
             open_level: program.open_level,
             is_for_members: self.service.rules().public_to_members_only,
             broadcaster: member.name.clone(),
-            email: program.show_email.then(|| member.email.clone()),
+            email: (program.show_email && member.email_public).then(|| member.email.clone()),
             web: if program.show_web { member.web.clone() } else { None },
             is_open: is_on_air && viewers < reservation.seats.count(),
             is_on_air,
@@ -173,29 +174,39 @@ fn announced() -> Vec<State> {
 
 impl Service {
     /// Today's live, in the provider's zone: special programs first, then private ones, each by start.
-    pub async fn today(&self) -> Answer<Vec<Listing>> {
+    pub async fn today(&self, viewer: Option<&Actor>) -> Answer<Vec<Listing>> {
         let zone = &self.rules().zone;
         let today = rules::zoned(self.now(), zone);
         let today =
             today.ok_or_else(|| ServiceError::Internal("the clock is beyond any calendar".to_owned()))?;
         let (from, to) = day_of(today.date(), zone)?;
-        let mut listings = self.listings(from, to).await?;
+        let mut listings = self.listings(viewer.is_some(), from, to).await?;
         listings.sort_by_key(|listing| listing.kind == ProgramKind::Private);
         Ok(listings)
     }
 
     /// Programs whose window shares a moment with the day, by start. `zone`: whose day; `None`: the provider's.
-    pub async fn guide_day(&self, date: Date, zone: Option<TimeZone>) -> Answer<Vec<Listing>> {
+    pub async fn guide_day(
+        &self,
+        viewer: Option<&Actor>,
+        date: Date,
+        zone: Option<TimeZone>,
+    ) -> Answer<Vec<Listing>> {
         let zone = zone.unwrap_or_else(|| self.rules().zone.clone());
         let (from, to) = day_of(date, &zone)?;
-        self.listings(from, to).await
+        self.listings(viewer.is_some(), from, to).await
     }
 
     /// A month's programs by the day on which they begin.
-    pub async fn guide_month(&self, year: i16, month: i8, zone: Option<TimeZone>) -> Answer<Vec<GuideDay>> {
+    pub async fn guide_month(
+        &self,
+        viewer: Option<&Actor>,
+        (year, month): (i16, i8),
+        zone: Option<TimeZone>,
+    ) -> Answer<Vec<GuideDay>> {
         let zone = zone.unwrap_or_else(|| self.rules().zone.clone());
         let (from, to) = month_span(year, month, &zone)?;
-        let listings = self.listings(from, to).await?;
+        let listings = self.listings(viewer.is_some(), from, to).await?;
         let mut days = Vec::new();
         for date in dates_of(year, month)? {
             let (from, to) = day_of(date, &zone)?;
@@ -208,10 +219,40 @@ impl Service {
         Ok(days)
     }
 
-    /// A month's programs as iCalendar (RFC 5545).
-    pub async fn guide_calendar(&self, year: i16, month: i8) -> Answer<String> {
+    /// What opens the guide's calendar as that member sees it, for a calendar program that cannot log in. Another one
+    /// once the password is changed.
+    pub async fn calendar_feed(&self, actor: &Actor) -> Answer<String> {
+        let member = self.me(actor).await?;
+        Ok(self.feed_of(&member))
+    }
+
+    fn feed_of(&self, member: &Member) -> String {
+        let secret = self.0.vault.calendar_feed(member.number, &member.password_hash.0);
+        format!("{}-{secret}", member.number)
+    }
+
+    /// Whether that opens the calendar of a member who is not blocked.
+    async fn is_feed(&self, feed: &str) -> Answer<bool> {
+        let number = feed.split_once('-').and_then(|(number, _)| number.parse().ok());
+        let Some(number) = number.map(MemberNumber) else { return Ok(false) };
+        let member = self.0.store.read().await?.member(number).await?;
+        Ok(member.is_some_and(|member| {
+            let is_right: bool = self.feed_of(&member).as_bytes().ct_eq(feed.as_bytes()).into();
+            is_right && !member.is_blocked
+        }))
+    }
+
+    /// A month's programs as iCalendar (RFC 5545). `feed`: what opens it as a member sees it.
+    ///
+    /// Refused: `NotFound("member")` where that is not valid any more.
+    pub async fn guide_calendar(&self, feed: Option<&str>, year: i16, month: i8) -> Answer<String> {
         let (from, to) = month_span(year, month, &self.rules().zone)?;
-        let listings = self.listings(from, to).await?;
+        let is_member = match feed {
+            Some(feed) if self.is_feed(feed).await? => true,
+            Some(_) => return Err(Refusal::NotFound(Thing::Member).into()),
+            None => false,
+        };
+        let listings = self.listings(is_member, from, to).await?;
         let provider = &self.0.settings.provider;
         let mut calendar = Calendar::new().name(&provider.name).done();
         let made_at = stamp(self.now());
@@ -243,13 +284,16 @@ impl Service {
         if !is_listed && !is_theirs {
             return Err(Refusal::NotFound(Thing::Program).into());
         }
+        if viewer.is_none() && self.is_hidden(reservation.program.open_level) {
+            return Err(Refusal::NotLoggedIn.into());
+        }
         let mut lister = Lister::new(self, reads.as_mut()).await?;
         let listing = lister.listing(reads.as_mut(), reservation).await?;
         Ok(listing.ok_or(Refusal::NotFound(Thing::Program))?)
     }
 
     /// What the operator recommends, by position; programs that are over, cancelled or secret are left out.
-    pub async fn pickups(&self) -> Answer<Vec<(Pickup, Listing)>> {
+    pub async fn pickups(&self, viewer: Option<&Actor>) -> Answer<Vec<(Pickup, Listing)>> {
         let mut reads = self.0.store.read().await?;
         let mut lister = Lister::new(self, reads.as_mut()).await?;
         let mut found = Vec::new();
@@ -257,7 +301,8 @@ impl Service {
             let Some(reservation) = reads.reservation(pickup.reservation).await? else { continue };
             let is_to_come = matches!(reservation.state, State::Registered | State::Confirmed | State::OnAir)
                 && lister.now < reservation.window.end()
-                && reservation.program.open_level != OpenLevel::Secret;
+                && reservation.program.open_level != OpenLevel::Secret
+                && (viewer.is_some() || !self.is_hidden(reservation.program.open_level));
             if is_to_come && let Some(listing) = lister.listing(reads.as_mut(), reservation).await? {
                 found.push((pickup, listing));
             }
@@ -265,8 +310,14 @@ impl Service {
         Ok(found)
     }
 
+    /// Whether such programs are shown to members alone.
+    fn is_hidden(&self, level: OpenLevel) -> bool {
+        self.rules().public_to_members_only && level == OpenLevel::Public
+    }
+
     /// Announced programs that share a moment with `[from, to)`, by start.
-    async fn listings(&self, from: WallTime, to: WallTime) -> Answer<Vec<Listing>> {
+    /// `is_member`: whether a member asks.
+    async fn listings(&self, is_member: bool, from: WallTime, to: WallTime) -> Answer<Vec<Listing>> {
         let filter = ReservationFilter {
             between: Some((from, to)),
             states: announced(),
@@ -280,7 +331,8 @@ impl Service {
             let rows = reads.reservations(&filter, Page { offset, limit: ROWS_AT_ONCE }).await?.items;
             let is_last = rows.len() < ROWS_AT_ONCE as usize;
             offset += ROWS_AT_ONCE;
-            for reservation in rows {
+            let is_shown = |row: &Reservation| is_member || !self.is_hidden(row.program.open_level);
+            for reservation in rows.into_iter().filter(is_shown) {
                 listings.extend(lister.listing(reads.as_mut(), reservation).await?);
             }
             if is_last {

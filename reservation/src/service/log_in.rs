@@ -233,7 +233,7 @@ impl Service {
         actor.need(Scope::Account)?;
         let name = name.trim();
         check_token(name, scopes, life)?;
-        if scopes.has(Scope::Operate) && !actor.is_operator {
+        if scopes.of_a_token().any(Scope::is_of_operators) && !actor.is_operator {
             return Err(Refusal::NotOperator.into());
         }
         let secret = random::token()?;

@@ -483,7 +483,7 @@ fn parsed<T: FromStr<Err = WordError>>(
 fn line(wrong: &mut Vec<FieldProblem>, field: &'static str, text: &str, least: usize, most: usize) -> String {
     let text = text.trim();
     let length = text.chars().take(most + 1).count();
-    if !(least..=most).contains(&length) || !is_one_line(text) {
+    if !(least..=most).contains(&length) || !is_one_line(text) || (least > 0 && !is_visible(text)) {
         wrong.push(FieldProblem::new(
             field,
             format!("{least} to {most} characters on one line"),

@@ -138,7 +138,7 @@ impl Service {
         Ok(actor.own(self.0.store.read().await?.reservation(number).await?)?)
     }
 
-    /// The actor's reservations. `filter.member` counts for operators alone: `None` means everybody's there.
+    /// The actor's own reservations.
     pub async fn reservations(
         &self,
         actor: &Actor,
@@ -146,8 +146,18 @@ impl Service {
         page: Page,
     ) -> Answer<Listed<Reservation>> {
         actor.need(Scope::Read)?;
-        let member = if actor.operates() { filter.member } else { Some(actor.member) };
-        let filter = ReservationFilter { member, ..filter };
+        let filter = ReservationFilter { member: Some(actor.member), ..filter };
+        Ok(self.0.store.read().await?.reservations(&filter, page).await?)
+    }
+
+    /// Reservations of all members, for operators.
+    pub async fn all_reservations(
+        &self,
+        actor: &Actor,
+        filter: ReservationFilter,
+        page: Page,
+    ) -> Answer<Listed<Reservation>> {
+        actor.operates()?;
         Ok(self.0.store.read().await?.reservations(&filter, page).await?)
     }
 

@@ -104,7 +104,7 @@ impl Service {
         edit: ChannelEdit,
         version: Option<i64>,
     ) -> Answer<SoldChannel> {
-        actor.need(Scope::Operate)?;
+        actor.need(Scope::Sell)?;
         self.check_toll(edit.toll)?;
         if edit.gather.is_some_and(|gather| gather > GATHER_MAX) {
             let most = GATHER_MAX.as_millis();
@@ -191,7 +191,7 @@ impl Service {
         number: ChannelNumber,
         version: Option<i64>,
     ) -> Answer<SoldChannel> {
-        actor.need(Scope::Operate)?;
+        actor.need(Scope::Sell)?;
         let retired = retry(|| async {
             let mut tx = self.0.store.begin().await?;
             let found = channel_of(tx.as_mut(), number).await?;
@@ -216,7 +216,7 @@ impl Service {
         draft: Draft,
         idempotency: Option<Idempotency>,
     ) -> Answer<Reservation> {
-        actor.need(Scope::Operate)?;
+        actor.need(Scope::Sell)?;
         let number = ReservationNumber::from_random(random::bits()?);
         let booked = retry(|| {
             let draft = draft.clone();
@@ -229,7 +229,7 @@ impl Service {
 
     /// Recommends a program that is announced; secret ones cannot be.
     pub async fn put_pickup(&self, actor: &Actor, pickup: Pickup) -> Answer<()> {
-        actor.need(Scope::Operate)?;
+        actor.need(Scope::Sell)?;
         if pickup.note.chars().count() > 200 || !is_one_line(&pickup.note) {
             let problem = FieldProblem::new("note", "0 to 200 characters on one line", "200文字まで、1行");
             return Err(Refusal::from(problem).into());
@@ -252,7 +252,7 @@ impl Service {
 
     /// Recommends it no more.
     pub async fn end_pickup(&self, actor: &Actor, number: ReservationNumber) -> Answer<()> {
-        actor.need(Scope::Operate)?;
+        actor.need(Scope::Sell)?;
         // A try whose commit's answer was lost may have taken it away.
         let was_there = AtomicBool::new(false);
         retry(|| async {
@@ -268,13 +268,13 @@ impl Service {
 
     /// Members by user ID.
     pub async fn members(&self, actor: &Actor, page: Page) -> Answer<Listed<Member>> {
-        actor.need(Scope::Operate)?;
+        actor.need(Scope::Moderate)?;
         Ok(self.0.store.read().await?.members(page).await?)
     }
 
     /// One member.
     pub async fn member(&self, actor: &Actor, number: MemberNumber) -> Answer<Member> {
-        actor.need(Scope::Operate)?;
+        actor.need(Scope::Moderate)?;
         let member = self.0.store.read().await?.member(number).await?;
         Ok(member.ok_or(Refusal::NotFound(Thing::Member))?)
     }
@@ -289,7 +289,11 @@ impl Service {
         version: Option<i64>,
         edit: OperatorEdit,
     ) -> Answer<Member> {
-        actor.need(Scope::Operate)?;
+        actor.need(Scope::Moderate)?;
+        if edit.is_operator.is_some() {
+            // A token must not make what outlives it.
+            actor.need(Scope::Account)?;
+        }
         let ends_own = edit.is_operator == Some(false) || edit.is_blocked == Some(true);
         if number == actor.member && ends_own {
             return Err(Refusal::OwnRights.into());
@@ -333,7 +337,7 @@ impl Service {
         number: ReservationNumber,
         version: Option<i64>,
     ) -> Answer<Reservation> {
-        actor.need(Scope::Operate)?;
+        actor.need(Scope::Moderate)?;
         let cancelled = retry(|| self.cancel_once(actor, number, version, true)).await?;
         self.committed();
         Ok(cancelled)
@@ -341,7 +345,7 @@ impl Service {
 
     /// Who watches.
     pub async fn viewers(&self, actor: &Actor, number: ReservationNumber) -> Answer<Vec<Viewer>> {
-        actor.need(Scope::Operate)?;
+        actor.need(Scope::Moderate)?;
         self.ask_streaming(move |streaming| streaming.viewers(number)).await
     }
 
@@ -363,7 +367,7 @@ impl Service {
         viewer: u64,
         reason: &str,
     ) -> Answer<()> {
-        actor.need(Scope::Operate)?;
+        actor.need(Scope::Moderate)?;
         let reason = reason_of(reason)?;
         let said = reason.to_owned();
         let kick = move |streaming: &dyn Streaming| streaming.kick_viewer(number, viewer, &said);
@@ -376,7 +380,7 @@ impl Service {
 
     /// Closes the program's link; the broadcaster may connect again. `reason` as above.
     pub async fn kick_link(&self, actor: &Actor, number: ReservationNumber, reason: &str) -> Answer<()> {
-        actor.need(Scope::Operate)?;
+        actor.need(Scope::Moderate)?;
         let reason = reason_of(reason)?;
         if !self.0.streaming.kick_link(number, reason) {
             return Err(Refusal::NotFound(Thing::Link).into());
@@ -393,13 +397,13 @@ impl Service {
         to: WallTime,
         page: Page,
     ) -> Answer<Listed<LedgerTransaction>> {
-        actor.need(Scope::Operate)?;
+        actor.need(Scope::Ledger)?;
         Ok(self.0.store.read().await?.ledger(from, to, page).await?)
     }
 
     /// The same as CSV (RFC 4180), all of it.
     pub async fn ledger_csv(&self, actor: &Actor, from: WallTime, to: WallTime) -> Answer<String> {
-        actor.need(Scope::Operate)?;
+        actor.need(Scope::Ledger)?;
         let currency = self.rules().currency;
         let mut csv = String::from("at,key,kind,reservation,debit,credit,amount_minor,currency\r\n");
         let mut reads = self.0.store.read().await?;

@@ -55,7 +55,7 @@ impl Service {
             }
         }
         let found = self.0.store.read().await?.reservation(number).await?;
-        actor.own(found).map_err(ServiceError::from)
+        actor.see(found).map_err(ServiceError::from)
     }
 
     /// The payments of a reservation that the member can make now; the outbox leaves them alone for a while.
@@ -78,7 +78,7 @@ impl Service {
 
     /// Payments in one state, oldest first.
     pub async fn payments(&self, actor: &Actor, state: PaymentState, page: Page) -> Answer<Listed<Payment>> {
-        actor.need(Scope::Operate)?;
+        actor.need(Scope::Ledger)?;
         Ok(self.0.store.read().await?.payments(state, page).await?)
     }
 
@@ -87,7 +87,7 @@ impl Service {
     ///
     /// Refused: `NotFound("payment")`, `NoCharge`.
     pub async fn retry_payment(&self, actor: &Actor, key: &str) -> Answer<Payment> {
-        actor.need(Scope::Operate)?;
+        actor.need(Scope::Ledger)?;
         let retried = retry(|| async {
             let mut tx = self.0.store.begin().await?;
             let found = tx.payment(key).await?.ok_or(Refusal::NotFound(Thing::Payment))?;

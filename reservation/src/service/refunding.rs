@@ -62,9 +62,9 @@ impl Books {
 impl Service {
     /// What can be given back of a reservation, and what was ever asked to be.
     pub async fn refunds(&self, actor: &Actor, number: ReservationNumber) -> Answer<Refunds> {
-        actor.need(Scope::Operate)?;
+        actor.need(Scope::Ledger)?;
         let mut reads = self.0.store.read().await?;
-        actor.own(reads.reservation(number).await?)?;
+        actor.see(reads.reservation(number).await?)?;
         Ok(Books::of(reads.as_mut(), number).await?.refunds(number))
     }
 
@@ -82,7 +82,7 @@ impl Service {
         reason: &str,
         idempotency: Option<Idempotency>,
     ) -> Answer<Refunds> {
-        actor.need(Scope::Operate)?;
+        actor.need(Scope::Ledger)?;
         let reason = reason_of(reason)?;
         let key = idempotency.ok_or(Refusal::BadRequest {
             problem: "Idempotency-Key is missing: send a key of this refund, the same when you send it again.",
@@ -104,7 +104,7 @@ impl Service {
         let mut tx = self.0.store.begin().await?;
         // Refunds of one operator follow one another: one that comes twice at once finds itself.
         tx.lock_member(actor.member).await?;
-        let found = actor.own(tx.lock_reservation(number).await?)?;
+        let found = actor.see(tx.lock_reservation(number).await?)?;
         let asked = tx.payments_asked_as(asked_as).await?;
         let books = Books::of(tx.as_mut(), number).await?;
         if !asked.is_empty() {

@@ -84,7 +84,8 @@ pub struct Wishes {
     pub budgets: Budgets,
     pub base_url: Option<&'static str>,
     pub month_slots_max: u32,
-    pub trusted_proxies: Vec<std::net::IpAddr>,
+    pub members_only: bool,
+    pub trusted_proxies: Vec<ipnet::IpNet>,
     pub payments: Arc<dyn Payments>,
 }
 
@@ -95,6 +96,7 @@ impl Default for Wishes {
             budgets: many(),
             base_url: None,
             month_slots_max: 1000,
+            members_only: false,
             trusted_proxies: Vec::new(),
             payments: Arc::new(Invoice),
         }
@@ -278,7 +280,7 @@ fn settings(base_url: &str, wishes: &Wishes) -> Settings {
             extend_from: Duration::from_secs(600),
             zone: jiff::tz::TimeZone::get("Asia/Tokyo").unwrap(),
             margins,
-            public_to_members_only: false,
+            public_to_members_only: wishes.members_only,
             normal_share_min: 1,
             verify_email: false,
             friends_max: 50,

@@ -90,7 +90,7 @@ async fn nobody_but_an_operator_with_the_scope_gives_back_and_never_without_a_re
     let nobodys = operator.post("/operator/reservations/7/refund", &wish).await;
     assert_eq!((nobodys.status, nobodys.code()), (404, "not-found"), "{nobodys:?}");
     server.turn().await;
-    let done = operator.token(&["operate"]).await.with("idempotency-key", "one").post(&place, &wish).await;
+    let done = operator.token(&["ledger"]).await.with("idempotency-key", "one").post(&place, &wish).await;
     assert_eq!((done.status, &done.body["left"]), (202, &0.into()), "{done:?}");
 }
 

@@ -269,7 +269,7 @@ async fn tokens_do_what_their_scopes_say_and_never_touch_the_account() {
         assert_eq!(client.get("/operator/members").await.status, 403);
     }
     assert_eq!(
-        taro.post("/me/tokens", &json!({ "name": "o", "scopes": ["operate"], "days": 1 })).await.status,
+        taro.post("/me/tokens", &json!({ "name": "o", "scopes": ["moderate"], "days": 1 })).await.status,
         403
     );
     assert_eq!(taro.delete("/me/tokens/read").await.status, 204);
@@ -362,7 +362,7 @@ async fn only_a_trusted_proxy_says_from_where_somebody_asks() {
     let server = Server::start_as(Wishes { budgets, ..Wishes::default() }).await;
     assert_eq!(register(&server, "taro", "192.0.2.1").await, 201);
     assert_eq!(register(&server, "hanako", "192.0.2.2").await, 429);
-    let trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+    let trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
     let server = Server::start_as(Wishes { budgets, trusted_proxies, ..Wishes::default() }).await;
     assert_eq!(register(&server, "taro", "192.0.2.9, 192.0.2.1").await, 201);
     assert_eq!(register(&server, "hanako", "192.0.2.2").await, 201);
@@ -391,4 +391,68 @@ async fn a_friend_stops_mails_by_the_link_of_the_mail_and_only_by_a_button() {
     assert!(is_stopped().await);
     let unknown = service.stop_mails(&format!("{}x", place.rsplit('/').next().unwrap())).await;
     assert!(unknown.is_err(), "another address was stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn public_programs_are_for_members_alone_where_the_operator_says_so() {
+    let server = Server::start_as(Wishes { members_only: true, ..Wishes::default() }).await;
+    let operator = server.sell(1).await;
+    let mut wish = draft(1, "2026-11-18T10:00:00Z", "2026-11-18T10:30:00Z");
+    wish["program"] = json!({ "title": "For members", "open_level": "public" });
+    let made = operator.post("/operator/programs", &wish).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let place = format!("/operator/pickups/{}", made.body["number"]);
+    assert_eq!(operator.put(&place, &json!({ "note": "", "position": 1 })).await.status, 204);
+    let (anybody, taro) = (server.anybody(), server.premium("taro").await);
+    for path in ["/today", "/guide?day=2026-11-18", "/guide?month=2026-11", "/pickups"] {
+        assert!(!anybody.get(path).await.text.contains("For members"), "{path}");
+        assert!(taro.get(path).await.text.contains("For members"), "{path}");
+    }
+    let place = format!("/programs/{}", made.body["number"]);
+    assert_eq!((anybody.get(&place).await.status, taro.get(&place).await.status), (401, 200));
+    let feed = taro.get("/me/feed").await.body["address"].as_str().unwrap().to_owned();
+    let (_, feed) = feed.split_once("/api/v1").unwrap();
+    let feed = format!("{feed}&month=2026-11");
+    assert!(anybody.get(&feed).await.text.contains("For members"));
+    assert!(!anybody.get("/guide.ics?month=2026-11").await.text.contains("For members"));
+    assert_eq!(anybody.get(&feed.replace("feed=", "feed=1")).await.status, 404);
+    let change = json!({ "old_password": PASSWORD, "new_password": "another long pass phrase" });
+    assert_eq!(taro.put("/me/password", &change).await.status, 204);
+    assert_eq!(anybody.get(&feed).await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_is_shown_where_member_and_program_both_say_so() {
+    let server = Server::start().await;
+    let operator = server.sell(1).await;
+    let mut wish = draft(1, "2026-11-18T10:00:00Z", "2026-11-18T10:30:00Z");
+    wish["program"] = json!({ "title": "With an address", "open_level": "public", "show_email": true });
+    let made = operator.post("/operator/programs", &wish).await;
+    let place = format!("/programs/{}", made.body["number"]);
+    assert_eq!(server.anybody().get(&place).await.body["email"], Value::Null);
+    let edit = json!({ "email_public": true });
+    assert_eq!(operator.with("if-match", "*").patch("/me", &edit).await.status, 200);
+    assert!(server.anybody().get(&place).await.body["email"].is_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_of_operators_do_what_their_scope_says_and_make_no_operators() {
+    let server = Server::start().await;
+    let operator = server.sell(1).await;
+    server.premium("taro").await;
+    let members = operator.get("/operator/members").await;
+    let taro = members.body["items"].as_array().unwrap().iter().find(|member| member["user_id"] == "taro");
+    let taro = format!("/operator/members/{}", taro.unwrap()["number"]);
+    let (ledger, moderate) = (operator.token(&["ledger"]).await, operator.token(&["moderate"]).await);
+    for path in ["/operator/ledger", "/operator/reservations"] {
+        assert_eq!(ledger.get(path).await.status, 200, "{path}");
+    }
+    assert_eq!(ledger.get("/operator/members").await.body["scope"], "moderate");
+    assert_eq!(moderate.get("/operator/ledger").await.body["scope"], "ledger");
+    let any = moderate.with("if-match", "*");
+    let refused = any.patch(&taro, &json!({ "is_operator": true })).await;
+    assert_eq!((refused.status, &refused.body["scope"]), (403, &"account".into()), "{refused:?}");
+    assert_eq!(any.patch(&taro, &json!({ "is_blocked": true })).await.status, 200);
+    let raised = operator.with("if-match", "*").patch(&taro, &json!({ "is_operator": true })).await;
+    assert_eq!(raised.body["is_operator"], true, "{raised:?}");
 }

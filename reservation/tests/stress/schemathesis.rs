@@ -161,7 +161,7 @@ async fn ask(tool: PathBuf, database: Option<String>) {
     let server = Server::start_as(Wishes { database, ..Wishes::default() }).await;
     server.run();
     let (operator, program) = fill(&server).await;
-    let token = operator.token(&["read", "book", "broadcast", "operate"]).await;
+    let token = operator.token(&["read", "book", "broadcast", "sell", "moderate", "ledger"]).await;
     run(tool.clone(), &server, &token, None, &[]).await;
     // About a confirmed program that is there, but for what would be its end.
     let about = ["--include-path-regex", r"/(reservations|programs|pickups)/\{number\}"];
