@@ -407,12 +407,16 @@ impl Sources {
     }
 
     fn turns(&self, page: &mut Page<'_>) -> fmt::Result {
-        let workers = self.fanout.workers().iter().enumerate();
-        let turns = workers.map(|(index, worker)| ([("worker", index.to_string())], &worker.turns));
+        let workers = || self.fanout.workers().iter().enumerate();
         page.histogram(
             "turn_seconds",
             "How long a turn of a sending thread took, from wake-up to next wait",
-            turns,
+            workers().map(|(index, worker)| ([("worker", index.to_string())], &worker.turns)),
+        )?;
+        page.histogram(
+            "turn_cpu_seconds",
+            "How much of a turn a sending thread had a core; the rest it waited",
+            workers().map(|(index, worker)| ([("worker", index.to_string())], &worker.turns_cpu)),
         )
     }
 

@@ -144,6 +144,8 @@ pub struct WorkerStats {
     pub unsegmented_routes: Counter,
     /// How long the worker's turns took, from the wake-up to the next wait.
     pub turns: Histogram,
+    /// How much of that time the worker had a core.
+    pub turns_cpu: Histogram,
     /// Errors of media sends by [`SendErrorKind`].
     pub send_errors: [Counter; SendErrorKind::ALL.len()],
     /// Open RTSP connections.

@@ -15,6 +15,7 @@ use slotcast_core::{
     feed::FeedReceiver,
     time::{Clock, Now},
 };
+use slotcast_net::clock;
 
 use crate::{
     budget::Budget,
@@ -68,9 +69,10 @@ impl Worker {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
-            let now = (self.clock)();
+            let (now, cpu) = ((self.clock)(), clock::thread_cpu());
             self.turn(&events, now);
             self.stats.turns.note((self.clock)().mono.saturating_duration_since(now.mono));
+            self.stats.turns_cpu.note(clock::thread_cpu().saturating_sub(cpu));
             if self.is_stopping && self.door.connections() == 0 {
                 return Ok(());
             }

@@ -1,6 +1,6 @@
 //! The one place that reads the clocks, and the watch over the wall clock.
 //!
-//! Owns: [`system`], and [`StepWatch`], which notices when wall time moves against the monotonic clock.
+//! Owns: [`system`], [`thread_cpu`], and [`StepWatch`], which notices when wall time moves against the monotonic clock.
 //! Not here: what a step means for windows; the rooms read both clocks each turn.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -29,6 +29,12 @@ fn wall_now() -> WallTime {
 pub fn monotonic_nanos() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// How long the calling thread has had a core so far.
+pub fn thread_cpu() -> Duration {
+    let used = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(used.tv_sec as u64, used.tv_nsec as u32)
 }
 
 /// Compares the two clocks from one look to the next.

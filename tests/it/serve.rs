@@ -238,6 +238,7 @@ fn a_clock_that_steps_is_counted() {
     assert!(counted("slotcast_programs{state=\"on_air\"} 1"));
     assert!(counted("slotcast_late_sends_total 0"));
     let turns = [
+        "# TYPE slotcast_turn_cpu_seconds histogram",
         "# TYPE slotcast_turn_seconds histogram",
         "slotcast_turn_seconds_bucket{le=\"0.005\",worker=\"0\"}",
         "slotcast_turn_seconds_bucket{le=\"+Inf\",worker=\"0\"}",

@@ -25,7 +25,7 @@ use super::{
     report::{Goal, Row, number},
     stage::{Stage, sum},
     tool::Tool,
-    turns::{Buckets, TURN_MS_MAX, Turns, buckets, turns},
+    turns::{Buckets, CPU, TURN_MS_MAX, Turns, WALL, buckets, turns},
 };
 use crate::{
     cpu::{ProcessUse, take_short_turns},
@@ -178,8 +178,8 @@ struct Outcome {
     there: u64,
     /// Of the others, to how many it happened, of how many.
     happened: Option<(u64, u64)>,
-    /// The longest turn before and while it happens.
-    turns: [Option<Turns>; 2],
+    /// The worker's turns before and while it happens.
+    turns: [Worked; 2],
     late_sends: Option<f64>,
     /// How late the broadcaster of those who are watched was itself, in all its time.
     pushed_late: Option<Percentiles>,
@@ -187,6 +187,13 @@ struct Outcome {
     used: Option<[Share; 2]>,
     /// What there is to say of it.
     said: Option<String>,
+}
+
+/// A worker's turns from begin to end, and by the time that they had a core.
+#[derive(Clone, Copy, Debug, Default)]
+struct Worked {
+    wall: Option<Turns>,
+    cpu: Option<Turns>,
 }
 
 impl Outcome {
@@ -197,12 +204,12 @@ impl Outcome {
     }
 
     fn longest_turn_ms(&self) -> f64 {
-        self.turns[DURING].map_or(f64::NAN, |turns| turns.longest_ms)
+        self.turns[DURING].wall.map_or(f64::NAN, |turns| turns.longest_ms)
     }
 
     /// A turn so long that there is no figure for it.
     fn endless(&self) -> Option<String> {
-        let is_endless = self.turns[DURING].is_some_and(|turns| turns.longest_ms.is_infinite());
+        let is_endless = self.turns[DURING].wall.is_some_and(|turns| turns.longest_ms.is_infinite());
         is_endless.then(|| "a turn of the worker took longer than the server's histogram tells".to_owned())
     }
 
@@ -303,16 +310,18 @@ fn latencies(outcome: &Outcome) -> String {
 }
 
 fn told_turns(outcome: &Outcome) -> String {
-    let [quiet, during] = outcome.turns.map(|turns| match turns {
+    let told = |turns: Option<Turns>| match turns {
         Some(Turns { count, over, longest_ms }) => {
             format!(
-                "{count} turns, {over} longer than {TURN_MS_MAX} ms, the longest at most {} ms",
+                "{over} of {count} longer than {TURN_MS_MAX} ms, the longest at most {} ms",
                 number(longest_ms)
             )
         }
         None => "the server does not tell".to_owned(),
-    });
-    format!("quiet {quiet}; during {during}")
+    };
+    let [quiet, during] =
+        outcome.turns.map(|worked| format!("{}; CPU of a turn: {}", told(worked.wall), told(worked.cpu)));
+    format!("turns, quiet: {quiet}; during: {during}")
 }
 
 /// One round of a case: a server, its broadcasters, those who are watched, and what happens beside them.
@@ -428,20 +437,20 @@ impl Outcome {
 struct Span<'a> {
     stage: &'a Stage,
     watched: &'a Watched,
-    turns: Buckets,
+    turns: [Buckets; 2],
     used: Option<[ProcessUse; 2]>,
     begun: Instant,
 }
 
 impl<'a> Span<'a> {
     fn begin(stage: &'a Stage, watched: &'a Watched, phase: usize) -> io::Result<Self> {
-        let (turns, used) = (buckets(&stage.metrics()?), used(stage));
+        let (turns, used) = (histograms(stage)?, used(stage));
         watched.watch.enter_phase(phase);
         Ok(Self { stage, watched, turns, used, begun: Instant::now() })
     }
 
     /// The worker's turns meanwhile, and what it and the viewers' thread had of their cores.
-    fn end(self) -> io::Result<(Option<Turns>, Option<[Share; 2]>)> {
+    fn end(self) -> io::Result<(Worked, Option<[Share; 2]>)> {
         self.watched.watch.enter_phase(UNCOUNTED);
         let percent = |nanos: u64| nanos as f64 / 1e7 / self.begun.elapsed().as_secs_f64();
         let shares = self.used.zip(used(self.stage)).map(|([server, tool], [server_now, tool_now])| {
@@ -451,8 +460,16 @@ impl<'a> Span<'a> {
                 waited_percent: percent(thread.queued_nanos),
             })
         });
-        Ok((turns(&self.turns, &buckets(&self.stage.metrics()?)), shares))
+        let now = histograms(self.stage)?;
+        let [wall, cpu] = [0, 1].map(|of| turns(&self.turns[of], &now[of]));
+        Ok((Worked { wall, cpu }, shares))
     }
+}
+
+/// From begin to end, and of CPU time.
+fn histograms(stage: &Stage) -> io::Result<[Buckets; 2]> {
+    let page = stage.metrics()?;
+    Ok([WALL, CPU].map(|name| buckets(&page, name)))
 }
 
 /// What the server and this process have used.
@@ -507,13 +524,14 @@ mod tests {
     }
 
     fn well() -> Outcome {
-        let turns = Some(Turns { count: 100, over: 0, longest_ms: 5.0 });
+        let turns = |longest_ms| Some(Turns { count: 100, over: 0, longest_ms });
+        let worked = Worked { wall: turns(5.0), cpu: turns(2.0) };
         Outcome {
             latency: [ms(4.0), ms(8.5)],
             udp_drops: Some(0),
             there: 300,
             happened: Some((1500, 1500)),
-            turns: [turns; 2],
+            turns: [worked; 2],
             late_sends: Some(0.0),
             ..Outcome::default()
         }
@@ -532,8 +550,10 @@ mod tests {
         check(well(), [Held; 3]);
         check(Outcome { latency: [ms(4.0), ms(12.5)], ..well() }, [Missed, Held, Held]);
         check(Outcome { lost: 1, ..well() }, [Held, Missed, Held]);
-        let turn =
-            |longest_ms| Outcome { turns: [None, Some(Turns { count: 9, over: 1, longest_ms })], ..well() };
+        let turn = |longest_ms| {
+            let worked = Worked { wall: Some(Turns { count: 9, over: 1, longest_ms }), cpu: None };
+            Outcome { turns: [Worked::default(), worked], ..well() }
+        };
         check(turn(10.0), [Held, Held, Missed]);
         check(turn(f64::INFINITY), [Held, Held, Missed]);
     }

@@ -1,10 +1,12 @@
 //! How long the server's sending threads worked at one go, as its metrics tell it.
 //!
-//! Owns: reading the histogram, and the difference of two readings.
+//! Owns: reading the histograms, and the difference of two readings.
 //! Invariant: what happened before the first reading does not count, so one server can be looked at span by span.
 
-/// The server's metric.
-const NAME: &str = "slotcast_turn_seconds_bucket{";
+/// The server's metric of the time that a turn had a core.
+pub(super) const CPU: &str = "slotcast_turn_cpu_seconds";
+/// The server's metric of the time from a turn's begin to its end; what it waited for a core is in it.
+pub(super) const WALL: &str = "slotcast_turn_seconds";
 /// A turn that takes longer keeps others waiting for too long; in milliseconds.
 pub(super) const TURN_MS_MAX: f64 = 5.0;
 
@@ -21,10 +23,11 @@ pub(super) struct Turns {
     pub(super) longest_ms: f64,
 }
 
-/// Reads the histogram, summed over workers; empty where the server has none.
-pub(super) fn buckets(page: &str) -> Buckets {
+/// Reads a histogram, summed over workers; empty where the server has none of that name.
+pub(super) fn buckets(page: &str, name: &str) -> Buckets {
     let mut all = Buckets::new();
-    for sample in page.lines().filter_map(|line| line.strip_prefix(NAME)) {
+    let samples = page.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix("_bucket{"));
+    for sample in samples {
         let bound =
             sample.split_once("le=\"").and_then(|(_, rest)| rest.split_once('"')?.0.parse::<f64>().ok());
         let count = sample.rsplit(' ').next().and_then(|count| count.parse::<f64>().ok());
@@ -77,8 +80,8 @@ mod tests {
 
     #[track_caller]
     fn check(after: [[u64; 4]; 2], expected: Option<(u64, u64, f64)>) {
-        let before = buckets(&page([[10, 11, 12, 13], [0; 4]]));
-        let found = turns(&before, &buckets(&page(after)));
+        let before = buckets(&page([[10, 11, 12, 13], [0; 4]]), WALL);
+        let found = turns(&before, &buckets(&page(after), WALL));
         assert_eq!(found.map(|turns| (turns.count, turns.over, turns.longest_ms)), expected);
     }
 
@@ -89,11 +92,12 @@ mod tests {
         check([[15, 18, 19, 20], [1, 1, 1, 1]], Some((8, 0, 5.0)));
         check([[15, 18, 19, 20], [1, 1, 3, 3]], Some((10, 2, 20.0)));
         check([[10, 11, 12, 14], [0; 4]], Some((1, 1, f64::INFINITY)));
+        assert!(buckets(&page([[1; 4]; 2]), CPU).is_empty(), "another metric");
     }
 
     #[test]
     fn a_server_without_the_metric_tells_nothing() {
-        let none = buckets("slotcast_send_calls_total 7\n# EOF\n");
+        let none = buckets("slotcast_send_calls_total 7\n# EOF\n", WALL);
         assert!(none.is_empty() && turns(&none, &none).is_none());
     }
 }
