@@ -38,7 +38,6 @@ use axum::{
     response::{Html, IntoResponse, Redirect},
     routing::{any, get},
 };
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -53,73 +52,43 @@ use crate::{
         refusal::{KINDS, Refusal},
         words::Language,
     },
+    edge::Edge,
     service::Service,
 };
 
 /// Under which everything stands.
 const BASE: &str = "/api/v1";
 
-/// What the edge must know beside the service's own settings.
-#[derive(Clone, Debug)]
-pub struct HttpSettings {
-    /// Where browsers find this server: scheme, host and port, without a slash at the end. With `https://` the session's
-    /// cookie is for TLS alone.
-    pub base_url: String,
-    /// Networks of the proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpNet>,
-}
-
 /// What every handler can reach.
 #[derive(Clone)]
 struct Api(Arc<Inner>);
 
 struct Inner {
-    service: Service,
-    settings: HttpSettings,
+    edge: Edge,
     shapes: Shapes,
     document: Bytes,
     docs: String,
-    origin: String,
 }
 
 impl Api {
-    fn service(&self) -> &Service {
-        &self.0.service
+    fn edge(&self) -> &Edge {
+        &self.0.edge
     }
 
-    fn settings(&self) -> &HttpSettings {
-        &self.0.settings
+    fn service(&self) -> &Service {
+        self.0.edge.service()
     }
 
     fn shapes(&self) -> &Shapes {
         &self.0.shapes
     }
-
-    /// Scheme, host and port, as browsers write them into `Origin`.
-    fn origin(&self) -> &str {
-        &self.0.origin
-    }
-
-    fn is_secure(&self) -> bool {
-        self.0.origin.starts_with("https://")
-    }
-
-    /// `__Host-` binds the cookie to this host and to TLS; browsers refuse it without.
-    fn cookie_name(&self) -> &'static str {
-        cookie_name(self.is_secure())
-    }
-}
-
-const fn cookie_name(is_secure: bool) -> &'static str {
-    if is_secure { "__Host-slotcast" } else { "slotcast" }
 }
 
 /// All addresses under `/api/v1`, ready to be served with
 /// [`into_make_service_with_connect_info`](Router::into_make_service_with_connect_info) of a `SocketAddr`.
-pub fn router(service: Service, settings: HttpSettings) -> Router {
+pub fn router(edge: Edge) -> Router {
     let (routes, openapi) = OpenApiRouter::default().nest(BASE, routes()).split_for_parts();
-    let origin = origin_of(&settings.base_url);
-    let document = openapi::document(&openapi, &origin, cookie_name(origin.starts_with("https://")));
+    let document = openapi::document(&openapi, edge.origin(), edge.cookie_name());
     let shapes = Shapes::of(&document).unwrap_or_else(|error| {
         // Nothing fits no shapes: every body is refused rather than let through unchecked.
         tracing::error!(%error, "the API's document has a pattern that cannot be used");
@@ -127,8 +96,8 @@ pub fn router(service: Service, settings: HttpSettings) -> Router {
     });
     let docs = docs::page(&document);
     let document = Bytes::from(document.to_string());
-    let for_friends = mail_stops::routes(service.clone());
-    let api = Api(Arc::new(Inner { service, settings, shapes, document, docs, origin }));
+    let for_friends = mail_stops::routes(edge.service().clone());
+    let api = Api(Arc::new(Inner { edge, shapes, document, docs }));
     routes
         // Until there are pages, whoever comes by a browser finds what can be done.
         .route("/", get(|| async { Redirect::temporary("/api/v1/docs") }))
@@ -154,15 +123,6 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(document))
         .routes(routes!(documentation))
         .routes(routes!(problem_kind))
-}
-
-/// Scheme, host and port of an address, in lower case, a default port left out: as browsers write `Origin`.
-fn origin_of(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let origin = format!("{scheme}://{host}").to_ascii_lowercase();
-    let default = if origin.starts_with("https://") { ":443" } else { ":80" };
-    origin.strip_suffix(default).map(str::to_owned).unwrap_or(origin)
 }
 
 /// This document
@@ -225,22 +185,4 @@ async fn problem_kind(Path(path): Path<ProblemPath>) -> Answer {
         next: kind.next(Language::English).to_owned(),
     };
     Ok(Json(body).into_response())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn origins_are_written_as_browsers_do() {
-        for (url, origin) in [
-            ("https://Cast.Example", "https://cast.example"),
-            ("https://cast.example:443/x", "https://cast.example"),
-            ("http://localhost:8080", "http://localhost:8080"),
-            ("http://localhost:80/", "http://localhost"),
-            ("http://[::1]:8080", "http://[::1]:8080"),
-        ] {
-            assert_eq!(origin_of(url), origin);
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! The reservation side of slotcast: who may broadcast when, and what is owed for it.
 //!
 //! `domain` decides, as pure functions; `store` carries decisions out in one transaction; `service` is what can be
-//! asked, `http` how it is asked; `mail` and `payments` speak to the world; `streaming` is the border to
+//! asked, `edge` who asks over HTTP, `http` how; `mail` and `payments` speak to the world; `streaming` is the border to
 //! the media side, which knows nothing of this crate.
 //!
 //! The feature `server` (on by default) adds everything that needs a database, a socket or TLS. Without it the crate is
@@ -9,6 +9,8 @@
 #![cfg_attr(not(feature = "server"), expect(dead_code, reason = "some private parts serve the server only"))]
 
 pub mod domain;
+#[cfg(feature = "server")]
+pub mod edge;
 #[cfg(feature = "server")]
 pub mod http;
 #[cfg(feature = "server")]

@@ -169,7 +169,7 @@ async fn register(service: &Service) -> Step<Actor> {
     };
     service.register(registration, CLIENT).await?;
     let session = service.log_in(USER, &password, CLIENT).await?;
-    Ok(service.actor_of_session(&session.token, Some(&session.csrf)).await?)
+    Ok(service.actor_of_session(&session.token).await?)
 }
 
 fn program() -> ProgramDetails {

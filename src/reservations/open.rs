@@ -18,7 +18,8 @@ use slotcast_reservation::{
         rules::Rules,
         words::{Language, ReservationNumber},
     },
-    http::{self, HttpSettings},
+    edge::{Edge, EdgeSettings},
+    http,
     limits::Budgets,
     mail::{Folder, Post, Smtp, SmtpSettings},
     payments::{
@@ -104,8 +105,8 @@ impl Reservations {
         let (stop, stopped) = watch::channel(false);
         let running = tokio::spawn(service.clone().run(stopped));
         let settings =
-            HttpSettings { base_url: sold.public_url.clone(), trusted_proxies: sold.trusted_proxies.clone() };
-        let router = http::router(service.clone(), settings);
+            EdgeSettings { base_url: sold.public_url.clone(), trusted_proxies: sold.trusted_proxies.clone() };
+        let router = http::router(Edge::new(service.clone(), settings));
         Ok(Self { service, router, stop, running, _alone: alone })
     }
 

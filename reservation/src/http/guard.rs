@@ -13,7 +13,7 @@ use axum::{
 };
 use futures_util::FutureExt as _;
 
-use super::{Api, auth::check_origin, problem::Problem};
+use super::{Api, problem::Problem};
 use crate::domain::refusal::Refusal;
 
 /// Bytes of path and query.
@@ -42,7 +42,7 @@ pub(super) async fn guard(State(api): State<Api>, request: Request, next: Next) 
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    if api.is_secure() {
+    if api.edge().is_secure() {
         let year = HeaderValue::from_static("max-age=31536000");
         headers.insert(header::STRICT_TRANSPORT_SECURITY, year);
     }
@@ -64,7 +64,7 @@ fn check(api: &Api, request: &Request) -> Result<(), Problem> {
     if length > URL_BYTES_MAX {
         return Err(Refusal::UrlTooLong { bytes_max: URL_BYTES_MAX }.into());
     }
-    check_origin(request.method(), request.headers(), api.origin())
+    Ok(api.edge().check_origin(request.method(), request.headers())?)
 }
 
 /// The answer where no address fits.

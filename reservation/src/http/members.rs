@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::{
     Json,
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Deserializer, Serialize};
@@ -14,7 +14,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Api,
-    auth::{Caller, Client, set_cookie},
+    auth::{Caller, Client},
     extract::{Body, IfMatch, Path},
     problem::{Answer, etag},
     wire::ListBody,
@@ -22,7 +22,6 @@ use super::{
 use crate::{
     domain::{
         member::{self, Member, MemberKind},
-        refusal::Refusal,
         words::Language,
     },
     service::{self, LoggedIn, Scope, Scopes},
@@ -329,10 +328,8 @@ struct SessionBody {
     extensions(("x-slotcast" = json!({ "problems": ["wrong-log-in", "blocked", "too-many"] }))))]
 async fn log_in(State(api): State<Api>, Client(client): Client, body: Body<LogInBody>) -> Answer {
     let body = body.value;
-    let LoggedIn { token, csrf, member, expires_at } =
-        api.service().log_in(&body.user_id, &body.password, client).await?;
-    let seconds = expires_at.since(api.service().now()).as_secs();
-    let cookie = set_cookie(api.cookie_name(), &token, api.is_secure(), seconds).ok_or(Refusal::Internal)?;
+    let (LoggedIn { csrf, member, expires_at, .. }, cookie) =
+        api.edge().log_in(&body.user_id, &body.password, client).await?;
     let session = SessionBody {
         csrf_token: csrf,
         expires_at: expires_at.to_string(),
@@ -349,12 +346,8 @@ async fn log_in(State(api): State<Api>, Client(client): Client, body: Body<LogIn
         headers(("Set-Cookie" = String, description = "Takes the cookie away.")))),
     extensions(("x-slotcast" = json!({ "scope": "account" }))))]
 async fn log_out(State(api): State<Api>, caller: Caller) -> Answer {
-    let token = caller.session.ok_or(Refusal::Scope(Scope::Account))?;
-    api.service().log_out(&token).await?;
-    let cookie = set_cookie(api.cookie_name(), "", api.is_secure(), 0);
-    let mut headers = HeaderMap::new();
-    headers.extend(cookie.map(|cookie| (header::SET_COOKIE, cookie)));
-    Ok((StatusCode::NO_CONTENT, headers).into_response())
+    let cookie = api.edge().log_out(caller.session()?).await?;
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
 }
 
 /// A session that is under way.
@@ -373,8 +366,7 @@ struct OpenSessionBody {
     responses((status = 200, description = "Logged in.", body = OpenSessionBody)),
     extensions(("x-slotcast" = json!({ "scope": "account" }))))]
 async fn session(State(api): State<Api>, caller: Caller) -> Answer {
-    let token = caller.session.as_deref().ok_or(Refusal::Scope(Scope::Account))?;
-    let csrf_token = api.service().csrf_of_session(token);
+    let csrf_token = caller.session()?.csrf_token().to_owned();
     let member = MemberBody::from(&api.service().me(&caller.actor).await?);
     Ok(Json(OpenSessionBody { csrf_token, member }).into_response())
 }

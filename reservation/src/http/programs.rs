@@ -276,7 +276,7 @@ struct FeedBody {
     extensions(("x-slotcast" = json!({ "scope": "read" }))))]
 async fn feed(State(api): State<Api>, caller: Caller) -> Answer {
     let feed = api.service().calendar_feed(&caller.actor).await?;
-    let address = format!("{}/api/v1/guide.ics?feed={feed}", api.settings().base_url);
+    let address = format!("{}/api/v1/guide.ics?feed={feed}", api.edge().settings().base_url);
     Ok(Json(FeedBody { address }).into_response())
 }
 

@@ -9,7 +9,6 @@ use std::{
 
 use slotcast_core::time::WallTime;
 use strum::IntoEnumIterator;
-use subtle::ConstantTimeEq;
 
 use super::{
     Actor, Answer, Scope, Scopes, Service, ServiceError,
@@ -184,19 +183,11 @@ impl Service {
 
     /// Who a session's cookie stands for.
     ///
-    /// - `csrf`: `Some` for requests that change something: what `X-CSRF-Token` said (`""` where it was missing).
-    ///
-    /// Refused: `NotLoggedIn`, `Csrf`, `Blocked`.
-    pub async fn actor_of_session(&self, token: &str, csrf: Option<&str>) -> Answer<Actor> {
+    /// Refused: `NotLoggedIn`, `Blocked`.
+    pub async fn actor_of_session(&self, token: &str) -> Answer<Actor> {
         let mut reads = self.0.store.read().await?;
         let hash = random::hash(token);
         let session = reads.session(&hash, self.now()).await?.ok_or(Refusal::NotLoggedIn)?;
-        if let Some(csrf) = csrf {
-            let is_right: bool = random::hash(csrf).ct_eq(&session.csrf_hash).into();
-            if !is_right {
-                return Err(Refusal::Csrf.into());
-            }
-        }
         let member = reads.member(session.member).await?;
         Ok(actor(member, Scopes::ALL, Some(SessionKey(hash)))?)
     }

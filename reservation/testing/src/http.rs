@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use slotcast_core::{time::WallTime, words::ConnectMargins};
 use slotcast_reservation::{
     domain::{rules::Rules, words::ReservationNumber},
-    http::{HttpSettings, router},
+    edge::{Edge, EdgeSettings},
+    http::router,
     limits::{Budget, Budgets},
     mail::Folder,
     payments::{Payments, invoice::Invoice},
@@ -159,10 +160,8 @@ impl Server {
             settings(&base_url, &wishes),
         );
         make_operator(&service).await;
-        let app = router(
-            service.clone(),
-            HttpSettings { base_url, trusted_proxies: wishes.trusted_proxies.clone() },
-        );
+        let settings = EdgeSettings { base_url, trusted_proxies: wishes.trusted_proxies.clone() };
+        let app = router(Edge::new(service.clone(), settings));
         let app = app.into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async move { axum::serve(listener, app).await });
         let (stop, _) = watch::channel(false);

@@ -43,13 +43,13 @@ async fn half_logged_in(world: &World) -> (Arc<Gate>, JoinHandle<Result<LoggedIn
 pub async fn a_log_in_that_is_overtaken_begins_no_session(world: World) {
     let member = register(&world).await;
     let session = world.service.log_in("taro", OLD, here()).await.unwrap();
-    let actor = world.service.actor_of_session(&session.token, None).await.unwrap();
+    let actor = world.service.actor_of_session(&session.token).await.unwrap();
 
     let (gate, late) = half_logged_in(&world).await;
     world.service.change_password(&actor, OLD, NEW).await.unwrap();
     gate.go.notify_one();
     assert_eq!(refusal(late.await.unwrap()), Refusal::WrongLogIn);
-    world.service.actor_of_session(&session.token, None).await.unwrap();
+    world.service.actor_of_session(&session.token).await.unwrap();
 
     world.service.change_password(&actor, NEW, OLD).await.unwrap();
     let (gate, late) = half_logged_in(&world).await;
@@ -63,7 +63,7 @@ pub async fn a_log_in_that_is_overtaken_begins_no_session(world: World) {
 pub async fn no_log_in_by_the_old_password_outlives_its_change(world: World) {
     register(&world).await;
     let session = world.service.log_in("taro", OLD, here()).await.unwrap();
-    let actor = world.service.actor_of_session(&session.token, None).await.unwrap();
+    let actor = world.service.actor_of_session(&session.token).await.unwrap();
     let log_ins: Vec<_> = (0..12)
         .map(|_| {
             let service = world.another_service();
@@ -74,11 +74,11 @@ pub async fn no_log_in_by_the_old_password_outlives_its_change(world: World) {
     for log_in in log_ins {
         match log_in.await.unwrap() {
             Ok(begun) => {
-                let left = world.service.actor_of_session(&begun.token, None).await;
+                let left = world.service.actor_of_session(&begun.token).await;
                 assert_eq!(refusal(left), Refusal::NotLoggedIn);
             }
             Err(error) => assert_eq!(refusal::<()>(Err(error)), Refusal::WrongLogIn),
         }
     }
-    world.service.actor_of_session(&session.token, None).await.unwrap();
+    world.service.actor_of_session(&session.token).await.unwrap();
 }

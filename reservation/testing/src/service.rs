@@ -667,7 +667,7 @@ impl World {
 
     /// Who member `number` is, logged in.
     pub async fn actor(&self, number: i64) -> Actor {
-        self.service.actor_of_session(&format!("session {number}"), None).await.unwrap()
+        self.service.actor_of_session(&format!("session {number}")).await.unwrap()
     }
 
     /// Books for member 1 on channel 1.

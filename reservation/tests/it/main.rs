@@ -1,6 +1,7 @@
 //! The reservation side over SQLite and in memory: needs nothing but Rust.
 
 mod concepts;
+mod edge;
 mod http_calendar;
 mod http_cards;
 mod http_document;

@@ -35,7 +35,7 @@ async fn registered(service: &Service) -> Actor {
     };
     service.register(registration, here()).await.unwrap();
     let session = service.log_in("taro", PASSWORD, here()).await.unwrap();
-    service.actor_of_session(&session.token, None).await.unwrap()
+    service.actor_of_session(&session.token).await.unwrap()
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ async fn registered(service: &Service) -> Actor {
 
 async fn logged_in(service: &Service, password: &str) -> Actor {
     let session = service.log_in("taro", password, here()).await.unwrap();
-    service.actor_of_session(&session.token, None).await.unwrap()
+    service.actor_of_session(&session.token).await.unwrap()
 }
 
 /// The code in the newest mail whose key begins so.
@@ -73,7 +73,7 @@ async fn a_forgotten_password_is_replaced_by_a_code_that_is_used_once() {
     let typed = code.to_uppercase().replace('-', " ");
     service.replace_password(&typed, ANOTHER, here()).await.unwrap();
     assert_eq!(refusal(service.replace_password(&code, ANOTHER, here()).await), Refusal::WrongCode);
-    assert_eq!(refusal(service.actor_of_session(&session.token, None).await), Refusal::NotLoggedIn);
+    assert_eq!(refusal(service.actor_of_session(&session.token).await), Refusal::NotLoggedIn);
     assert_eq!(refusal(service.actor_of_token(&token.secret).await), Refusal::NotLoggedIn);
     assert_eq!(refusal(service.log_in("taro", PASSWORD, here()).await), Refusal::WrongLogIn);
     let actor = logged_in(service, ANOTHER).await;
