@@ -102,8 +102,12 @@ pub const SAMPLES_MAX: usize = 50_000;
 /// was in between.
 pub const OBSERVED_GAP_MAX: Duration = Duration::from_secs(3);
 
+/// Pages of days whose taken slots are remembered …
+pub const DAYS_KEPT_MAX: usize = 64;
+/// … and for how long, where nothing changes here: another process may write too.
+pub const DAY_KEPT_FOR: Duration = Duration::from_secs(1);
 /// Programs that one answer of the guide holds at most.
-pub const GUIDE_ITEMS_MAX: usize = 5_000;
+pub const GUIDE_ITEMS_MAX: u32 = 5_000;
 /// Rows that are read at once.
 pub const ROWS_AT_ONCE: u32 = 500;
 /// Ledger transactions in one export.

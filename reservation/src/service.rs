@@ -53,7 +53,7 @@ pub use counts::ServiceStats;
 pub use erasure::OwnData;
 pub use error::{Answer, ServiceError};
 pub use facts::Idempotency;
-pub use guide::{GuideDay, Listing, ProviderTime};
+pub use guide::{GuideDay, GuidePart, Listing, ProviderTime};
 pub use handover::{Seal, SealedFile};
 pub use log_in::{LoggedIn, NewToken};
 pub use members::{MemberEdit, Premium, Registration};
@@ -62,6 +62,7 @@ pub use operate::{ChannelEdit, MadeOperator, NewOperator, OperatorEdit};
 pub use refunding::Refunds;
 
 use budget::{Buckets, Guesses};
+use calendar::DaysKept;
 use counts::Counts;
 use observer::Observed;
 use password::Passwords;
@@ -128,6 +129,7 @@ struct Inner {
     /// Something was committed that the streaming side, the mail or the money waits for.
     changed: Changed,
     published: Mutex<Published>,
+    days: Mutex<DaysKept>,
     observed: Mutex<Observed>,
     flushing: tokio::sync::Mutex<()>,
     /// Tells this start of the process from others.
@@ -210,6 +212,7 @@ impl Service {
             counts,
             changed,
             published: Mutex::default(),
+            days: Mutex::default(),
             observed: Mutex::default(),
             flushing: tokio::sync::Mutex::default(),
             boot,

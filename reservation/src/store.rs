@@ -361,6 +361,20 @@ pub trait Reads: Send {
         from: WallTime,
         to: WallTime,
     ) -> Stored<Vec<(ChannelNumber, WallTime)>>;
+    /// How many slots that are taken start in `[from, to)` on each channel; channels with none are left out.
+    async fn taken_counts(&mut self, from: WallTime, to: WallTime) -> Stored<Vec<(ChannelNumber, u32)>>;
+    /// Programs that are announced to everybody and share a moment with `[from, to)`, by start;
+    /// those that everybody may watch `with_public` only. As many as a guide holds.
+    async fn announced(
+        &mut self,
+        from: WallTime,
+        to: WallTime,
+        with_public: bool,
+    ) -> Stored<Vec<Reservation>>;
+    /// Differs where a change of theirs, of their members or of a channel lies between; costs less than to read them.
+    async fn announced_tag(&mut self, from: WallTime, to: WallTime, with_public: bool) -> Stored<[i64; 5]>;
+    /// Members of these numbers, in no order.
+    async fn members_in(&mut self, numbers: &[MemberNumber]) -> Stored<Vec<Member>>;
     /// How many slots that start in `[from, to)` the member's private reservations hold.
     async fn slots_of(&mut self, member: MemberNumber, from: WallTime, to: WallTime) -> Stored<u32>;
     /// Reservations to which something is due at `now`, oldest first, at most `limit`.
@@ -392,7 +406,8 @@ pub trait Reads: Send {
     ) -> Stored<Vec<ReservationNumber>>;
     /// What was changed after the revision `since` of the schedule; `None`: that is longer ago than what is kept.
     async fn schedule_changes(&mut self, since: i64) -> Stored<Option<Vec<ScheduleChange>>>;
-    /// What bookings that end after `after` were promised: each seats and class on a channel once.
+    /// What bookings that end after `after` were promised on channels that became smaller or were retired since: each seats
+    /// and class on a channel once.
     async fn promised(&mut self, after: WallTime) -> Stored<Vec<(ChannelNumber, Seats, BitRate)>>;
     /// Payments of one reservation, oldest first.
     async fn payments_of(&mut self, reservation: ReservationNumber) -> Stored<Vec<Payment>>;
@@ -578,6 +593,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     async fn read(&self) -> Stored<Box<dyn Reads + '_>>;
     /// Begins to write.
     async fn begin(&self) -> Stored<Box<dyn Tx + '_>>;
+    /// Grows with each commit through this value that took or freed slots or changed channels: what was read of them after
+    /// it was asked is so as long as it stays, but for what other processes write.
+    fn changes(&self) -> u64;
     /// Copies the whole into the file `to`, which must not exist, while others read and write. SQLite only.
     async fn back_up(&self, to: &Path) -> Stored<()>;
     /// Closes it, after what is under way.

@@ -5,7 +5,7 @@
 use axum::{
     Json,
     extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     domain::{refusal::Refusal, words::ReservationNumber},
-    service::{GuideDay, Listing},
+    service::{GuideDay, GuidePart, Listing},
 };
 
 /// The addresses of this room.
@@ -176,23 +176,26 @@ async fn guide(
     Query(query): Query<GuideQuery>,
 ) -> Answer {
     let zone = zone_of(query.zone.as_deref())?;
-    let days = match (query.day, query.month) {
-        (Some(day), _) => {
-            let date = date_of(&day)?;
+    let part = match (query.day, query.month) {
+        (Some(day), _) => GuidePart::Day(date_of(&day)?),
+        (None, Some(month)) => GuidePart::Month(month_of(&month)?),
+        (None, None) => GuidePart::Month(this_month(&api)),
+    };
+    // Before anything is listed: most who ask again have it already.
+    let tag = api.service().guide_tag(actor.as_ref(), part, zone.clone()).await?;
+    if let Some(unchanged) = unchanged(&headers, &tag) {
+        return Ok(unchanged);
+    }
+    let days = match part {
+        GuidePart::Day(date) => {
             let programs = api.service().guide_day(actor.as_ref(), date, zone).await?;
             vec![GuideDay { date, programs }]
         }
-        (None, month) => {
-            let month = match month {
-                Some(month) => month_of(&month)?,
-                None => this_month(&api),
-            };
-            api.service().guide_month(actor.as_ref(), month, zone).await?
-        }
+        GuidePart::Month(month) => api.service().guide_month(actor.as_ref(), month, zone).await?,
     };
     let body = ListBody::whole(days.iter().map(GuideDayBody::from).collect());
     let text = serde_json::to_string(&body).map_err(|_| Refusal::Internal)?;
-    Ok(conditional(&headers, "application/json", text))
+    Ok(tagged(&tag, "application/json", text))
 }
 
 /// The provider's month.
@@ -202,27 +205,38 @@ fn this_month(api: &Api) -> (i16, i8) {
     (today.year(), today.month())
 }
 
-/// The whole text, or 304 where the asker has it already (RFC 9110 §13.1.2).
+/// The whole text, or 304 where the asker has it already.
 fn conditional(headers: &HeaderMap, media_type: &'static str, text: String) -> Response {
     let hash = Sha256::digest(text.as_bytes());
     let tag: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    let tag = format!("\"{tag}\"");
+    unchanged(headers, &tag).unwrap_or_else(|| tagged(&tag, media_type, text))
+}
+
+/// 304 where the asker has what bears that tag already (RFC 9110 §13.1.2).
+fn unchanged(headers: &HeaderMap, tag: &str) -> Option<Response> {
+    let quoted = format!("\"{tag}\"");
     let has_it = headers
         .get_all(header::IF_NONE_MATCH)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .any(|known| matches!(known.trim().trim_start_matches("W/"), known if known == tag || known == "*"));
-    let tag = HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("\"\""));
-    let headers = [
+        .any(
+            |known| matches!(known.trim().trim_start_matches("W/"), known if known == quoted || known == "*"),
+        );
+    has_it.then(|| (StatusCode::NOT_MODIFIED, tag_headers(tag)).into_response())
+}
+
+fn tag_headers(tag: &str) -> [(HeaderName, HeaderValue); 3] {
+    let tag = HeaderValue::try_from(format!("\"{tag}\"")).unwrap_or(HeaderValue::from_static("\"\""));
+    [
         (header::ETAG, tag),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (header::VARY, HeaderValue::from_static("Accept")),
-    ];
-    if has_it {
-        return (StatusCode::NOT_MODIFIED, headers).into_response();
-    }
-    (headers, [(header::CONTENT_TYPE, HeaderValue::from_static(media_type))], text).into_response()
+    ]
+}
+
+fn tagged(tag: &str, media_type: &'static str, text: String) -> Response {
+    (tag_headers(tag), [(header::CONTENT_TYPE, HeaderValue::from_static(media_type))], text).into_response()
 }
 
 /// Which month.

@@ -1,6 +1,10 @@
 //! Channels, what of them is free, and what a window would cost.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::{Span, civil::Date, tz::TimeZone};
 use slotcast_core::{
@@ -9,10 +13,14 @@ use slotcast_core::{
 };
 
 use super::{Actor, Answer, Service};
-use crate::domain::{
-    refusal::{FieldProblem, Refusal, Thing},
-    reservation::SoldChannel,
-    rules::{self, Quote, Rules},
+use crate::{
+    domain::{
+        refusal::{FieldProblem, Refusal, Thing},
+        reservation::SoldChannel,
+        rules::{self, Quote, Rules},
+    },
+    limits::{DAY_KEPT_FOR, DAYS_KEPT_MAX},
+    store::Reads,
 };
 
 /// One day of all channels.
@@ -111,13 +119,13 @@ impl Service {
         let zone = zone.unwrap_or_else(|| self.rules().zone.clone());
         let (from, to) = day_of(date, &zone)?;
         let slots = Slots::of(self.rules(), from, to, self.now());
-        let (channels, taken) = self.sold_and_taken(&slots, channel).await?;
-        let channels = channels
-            .into_iter()
-            .map(|channel| {
-                let is_taken = |slot| taken.contains(&(channel.number, slot));
+        let sold = self.sold_and_taken(&slots, channel).await?;
+        let channels = sold
+            .iter()
+            .map(|(channel, taken)| {
+                let is_taken = |slot| taken.binary_search(&slot).is_ok();
                 let free = slots.joined(|slot| slots.may_be_sold(slot) && !is_taken(slot));
-                ChannelDay { free, taken: slots.joined(is_taken), channel }
+                ChannelDay { free, taken: slots.joined(is_taken), channel: channel.clone() }
             })
             .collect();
         Ok(Day { date, from, to, channels })
@@ -132,43 +140,62 @@ impl Service {
         let (Some((_, (from, _))), Some((_, (_, to)))) = (days.first(), days.last()) else {
             return Err(no_such_date().into());
         };
-        let (from, to) = (*from, *to);
-        let (channels, taken) =
-            self.sold_and_taken(&Slots::of(self.rules(), from, to, self.now()), None).await?;
-        let mut month = Month { from, to, days: Vec::with_capacity(days.len()) };
+        let mut month = Month { from: *from, to: *to, days: Vec::with_capacity(days.len()) };
+        let mut reads = self.0.store.read().await?;
+        let mut channels = reads.channels().await?;
+        channels.retain(|channel| !channel.is_retired);
         for (date, (from, to)) in days {
             let slots = Slots::of(self.rules(), from, to, self.now());
-            let count = |channel: &SoldChannel| {
-                let is_taken = |slot: &WallTime| taken.contains(&(channel.number, *slot));
-                let taken = slots.starts.iter().filter(|slot| is_taken(slot)).count();
-                let free =
-                    slots.starts.iter().filter(|slot| slots.may_be_sold(**slot) && !is_taken(slot)).count();
-                ChannelMonthDay { channel: channel.number, free: free as u32, taken: taken as u32 }
+            let may_be_sold: Vec<_> =
+                slots.starts.iter().copied().filter(|start| slots.may_be_sold(*start)).collect();
+            let taken = counts(reads.as_mut(), &slots.starts, slots.length).await?;
+            let lost = match may_be_sold.len() == slots.starts.len() {
+                true => taken.clone(),
+                false => counts(reads.as_mut(), &may_be_sold, slots.length).await?,
+            };
+            let of = |counts: &HashMap<_, _>, channel| counts.get(&channel).copied().unwrap_or(0);
+            let count = |channel: &SoldChannel| ChannelMonthDay {
+                channel: channel.number,
+                free: (may_be_sold.len() as u32).saturating_sub(of(&lost, channel.number)),
+                taken: of(&taken, channel.number),
             };
             month.days.push(MonthDay { date, channels: channels.iter().map(count).collect() });
         }
         Ok(month)
     }
 
-    /// Channels that are sold, and which of the slots somebody has.
-    async fn sold_and_taken(
-        &self,
-        slots: &Slots,
-        only: Option<ChannelNumber>,
-    ) -> Answer<(Vec<SoldChannel>, TakenSet)> {
+    /// Channels that are sold, each with those of the slots that somebody has, by start.
+    async fn sold_and_taken(&self, slots: &Slots, only: Option<ChannelNumber>) -> Answer<Arc<Sold>> {
+        let (Some(first), Some(last)) = (slots.starts.first(), slots.starts.last()) else {
+            return Ok(Arc::default());
+        };
+        let (key, mono) = ((*first, *last, only), (self.0.clock)().mono);
+        // Asked before anything is read: what is committed meanwhile counts as a change.
+        let changes = self.0.store.changes();
+        if let Some(kept) = self.0.days.lock().get(&key, changes, mono) {
+            return Ok(kept);
+        }
         let mut reads = self.0.store.read().await?;
         let mut channels = reads.channels().await?;
         if only.is_some_and(|only| channels.iter().all(|channel| channel.number != only)) {
             return Err(Refusal::NotFound(Thing::Channel).into());
         }
         channels.retain(|channel| !channel.is_retired && only.is_none_or(|only| channel.number == only));
-        let taken = match (slots.starts.first(), slots.starts.last()) {
-            (Some(first), Some(last)) => {
-                reads.taken_starts(only, *first, last.saturating_add(slots.length)).await?
-            }
-            _ => Vec::new(),
-        };
-        Ok((channels, taken.into_iter().collect()))
+        let mut taken: HashMap<ChannelNumber, Vec<WallTime>> = HashMap::new();
+        for (channel, start) in reads.taken_starts(only, *first, last.saturating_add(slots.length)).await? {
+            taken.entry(channel).or_default().push(start);
+        }
+        taken.values_mut().for_each(|starts| starts.sort_unstable());
+        let sold: Sold = channels
+            .into_iter()
+            .map(|channel| {
+                let taken = taken.remove(&channel.number).unwrap_or_default();
+                (channel, taken)
+            })
+            .collect();
+        let sold = Arc::new(sold);
+        self.0.days.lock().keep(key, changes, mono, Arc::clone(&sold));
+        Ok(sold)
     }
 
     /// What a window would cost. `actor`: its month's limit and kind are looked at too.
@@ -217,7 +244,40 @@ impl Service {
     }
 }
 
-type TakenSet = HashSet<(ChannelNumber, WallTime)>;
+/// Channels that are sold, each with the starts of slots that somebody has, in order.
+type Sold = Vec<(SoldChannel, Vec<WallTime>)>;
+
+/// The first slot and the last, and of which channel alone.
+type DayKey = (WallTime, WallTime, Option<ChannelNumber>);
+
+/// What was read for pages of days, as long as nothing changes.
+#[derive(Default)]
+pub(super) struct DaysKept(HashMap<DayKey, (u64, Instant, Arc<Sold>)>);
+
+impl DaysKept {
+    fn get(&self, key: &DayKey, changes: u64, mono: Instant) -> Option<Arc<Sold>> {
+        let (then, at, sold) = self.0.get(key)?;
+        let is_young = mono.saturating_duration_since(*at) < DAY_KEPT_FOR;
+        (*then == changes && is_young).then(|| Arc::clone(sold))
+    }
+
+    fn keep(&mut self, key: DayKey, changes: u64, mono: Instant, sold: Arc<Sold>) {
+        if self.0.len() >= DAYS_KEPT_MAX {
+            self.0.clear();
+        }
+        self.0.insert(key, (changes, mono, sold));
+    }
+}
+
+/// How many of these slots, which follow one another, are taken on each channel.
+async fn counts(
+    reads: &mut (dyn Reads + '_),
+    starts: &[WallTime],
+    length: Duration,
+) -> Answer<HashMap<ChannelNumber, u32>> {
+    let (Some(first), Some(last)) = (starts.first(), starts.last()) else { return Ok(HashMap::new()) };
+    Ok(reads.taken_counts(*first, last.saturating_add(length)).await?.into_iter().collect())
+}
 
 /// The slots that begin in a span of time.
 struct Slots {
@@ -280,6 +340,6 @@ pub(super) fn dates_of(year: i16, month: i8) -> Result<Vec<Date>, Refusal> {
     Ok(first.series(Span::new().days(1)).take(first.days_in_month() as usize).collect())
 }
 
-fn no_such_date() -> Refusal {
+pub(super) fn no_such_date() -> Refusal {
     FieldProblem::new("date", "a date of a calendar", "暦にある日付").into()
 }

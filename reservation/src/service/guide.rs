@@ -2,10 +2,11 @@
 //!
 //! Invariant: secret programs appear in none of it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use icalendar::{Calendar, Component, Event};
 use jiff::{civil::Date, tz::TimeZone};
+use sha2::{Digest as _, Sha256};
 use slotcast_core::{
     time::WallTime,
     words::{ChannelName, ChannelNumber, OpenLevel, Seats, Window},
@@ -24,9 +25,8 @@ use crate::{
         rules,
         words::{Email, MemberNumber, ReservationNumber},
     },
-    limits::{GUIDE_ITEMS_MAX, ROWS_AT_ONCE},
     mail::event_uid,
-    store::{Page, Pickup, Reads, ReservationFilter},
+    store::{Pickup, Reads},
     streaming::{ClockCheck, Link, Live},
 };
 
@@ -88,6 +88,15 @@ pub struct GuideDay {
     pub programs: Vec<Listing>,
 }
 
+/// Which part of the guide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuidePart {
+    /// One day.
+    Day(Date),
+    /// One month: year and month.
+    Month((i16, i8)),
+}
+
 /// The provider's time beside the asker's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderTime {
@@ -109,37 +118,31 @@ struct Lister<'a> {
 }
 
 impl<'a> Lister<'a> {
-    async fn new(service: &'a Service, reads: &mut (dyn Reads + '_)) -> Answer<Self> {
+    /// - `listed`: what the list will be of.
+    async fn new(service: &'a Service, reads: &mut (dyn Reads + '_), listed: &[Reservation]) -> Answer<Self> {
         let channels = reads.channels().await?;
+        let members: BTreeSet<_> = listed.iter().map(|reservation| reservation.member).collect();
+        let members = reads.members_in(&members.into_iter().collect::<Vec<_>>()).await?;
         Ok(Self {
             service,
             channels: channels.into_iter().map(|channel| (channel.number, channel.name)).collect(),
-            members: HashMap::new(),
+            members: members.into_iter().map(|member| (member.number, member)).collect(),
             live: service.0.streaming.live(),
             now: service.now(),
         })
     }
 
     /// `None`: its channel or member is gone.
-    async fn listing(
-        &mut self,
-        reads: &mut (dyn Reads + '_),
-        reservation: Reservation,
-    ) -> Answer<Option<Listing>> {
-        if !self.members.contains_key(&reservation.member)
-            && let Some(member) = reads.member(reservation.member).await?
-        {
-            self.members.insert(reservation.member, member);
-        }
-        let found = (self.members.get(&reservation.member), self.channels.get(&reservation.channel));
-        let (Some(member), Some(name)) = found else { return Ok(None) };
+    fn listing(&self, reservation: Reservation) -> Option<Listing> {
+        let member = self.members.get(&reservation.member)?;
+        let name = self.channels.get(&reservation.channel)?;
         let live = self.live.get(&reservation.number);
         let viewers = live.map_or(0, |live| live.viewers);
         let is_on_air = live.is_some_and(|live| live.link == Link::OnAir)
             && matches!(reservation.state, State::Confirmed | State::OnAir)
             && reservation.window.contains(self.now);
         let program = reservation.program;
-        Ok(Some(Listing {
+        Some(Listing {
             number: reservation.number,
             kind: reservation.kind,
             state: reservation.state,
@@ -162,7 +165,7 @@ impl<'a> Lister<'a> {
             is_on_demand: false,
             watch_url: self.service.watch_url(name),
             version: reservation.version,
-        }))
+        })
     }
 }
 
@@ -287,27 +290,55 @@ impl Service {
         if viewer.is_none() && self.is_hidden(reservation.program.open_level) {
             return Err(Refusal::NotLoggedIn.into());
         }
-        let mut lister = Lister::new(self, reads.as_mut()).await?;
-        let listing = lister.listing(reads.as_mut(), reservation).await?;
-        Ok(listing.ok_or(Refusal::NotFound(Thing::Program))?)
+        let lister = Lister::new(self, reads.as_mut(), std::slice::from_ref(&reservation)).await?;
+        Ok(lister.listing(reservation).ok_or(Refusal::NotFound(Thing::Program))?)
     }
 
     /// What the operator recommends, by position; programs that are over, cancelled or secret are left out.
     pub async fn pickups(&self, viewer: Option<&Actor>) -> Answer<Vec<(Pickup, Listing)>> {
         let mut reads = self.0.store.read().await?;
-        let mut lister = Lister::new(self, reads.as_mut()).await?;
-        let mut found = Vec::new();
+        let (now, mut picked) = (self.now(), Vec::new());
         for pickup in reads.pickups().await? {
             let Some(reservation) = reads.reservation(pickup.reservation).await? else { continue };
             let is_to_come = matches!(reservation.state, State::Registered | State::Confirmed | State::OnAir)
-                && lister.now < reservation.window.end()
+                && now < reservation.window.end()
                 && reservation.program.open_level != OpenLevel::Secret
                 && (viewer.is_some() || !self.is_hidden(reservation.program.open_level));
-            if is_to_come && let Some(listing) = lister.listing(reads.as_mut(), reservation).await? {
-                found.push((pickup, listing));
+            if is_to_come {
+                picked.push((pickup, reservation));
             }
         }
-        Ok(found)
+        let reservations: Vec<_> = picked.iter().map(|(_, reservation)| reservation.clone()).collect();
+        let lister = Lister::new(self, reads.as_mut(), &reservations).await?;
+        let listed = |(pickup, reservation)| Some((pickup, lister.listing(reservation)?));
+        Ok(picked.into_iter().filter_map(listed).collect())
+    }
+
+    /// Differs where what the guide says of a span does: of a day, or of a month.
+    pub async fn guide_tag(
+        &self,
+        viewer: Option<&Actor>,
+        part: GuidePart,
+        zone: Option<TimeZone>,
+    ) -> Answer<String> {
+        let zone = zone.unwrap_or_else(|| self.rules().zone.clone());
+        let (from, to) = match part {
+            GuidePart::Day(date) => day_of(date, &zone)?,
+            GuidePart::Month((year, month)) => month_span(year, month, &zone)?,
+        };
+        let with_public = !self.is_hidden(OpenLevel::Public) || viewer.is_some();
+        let tag = self.0.store.read().await?.announced_tag(from, to, with_public).await?;
+        let mut hash = Sha256::new();
+        for part in tag.into_iter().chain([from.as_micros(), to.as_micros(), with_public.into()]) {
+            hash.update(part.to_be_bytes());
+        }
+        // The rules and the program may be others after a start.
+        hash.update(self.0.boot.to_be_bytes());
+        for (number, live) in &self.0.streaming.live() {
+            let is_on_air = live.link == Link::OnAir;
+            hash.update(format!("{number} {} {is_on_air}\n", live.viewers));
+        }
+        Ok(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// Whether such programs are shown to members alone.
@@ -318,28 +349,10 @@ impl Service {
     /// Announced programs that share a moment with `[from, to)`, by start.
     /// `is_member`: whether a member asks.
     async fn listings(&self, is_member: bool, from: WallTime, to: WallTime) -> Answer<Vec<Listing>> {
-        let filter = ReservationFilter {
-            between: Some((from, to)),
-            states: announced(),
-            listed_only: true,
-            ..ReservationFilter::default()
-        };
         let mut reads = self.0.store.read().await?;
-        let mut lister = Lister::new(self, reads.as_mut()).await?;
-        let (mut listings, mut offset) = (Vec::new(), 0);
-        while listings.len() < GUIDE_ITEMS_MAX {
-            let rows = reads.reservations(&filter, Page { offset, limit: ROWS_AT_ONCE }).await?.items;
-            let is_last = rows.len() < ROWS_AT_ONCE as usize;
-            offset += ROWS_AT_ONCE;
-            let is_shown = |row: &Reservation| is_member || !self.is_hidden(row.program.open_level);
-            for reservation in rows.into_iter().filter(is_shown) {
-                listings.extend(lister.listing(reads.as_mut(), reservation).await?);
-            }
-            if is_last {
-                break;
-            }
-        }
-        Ok(listings)
+        let found = reads.announced(from, to, !self.is_hidden(OpenLevel::Public) || is_member).await?;
+        let lister = Lister::new(self, reads.as_mut(), &found).await?;
+        Ok(found.into_iter().filter_map(|reservation| lister.listing(reservation)).collect())
     }
 
     /// The provider's time. `theirs`: what the asker's clock says.

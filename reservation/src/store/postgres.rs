@@ -44,7 +44,7 @@ macro_rules! larger {
 #[expect(clippy::duplicate_mod, reason = "the same statements, compiled for each database")]
 mod session;
 
-use session::{Unreadable, Work, fault};
+use session::{Shared, Work, fault};
 
 pub(super) type Db = sqlx::Postgres;
 
@@ -60,6 +60,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("proofs", include_str!("../../migrations/postgres/0008_proofs.sql")),
     ("terms", include_str!("../../migrations/postgres/0009_terms.sql")),
     ("schedule", include_str!("../../migrations/postgres/0010_schedule.sql")),
+    ("size", include_str!("../../migrations/postgres/0011_size.sql")),
 ];
 /// Whether the first versions' own count of migrations is there.
 const OLD_VERSIONS: &str =
@@ -84,7 +85,7 @@ pub struct PostgresStore {
     place: String,
     vault: Vault,
     clock: Clock,
-    unreadable: Unreadable,
+    shared: Shared,
 }
 
 impl fmt::Debug for PostgresStore {
@@ -114,7 +115,7 @@ impl PostgresStore {
                 Box::pin(async move { connection.execute(SETTINGS).await.map(drop) })
             })
             .connect_lazy_with(options);
-        Ok(Self { pool, place, vault, clock, unreadable: Unreadable::default() })
+        Ok(Self { pool, place, vault, clock, shared: Shared::default() })
     }
 }
 
@@ -189,18 +190,22 @@ impl Store for PostgresStore {
     async fn read(&self) -> Stored<Box<dyn Reads + '_>> {
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
         let transaction = self.pool.begin_with(begin).await.map_err(fault)?;
-        Ok(Box::new(Work::new(transaction, self.vault.clone(), self.clock.clone(), self.unreadable.clone())))
+        Ok(Box::new(Work::new(transaction, self.vault.clone(), self.clock.clone(), self.shared.clone())))
     }
 
     async fn begin(&self) -> Stored<Box<dyn Tx + '_>> {
         let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
         let transaction = self.pool.begin_with(begin).await.map_err(fault)?;
-        Ok(Box::new(Work::new(transaction, self.vault.clone(), self.clock.clone(), self.unreadable.clone())))
+        Ok(Box::new(Work::new(transaction, self.vault.clone(), self.clock.clone(), self.shared.clone())))
     }
 
     async fn back_up(&self, _to: &Path) -> Stored<()> {
         let text = "copies of a PostgreSQL database are made by PostgreSQL: use pg_dump";
         Err(StoreError::Broken(text.to_owned()))
+    }
+
+    fn changes(&self) -> u64 {
+        self.shared.changes()
     }
 
     async fn close(&self) {

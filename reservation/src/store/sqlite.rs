@@ -50,7 +50,7 @@ macro_rules! larger {
 #[path = "shared/session.rs"]
 mod session;
 
-use session::{Unreadable, Work, fault};
+use session::{Shared, Work, fault};
 
 pub(super) type Db = sqlx::Sqlite;
 
@@ -66,6 +66,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("proofs", include_str!("../../migrations/sqlite/0008_proofs.sql")),
     ("terms", include_str!("../../migrations/sqlite/0009_terms.sql")),
     ("schedule", include_str!("../../migrations/sqlite/0010_schedule.sql")),
+    ("size", include_str!("../../migrations/sqlite/0011_size.sql")),
 ];
 /// Whether the first versions' own count of migrations is there.
 const OLD_VERSIONS: &str = "SELECT count(*) FROM sqlite_master WHERE name = 'schema_versions'";
@@ -84,7 +85,7 @@ pub struct SqliteStore {
     readers: SqlitePool,
     vault: Vault,
     clock: Clock,
-    unreadable: Unreadable,
+    shared: Shared,
 }
 
 impl fmt::Debug for SqliteStore {
@@ -129,8 +130,7 @@ impl SqliteStore {
             .idle_timeout(None)
             .max_lifetime(None)
             .connect_lazy_with(options.pragma("query_only", "ON"));
-        let store =
-            Self { path: path.to_owned(), writer, readers, vault, clock, unreadable: Unreadable::default() };
+        let store = Self { path: path.to_owned(), writer, readers, vault, clock, shared: Shared::default() };
         store.make_ready().await.map_err(|error| match error {
             StoreError::Retry(why) | StoreError::Broken(why) => at_path(path, &why),
             other => other,
@@ -209,12 +209,12 @@ impl Drop for Copying<'_> {
 impl Store for SqliteStore {
     async fn read(&self) -> Stored<Box<dyn Reads + '_>> {
         let transaction = self.readers.begin_with("BEGIN DEFERRED").await.map_err(fault)?;
-        Ok(Box::new(Work::new(transaction, self.vault.clone(), self.clock.clone(), self.unreadable.clone())))
+        Ok(Box::new(Work::new(transaction, self.vault.clone(), self.clock.clone(), self.shared.clone())))
     }
 
     async fn begin(&self) -> Stored<Box<dyn Tx + '_>> {
         let transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
-        Ok(Box::new(Work::new(transaction, self.vault.clone(), self.clock.clone(), self.unreadable.clone())))
+        Ok(Box::new(Work::new(transaction, self.vault.clone(), self.clock.clone(), self.shared.clone())))
     }
 
     async fn back_up(&self, to: &Path) -> Stored<()> {
@@ -234,6 +234,10 @@ impl Store for SqliteStore {
         synced.await.map_err(io::Error::other).and_then(|done| done).map_err(failed)?;
         copying.is_whole = true;
         Ok(())
+    }
+
+    fn changes(&self) -> u64 {
+        self.shared.changes()
     }
 
     async fn close(&self) {

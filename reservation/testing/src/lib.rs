@@ -11,6 +11,7 @@ pub mod letters;
 pub mod log_ins;
 pub mod race;
 pub mod service;
+pub mod stock;
 pub mod stores;
 pub mod values;
 pub mod whole_life;

@@ -436,6 +436,10 @@ impl Store for Unsteady {
         self.store.back_up(to).await
     }
 
+    fn changes(&self) -> u64 {
+        self.store.changes()
+    }
+
     async fn close(&self) {
         self.store.close().await;
     }

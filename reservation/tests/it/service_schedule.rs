@@ -2,7 +2,7 @@
 
 use slotcast_core::words::{ChannelNumber, Seats};
 use slotcast_reservation::service::{ChannelEdit, OperatorEdit, ProgramEdit};
-use slotcast_reservation_testing::service::*;
+use slotcast_reservation_testing::{service::*, stock};
 
 /// What the streaming side was told since the last look: whether as a whole, how many programs, how many that are gone.
 fn told(world: &World) -> Vec<(bool, usize, usize)> {
@@ -40,6 +40,13 @@ async fn only_what_changed_is_handed_over() {
     world.clock.set(wall("2026-12-02T01:00:00Z"));
     world.turn().await;
     assert_eq!((world.streaming.scheduled(), told(&world).pop()), (vec![], Some((false, 0, 1))));
+}
+
+#[tokio::test]
+async fn only_the_next_day_of_a_large_stock_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("slotcast.db").display().to_string();
+    stock::only_the_next_day_of_a_large_stock_is_read(&place).await;
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use slotcast_reservation::{
     store::{self, Store, StoreError, Stored, postgres::alone::Alone},
     vault::Vault,
 };
-use slotcast_reservation_testing::{clock::HandClock, values};
+use slotcast_reservation_testing::{clock::HandClock, stock, values};
 use slotcast_testing::postgres;
 
 /// Tries until the server is there again.
@@ -29,6 +29,12 @@ async fn fill(store: &dyn Store) {
     tx.add_member(&values::member(1)).await.unwrap();
     tx.put_channel(&values::channel(1)).await.unwrap();
     tx.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn only_the_next_day_of_a_large_stock_is_read() {
+    let Some(server) = postgres::shared() else { return };
+    stock::only_the_next_day_of_a_large_stock_is_read(&server.new_database()).await;
 }
 
 #[tokio::test]

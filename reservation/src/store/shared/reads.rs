@@ -21,7 +21,7 @@ use crate::{
         reservation::{Reservation, SoldChannel},
         words::{Email, MemberNumber, ReservationNumber, UserId},
     },
-    limits::OUTBOX_RETRY_MAX,
+    limits::{GUIDE_ITEMS_MAX, OUTBOX_RETRY_MAX, ROWS_AT_ONCE},
 };
 
 const MEMBER: &str = concat!("SELECT number, ", member_columns!(), " FROM members WHERE number = $1");
@@ -29,6 +29,7 @@ const MEMBER_BY_USER_ID: &str =
     concat!("SELECT number, ", member_columns!(), " FROM members WHERE user_id = $1");
 const MEMBER_BY_EMAIL: &str =
     concat!("SELECT number, ", member_columns!(), " FROM members WHERE email_folded = $1");
+const MEMBERS_IN: &str = concat!("SELECT number, ", member_columns!(), " FROM members WHERE number IN (");
 const MEMBERS: &str =
     concat!("SELECT number, ", member_columns!(), " FROM members ORDER BY user_id LIMIT $1 OFFSET $2");
 const SESSION: &str = "SELECT token_hash, member, csrf_hash, created_at, expires_at FROM sessions
@@ -56,9 +57,33 @@ const SLOTS_OF: &str = "SELECT count(*) FROM reservations JOIN slots ON slots.re
     WHERE reservations.member = $1 AND reservations.kind = 'private' AND slots.start >= $2 AND slots.start < $3
     AND reservations.window_start < $3 AND reservations.window_start > $2
         - (SELECT coalesce(max(window_end - window_start), 0) FROM reservations)";
-/// Kinds of bookings that are not over: what they promise differs in few ways.
+const TAKEN_COUNTS: &str = "SELECT channel, count(*) AS count FROM slots
+    WHERE start >= $1 AND start < $2 AND channel IN (SELECT number FROM channels) GROUP BY channel";
+/// Kinds of bookings that are not over, on channels that may have promised more than they offer.
 const PROMISED: &str = "SELECT DISTINCT channel, seats, class FROM reservations
-    WHERE window_end > $1 AND state IN ('held', 'registered', 'confirmed', 'on_air')";
+    WHERE channel IN (SELECT number FROM channels WHERE promised_until > $1) AND window_end > $1
+    AND window_start > $1 - (SELECT coalesce(max(window_end - window_start), 0) FROM reservations)
+    AND state IN ('held', 'registered', 'confirmed', 'on_air')";
+/// The words of the index that holds them.
+macro_rules! announced {
+    () => {
+        " FROM reservations WHERE window_start < $2 AND window_end > $1 AND window_start > $1
+            - (SELECT coalesce(max(window_end - window_start), 0) FROM reservations)
+        AND state IN ('registered', 'confirmed', 'on_air', 'finished', 'finished_charged', 'finished_waived')
+        AND open_level <> 'secret' AND ($3 OR open_level <> 'public') ORDER BY window_start, number LIMIT $4"
+    };
+}
+const ANNOUNCED: &str = concat!("SELECT number, ", reservation_columns!(), announced!());
+/// Of each number and version, and of each member's, so that no change leaves it as it was.
+const ANNOUNCED_TAG: &str = concat!(
+    "SELECT count(*) AS count, CAST(coalesce(sum(its.version), 0) AS BIGINT) AS versions,
+        CAST(coalesce(sum(its.number % 1000003 * its.version), 0) AS BIGINT) AS numbers,
+        CAST(coalesce(sum(members.version), 0) AS BIGINT) AS members,
+        (SELECT CAST(coalesce(sum(version), 0) AS BIGINT) FROM channels) AS channels
+    FROM (SELECT number, version, member",
+    announced!(),
+    ") AS its JOIN members ON members.number = its.member"
+);
 /// What the streaming side must know of reservations that overlap a span.
 const SCHEDULED: &str = " AND (state IN ('confirmed', 'on_air')
         AND NOT EXISTS (SELECT 1 FROM members AS its WHERE its.number = reservations.member AND its.is_blocked)
@@ -109,7 +134,7 @@ impl Work {
             Ok(reservation) => Some(reservation),
             Err(error) => {
                 let number = rows::at(row, "number").unwrap_or_default();
-                if self.unreadable.lock().insert(number) {
+                if self.shared.0.unreadable.lock().insert(number) {
                     tracing::error!(reservation = number, %error, "left out of lists: it cannot be read");
                 }
                 None
@@ -508,6 +533,53 @@ impl Reads for Work {
         let soon = self.now().saturating_add(OUTBOX_RETRY_MAX).as_micros();
         let row = self.row(sqlx::query(OUTBOX_DEPTH).bind(soon)).await?;
         row.as_ref().map_or_else(|| Ok(OutboxDepth::default()), rows::outbox_depth)
+    }
+
+    async fn taken_counts(&mut self, from: WallTime, to: WallTime) -> Stored<Vec<(ChannelNumber, u32)>> {
+        let query = sqlx::query(TAKEN_COUNTS).bind(from.as_micros()).bind(to.as_micros());
+        self.rows(query).await?.iter().map(rows::taken_count).collect()
+    }
+
+    async fn announced(
+        &mut self,
+        from: WallTime,
+        to: WallTime,
+        with_public: bool,
+    ) -> Stored<Vec<Reservation>> {
+        let from = from.as_micros().max(-WINDOW_MICROS_MAX);
+        let query = sqlx::query(ANNOUNCED)
+            .bind(from)
+            .bind(to.as_micros())
+            .bind(with_public)
+            .bind(i64::from(GUIDE_ITEMS_MAX));
+        let rows = self.rows(query).await?;
+        Ok(self.reservations_in(&rows))
+    }
+
+    async fn announced_tag(&mut self, from: WallTime, to: WallTime, with_public: bool) -> Stored<[i64; 5]> {
+        let from = from.as_micros().max(-WINDOW_MICROS_MAX);
+        let query = sqlx::query(ANNOUNCED_TAG)
+            .bind(from)
+            .bind(to.as_micros())
+            .bind(with_public)
+            .bind(i64::from(GUIDE_ITEMS_MAX));
+        self.row(query).await?.as_ref().map_or(Ok([0; 5]), rows::announced_tag)
+    }
+
+    async fn members_in(&mut self, numbers: &[MemberNumber]) -> Stored<Vec<Member>> {
+        let mut members = Vec::with_capacity(numbers.len());
+        for some in numbers.chunks(ROWS_AT_ONCE as usize) {
+            let mut query = Builder::new(MEMBERS_IN);
+            let mut listed = query.separated(", ");
+            for number in some {
+                listed.push_bind(number.0);
+            }
+            query.push(")");
+            for row in self.rows(query.build().persistent(false)).await? {
+                members.push(rows::member(&row)?);
+            }
+        }
+        Ok(members)
     }
 
     async fn promised(&mut self, after: WallTime) -> Stored<Vec<(ChannelNumber, Seats, BitRate)>> {

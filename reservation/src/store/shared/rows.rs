@@ -234,6 +234,18 @@ pub(super) fn due(row: &Row) -> Stored<DueAt> {
     Ok((time(row, "due_at")?, ReservationNumber(at(row, "number")?)))
 }
 
+pub(super) fn taken_count(row: &Row) -> Stored<(ChannelNumber, u32)> {
+    Ok((ChannelNumber(narrow(row, "channel")?), narrow(row, "count")?))
+}
+
+pub(super) fn announced_tag(row: &Row) -> Stored<[i64; 5]> {
+    let mut tag = [0; 5];
+    for (part, name) in tag.iter_mut().zip(["count", "versions", "numbers", "members", "channels"]) {
+        *part = at(row, name)?;
+    }
+    Ok(tag)
+}
+
 pub(super) fn number(row: &Row) -> Stored<ReservationNumber> {
     Ok(ReservationNumber(at(row, "number")?))
 }

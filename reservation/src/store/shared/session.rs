@@ -4,7 +4,14 @@
 //! Not here: what differs (`super`: `Db`, `of_database`, the clauses that lock rows).
 //! Invariant: a transaction in which a statement failed, or was not seen to end, is never committed.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use parking_lot::Mutex;
 use slotcast_core::time::{Clock, WallTime};
@@ -66,18 +73,46 @@ type Arguments = <Db as sqlx::Database>::Arguments;
 type Query<'q> = sqlx::query::Query<'q, Db, Arguments>;
 type Builder = sqlx::QueryBuilder<Db>;
 
-/// Reservations of this database that could not be read, so that the log names each once.
-pub(super) type Unreadable = Arc<Mutex<BTreeSet<i64>>>;
+/// What the transactions of one store know together.
+#[derive(Clone, Default)]
+pub(super) struct Shared(Arc<Known>);
+
+#[derive(Default)]
+struct Known {
+    /// Reservations that could not be read, so that the log names each once.
+    unreadable: Mutex<BTreeSet<i64>>,
+    /// See [`Store::changes`](super::super::Store::changes).
+    changes: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn changes(&self) -> u64 {
+        self.0.changes.load(Ordering::Acquire)
+    }
+}
+
+/// Counts a change when the commit that brings it is over, whatever became of it.
+struct Counted<'a>(Option<&'a Known>);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        if let Some(known) = self.0 {
+            known.changes.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+}
 
 /// One transaction. Dropped, it is rolled back.
 pub(super) struct Work {
     transaction: Transaction<'static, Db>,
     vault: Vault,
     clock: Clock,
-    unreadable: Unreadable,
+    shared: Shared,
     /// A statement failed, or its future was dropped before the end: PostgreSQL would answer COMMIT with a rollback
     /// and no error, SQLite would keep the half.
     failed: bool,
+    /// Slots are taken or given back, or channels change.
+    changes_slots: bool,
     /// What of the schedule changes with this transaction. Written last of all: the row is one for everybody.
     schedule: BTreeSet<ScheduleChange>,
 }
@@ -93,9 +128,17 @@ impl Work {
         transaction: Transaction<'static, Db>,
         vault: Vault,
         clock: Clock,
-        unreadable: Unreadable,
+        shared: Shared,
     ) -> Self {
-        Self { transaction, vault, clock, unreadable, failed: false, schedule: BTreeSet::new() }
+        Self {
+            transaction,
+            vault,
+            clock,
+            shared,
+            failed: false,
+            changes_slots: false,
+            schedule: BTreeSet::new(),
+        }
     }
 
     fn now(&self) -> WallTime {
@@ -165,6 +208,8 @@ impl Work {
             self.write_schedule_changes().await?;
         }
         self.enter()?;
+        let shared = self.shared.clone();
+        let _counted = Counted(self.changes_slots.then_some(&*shared.0));
         self.transaction.commit().await.map_err(fault)
     }
 

@@ -64,6 +64,10 @@ const PUT_CHANNEL: &str = concat!(
     channel_columns!(),
     ") = ($2, $3, $4, $5, $6, $7, $8) WHERE number = $1 AND version = $8 - 1"
 );
+/// See the migration: for a channel that becomes smaller, or is retired.
+const NOTE_PROMISED: &str = "UPDATE channels
+    SET promised_until = (SELECT max(window_end) FROM reservations WHERE channel = $1)
+    WHERE number = $1 AND (seats > $2 OR class > $3 OR $4)";
 const ADD_PAYMENT: &str = "INSERT INTO payments
     (key, kind, reservation, member, amount, of_key, elsewhere, reason, asked_as, state, created_at, tries, next_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'waiting', $10, 0, $11) ON CONFLICT (key) DO NOTHING";
@@ -459,6 +463,11 @@ impl Tx for Work {
     }
 
     async fn put_channel(&mut self, channel: &SoldChannel) -> Stored<()> {
+        self.changes_slots = true;
+        let query = sqlx::query(NOTE_PROMISED).bind(i64::from(channel.number.0));
+        let query = query.bind(i64::from(channel.seats.count()));
+        let query = query.bind(names::signed(channel.class.bits_per_second())?).bind(channel.is_retired);
+        self.run(query).await?;
         let sql = if channel.version == 1 { ADD_CHANNEL } else { PUT_CHANNEL };
         if self.run(channel_query(sql, channel)?).await? != 1 {
             let sql = "SELECT version FROM channels WHERE number = $1";
@@ -471,6 +480,7 @@ impl Tx for Work {
     async fn write(&mut self, effects: &Effects) -> Stored<()> {
         let (reservation, now) = (&effects.reservation, self.now());
         self.write_reservation(reservation).await?;
+        self.changes_slots |= effects.slots != SlotChange::Keep;
         match &effects.slots {
             SlotChange::Keep => (),
             SlotChange::Take(starts) => self.take_slots(reservation, starts).await?,

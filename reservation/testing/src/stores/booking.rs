@@ -470,6 +470,15 @@ pub async fn what_was_promised_is_told_once_for_each_kind(world: Arc<World>) {
         ..reservation(7, 1007, 1)
     };
     world.write(&Effects::of(over)).await.unwrap();
+    let promised = async |after| world.store.read().await.unwrap().promised(slot(after)).await.unwrap();
+    assert_eq!(promised(1002).await, [], "no channel offers less than was booked");
+    let smaller = SoldChannel { version: 2, seats: Seats::new(50).unwrap(), ..channel(1) };
+    let retired = SoldChannel { version: 2, is_retired: true, ..channel(2) };
+    let mut tx = world.store.begin().await.unwrap();
+    for channel in [&smaller, &retired] {
+        tx.put_channel(channel).await.unwrap();
+    }
+    tx.commit().await.unwrap();
     let mut reads = world.store.read().await.unwrap();
     let mut promised = reads.promised(slot(1002)).await.unwrap();
     promised.sort();
@@ -479,6 +488,80 @@ pub async fn what_was_promised_is_told_once_for_each_kind(world: Arc<World>) {
         [(small.channel, small.seats, small.class), (larger.channel, larger.seats, larger.class)]
     );
     assert_eq!(reads.promised(slot(1006)).await.unwrap().len(), 1);
+}
+
+pub async fn what_is_announced_bears_a_tag_that_each_change_changes(world: Arc<World>) {
+    world.with_members(2).await;
+    let listed = |number, first, state| Reservation { state, ..reservation(number, first, 2) };
+    let secret = ProgramDetails {
+        open_level: OpenLevel::Secret,
+        password: Some(ProgramPassword("hidden".to_owned())),
+        ..reservation(4, 0, 1).program
+    };
+    let closed = ProgramDetails { open_level: OpenLevel::Password, ..secret.clone() };
+    for shown in [
+        listed(1, 1000, State::Held),
+        listed(2, 1002, State::Registered),
+        Reservation { member: MemberNumber(2), program: closed, ..listed(3, 1004, State::Confirmed) },
+        Reservation { program: secret, ..listed(4, 1006, State::Confirmed) },
+        listed(5, 1008, State::Finished(Settlement::Charged)),
+        listed(6, 1010, State::Cancelled(CancelledBy::Member)),
+    ] {
+        world.write(&booking(shown)).await.unwrap();
+    }
+    let numbers = async |from, to, with_public| {
+        let mut reads = world.store.read().await.unwrap();
+        let found = reads.announced(slot(from), slot(to), with_public).await.unwrap();
+        found.iter().map(|found| found.number.0).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers(1000, 1020, true).await, [2, 3, 5]);
+    assert_eq!((numbers(1003, 1005, true).await, numbers(1000, 1020, false).await), (vec![2, 3], vec![3]));
+    let tag = async |from, to| {
+        let mut reads = world.store.read().await.unwrap();
+        reads.announced_tag(slot(from), slot(to), true).await.unwrap()
+    };
+    let mut before = (tag(1000, 1020).await, tag(1008, 1010).await);
+    assert_eq!(before, (tag(1000, 1020).await, tag(1008, 1010).await));
+    let second = listed(2, 1002, State::Registered);
+    world.write(&Effects::of(next(&second, State::Registered))).await.unwrap();
+    assert_ne!(before.0, tag(1000, 1020).await, "a program was changed");
+    assert_eq!(before.1, tag(1008, 1010).await, "in another span");
+    before.0 = tag(1000, 1020).await;
+    let mut tx = world.store.begin().await.unwrap();
+    tx.put_member(&Member { version: 2, name: "Hanako".to_owned(), ..member(2) }).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_ne!(before.0, tag(1000, 1020).await, "a broadcaster's name");
+    assert_eq!(before.1, tag(1008, 1010).await);
+    let mut reads = world.store.read().await.unwrap();
+    let mut members = reads.members_in(&[MemberNumber(2), MemberNumber(1), MemberNumber(9)]).await.unwrap();
+    members.sort_by_key(|member| member.number);
+    assert_eq!(members.iter().map(|member| member.number.0).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(reads.members_in(&[]).await.unwrap(), []);
+}
+
+pub async fn taken_slots_are_counted_by_channel_and_their_changes_noticed(world: Arc<World>) {
+    world.with_members(1).await;
+    let begin = world.store.changes();
+    let first = reservation(1, 1000, 5);
+    world.write(&booking(first.clone())).await.unwrap();
+    world
+        .write(&booking(Reservation { channel: ChannelNumber(2), ..reservation(2, 1003, 2) }))
+        .await
+        .unwrap();
+    let taken = world.store.changes();
+    assert_eq!(taken, begin + 2);
+    world.write(&Effects::of(next(&first, State::Registered))).await.unwrap();
+    assert_eq!(world.store.changes(), taken, "its slots are what they were");
+    let mut reads = world.store.read().await.unwrap();
+    let mut counts = reads.taken_counts(slot(1001), slot(1004)).await.unwrap();
+    counts.sort_unstable();
+    assert_eq!(counts, [(ChannelNumber(1), 3), (ChannelNumber(2), 1)]);
+    assert_eq!(reads.taken_counts(slot(1005), slot(1005)).await.unwrap(), []);
+    drop(reads);
+    let cancelled = next(&next(&first, State::Registered), State::Cancelled(CancelledBy::Member));
+    let freed = Effects { slots: SlotChange::FreeFrom(slot(0)), ..Effects::of(cancelled) };
+    world.write(&freed).await.unwrap();
+    assert_eq!(world.store.changes(), taken + 1);
 }
 
 pub async fn pickups_come_by_position(world: Arc<World>) {

@@ -56,6 +56,8 @@ macro_rules! store_cases {
                 runs_count_once_and_samples_stay_apart
                 a_row_that_cannot_be_read_is_left_out_alone
                 what_was_promised_is_told_once_for_each_kind
+                what_is_announced_bears_a_tag_that_each_change_changes
+                taken_slots_are_counted_by_channel_and_their_changes_noticed
                 pickups_come_by_position;
             money:
                 payments_keep_every_field
@@ -247,6 +249,10 @@ impl Store for Patient {
 
     async fn back_up(&self, to: &Path) -> Stored<()> {
         self.0.back_up(to).await
+    }
+
+    fn changes(&self) -> u64 {
+        self.0.changes()
     }
 
     async fn close(&self) {
