@@ -42,7 +42,7 @@ use tokio::{
 /// Connections at once, where only health and metrics are asked for.
 const CONNECTIONS_MAX: usize = 64;
 /// Connections at once, where channels are sold.
-const CONNECTIONS_WITH_API_MAX: usize = 1_024;
+const CONNECTIONS_WITH_API_MAX: usize = 4_096;
 /// Connections beyond these, in which only health and metrics are answered.
 const SPARE_MAX: usize = 64;
 /// Of those, from one address.

@@ -10,6 +10,7 @@
 mod auth;
 mod channels;
 mod docs;
+mod events;
 mod extract;
 mod guard;
 mod live;
@@ -117,6 +118,7 @@ fn routes() -> OpenApiRouter<Api> {
         .merge(channels::routes())
         .merge(reservations::routes())
         .merge(live::routes())
+        .merge(events::routes())
         .merge(programs::routes())
         .merge(operator::routes())
         .merge(refunds::routes())

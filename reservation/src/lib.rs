@@ -15,6 +15,8 @@ pub mod edge;
 pub mod http;
 #[cfg(feature = "server")]
 mod https;
+#[cfg(feature = "server")]
+pub mod hub;
 pub mod limits;
 #[cfg(feature = "server")]
 pub mod mail;

@@ -106,6 +106,21 @@ pub const OBSERVED_GAP_MAX: Duration = Duration::from_secs(3);
 pub const DAYS_KEPT_MAX: usize = 64;
 /// … and for how long, where nothing changes here: another process may write too.
 pub const DAY_KEPT_FOR: Duration = Duration::from_secs(1);
+/// Programs are announced so long before their start, and again before their end.
+pub const ANNOUNCED_BEFORE: Duration = Duration::from_secs(300);
+/// Events that are kept for those who listen and fall behind, or come back.
+pub const EVENTS_KEPT: usize = 4096;
+/// Who listens at once.
+pub const LISTENERS_MAX: u32 = 3_072;
+/// Who listens at once from one address (a /64 of IPv6).
+pub const LISTENERS_PER_ADDRESS_MAX: u32 = 64;
+/// Whom there is no place for is told to wait this long.
+pub const LISTENERS_WAIT: Duration = Duration::from_secs(30);
+/// Who listens to events and hears nothing for so long is sent a comment, so that nothing in between ends the connection.
+pub const COMMENT_EVERY: Duration = Duration::from_secs(30);
+/// Events of links and starts that are kept in memory while the store is down; more replace the oldest.
+pub const EVENTS_WAITING_MAX: usize = 10_000;
+
 /// Programs that one answer of the guide holds at most.
 pub const GUIDE_ITEMS_MAX: u32 = 5_000;
 /// Rows that are read at once.

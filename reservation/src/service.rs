@@ -13,6 +13,7 @@ mod collecting;
 mod counts;
 mod erasure;
 mod error;
+mod events;
 mod facts;
 mod guide;
 mod handover;
@@ -52,6 +53,7 @@ pub use calendar::{ChannelDay, ChannelMonthDay, Day, Month, MonthDay, QuoteAnswe
 pub use counts::ServiceStats;
 pub use erasure::OwnData;
 pub use error::{Answer, ServiceError};
+pub use events::{EventFilter, Health, LiveFigures};
 pub use facts::Idempotency;
 pub use guide::{GuideDay, GuidePart, Listing, ProviderTime};
 pub use handover::{Seal, SealedFile};
@@ -64,6 +66,7 @@ pub use refunding::Refunds;
 use budget::{Buckets, Guesses};
 use calendar::DaysKept;
 use counts::Counts;
+use events::Watched;
 use observer::Observed;
 use password::Passwords;
 use publisher::Published;
@@ -131,6 +134,8 @@ struct Inner {
     published: Mutex<Published>,
     days: Mutex<DaysKept>,
     observed: Mutex<Observed>,
+    watched: Mutex<Watched>,
+    telling: tokio::sync::Mutex<()>,
     flushing: tokio::sync::Mutex<()>,
     /// Tells this start of the process from others.
     boot: i64,
@@ -214,6 +219,8 @@ impl Service {
             published: Mutex::default(),
             days: Mutex::default(),
             observed: Mutex::default(),
+            watched: Mutex::default(),
+            telling: tokio::sync::Mutex::default(),
             flushing: tokio::sync::Mutex::default(),
             boot,
             said: Mutex::default(),

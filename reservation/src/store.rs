@@ -24,11 +24,13 @@ use crate::{
         effects::{
             AcceptedTerms, Account, Effects, LedgerTransaction, MailKind, MailRequest, PaymentRequest,
         },
+        event::Event,
         member::Member,
         proof::{Proof, ProofKind},
         reservation::{Reservation, SoldChannel, State},
         words::{Currency, Email, MemberNumber, ReservationNumber, UserId},
     },
+    hub::Hub,
     vault::Vault,
 };
 
@@ -540,6 +542,8 @@ pub trait Tx: Reads {
     async fn write(&mut self, effects: &Effects) -> Stored<()>;
     /// Notes that an address wants no mails as somebody's friend; `address_hash`: SHA-256 of it in lower case.
     async fn stop_mails(&mut self, address_hash: &[u8; 32], now: WallTime) -> Stored<()>;
+    /// Tells of what happened to programs and changed no reservation, once the transaction stands.
+    async fn add_events(&mut self, events: &[Event]) -> Stored<()>;
     /// Adds mails that belong to no reservation. Conflict: key.
     async fn add_mails(&mut self, mails: &[MailRequest], now: WallTime) -> Stored<()>;
     /// Adds a payment that was just asked for; one of that key that is there already stays as it is.
@@ -598,6 +602,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn changes(&self) -> u64;
     /// Copies the whole into the file `to`, which must not exist, while others read and write. SQLite only.
     async fn back_up(&self, to: &Path) -> Stored<()>;
+    /// Tells those who listen in this process of what was committed in it.
+    fn hub(&self) -> &Arc<Hub>;
     /// Closes it, after what is under way.
     async fn close(&self);
 }

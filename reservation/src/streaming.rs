@@ -5,15 +5,17 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
+use serde::Serialize;
 use slotcast_core::{
     time::WallTime,
     words::{BitRate, ChannelNumber, OpenLevel, Seats, Window},
 };
+use utoipa::ToSchema;
 
 use crate::{
     domain::{
         reservation::{ProgramPassword, SoldChannel},
-        words::ReservationNumber,
+        words::{MemberNumber, ReservationNumber},
     },
     vault::ReservationId,
 };
@@ -32,6 +34,8 @@ pub enum StoppedBy {
 pub struct Scheduled {
     /// Names it.
     pub number: ReservationNumber,
+    /// Whose it is.
+    pub member: MemberNumber,
     /// On which channel.
     pub channel: ChannelNumber,
     /// When it is on air; until it was stopped, if it was.
@@ -71,7 +75,9 @@ pub struct Schedule {
 }
 
 /// What a broadcaster's link does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Link)]
 pub enum Link {
     /// Nobody sends.
     Absent,
@@ -102,7 +108,8 @@ pub struct Track {
 }
 
 /// Why a broadcaster's link ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = LinkEnd)]
 pub struct LinkEnd {
     /// When it did.
     pub at: WallTime,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use slotcast_core::time::WallTime;
 
 use super::{
+    event::{Event, EventKind},
     proof::ProofKind,
     reservation::Reservation,
     words::{Amount, Email, MemberNumber, ReservationNumber},
@@ -25,6 +26,8 @@ pub struct Effects {
     pub payments: Vec<PaymentRequest>,
     /// What the ledger says of it. Each sums to zero.
     pub ledger: Vec<LedgerTransaction>,
+    /// What others are told of it once the transaction stands; what the ledger's entries say is told beside.
+    pub events: Vec<Event>,
     /// The terms that the member accepts with it.
     pub terms: Option<AcceptedTerms>,
 }
@@ -49,8 +52,16 @@ impl Effects {
             mails: Vec::new(),
             payments: Vec::new(),
             ledger: Vec::new(),
+            events: Vec::new(),
             terms: None,
         }
+    }
+
+    /// These, which are told as that.
+    #[must_use]
+    pub fn told(mut self, kind: EventKind, at: WallTime) -> Self {
+        self.events.push(Event::of_decision(kind, &self.reservation, at));
+        self
     }
 }
 

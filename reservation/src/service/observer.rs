@@ -152,7 +152,8 @@ impl Service {
     /// Errors: the store did not take it; it is kept and written the next time.
     pub async fn observe(&self) -> Answer<()> {
         self.see();
-        self.flush_observed().await
+        self.flush_observed().await?;
+        self.tell_of_links().await
     }
 
     /// Looks at the streaming side once.
@@ -162,6 +163,7 @@ impl Service {
         {
             let published = self.0.published.lock();
             self.0.observed.lock().see(published.windows(), &live, is_normal, now.mono, now.wall);
+            self.show(published.facts(), &live, now.wall);
         }
         self.0.changed.observed.notify_one();
     }

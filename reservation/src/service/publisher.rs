@@ -11,7 +11,7 @@ use slotcast_core::{
     words::{BitRate, ChannelNumber, Seats, Window},
 };
 
-use super::{Answer, Service, ServiceError, counts::count};
+use super::{Answer, Service, ServiceError, counts::count, events::Facts};
 use crate::{
     domain::{
         reservation::{CancelledBy, Reservation, SoldChannel, State},
@@ -51,12 +51,22 @@ struct OnSchedule {
     channel: ChannelNumber,
     seats: Seats,
     class: BitRate,
+    /// For those who listen to events.
+    facts: Facts,
 }
 
 impl OnSchedule {
     const fn of(program: &Scheduled) -> Self {
         let Scheduled { window, connect, channel, seats, class, .. } = program;
-        Self { window: *window, connect_end: connect.end(), channel: *channel, seats: *seats, class: *class }
+        let facts = Facts::of(program);
+        Self {
+            window: *window,
+            connect_end: connect.end(),
+            channel: *channel,
+            seats: *seats,
+            class: *class,
+            facts,
+        }
     }
 }
 
@@ -64,6 +74,11 @@ impl Published {
     /// Programs and when they may be on air.
     pub(super) fn windows(&self) -> impl Iterator<Item = (ReservationNumber, Window)> {
         self.programs.iter().map(|(number, program)| (*number, program.window))
+    }
+
+    /// What those who listen to events may know of the same programs.
+    pub(super) fn facts(&self) -> impl Iterator<Item = &Facts> + Clone {
+        self.programs.values().map(|program| &program.facts)
     }
 
     /// Since when there may be anything new; `Some(None)`: all is to be read. `None`: there is nothing new.
@@ -234,6 +249,7 @@ impl Service {
         let program = reservation.program;
         Some(Scheduled {
             number,
+            member: reservation.member,
             channel: reservation.channel,
             window,
             stopped,

@@ -112,6 +112,8 @@ impl Service {
         loop {
             let written = self.flush_observed().await;
             self.noted("numbers of viewers", written);
+            let told = self.tell_of_links().await;
+            self.noted("events of links", told);
             if !waited(&mut stop, Some(&self.0.changed.observed), ROUND_EVERY).await {
                 return;
             }

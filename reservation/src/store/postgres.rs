@@ -7,7 +7,7 @@
 
 pub mod alone;
 
-use std::{fmt, path::Path, time::Duration};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use slotcast_core::time::Clock;
@@ -19,7 +19,7 @@ use sqlx::{
 };
 
 use super::{Reads, Store, StoreError, Stored, Tx, names};
-use crate::vault::Vault;
+use crate::{hub::Hub, vault::Vault};
 
 /// Weak enough that others can still refer to the row, strong enough that one waits for the other.
 macro_rules! for_change {
@@ -115,7 +115,7 @@ impl PostgresStore {
                 Box::pin(async move { connection.execute(SETTINGS).await.map(drop) })
             })
             .connect_lazy_with(options);
-        Ok(Self { pool, place, vault, clock, shared: Shared::default() })
+        Ok(Self { pool, place, vault, shared: Shared::new(clock().wall), clock })
     }
 }
 
@@ -206,6 +206,10 @@ impl Store for PostgresStore {
 
     fn changes(&self) -> u64 {
         self.shared.changes()
+    }
+
+    fn hub(&self) -> &Arc<Hub> {
+        self.shared.hub()
     }
 
     async fn close(&self) {

@@ -10,6 +10,7 @@ use std::{
     io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -26,7 +27,7 @@ use sqlx::{
 };
 
 use super::{Reads, Store, StoreError, Stored, Tx, names};
-use crate::vault::Vault;
+use crate::{hub::Hub, vault::Vault};
 
 /// Rows need no lock where there is one writer.
 macro_rules! for_change {
@@ -130,7 +131,8 @@ impl SqliteStore {
             .idle_timeout(None)
             .max_lifetime(None)
             .connect_lazy_with(options.pragma("query_only", "ON"));
-        let store = Self { path: path.to_owned(), writer, readers, vault, clock, shared: Shared::default() };
+        let store =
+            Self { path: path.to_owned(), writer, readers, vault, shared: Shared::new(clock().wall), clock };
         store.make_ready().await.map_err(|error| match error {
             StoreError::Retry(why) | StoreError::Broken(why) => at_path(path, &why),
             other => other,
@@ -238,6 +240,10 @@ impl Store for SqliteStore {
 
     fn changes(&self) -> u64 {
         self.shared.changes()
+    }
+
+    fn hub(&self) -> &Arc<Hub> {
+        self.shared.hub()
     }
 
     async fn close(&self) {

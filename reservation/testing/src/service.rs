@@ -27,6 +27,7 @@ use slotcast_reservation::{
         rules::{Draft, Rules},
         words::{Amount, Currency, Email, Language, MemberNumber, ReservationNumber},
     },
+    hub::Hub,
     limits::{Budget, Budgets, GATHER_USUAL},
     mail::{Post, PostError},
     payments::{CardCheck, Charge, Moved, NewCard, Notice, PaymentError, Payments, invoice::BRAND},
@@ -438,6 +439,10 @@ impl Store for Unsteady {
 
     fn changes(&self) -> u64 {
         self.store.changes()
+    }
+
+    fn hub(&self) -> &Arc<Hub> {
+        self.store.hub()
     }
 
     async fn close(&self) {

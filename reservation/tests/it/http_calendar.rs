@@ -124,7 +124,9 @@ async fn the_document_and_the_router_agree() {
             operations.as_object().unwrap().keys().map(|method| method.to_uppercase()).collect();
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
             let asked = Method::from_bytes(method.as_bytes()).unwrap();
-            let reply = anybody.ask(asked, &filled(path), None).await;
+            // Nobody has programs of one's own; else its answer had no end.
+            let query = if path == "/api/v1/events" { "?of=mine" } else { "" };
+            let reply = anybody.ask(asked, &(filled(path) + query), None).await;
             if documented.contains(method) {
                 assert_ne!(reply.status, 405, "{method} {path}");
                 let operation = &operations[method.to_lowercase()];

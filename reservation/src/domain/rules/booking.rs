@@ -15,6 +15,7 @@ use super::{
 };
 use crate::domain::{
     effects::{Effects, MailKind, PaymentKind, PaymentRequest, SlotChange},
+    event::EventKind,
     member::{Member, MemberKind},
     refusal::{Command, Refusal},
     reservation::{
@@ -61,7 +62,8 @@ pub fn book(
     check_month(facts.used, &slots, rules)?;
     let reservation = fresh(facts, draft, number, rules, now);
     Rules::quote(slots.len() as u32, reservation.toll)?;
-    Ok(Effects { slots: SlotChange::Take(slots), ..Effects::of(reservation) })
+    let booked = Effects { slots: SlotChange::Take(slots), ..Effects::of(reservation) };
+    Ok(booked.told(EventKind::Booked, now))
 }
 
 /// The operator's own program: confirmed at once, without toll, limit or terms. It has a reservation ID like any other.
@@ -92,7 +94,8 @@ pub fn book_special(
         .into_iter()
         .chain(mails::to_friends(MailKind::Invitation, facts.member, &reservation))
         .collect();
-    Ok(Effects { slots: SlotChange::Take(slots), mails, ..Effects::of(reservation) })
+    let booked = Effects { slots: SlotChange::Take(slots), mails, ..Effects::of(reservation) };
+    Ok(booked.told(EventKind::Booked, now).told(EventKind::Reconfirmed, now))
 }
 
 /// The member accepts the terms: the reservation ID, of which `id_hash` is kept, goes out.
@@ -207,7 +210,7 @@ pub fn reconfirm(
         .chain(mails::to_friends(MailKind::Invitation, member, &after))
         .collect();
     let ledger = authorisation.map(|request| authorised(request, now)).into_iter().collect();
-    Effects { mails, ledger, ..Effects::of(after) }
+    Effects { mails, ledger, ..Effects::of(after) }.told(EventKind::Reconfirmed, now)
 }
 
 /// The terms were not accepted in time. `None`: not so, or not yet.
@@ -411,5 +414,6 @@ pub(super) fn cancelled(reservation: &Reservation, by: CancelledBy, now: WallTim
     // Where nobody reconfirmed, nothing was broadcast: all is free, the slot that runs as well. After it, a slot that
     // has begun stays used.
     let free_from = if reservation.state.is_accounted() { now.max(start) } else { start };
-    Effects { slots: SlotChange::FreeFrom(free_from), ..Effects::of(after) }
+    let effects = Effects { slots: SlotChange::FreeFrom(free_from), ..Effects::of(after) };
+    effects.told(EventKind::Cancelled, now)
 }

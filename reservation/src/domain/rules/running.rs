@@ -12,6 +12,7 @@ use super::{
 };
 use crate::domain::{
     effects::{Effects, MailKind, PaymentKind, PaymentRequest, SlotChange},
+    event::EventKind,
     member::Member,
     refusal::{Command, Refusal},
     reservation::{Reservation, Settlement, State},
@@ -21,7 +22,10 @@ use crate::domain::{
 /// A confirmed program's window has begun. `None`: not so.
 pub fn start(reservation: &Reservation, now: WallTime) -> Option<Effects> {
     let is_due = reservation.state == State::Confirmed && reservation.window.contains(now);
-    is_due.then(|| Effects::of(Reservation { state: State::OnAir, ..reservation.next() }))
+    is_due.then(|| {
+        let after = Reservation { state: State::OnAir, ..reservation.next() };
+        Effects::of(after).told(EventKind::Started, now)
+    })
 }
 
 /// The window is over. `None`: not so.
@@ -42,7 +46,8 @@ pub fn end_early(reservation: &Reservation, now: WallTime) -> Result<Effects, Re
 
 fn finished(reservation: &Reservation, over_at: WallTime) -> Effects {
     let state = State::Finished(Settlement::Open);
-    Effects::of(Reservation { state, over_at: Some(over_at), ..reservation.next() })
+    let after = Reservation { state, over_at: Some(over_at), ..reservation.next() };
+    Effects::of(after).told(EventKind::Ended, over_at)
 }
 
 /// An extension that may be had.

@@ -21,7 +21,7 @@ use super::{
     super::{Conflict, ScheduleChange, StoreError, Stored},
     Db, of_database,
 };
-use crate::vault::Vault;
+use crate::{domain::event::Event, hub::Hub, vault::Vault};
 
 macro_rules! member_columns {
     () => {
@@ -74,18 +74,27 @@ type Query<'q> = sqlx::query::Query<'q, Db, Arguments>;
 type Builder = sqlx::QueryBuilder<Db>;
 
 /// What the transactions of one store know together.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Shared(Arc<Known>);
 
-#[derive(Default)]
 struct Known {
     /// Reservations that could not be read, so that the log names each once.
     unreadable: Mutex<BTreeSet<i64>>,
     /// See [`Store::changes`](super::super::Store::changes).
     changes: AtomicU64,
+    hub: Arc<Hub>,
 }
 
 impl Shared {
+    pub(super) fn new(now: WallTime) -> Self {
+        let hub = Hub::new(now);
+        Self(Arc::new(Known { unreadable: Mutex::default(), changes: AtomicU64::default(), hub }))
+    }
+
+    pub(super) fn hub(&self) -> &Arc<Hub> {
+        &self.0.hub
+    }
+
     pub(super) fn changes(&self) -> u64 {
         self.0.changes.load(Ordering::Acquire)
     }
@@ -113,6 +122,8 @@ pub(super) struct Work {
     failed: bool,
     /// Slots are taken or given back, or channels change.
     changes_slots: bool,
+    /// What is told once it stands.
+    told: Untold,
     /// What of the schedule changes with this transaction. Written last of all: the row is one for everybody.
     schedule: BTreeSet<ScheduleChange>,
 }
@@ -124,12 +135,13 @@ impl fmt::Debug for Work {
 }
 
 impl Work {
-    pub(super) const fn new(
+    pub(super) fn new(
         transaction: Transaction<'static, Db>,
         vault: Vault,
         clock: Clock,
         shared: Shared,
     ) -> Self {
+        let told = Untold { hub: Arc::clone(&shared.0.hub), events: Vec::new(), is_asked: false };
         Self {
             transaction,
             vault,
@@ -137,6 +149,7 @@ impl Work {
             shared,
             failed: false,
             changes_slots: false,
+            told,
             schedule: BTreeSet::new(),
         }
     }
@@ -208,9 +221,15 @@ impl Work {
             self.write_schedule_changes().await?;
         }
         self.enter()?;
+        self.told.is_asked = true;
         let shared = self.shared.clone();
-        let _counted = Counted(self.changes_slots.then_some(&*shared.0));
-        self.transaction.commit().await.map_err(fault)
+        let counted = Counted(self.changes_slots.then_some(&*shared.0));
+        let committed = self.transaction.commit().await.map_err(fault);
+        // Whoever is told reads what is so now.
+        drop(counted);
+        committed?;
+        self.told.tell();
+        Ok(())
     }
 
     /// One revision for all of them: those of one transaction are seen together.
@@ -231,6 +250,29 @@ impl Work {
             self.run(sqlx::query(sql).bind(revision - REVISIONS_KEPT)).await?;
         }
         Ok(())
+    }
+}
+
+/// Events of a transaction that is not known to stand.
+struct Untold {
+    hub: Arc<Hub>,
+    events: Vec<Event>,
+    /// The database was asked to make them stand.
+    is_asked: bool,
+}
+
+impl Untold {
+    fn tell(&mut self) {
+        self.hub.tell(&std::mem::take(&mut self.events));
+    }
+}
+
+/// Where the answer to the commit was lost, or nobody waited for it.
+impl Drop for Untold {
+    fn drop(&mut self) {
+        if self.is_asked && !self.events.is_empty() {
+            self.hub.lose();
+        }
     }
 }
 

@@ -5,13 +5,14 @@ use slotcast_core::{time::WallTime, words::ChannelNumber};
 
 use super::{
     super::super::{
-        ApiToken, Conflict, Job, JobEnd, JobKind, KeptAnswer, Payment, PaymentState, Pickup, Run,
+        ApiToken, Conflict, Job, JobEnd, JobKind, KeptAnswer, Payment, PaymentState, Pickup, Reads as _, Run,
         ScheduleChange, Session, Tx, Units, ViewerSample, names,
     },
     Builder, Db, Query, StoreError, Stored, Work, rows,
 };
 use crate::domain::{
     effects::{Effects, LedgerTransaction, MailRequest, PaymentRequest, SlotChange},
+    event::{Event, EventKind},
     member::Member,
     proof::{Proof, ProofKind},
     reservation::{Reservation, SoldChannel},
@@ -304,6 +305,10 @@ impl Work {
         self.write_job(JobKind::Payment, &request.key, request.member, None, now.max(next_at), next_at).await
     }
 
+    fn tell(&mut self, events: &[Event]) {
+        self.told.events.extend_from_slice(events);
+    }
+
     async fn write_ledger(&mut self, ledger: &[LedgerTransaction]) -> Stored<()> {
         for posted in ledger {
             let (debit, debit_member) = names::account_columns(posted.debit);
@@ -321,6 +326,11 @@ impl Work {
                 .bind(posted.amount.minor());
             if self.run(query).await? != 1 {
                 return self.refuse(Conflict::Key);
+            }
+            if EventKind::of_ledger(posted.kind).is_some()
+                && let Some(reservation) = self.reservation(posted.reservation).await?
+            {
+                self.tell(Event::of_entry(posted, &reservation).as_slice());
             }
         }
         Ok(())
@@ -489,6 +499,7 @@ impl Tx for Work {
                 self.run(sqlx::query(sql).bind(reservation.number.0).bind(from.as_micros())).await?;
             }
         }
+        self.tell(&effects.events);
         self.write_mails(&effects.mails, now).await?;
         for payment in &effects.payments {
             if !self.write_payment(payment, now, now).await? {
@@ -504,6 +515,11 @@ impl Tx for Work {
             self.run(query.bind(terms.at.as_micros())).await?;
         }
         self.write_ledger(&effects.ledger).await
+    }
+
+    async fn add_events(&mut self, events: &[Event]) -> Stored<()> {
+        self.tell(events);
+        Ok(())
     }
 
     async fn add_mails(&mut self, mails: &[MailRequest], now: WallTime) -> Stored<()> {

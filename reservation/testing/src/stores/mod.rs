@@ -16,6 +16,7 @@ use slotcast_reservation::{
         reservation::Reservation,
         words::ReservationNumber,
     },
+    hub::Hub,
     store::{self, Job, Page, Reads, Store, StoreError, Stored, Task, Tx},
     vault::Vault,
 };
@@ -253,6 +254,10 @@ impl Store for Patient {
 
     fn changes(&self) -> u64 {
         self.0.changes()
+    }
+
+    fn hub(&self) -> &Arc<Hub> {
+        self.0.hub()
     }
 
     async fn close(&self) {
