@@ -8,7 +8,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use slotcast_admission::Gate;
 use slotcast_core::{
     chunk::{Chunk, ChunkBuilder},
-    feed::{FeedReceiver, Feeds, Wake},
+    feed::{FeedReceiver, Feeds},
     log::{ChannelLog, LogLimits},
     media::{Codec, Description, MediaKind, Stream, StreamId, Track},
     packet::PacketFlags,
@@ -82,19 +82,12 @@ fn chunks(c: &mut Criterion) {
     }
 }
 
-/// A worker that is awake: nobody is called.
-struct Awake;
-
-impl Wake for Awake {
-    fn wake(&self) {}
-}
-
 fn publish(c: &mut Criterion) {
     let chunk = build(&mut ChunkBuilder::new(), &stream(), 0, &frame(1, FRAME_PACKETS));
     let mut group = c.benchmark_group("publish");
     for workers in [1, 2, 16] {
         let feeds = Feeds::default();
-        let receivers: Vec<FeedReceiver> = (0..workers).map(|_| feeds.subscribe(64, Awake)).collect();
+        let receivers: Vec<FeedReceiver> = (0..workers).map(|_| feeds.subscribe(64, || {})).collect();
         group.bench_function(format!("a chunk to {workers} workers, and taken"), |b| {
             b.iter(|| {
                 feeds.publish(&chunk);

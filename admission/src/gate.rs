@@ -138,12 +138,7 @@ impl Gate {
         self.word.resize(seats);
     }
 
-    /// Closes as [`Cut::Ended`]. Every worker stops before its next send.
-    pub fn close(&self) {
-        self.close_as(Cut::Ended);
-    }
-
-    /// Closes and remembers why. Returns whether it was open until now; the caller that sees `true` is the one that
+    /// Closes and remembers why: every worker stops before its next send. Returns whether it was open until now; the caller that sees `true` is the one that
     /// reports the cut-off.
     pub fn close_as(&self, cut: Cut) -> bool {
         self.close_locked(&mut self.cut.lock(), cut)

@@ -242,9 +242,6 @@ reasons! {
     /// The connection had shown no reservation ID, and had to leave for a newcomer.
     LinkDisplaced: "displaced", Broadcaster, Ended, SessionOver,
         "No reservation ID was shown; connect again";
-    /// Another link sends from the same UDP ports of the same address.
-    LinkPortsTaken: "client_ports_taken", Broadcaster, Refused, SessionOver,
-        "Another link uses these UDP ports of your address; choose others, or TCP";
     /// The connect window closed while the link was open.
     LinkWindowClosed: "link_window_closed", Nobody, Ended, Forbidden,
         "The connect window is over; make a new reservation to send again";

@@ -18,12 +18,6 @@ use crossbeam_queue::ArrayQueue;
 
 use crate::{chunk::Chunk, words::ProgramId};
 
-/// How a sleeping subscriber is woken; the edge knows (an eventfd).
-pub trait Wake: Send + Sync {
-    /// Makes the subscriber's next wait return. Must not block.
-    fn wake(&self);
-}
-
 struct Queue {
     chunks: ArrayQueue<Arc<Chunk>>,
     woken: AtomicBool,
@@ -31,7 +25,8 @@ struct Queue {
     is_closed: AtomicBool,
     /// Programs whose chunks wake the subscriber; `None`: those of all.
     watched: ArcSwapOption<HashSet<ProgramId>>,
-    wake: Box<dyn Wake>,
+    /// Makes the subscriber's next wait return.
+    wake: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Queue {
@@ -43,7 +38,7 @@ impl Queue {
         let is_watched = self.watched.load().as_ref().is_none_or(|watched| watched.contains(&program));
         let fills_up = || self.chunks.len() >= self.chunks.capacity() / 4;
         if (is_watched || fills_up()) && !self.woken.swap(true, Ordering::AcqRel) {
-            self.wake.wake();
+            (self.wake)();
         }
     }
 }
@@ -92,9 +87,10 @@ impl Drop for FeedReceiver {
 pub struct Feeds(Arc<ArcSwap<Vec<Arc<Queue>>>>);
 
 impl Feeds {
-    /// From now on every chunk goes to the receiver as well, of which at most `capacity` wait; `wake` is called when
-    /// there is something to drain.
-    pub fn subscribe(&self, capacity: usize, wake: impl Wake + 'static) -> FeedReceiver {
+    /// From now on every chunk goes to the receiver as well, of which at most `capacity` wait.
+    ///
+    /// - `wake`: called when there is something to drain; must not block.
+    pub fn subscribe(&self, capacity: usize, wake: impl Fn() + Send + Sync + 'static) -> FeedReceiver {
         let queue = Arc::new(Queue {
             chunks: ArrayQueue::new(capacity.max(1)),
             woken: AtomicBool::new(false),
@@ -139,19 +135,10 @@ mod tests {
         packet::PacketFlags,
     };
 
-    #[derive(Clone, Default)]
-    struct CountWakes(Arc<AtomicU64>);
-
-    impl Wake for CountWakes {
-        fn wake(&self) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    impl CountWakes {
-        fn count(&self) -> u64 {
-            self.0.load(Ordering::Relaxed)
-        }
+    /// Counts how often it is called.
+    fn counter() -> (Arc<AtomicU64>, impl Fn() + Send + Sync + 'static) {
+        let count = Arc::<AtomicU64>::default();
+        (Arc::clone(&count), move || _ = count.fetch_add(1, Ordering::Relaxed))
     }
 
     fn chunk(index: u64) -> Arc<Chunk> {
@@ -167,20 +154,20 @@ mod tests {
 
     #[test]
     fn one_wake_for_all_that_is_pending() {
-        let (feeds, wakes) = (Feeds::default(), CountWakes::default());
-        let receiver = feeds.subscribe(8, wakes.clone());
+        let (feeds, (wakes, wake)) = (Feeds::default(), counter());
+        let receiver = feeds.subscribe(8, wake);
         (0..3).for_each(|i| feeds.publish(&chunk(i)));
-        assert_eq!(wakes.count(), 1);
+        assert_eq!(wakes.load(Ordering::Relaxed), 1);
         assert_eq!(drained(&receiver), [0, 1, 2]);
         feeds.publish(&chunk(3));
-        assert_eq!(wakes.count(), 2);
+        assert_eq!(wakes.load(Ordering::Relaxed), 2);
     }
 
     #[test]
     fn a_slow_subscriber_loses_chunks_and_blocks_nobody() {
         let feeds = Feeds::default();
-        let slow = feeds.subscribe(1, CountWakes::default());
-        let quick = feeds.subscribe(8, CountWakes::default());
+        let slow = feeds.subscribe(1, || {});
+        let quick = feeds.subscribe(8, || {});
         (0..3).for_each(|i| feeds.publish(&chunk(i)));
         assert_eq!((slow.dropped(), quick.dropped()), (2, 0));
         assert_eq!((drained(&slow), drained(&quick)), (vec![0], vec![0, 1, 2]));
@@ -189,33 +176,33 @@ mod tests {
     #[test]
     fn a_subscriber_may_come_while_chunks_flow_and_one_that_dies_is_forgotten() {
         let feeds = Feeds::default();
-        let stays = feeds.subscribe(8, CountWakes::default());
+        let stays = feeds.subscribe(8, || {});
         feeds.publish(&chunk(0));
-        let (late, wakes) = (feeds.subscribe(8, CountWakes::default()), CountWakes::default());
-        let dies = feeds.subscribe(8, wakes.clone());
+        let (late, (wakes, wake)) = (feeds.subscribe(8, || {}), counter());
+        let dies = feeds.subscribe(8, wake);
         feeds.publish(&chunk(1));
         let queue = Arc::downgrade(&dies.0);
         drop(dies);
         (2..4).for_each(|i| feeds.publish(&chunk(i)));
         assert_eq!((drained(&stays), drained(&late)), (vec![0, 1, 2, 3], vec![1, 2, 3]));
-        assert_eq!(wakes.count(), 1, "nobody is there to be woken");
+        assert_eq!(wakes.load(Ordering::Relaxed), 1, "nobody is there to be woken");
         assert!(queue.upgrade().is_none(), "its queue is gone with it");
     }
 
     #[test]
     fn only_watched_programs_wake_until_the_queue_fills_up() {
-        let (feeds, wakes) = (Feeds::default(), CountWakes::default());
-        let receiver = feeds.subscribe(16, wakes.clone());
+        let (feeds, (wakes, wake)) = (Feeds::default(), counter());
+        let receiver = feeds.subscribe(16, wake);
         receiver.watch(HashSet::new());
         (0..3).for_each(|i| feeds.publish(&chunk(i)));
-        assert_eq!(wakes.count(), 0);
+        assert_eq!(wakes.load(Ordering::Relaxed), 0);
         assert_eq!(drained(&receiver), [0, 1, 2], "they wait there all the same");
         receiver.watch(HashSet::from([stream(1).program]));
         feeds.publish(&chunk(3));
-        assert_eq!(wakes.count(), 1);
+        assert_eq!(wakes.load(Ordering::Relaxed), 1);
         drained(&receiver);
         receiver.watch(HashSet::new());
         (4..8).for_each(|i| feeds.publish(&chunk(i)));
-        assert_eq!(wakes.count(), 2);
+        assert_eq!(wakes.load(Ordering::Relaxed), 2);
     }
 }

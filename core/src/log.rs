@@ -326,7 +326,7 @@ fn cost(chunk: &Chunk) -> usize {
 
 fn sender_report(compound: &[u8]) -> Option<SenderInfo> {
     rtcp::packets(compound).flatten().find_map(|packet| match packet {
-        RtcpPacket::SenderReport { info, .. } => Some(info),
+        RtcpPacket::SenderReport(info) => Some(info),
         _ => None,
     })
 }

@@ -153,7 +153,7 @@ impl Tracks {
         for packet in rtcp::packets(bytes).flatten() {
             is_rtcp = true;
             match packet {
-                RtcpPacket::SenderReport { info, .. } => self.on_sender_report(now, track, info),
+                RtcpPacket::SenderReport(info) => self.on_sender_report(now, track, info),
                 RtcpPacket::Bye(bye) => {
                     if let Some(state) = self.tracks.get_mut(usize::from(track)) {
                         bye.sources().for_each(|ssrc| state.choice.on_goodbye(ssrc));

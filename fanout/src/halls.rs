@@ -24,7 +24,6 @@ use slotcast_core::{
 use crate::{
     audience::{Audience, Loss, Patience, Progress, Turn},
     budget::Budget,
-    claims::ClaimedPorts,
     hall::{Hall, Opening},
     limits,
     ports::Net,
@@ -42,7 +41,6 @@ pub(crate) struct Shared {
     pub(crate) patience: Patience,
     pub(crate) guesses: Arc<Guesses>,
     pub(crate) lines: Arc<Lines>,
-    pub(crate) claimed_ports: Arc<ClaimedPorts>,
     /// Viewers that were given a seat: makes their keys.
     pub(crate) seated: AtomicU64,
 }

@@ -8,7 +8,6 @@
 
 mod audience;
 mod budget;
-mod claims;
 mod config;
 mod door;
 mod guard;
@@ -28,7 +27,11 @@ mod worker;
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, atomic::AtomicU64, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -38,16 +41,15 @@ pub use mailbox::{Roll, ViewerInfo};
 use mio::{Interest, Poll, net::TcpListener};
 use slotcast_admission::{Guesses, Lines, Programs};
 use slotcast_core::{feed::Feeds, time::Clock};
-use slotcast_net::sockets::cannot_bind;
-use slotcast_rtsp::server::{Role, ServerConfig, UdpPorts as AdvertisedPorts};
-use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
+use slotcast_net::sockets::{cannot_bind, listen};
+use slotcast_rtsp::server::{ClaimedPorts, Role, ServerConfig, UdpPorts as AdvertisedPorts};
 pub use stats::{CutoffStats, FanoutStats, Histogram, Protocol, SendErrorKind, WorkerStats};
 
 use crate::{
     audience::{Patience, udp::Udp},
     door::RtspDoor,
     halls::{Halls, Shared},
-    mailbox::{Mailbox, Message, WakeWorker},
+    mailbox::{Mailbox, Message},
     ports::UdpPorts,
     sockets::Sockets,
     worker::{LISTENER, RTCP, RTP, WAKER, Worker},
@@ -92,10 +94,9 @@ impl Fanout {
             patience: Patience { behind: config.slow_viewer, stalled: config.stalled_viewer },
             guesses,
             lines: Lines::new(in_all, per_address),
-            claimed_ports: Arc::default(),
             seated: AtomicU64::new(0),
         });
-        let feeds = Feeds::default();
+        let (feeds, claimed_ports) = (Feeds::default(), Arc::default());
         let mut fanout = Self {
             listen: config.listen,
             rtp_ports: Vec::new(),
@@ -107,17 +108,19 @@ impl Fanout {
         for (stats, ports) in worker_stats.into_iter().zip(ports) {
             // Port 0 becomes a real port with the first worker; the others share it.
             let at = fanout.listen;
-            let listener = listen_at(at).map_err(|e| cannot_bind(&e, "viewers.listen", at))?;
+            let listener = listen(at, |socket| socket.set_reuse_port(true));
+            let listener = listener.map_err(|e| cannot_bind(&e, "viewers.listen", at))?;
             fanout.listen = listener.local_addr()?;
             let advertised = match &ports {
                 Some(ports) => Some([ports.rtp.local_addr()?.port(), ports.rtcp.local_addr()?.port()]),
                 None => None,
             };
             fanout.rtp_ports.extend(advertised);
-            let rtsp = rtsp_config(&config, advertised);
+            let rtsp = rtsp_config(&config, advertised, &claimed_ports);
             let udp = ports.map(|ports| Udp { ports, segments, awaits_room: false });
-            let worker = make_worker(&shared, &feeds, stats, rtsp, listener, udp)?;
-            fanout.mailboxes.push(worker.mailbox.clone());
+            let (worker, mailbox) =
+                make_worker(&shared, &feeds, stats, rtsp, TcpListener::from_std(listener), udp)?;
+            fanout.mailboxes.push(mailbox);
             workers.push(worker);
         }
         for (index, worker) in workers.into_iter().enumerate() {
@@ -152,14 +155,14 @@ impl Fanout {
 
     /// Takes no new connections from now on; those who watch go on.
     pub fn drain(&self) {
-        self.mailboxes.iter().for_each(|mailbox| _ = mailbox.send(Message::Drain));
+        self.mailboxes.iter().for_each(|mailbox| mailbox.send(Message::Drain));
     }
 
     /// Ends every session with BYE, closes all connections and stops the workers.
     ///
     /// Returns `false` when a worker was not done within `patience`; it is left to the end of the process.
     pub fn shutdown(mut self, patience: Duration) -> bool {
-        self.mailboxes.iter().for_each(|mailbox| _ = mailbox.send(Message::Stop));
+        self.mailboxes.iter().for_each(|mailbox| mailbox.send(Message::Stop));
         let deadline = Instant::now() + patience;
         while self.threads.iter().any(|thread| !thread.is_finished()) {
             if Instant::now() >= deadline {
@@ -173,12 +176,17 @@ impl Fanout {
 
 impl Drop for Fanout {
     fn drop(&mut self) {
-        self.mailboxes.iter().for_each(|mailbox| _ = mailbox.send(Message::Stop));
+        self.mailboxes.iter().for_each(|mailbox| mailbox.send(Message::Stop));
     }
 }
 
-fn rtsp_config(config: &FanoutConfig, ports: Option<[u16; 2]>) -> Arc<ServerConfig> {
+fn rtsp_config(
+    config: &FanoutConfig,
+    ports: Option<[u16; 2]>,
+    claimed: &Arc<ClaimedPorts>,
+) -> Arc<ServerConfig> {
     let mut rtsp = ServerConfig::new(Role::Viewer);
+    rtsp.claimed_ports = Arc::clone(claimed);
     rtsp.server_name.clone_from(&config.server_name);
     rtsp.udp = ports.map(|[rtp, rtcp]| AdvertisedPorts { rtp, rtcp });
     rtsp.liveness_advertised = config.session_timeout;
@@ -193,7 +201,7 @@ fn make_worker(
     rtsp: Arc<ServerConfig>,
     mut listener: TcpListener,
     mut udp: Option<Udp<UdpPorts>>,
-) -> io::Result<Worker> {
+) -> io::Result<(Worker, Mailbox)> {
     let poll = Poll::new()?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     if let Some(udp) = &mut udp {
@@ -201,39 +209,41 @@ fn make_worker(
         poll.registry().register(&mut udp.ports.rtcp, RTCP, Interest::READABLE)?;
     }
     let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
-    let feed = Arc::new(feeds.subscribe(limits::FEED_CHUNKS_MAX, WakeWorker(Arc::clone(&waker))));
+    let woken = Arc::clone(&waker);
+    let feed = Arc::new(feeds.subscribe(limits::FEED_CHUNKS_MAX, move || mailbox::wake(&woken)));
     let registry = poll.registry().try_clone()?;
-    Ok(Worker {
+    let (messages, received) = mpsc::channel();
+    let worker = Worker {
         clock: Arc::clone(&shared.clock),
         stats: Arc::clone(&stats),
         poll,
         feed,
-        mailbox: Mailbox::new(waker),
+        messages: received,
         house: Halls::new(Arc::clone(shared), stats, Sockets::new(udp)),
         door: RtspDoor::new(Arc::clone(shared), rtsp, registry, listener),
         tick_at: (shared.clock)().mono,
         has_more: false,
         is_stopping: false,
-    })
+    };
+    Ok((worker, Mailbox { messages, waker }))
 }
 
 fn work(worker: Worker, index: usize, pin: bool) {
     if pin && let Err(error) = slotcast_net::process::pin_to_nth(index) {
         tracing::warn!(%error, worker = index, "the worker could not be pinned to a core");
     }
-    let _ended = NoteEnd(Arc::clone(&worker.stats), worker.mailbox.clone());
+    let _ended = NoteEnd(Arc::clone(&worker.stats));
     if let Err(error) = worker.run() {
         tracing::error!(%error, worker = index, "the worker's poll failed: its viewers are lost");
     }
 }
 
 /// Notes the end of a worker's thread, however it comes.
-struct NoteEnd(Arc<WorkerStats>, Mailbox);
+struct NoteEnd(Arc<WorkerStats>);
 
 impl Drop for NoteEnd {
     fn drop(&mut self) {
         self.0.ended.store(true, Ordering::Relaxed);
-        self.1.close();
     }
 }
 
@@ -243,16 +253,6 @@ fn probe(config: &FanoutConfig) -> io::Result<()> {
     std::net::TcpListener::bind(config.listen)
         .map(drop)
         .map_err(|e| cannot_bind(&e, "viewers.listen", config.listen))
-}
-
-fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(SocketProtocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(1024)?;
-    Ok(TcpListener::from_std(socket.into()))
 }
 
 /// The UDP ports of a worker; `None` where UDP is off.

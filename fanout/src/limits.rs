@@ -35,11 +35,9 @@ pub(crate) const PUMP_BYTES_MAX: usize = 64 * 1024;
 /// Send buffer asked of the kernel for a viewer's connection (it doubles this): what waits, waits in the log.
 pub(crate) const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Unsent bytes in the kernel above which writes wait.
-pub(crate) const UNSENT_BYTES_MAX: i32 = 32 * 1024;
+pub(crate) const UNSENT_BYTES_MAX: u32 = 32 * 1024;
 /// Datagrams, and errors, that are read from a UDP socket at once.
 pub(crate) const DATAGRAMS_AT_ONCE: usize = 64;
-/// That descriptors have run out is said this often.
-pub(crate) const EXHAUSTED_SAID_EVERY: Duration = Duration::from_secs(10);
 /// Send and receive buffer asked for a UDP socket.
 pub(crate) const UDP_BUFFER_BYTES: usize = 4 << 20;
 /// Segments of one datagram train to a viewer that catches up.

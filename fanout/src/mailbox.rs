@@ -4,18 +4,15 @@
 //! second, and not at all for a worker that has ended.
 
 use std::{
-    collections::VecDeque,
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc::{SyncSender, sync_channel},
+        mpsc::{Sender, SyncSender, sync_channel},
     },
     time::Instant,
 };
 
-use parking_lot::Mutex;
-use slotcast_core::{feed::Wake, words::ProgramId};
+use slotcast_core::words::ProgramId;
 
 use crate::{limits::ROLL_WAIT_MAX, stats::Protocol};
 
@@ -43,55 +40,27 @@ pub(crate) enum Message {
     Kick(ProgramId, u64, SyncSender<bool>),
 }
 
-struct Shared {
-    messages: Mutex<VecDeque<Message>>,
-    is_closed: AtomicBool,
-    waker: Arc<mio::Waker>,
+/// A worker's mailbox; clones reach the same worker. What waits when the worker ends is dropped, so that whoever asked hears
+/// at once that nobody answers.
+#[derive(Clone)]
+pub(crate) struct Mailbox {
+    pub(crate) messages: Sender<Message>,
+    pub(crate) waker: Arc<mio::Waker>,
 }
 
-/// A worker's mailbox; clones reach the same worker.
-#[derive(Clone)]
-pub(crate) struct Mailbox(Arc<Shared>);
-
 impl Mailbox {
-    pub(crate) fn new(waker: Arc<mio::Waker>) -> Self {
-        Self(Arc::new(Shared { messages: Mutex::default(), is_closed: AtomicBool::new(false), waker }))
-    }
-
-    /// Leaves a message; `false`: the worker has ended.
-    pub(crate) fn send(&self, message: Message) -> bool {
-        {
-            let mut messages = self.0.messages.lock();
-            if self.0.is_closed.load(Ordering::Relaxed) {
-                return false;
-            }
-            messages.push_back(message);
+    /// Leaves a message; nothing happens where the worker has ended.
+    pub(crate) fn send(&self, message: Message) {
+        if self.messages.send(message).is_ok() {
+            wake(&self.waker);
         }
-        WakeWorker(Arc::clone(&self.0.waker)).wake();
-        true
-    }
-
-    /// The oldest message.
-    pub(crate) fn take(&self) -> Option<Message> {
-        self.0.messages.lock().pop_front()
-    }
-
-    /// The worker has ended: drops what waits, so that whoever asked hears at once that nobody answers.
-    pub(crate) fn close(&self) {
-        let mut messages = self.0.messages.lock();
-        self.0.is_closed.store(true, Ordering::Relaxed);
-        messages.clear();
     }
 }
 
 /// Wakes a worker's poll by its eventfd.
-pub(crate) struct WakeWorker(pub(crate) Arc<mio::Waker>);
-
-impl Wake for WakeWorker {
-    fn wake(&self) {
-        // It fails only when the poll is gone, and then nobody is left to wake.
-        let _ = self.0.wake();
-    }
+pub(crate) fn wake(waker: &mio::Waker) {
+    // It fails only when the poll is gone, and then nobody is left to wake.
+    let _ = waker.wake();
 }
 
 /// Asks the workers who watches; clones ask the same.

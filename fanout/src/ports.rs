@@ -11,8 +11,10 @@ use std::{
 
 use mio::net::{TcpStream, UdpSocket};
 use slotcast_core::address::canonical;
-use slotcast_net::sys::{self, Outgoing};
-use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
+use slotcast_net::{
+    sockets::bind_udp,
+    sys::{self, Outgoing},
+};
 
 use crate::limits;
 
@@ -96,14 +98,13 @@ fn picked_source(to: SocketAddr) -> io::Result<IpAddr> {
 }
 
 fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(SocketProtocol::UDP))?;
-    socket.set_nonblocking(true)?;
-    // The kernel gives what it allows; less is no error.
-    let _ = socket.set_send_buffer_size(limits::UDP_BUFFER_BYTES);
-    let _ = socket.set_recv_buffer_size(limits::UDP_BUFFER_BYTES);
-    socket.bind(&address.into())?;
-    sys::queue_errors(socket.as_fd(), address.is_ipv6())?;
-    Ok(UdpSocket::from_std(socket.into()))
+    let socket = bind_udp(address, |socket| {
+        // The kernel gives what it allows; less is no error.
+        let _ = socket.set_send_buffer_size(limits::UDP_BUFFER_BYTES);
+        let _ = socket.set_recv_buffer_size(limits::UDP_BUFFER_BYTES);
+        sys::queue_errors(socket.as_fd(), address.is_ipv6())
+    })?;
+    Ok(UdpSocket::from_std(socket))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use std::{
     io,
-    sync::Arc,
+    sync::{Arc, mpsc::Receiver},
     time::{Duration, Instant},
 };
 
@@ -21,7 +21,7 @@ use crate::{
     budget::Budget,
     door::{FIRST_CONNECTION, House, RtspDoor},
     limits::{self, ROLL_VIEWERS_MAX},
-    mailbox::{Mailbox, Message, ViewerInfo},
+    mailbox::{Message, ViewerInfo},
     stats::WorkerStats,
     viewer::Key,
 };
@@ -37,7 +37,7 @@ pub(crate) struct Worker {
     pub(crate) stats: Arc<WorkerStats>,
     pub(crate) poll: Poll,
     pub(crate) feed: Arc<FeedReceiver>,
-    pub(crate) mailbox: Mailbox,
+    pub(crate) messages: Receiver<Message>,
     pub(crate) house: House,
     pub(crate) door: RtspDoor,
     pub(crate) tick_at: Instant,
@@ -155,7 +155,7 @@ impl Worker {
     }
 
     fn take_messages(&mut self, now: Now) {
-        while let Some(message) = self.mailbox.take() {
+        while let Ok(message) = self.messages.try_recv() {
             match message {
                 Message::Drain => self.door.stop_listening(),
                 // Whoever asked may have stopped waiting: then nobody needs the answer.

@@ -37,11 +37,10 @@ pub(crate) fn rtp(data: &[u8]) {
 pub(crate) fn rtcp(data: &[u8]) {
     for packet in rtcp::packets(data).flatten() {
         match packet {
-            RtcpPacket::SenderReport { info, reports } => {
-                let blocks: Vec<_> = reports.collect();
+            RtcpPacket::SenderReport(info) => {
                 let mut out = Vec::new();
                 rtcp::write_sender_report(&mut out, &info, "slotcast");
-                rtcp::write_receiver_report(&mut out, info.ssrc, &blocks, "slotcast");
+                rtcp::write_receiver_report(&mut out, info.ssrc, &[], "slotcast");
                 rtcp::write_goodbye(
                     &mut out,
                     Some(&info),
@@ -51,8 +50,6 @@ pub(crate) fn rtcp(data: &[u8]) {
                 );
                 assert!(rtcp::packets(&out).all(|packet| packet.is_ok()), "what we write is well-formed");
             }
-            RtcpPacket::ReceiverReport { reports, .. } => assert!(reports.count() < 32),
-            RtcpPacket::Sdes(sdes) => assert!(sdes.cname().is_none_or(|(_, name)| name.len() < 256)),
             RtcpPacket::Bye(bye) => {
                 assert!(bye.sources().count() < 32);
                 assert!(bye.reason().is_none_or(|reason| reason.len() < 256));

@@ -10,18 +10,12 @@ use std::{
 
 use slotcast_admission::{Channel, LinkKey, ProgramSpec, Timetable};
 use slotcast_core::{
-    feed::{Feeds, Wake},
+    feed::Feeds,
     packet::PacketFlags,
     time::{Clock, Now, WallTime},
     words::{ChannelNumber, ConnectMargins, OpenLevel, ProgramId, Seats, Toll, Window},
 };
 use slotcast_ingest::{Ingest, IngestConfig};
-
-struct NoWake;
-
-impl Wake for NoWake {
-    fn wake(&self) {}
-}
 
 fn wall_now() -> WallTime {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -61,7 +55,7 @@ fn timetable(seconds: u64) -> Result<Timetable, Box<dyn std::error::Error>> {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let seconds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(20);
     let feeds = Feeds::default();
-    let receiver = feeds.subscribe(4096, NoWake);
+    let receiver = feeds.subscribe(4096, || {});
     let clock: Clock = Arc::new(|| Now { mono: Instant::now(), wall: wall_now() });
     let config = IngestConfig { rtp_ports: Some([0, 0]), ..IngestConfig::default() };
     let ingest = Ingest::start(config, Arc::new(timetable(seconds)?), feeds, clock)?;

@@ -8,15 +8,12 @@ use std::{
     net::SocketAddr,
 };
 
-use mio::{
-    Interest,
-    net::{TcpListener, TcpStream},
-};
+use mio::{Interest, net::TcpStream};
 use slotcast_admission::Reason;
 use slotcast_core::time::Now;
 use slotcast_net::sockets::is_exhausted;
 use slotcast_rtsp::server::ServerConnection;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Socket;
 
 use crate::{
     limits,
@@ -24,17 +21,9 @@ use crate::{
     side::{LinkSide, Work},
 };
 
-/// Listens on `address`; port 0 takes any free one.
-pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(limits::BACKLOG)?;
-    Ok(TcpListener::from_std(socket.into()))
+/// An IPv6 address takes IPv6 only: both families are listed where both are wanted.
+pub(crate) fn one_family(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    if address.is_ipv6() { socket.set_only_v6(true) } else { Ok(()) }
 }
 
 impl LinkSide {
@@ -48,8 +37,13 @@ impl LinkSide {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if is_exhausted(&error) => {
                     at.retry_at = Some(now.mono + limits::ACCEPT_PAUSE);
-                    self.reserve.turn_one_away(|| at.listener.accept());
-                    return self.on_exhausted(now);
+                    if self.reserve.turn_one_away(now.mono, || at.listener.accept()) {
+                        tracing::warn!(
+                            fault = "operator",
+                            "descriptors have run out: accepting broadcasters pauses"
+                        );
+                    }
+                    return self.on_exhausted();
                 }
                 // That one is gone already; there may be more.
                 Err(_) => {}
@@ -59,12 +53,8 @@ impl LinkSide {
     }
 
     /// Descriptors have run out: the least promising unproven connection gives its own back.
-    fn on_exhausted(&mut self, now: Now) {
+    fn on_exhausted(&mut self) {
         self.stats.accept_pauses.add(1);
-        if self.exhausted_said_at.is_none_or(|at| now.mono >= at + limits::EXHAUSTED_SAID_EVERY) {
-            self.exhausted_said_at = Some(now.mono);
-            tracing::warn!(fault = "operator", "descriptors have run out: accepting broadcasters pauses");
-        }
         if let Some(id) = self.antechamber.give_up_one() {
             self.ending.push((id, Reason::LinkDisplaced));
         }
@@ -80,10 +70,10 @@ impl LinkSide {
         self.stats.accepted.add(1);
         // An answer or a report that waits for more bytes would only come late; without it the link works all the same.
         let _ = stream.set_nodelay(true);
-        let connection = ServerConnection::new(at.rtsp.clone(), seed, now.mono);
+        let connection = ServerConnection::new(at.rtsp.clone(), seed, now.mono).for_peer(peer);
         let deadline = now.mono + self.config.gate_deadline;
         let mut link = Box::new(Link::new(stream, peer, at.pair, connection, deadline));
-        let id = self.links.reserve();
+        let id = self.links.insert(None);
         let token = Work::Link(id.place()).token();
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(link.socket(), token, interest) {
@@ -91,7 +81,7 @@ impl LinkSide {
             self.links.remove(id);
             return;
         }
-        self.links.put(id, link);
+        self.put(id, link);
         if let Some(leaves) = self.antechamber.enter(id, peer.ip()) {
             self.end_link(leaves, Reason::LinkDisplaced, now);
         }

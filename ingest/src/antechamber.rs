@@ -123,7 +123,7 @@ mod tests {
         IpAddr::from([192, 0, 2, last])
     }
 
-    fn link(serial: u32) -> LinkId {
+    fn link(serial: u64) -> LinkId {
         LinkId::for_tests(serial)
     }
 

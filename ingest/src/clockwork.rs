@@ -29,7 +29,7 @@ impl LinkSide {
         if now.mono >= self.next_tick {
             self.next_tick = now.mono + TICK;
             for id in self.links.keys() {
-                if let Some(mut link) = self.links.take(id) {
+                if let Some(mut link) = self.take(id) {
                     let outcome = self.check_deadlines(id, &mut link, now);
                     self.put_back(id, link, outcome, now);
                 }
@@ -42,7 +42,7 @@ impl LinkSide {
         let Some(id) = self.passes.get(pass).copied() else { return };
         match word {
             ToLink::Reports { reports, .. } => {
-                if let Some(mut link) = self.links.take(id) {
+                if let Some(mut link) = self.take(id) {
                     self.send_reports(&mut link, reports);
                     self.put_back(id, link, Ok(()), now);
                 }

@@ -11,15 +11,15 @@ use std::{
     time::Duration,
 };
 
-use mio::{Interest, Poll, Waker};
+use mio::{Interest, Poll, Waker, net::TcpListener};
 use slotcast_admission::{Lines, Programs};
 use slotcast_core::{feed::Feeds, rtp::Ssrc, time::Clock, words::ProgramId};
 use slotcast_desk::{ClassRules, Desk, DeskConfig, IngestStats, LinkStatus};
-use slotcast_net::sockets::cannot_bind;
+use slotcast_net::sockets::{cannot_bind, listen};
 use slotcast_rtsp::server::{Role, ServerConfig, UdpPorts};
 
 use crate::{
-    accept::listen,
+    accept::one_family,
     config::IngestConfig,
     rtsp::{Half, UdpPair},
     side::{Command, LinkSide, Port, WAKER, Work, bounded},
@@ -142,19 +142,26 @@ fn desk_config(config: &IngestConfig) -> DeskConfig {
 fn bind_all(config: &IngestConfig) -> io::Result<(Vec<Port>, Vec<UdpPair>)> {
     let mut pairs: Vec<UdpPair> = Vec::new();
     let mut ports = Vec::with_capacity(config.listen.len());
+    let mut rtsp = ServerConfig::new(Role::Broadcaster);
+    rtsp.server_name.clone_from(&config.server_name);
     for address in &config.listen {
-        let listener = listen(*address).map_err(|error| cannot_bind(&error, "links.listen", *address))?;
+        let listener = listen(*address, |socket| one_family(socket, *address))
+            .map_err(|error| cannot_bind(&error, "links.listen", *address))?;
         let pair = match config.rtp_ports {
             Some(numbers) => Some(pair_for(&mut pairs, udp_address(config, address.ip()), numbers)?),
             None => None,
         };
-        let mut rtsp = ServerConfig::new(Role::Broadcaster);
-        rtsp.server_name.clone_from(&config.server_name);
+        let mut rtsp = rtsp.clone();
         rtsp.udp = pair.and_then(|pair| pairs.get(pair)).map(|pair| {
             let [rtp, rtcp] = pair.numbers();
             UdpPorts { rtp, rtcp }
         });
-        ports.push(Port { listener, retry_at: None, pair, rtsp: Arc::new(rtsp) });
+        ports.push(Port {
+            listener: TcpListener::from_std(listener),
+            retry_at: None,
+            pair,
+            rtsp: Arc::new(rtsp),
+        });
     }
     Ok((ports, pairs))
 }

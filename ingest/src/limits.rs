@@ -37,8 +37,6 @@ pub(crate) const EVENTS_PER_TURN: usize = 256;
 pub(crate) const GATHER_FROM: usize = 16;
 /// Added to the delay of a packet at the most, where there are [`GATHER_FROM`] sources or more.
 pub(crate) const GATHER_TIME: Duration = Duration::from_millis(1);
-/// Connections that the kernel keeps for a listener until they are accepted.
-pub(crate) const BACKLOG: i32 = 1024;
 /// Receive buffer asked for each UDP socket; the kernel may give less.
 pub(crate) const UDP_RECEIVE_BYTES: usize = 4 * 1024 * 1024;
 /// Tries to find two neighbouring free UDP ports where none are configured.
@@ -46,8 +44,6 @@ pub(crate) const PORT_TRIES: usize = 32;
 
 /// How long accepting pauses when descriptors have run out.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// That descriptors have run out is logged at most this often.
-pub(crate) const EXHAUSTED_SAID_EVERY: Duration = Duration::from_secs(10);
 /// Something that came within this time is a sign of life; links are looked at more often.
 pub(crate) const ALIVE: Duration = Duration::from_secs(1);
 /// A link over UDP that has brought nothing for so long, while something came from its address by other ports, is told of.

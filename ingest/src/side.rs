@@ -106,7 +106,8 @@ pub(crate) struct LinkSide {
     pub(crate) ports: Vec<Port>,
     pub(crate) pairs: Vec<UdpPair>,
     pub(crate) reserve: Reserve,
-    pub(crate) links: Table<Box<Link>>,
+    /// `None` where the link is in hand.
+    pub(crate) links: Table<Option<Box<Link>>>,
     pub(crate) antechamber: Antechamber,
     /// The link of each pass, from its accepted ANNOUNCE on.
     pub(crate) passes: HashMap<PassId, LinkId>,
@@ -120,8 +121,6 @@ pub(crate) struct LinkSide {
     pub(crate) next_tick: Instant,
     commands: Receiver<Command>,
     ends_at: Option<Instant>,
-    /// When it was last said that descriptors have run out.
-    pub(crate) exhausted_said_at: Option<Instant>,
 }
 
 /// A count of the configuration as lines are counted.
@@ -158,7 +157,6 @@ impl LinkSide {
             clock,
             commands,
             ends_at: None,
-            exhausted_said_at: None,
         }
     }
 
@@ -212,7 +210,8 @@ impl LinkSide {
 
     fn recover(&mut self) {
         self.buffer.resize(limits::READ_BYTES, 0);
-        let lost = self.links.in_hand();
+        let in_hand = self.links.iter().filter(|(_, link)| link.is_none());
+        let lost: Vec<LinkId> = in_hand.map(|(id, _)| id).collect();
         tracing::error!(
             connections = lost.len(),
             fault = "operator",
@@ -224,6 +223,18 @@ impl LinkSide {
             self.links.remove(id);
         }
         self.show_counts();
+    }
+
+    /// Takes a link in hand; `None` where it is gone, or in hand already.
+    pub(crate) fn take(&mut self, id: LinkId) -> Option<Box<Link>> {
+        self.links.get_mut(id)?.take()
+    }
+
+    /// Brings back a link that was in hand.
+    pub(crate) fn put(&mut self, id: LinkId, link: Box<Link>) {
+        if let Some(place) = self.links.get_mut(id) {
+            *place = Some(link);
+        }
     }
 
     fn carry_out(&mut self, work: Work, now: Now) {
@@ -250,7 +261,7 @@ impl LinkSide {
         loop {
             match self.commands.try_recv() {
                 Ok(Command::Kick(program)) => {
-                    let links = self.links.iter();
+                    let links = self.links.iter().filter_map(|(id, link)| Some((id, link.as_ref()?)));
                     let of_program = links.filter(|(_, link)| link.program() == Some(program));
                     self.ending.extend(of_program.map(|(id, _)| (id, Reason::Kicked)));
                 }

@@ -21,10 +21,10 @@ use bytes::{Buf, Bytes};
 use mio::{Events, Poll, Token, Waker};
 use slotcast_core::{
     chunk::Chunk,
-    feed::{FeedReceiver, Feeds, Wake},
+    feed::{FeedReceiver, Feeds},
     runs::SEGMENTS_MAX,
 };
-use slotcast_net::sys::{Destination, send_datagrams, set_unsent_limit};
+use slotcast_net::sys::{Destination, send_datagrams};
 pub use slotcast_tools::transport::Transport;
 use socket2::SockRef;
 
@@ -35,7 +35,7 @@ pub(super) const THREAD: &str = "load-send";
 /// As the server asks for them.
 const UDP_BUFFER_BYTES: usize = 4 << 20;
 const TCP_BUFFER_BYTES: usize = 64 * 1024;
-const TCP_UNSENT_BYTES: i32 = 32 * 1024;
+const TCP_UNSENT_BYTES: u32 = 32 * 1024;
 const QUEUE_CHUNKS: usize = 4096;
 /// Frames that may wait for one TCP receiver; then frames are left out for it, and counted.
 const WAITING_FRAMES: usize = 64;
@@ -70,15 +70,6 @@ pub struct Sender {
     thread: JoinHandle<io::Result<()>>,
 }
 
-struct WakeLoop(Waker);
-
-impl Wake for WakeLoop {
-    fn wake(&self) {
-        // Fails only when the loop has ended.
-        let _ = self.0.wake();
-    }
-}
-
 impl Sender {
     /// Connects `receivers` for each of `channels` and starts the loop on `core`.
     ///
@@ -98,7 +89,11 @@ impl Sender {
         };
         let poll = Poll::new()?;
         let feeds = Feeds::default();
-        let feed = feeds.subscribe(QUEUE_CHUNKS, WakeLoop(Waker::new(poll.registry(), Token(0))?));
+        let feed = feeds.subscribe(QUEUE_CHUNKS, {
+            let waker = Waker::new(poll.registry(), Token(0))?;
+            // Fails only when the loop has ended.
+            move || _ = waker.wake()
+        });
         let (sent, stop): (Arc<Sent>, Arc<AtomicBool>) = Default::default();
         let mut turns = Loop { poll, feed, outlet, sent: Arc::clone(&sent), stop: Arc::clone(&stop) };
         let thread = std::thread::Builder::new().name(THREAD.to_owned()).spawn(move || {
@@ -250,7 +245,7 @@ fn connect_tcp(channels: usize, receivers: usize) -> io::Result<(Outlet, Vec<Soc
             let (ours, theirs) = tcp_pair(&listener)?;
             ours.set_nonblocking(true)?;
             let _ = SockRef::from(&ours).set_send_buffer_size(TCP_BUFFER_BYTES);
-            set_unsent_limit(ours.as_fd(), TCP_UNSENT_BYTES)?;
+            SockRef::from(&ours).set_tcp_notsent_lowat(TCP_UNSENT_BYTES)?;
             peers.push(Peer { stream: ours, waiting: VecDeque::new() });
             sockets.push(Socket::Tcp { stream: theirs, begun: Vec::new() });
         }

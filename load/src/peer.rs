@@ -12,7 +12,8 @@ use std::{
 };
 
 use slotcast_rtsp::{
-    client::{ClientConfig, ClientOutput, ClientRole, ClientSession, TransportPolicy},
+    client::{ClientConfig, ClientOutput, ClientRole, ClientSession},
+    headers::transport::LowerTransport,
     server::UdpPorts,
 };
 use slotcast_tools::target::Target;
@@ -68,7 +69,7 @@ impl PeerError {
     }
 }
 
-fn config(target: &Target, role: ClientRole, transport: TransportPolicy) -> Arc<ClientConfig> {
+fn config(target: &Target, role: ClientRole, transport: LowerTransport) -> Arc<ClientConfig> {
     let mut config = ClientConfig::new(role, target.url.clone());
     config.transport = transport;
     config.credentials.clone_from(&target.credentials);
@@ -84,7 +85,7 @@ fn config(target: &Target, role: ClientRole, transport: TransportPolicy) -> Arc<
 pub fn watch(target: &Target, transport: Transport, tracks: usize) -> Result<Vec<Socket>, PeerError> {
     match transport {
         Transport::Tcp => {
-            let config = config(target, ClientRole::Watch, TransportPolicy::Tcp);
+            let config = config(target, ClientRole::Watch, LowerTransport::Tcp);
             let (stream, begun) = talk(target, config, Vec::new())?;
             Ok(vec![Socket::Tcp { stream, begun }])
         }
@@ -98,7 +99,7 @@ pub fn watch(target: &Target, transport: Transport, tracks: usize) -> Result<Vec
                 media.push(rtp);
                 reports.push(rtcp);
             }
-            let config = config(target, ClientRole::Watch, TransportPolicy::Udp);
+            let config = config(target, ClientRole::Watch, LowerTransport::Udp);
             let (stream, _) = talk(target, config, ports)?;
             let mut kept = Some((reports, stream));
             Ok(media.into_iter().map(|rtp| Socket::Udp { rtp, kept: kept.take() }).collect())
@@ -111,7 +112,7 @@ pub fn watch(target: &Target, transport: Transport, tracks: usize) -> Result<Vec
 /// # Errors
 /// As for [`watch`].
 pub fn publish(target: &Target, sdp: String) -> Result<TcpStream, PeerError> {
-    let config = config(target, ClientRole::Publish { sdp }, TransportPolicy::Tcp);
+    let config = config(target, ClientRole::Publish { sdp }, LowerTransport::Tcp);
     let (stream, _) = talk(target, config, Vec::new())?;
     // Nobody is waited for for ever: a server that reads no more ends the measurement.
     stream.set_write_timeout(Some(PATIENCE))?;

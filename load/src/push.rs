@@ -23,7 +23,7 @@ use slotcast_core::{
     rtp::{HEADER_BYTES, ticks_in},
     words::BitRate,
 };
-use slotcast_rtsp::client::TransportPolicy;
+use slotcast_rtsp::headers::transport::LowerTransport;
 
 use crate::{cpu::take_short_turns, interrupt};
 use slotcast_media::{clip::Clip, packetize::Origin};
@@ -138,7 +138,7 @@ pub struct PushConfig {
     /// The same for all.
     pub content: Content,
     /// TCP or UDP.
-    pub transport: TransportPolicy,
+    pub transport: LowerTransport,
     /// On air.
     pub duration: Duration,
 }

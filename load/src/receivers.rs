@@ -13,7 +13,6 @@ use std::{
     io::{self, Read},
     net::UdpSocket,
     num::NonZeroU64,
-    os::fd::AsFd,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -25,11 +24,11 @@ use std::{
 use mio::{Events, Interest, Poll, Token};
 use rustix::thread::set_current_timer_slack;
 use slotcast_core::rtp::RtpPacket;
-use slotcast_net::sys::{ReceiveBuffers, join_datagrams, receive_datagrams};
 use socket2::SockRef;
 
 use slotcast_net::clock::monotonic_nanos;
 use slotcast_tools::{
+    datagrams::{Datagrams, join_datagrams},
     drops::udp_drops,
     histogram::Histogram,
     shape::{AUDIO_TYPE, read_stamp},
@@ -38,8 +37,6 @@ use slotcast_tools::{
 
 /// What a receiver may have unread in the kernel: many frames, so that loss is the sender's or the machine's.
 const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
-/// Messages taken with one call.
-const MESSAGES: usize = 8;
 const READ_BYTES: usize = 256 * 1024;
 /// The thread looks this often at several sockets while media flows; so much may be added to a latency.
 const NAP: Duration = Duration::from_micros(200);
@@ -162,7 +159,7 @@ struct Reader {
     numbers: Vec<Numbers>,
     window: Arc<Window>,
     tally: Received,
-    buffers: ReceiveBuffers,
+    datagrams: Datagrams,
     bytes: Vec<u8>,
 }
 
@@ -197,7 +194,7 @@ impl Reader {
             sources,
             window,
             tally: Received::default(),
-            buffers: ReceiveBuffers::new(MESSAGES),
+            datagrams: Datagrams::default(),
             bytes: vec![0; READ_BYTES],
         })
     }
@@ -230,10 +227,10 @@ impl Reader {
         let mut count = Count { tally: &mut self.tally, own, numbers, window };
         match &mut self.sources[place] {
             Source::Udp { socket, .. } => {
-                while let Ok(messages) = receive_datagrams(socket.as_fd(), &mut self.buffers) {
+                while let Ok(more) = self.datagrams.read(socket) {
                     let now = monotonic_nanos();
-                    self.buffers.datagrams().for_each(|packet| count.packet(packet, now));
-                    if messages < MESSAGES {
+                    self.datagrams.all().for_each(|packet| count.packet(packet, now));
+                    if !more {
                         break;
                     }
                 }
@@ -327,7 +324,7 @@ pub fn udp_socket() -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     // The kernel gives what it allows; less is no error.
     let _ = SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER_BYTES);
-    join_datagrams(socket.as_fd())?;
+    join_datagrams(&socket)?;
     Ok(socket)
 }
 

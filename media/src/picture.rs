@@ -3,10 +3,17 @@
 //! Owns: [`picture_size`], the only place that decodes a parameter set. For people, never for a decision.
 //! Refuses: what breaks off, counts beyond what the standards allow, a picture of no size. No work beyond
 //! [`PARAMETER_SET_BYTES_MAX`] bytes.
+//! Not here: the bits of H.264's set and how they are coded (the crate `h264-reader`).
 
+use std::num::NonZeroUsize;
+
+use h264_reader::{
+    nal::sps::SeqParameterSet,
+    rbsp::{BitRead, BitReader, BitReaderError, ByteReader},
+};
 use slotcast_core::media::Codec;
 
-use crate::keyframe::{PARAMETER_SET_BYTES_MAX, unescaped};
+use crate::keyframe::PARAMETER_SET_BYTES_MAX;
 
 /// A picture in pixels, as a player shows it: what the encoder crops away is not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,190 +31,60 @@ pub fn picture_size(codec: Codec, sps: &[u8]) -> Option<PictureSize> {
     if sps.len() > PARAMETER_SET_BYTES_MAX {
         return None;
     }
-    match codec {
-        Codec::H264 => h264(&mut Bits::new(sps.get(1..)?)),
-        Codec::H265 => h265(&mut Bits::new(sps.get(2..)?)),
-        _ => None,
-    }
-}
-
-/// Profiles whose sets tell the sampling of colour (H.264 §7.3.2.1.1).
-const PROFILES_WITH_CHROMA: [u32; 13] = [44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244];
-
-fn h264(bits: &mut Bits<'_>) -> Option<PictureSize> {
-    let profile = bits.take(8)?;
-    bits.skip(16)?;
-    bits.unsigned()?;
-    let mut chroma = Chroma { is_444: false, x: 2, y: 2 };
-    if PROFILES_WITH_CHROMA.contains(&profile) {
-        chroma = bits.chroma_format()?;
-        bits.unsigned()?;
-        bits.unsigned()?;
-        bits.skip(1)?;
-        if bits.flag()? {
-            for list in 0..if chroma.is_444 { 12 } else { 8 } {
-                if bits.flag()? {
-                    bits.skip_scaling_list(if list < 6 { 16 } else { 64 })?;
-                }
-            }
+    let (width, height) = match codec {
+        Codec::H264 => {
+            let bits = BitReader::new(ByteReader::skipping_h264_header(sps));
+            SeqParameterSet::from_bits(bits).ok()?.pixel_dimensions().ok()?
         }
-    }
-    bits.unsigned()?;
-    match bits.unsigned()? {
-        0 => drop(bits.unsigned()?),
-        1 => {
-            bits.skip(1)?;
-            bits.unsigned()?;
-            bits.unsigned()?;
-            let count = bits.unsigned().filter(|count| *count <= 255)?;
-            for _ in 0..count {
-                bits.unsigned()?;
-            }
-        }
-        2 => {}
+        Codec::H265 => h265(sps).ok()??,
         _ => return None,
-    }
-    bits.unsigned()?;
-    bits.skip(1)?;
-    let width = macroblocks(bits.unsigned()?)?;
-    let map_height = macroblocks(bits.unsigned()?)?;
-    let fields = if bits.flag()? { 1 } else { 2 };
-    if fields == 2 {
-        bits.skip(1)?;
-    }
-    bits.skip(1)?;
-    let unit = Chroma { y: chroma.y * fields, ..chroma };
-    bits.cropped(width, map_height.checked_mul(fields)?, &unit)
+    };
+    let pixels = |pixels| u16::try_from(pixels).ok().filter(|pixels| *pixels > 0);
+    Some(PictureSize { width: pixels(width)?, height: pixels(height)? })
 }
 
-/// 16 pixels for each.
-fn macroblocks(minus_1: u32) -> Option<u32> {
-    minus_1.checked_add(1)?.checked_mul(16)
-}
-
-fn h265(bits: &mut Bits<'_>) -> Option<PictureSize> {
-    bits.skip(4)?;
-    let sub_layers = bits.take(3)?;
-    bits.skip(1)?;
+/// Width and height; `Ok(None)`: they contradict themselves.
+fn h265(sps: &[u8]) -> Result<Option<(u32, u32)>, BitReaderError> {
+    const NAL_HEADER_BYTES: NonZeroUsize = NonZeroUsize::new(2).unwrap();
+    let mut bits = BitReader::new(ByteReader::skipping_bytes(sps, NAL_HEADER_BYTES));
+    bits.skip(4, "sps_video_parameter_set_id")?;
+    let sub_layers: u32 = bits.read(3, "sps_max_sub_layers_minus1")?;
+    bits.skip(1, "sps_temporal_id_nesting_flag")?;
     // Profile and level in general, then of each sub-layer what it says that it has.
-    bits.skip(88 + 8)?;
+    bits.skip(88 + 8, "general_profile_and_level")?;
     let mut has = [(false, false); 8];
     for layer in has.iter_mut().take(sub_layers as usize) {
-        *layer = (bits.flag()?, bits.flag()?);
+        *layer = (bits.read_bool("sub_layer_profile_present")?, bits.read_bool("sub_layer_level_present")?);
     }
     if sub_layers > 0 {
-        bits.skip(2 * (8 - sub_layers))?;
+        bits.skip(2 * (8 - sub_layers), "reserved_zero_2bits")?;
     }
     for (has_profile, has_level) in has {
-        bits.skip(u32::from(has_profile) * 88 + u32::from(has_level) * 8)?;
+        bits.skip(u32::from(has_profile) * 88 + u32::from(has_level) * 8, "sub_layer_profile_and_level")?;
     }
-    bits.unsigned()?;
-    let chroma = bits.chroma_format()?;
-    let (width, height) = (bits.unsigned()?, bits.unsigned()?);
-    bits.cropped(width, height, &chroma)
-}
-
-/// How finely colour is sampled, and how many pixels one unit of cropping is (H.264 table 6-1).
-struct Chroma {
-    is_444: bool,
-    x: u32,
-    y: u32,
-}
-
-/// Bits of an escaped NAL unit, from the first.
-struct Bits<'a> {
-    bytes: Box<dyn Iterator<Item = u8> + 'a>,
-    byte: u8,
-    left: u32,
-}
-
-impl<'a> Bits<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes: Box::new(unescaped(bytes)), byte: 0, left: 0 }
-    }
-
-    fn flag(&mut self) -> Option<bool> {
-        if self.left == 0 {
-            self.byte = self.bytes.next()?;
-            self.left = 8;
+    bits.read_ue("sps_seq_parameter_set_id")?;
+    // How many pixels one unit of cropping is (H.265 table 6-1).
+    let (unit_x, unit_y) = match bits.read_ue("chroma_format_idc")? {
+        0 => (1, 1),
+        1 => (2, 2),
+        2 => (2, 1),
+        3 => {
+            bits.skip(1, "separate_colour_plane_flag")?;
+            (1, 1)
         }
-        self.left -= 1;
-        Some(self.byte >> self.left & 1 == 1)
-    }
-
-    /// At most 32.
-    fn take(&mut self, count: u32) -> Option<u32> {
-        (0..count).try_fold(0, |value, _| Some(value << 1 | u32::from(self.flag()?)))
-    }
-
-    fn skip(&mut self, count: u32) -> Option<()> {
-        (0..count).try_for_each(|_| self.flag().map(drop))
-    }
-
-    /// ue(v): an Exp-Golomb code (H.264 §9.1). se(v) is as long.
-    fn unsigned(&mut self) -> Option<u32> {
-        let mut zeros = 0;
-        while !self.flag()? {
-            zeros += 1;
-            if zeros > 31 {
-                return None;
-            }
+        _ => return Ok(None),
+    };
+    let (width, height) = (bits.read_ue("pic_width")?, bits.read_ue("pic_height")?);
+    let mut crop = [0; 4];
+    if bits.read_bool("conformance_window_flag")? {
+        for side in &mut crop {
+            *side = bits.read_ue("conformance_window_offset")?;
         }
-        Some((1 << zeros) - 1 + self.take(zeros)?)
     }
-
-    /// se(v).
-    fn signed(&mut self) -> Option<i64> {
-        let code = i64::from(self.unsigned()?);
-        Some(if code % 2 == 1 { (code + 1) / 2 } else { -(code / 2) })
-    }
-
-    fn chroma_format(&mut self) -> Option<Chroma> {
-        let (is_444, x, y) = match self.unsigned()? {
-            0 => (false, 1, 1),
-            1 => (false, 2, 2),
-            2 => (false, 2, 1),
-            3 => (true, 1, 1),
-            _ => return None,
-        };
-        if is_444 {
-            // Colour planes of their own are cropped by pixels as well.
-            self.skip(1)?;
-        }
-        Some(Chroma { is_444, x, y })
-    }
-
-    /// H.264 §7.3.2.1.1.1.
-    fn skip_scaling_list(&mut self, size: u32) -> Option<()> {
-        let mut last = 8;
-        for _ in 0..size {
-            let next = (last + self.signed()?).rem_euclid(256);
-            if next == 0 {
-                break;
-            }
-            last = next;
-        }
-        Some(())
-    }
-
-    /// What the window of cropping, which comes next, leaves.
-    fn cropped(&mut self, width: u32, height: u32, unit: &Chroma) -> Option<PictureSize> {
-        let mut crop = [0; 4];
-        if self.flag()? {
-            for side in &mut crop {
-                *side = self.unsigned()?;
-            }
-        }
-        let [left, right, top, bottom] = crop;
-        let rest = |whole: u32, a: u32, b: u32, unit: u32| {
-            let gone = a.checked_add(b)?.checked_mul(unit)?;
-            u16::try_from(whole.checked_sub(gone)?).ok().filter(|rest| *rest > 0)
-        };
-        Some(PictureSize {
-            width: rest(width, left, right, unit.x)?,
-            height: rest(height, top, bottom, unit.y)?,
-        })
-    }
+    let [left, right, top, bottom] = crop;
+    let rest =
+        |whole: u32, a: u32, b: u32, unit: u32| whole.checked_sub(a.checked_add(b)?.checked_mul(unit)?);
+    Ok(rest(width, left, right, unit_x).zip(rest(height, top, bottom, unit_y)))
 }
 
 #[cfg(test)]
@@ -253,8 +130,8 @@ mod tests {
         }
         check(Vp9, "67640028acd940780227e5c044000003000400000300c83c60c658", None);
         // 16 pixels wide, of which 14, then 32 are cropped at the left.
-        check(H264, "6742c00cddd11c80", Some((2, 16)));
-        check(H264, "6742c00cddd08f80", None);
+        check(H264, "6742c00cddd11d", Some((2, 16)));
+        check(H264, "6742c00cddd08f40", None);
         assert_eq!(picture_size(H264, &[0xff; PARAMETER_SET_BYTES_MAX + 1]), None);
     }
 

@@ -1,12 +1,11 @@
 //! The system calls that no safe wrapper offers: the only `unsafe` of the project.
 //!
 //! Owns: one datagram send with scattered buffers, UDP segmentation and a chosen source address, the socket's error
-//! queue, socket options, the length of a thread's turns; and for the load tools: one call that receives several
-//! datagrams.
+//! queue, socket options, the length of a thread's turns.
 //! Invariant: every pointer given to the kernel points into a value borrowed for the length of the call.
 #![expect(
     unsafe_code,
-    reason = "sendmsg with UDP_SEGMENT, recvmsg with MSG_ERRQUEUE, sendmmsg and recvmmsg have no safe wrapper that does not \
+    reason = "sendmsg with UDP_SEGMENT, recvmsg with MSG_ERRQUEUE and sendmmsg have no safe wrapper that does not \
               allocate, and sched_setattr has none"
 )]
 
@@ -246,96 +245,6 @@ fn read_errno(message: &libc::msghdr) -> i32 {
     error.ee_errno.cast_signed()
 }
 
-/// Most messages of one [`receive_datagrams`].
-pub const MESSAGES_MAX: usize = 64;
-
-/// Where [`receive_datagrams`] puts what came.
-pub struct ReceiveBuffers {
-    bytes: Box<[u8]>,
-    /// Length of each message that came, and of the datagrams it holds.
-    messages: [(usize, usize); MESSAGES_MAX],
-    capacity: usize,
-    count: usize,
-}
-
-/// Room for each message: the largest UDP datagram, or as many datagrams as the kernel puts together.
-const MESSAGE_BYTES: usize = 65_536;
-
-impl ReceiveBuffers {
-    /// Room for `messages` in one call, 1 to [`MESSAGES_MAX`].
-    pub fn new(messages: usize) -> Self {
-        let capacity = messages.clamp(1, MESSAGES_MAX);
-        let bytes = vec![0; capacity * MESSAGE_BYTES].into();
-        Self { bytes, messages: [(0, 0); MESSAGES_MAX], capacity, count: 0 }
-    }
-
-    /// The datagrams of the last call, in their order; those that the kernel had put together are cut apart again.
-    pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
-        let messages = self.messages.iter().take(self.count);
-        messages.zip(self.bytes.chunks(MESSAGE_BYTES)).flat_map(|(&(length, datagram_bytes), bytes)| {
-            bytes[..length.min(MESSAGE_BYTES)].chunks(datagram_bytes.max(1))
-        })
-    }
-}
-
-/// A `UDP_GRO` control message as the kernel writes it.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct GroControl {
-    header: libc::cmsghdr,
-    datagram_bytes: i32,
-    padding: [u8; 4],
-}
-
-const _: () = {
-    // SAFETY: both only compute from their argument.
-    let space = unsafe { libc::CMSG_SPACE(4) } as usize;
-    assert!(size_of::<GroControl>() == space, "the layout is the kernel's");
-};
-
-/// Takes what waits in the socket, as many messages as `buffers` has room for, with one call (recvmmsg). Does not wait.
-///
-/// Returns how many messages came; fewer than there is room for: the socket is empty.
-///
-/// # Errors
-/// As recvmmsg(2); `WouldBlock`: nothing waits. `buffers` then holds nothing.
-pub fn receive_datagrams(socket: BorrowedFd<'_>, buffers: &mut ReceiveBuffers) -> io::Result<usize> {
-    // SAFETY: all-zero is a valid value of each: null pointers, zero lengths, plain numbers.
-    let (mut headers, mut controls, mut parts): (
-        [libc::mmsghdr; MESSAGES_MAX],
-        [GroControl; MESSAGES_MAX],
-        [libc::iovec; MESSAGES_MAX],
-    ) = unsafe { (mem::zeroed(), mem::zeroed(), mem::zeroed()) };
-    buffers.count = 0;
-    for (place, bytes) in buffers.bytes.chunks_mut(MESSAGE_BYTES).enumerate() {
-        parts[place] = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
-        let header = &mut headers[place].msg_hdr;
-        header.msg_iov = ptr::from_mut(&mut parts[place]);
-        header.msg_iovlen = 1;
-        header.msg_control = ptr::from_mut(&mut controls[place]).cast();
-        header.msg_controllen = size_of::<GroControl>() as _;
-    }
-    // SAFETY: the first `capacity` headers point to as many parts, controls and stretches of `buffers.bytes`, all
-    // writable with their true lengths and alive for the call; no time limit is given; the descriptor is borrowed.
-    let (count, socket) = (buffers.capacity as libc::c_uint, socket.as_raw_fd());
-    let got = checked(unsafe {
-        libc::recvmmsg(socket, headers.as_mut_ptr(), count, libc::MSG_DONTWAIT, ptr::null_mut())
-    })?;
-    for ((message, header), control) in buffers.messages.iter_mut().zip(&headers).zip(&controls).take(got) {
-        let length = header.msg_len as usize;
-        let joined = header.msg_hdr.msg_controllen >= size_of::<libc::cmsghdr>() + size_of::<i32>()
-            && (control.header.cmsg_level, control.header.cmsg_type) == (libc::SOL_UDP, libc::UDP_GRO);
-        *message = (length, if joined { control.datagram_bytes.max(1) as usize } else { length });
-    }
-    buffers.count = got;
-    Ok(got)
-}
-
-/// Lets the kernel hand over datagrams of one sender put together (UDP_GRO, Linux 5.0 and later).
-pub fn join_datagrams(socket: BorrowedFd<'_>) -> io::Result<()> {
-    set_option(socket, libc::SOL_UDP, libc::UDP_GRO, 1)
-}
-
 /// Datagrams that the kernel dropped because the socket was full (`SO_MEMINFO`, Linux 4.12 and later).
 ///
 /// # Errors
@@ -372,11 +281,6 @@ pub fn queue_errors(socket: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
     }
     // Also on an IPv6 socket: it may serve IPv4 viewers too.
     set_option(socket, libc::SOL_IP, libc::IP_RECVERR, 1)
-}
-
-/// Lets writes fail with `WouldBlock` while `bytes` wait unsent in the kernel (`TCP_NOTSENT_LOWAT`).
-pub fn set_unsent_limit(socket: BorrowedFd<'_>, bytes: i32) -> io::Result<()> {
-    set_option(socket, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, bytes)
 }
 
 /// Asks the scheduler for turns of `length` for this thread and those that it starts from now on; zero: of the usual
@@ -436,20 +340,6 @@ mod tests {
         assert_eq!(to.recv(&mut buffer).unwrap(), 3);
     }
 
-    /// Receives until `count` datagrams are there.
-    fn receive(socket: &UdpSocket, count: usize) -> Vec<Vec<u8>> {
-        let mut buffers = ReceiveBuffers::new(4);
-        let mut got: Vec<Vec<u8>> = Vec::new();
-        let deadline = std::time::Instant::now() + Duration::from_secs(5);
-        while got.len() < count {
-            assert!(std::time::Instant::now() < deadline, "{} of {count} came", got.len());
-            if receive_datagrams(socket.as_fd(), &mut buffers).is_ok() {
-                got.extend(buffers.datagrams().map(<[u8]>::to_vec));
-            }
-        }
-        got
-    }
-
     #[test]
     fn one_call_sends_to_many() {
         let (from, to, destination) = pair();
@@ -459,22 +349,10 @@ mod tests {
             Outgoing { to, parts: std::slice::from_ref(&parts[part]), segment_bytes: None }
         });
         assert_eq!(send_runs(from.as_fd(), &messages).unwrap(), 3);
-        assert_eq!(receive(&to, 2), [b"a".to_vec(), b"ccc".to_vec()]);
-        assert_eq!(receive(&other, 1), [b"bb".to_vec()]);
-        assert!(receive_datagrams(to.as_fd(), &mut ReceiveBuffers::new(1)).is_err(), "nothing waits");
-    }
-
-    #[test]
-    fn datagrams_that_the_kernel_joined_are_cut_apart() {
-        for joining in [false, true] {
-            let (from, to, destination) = pair();
-            if joining {
-                join_datagrams(to.as_fd()).unwrap();
-            }
-            let parts = [IoSlice::new(&[1; 100]), IoSlice::new(&[2; 100]), IoSlice::new(&[3; 40])];
-            send_datagrams(from.as_fd(), &destination, &parts, Some(100)).unwrap();
-            send_datagrams(from.as_fd(), &destination, &[IoSlice::new(&[4; 7])], None).unwrap();
-            assert_eq!(receive(&to, 4), [vec![1; 100], vec![2; 100], vec![3; 40], vec![4; 7]]);
+        let mut buffer = [0; 16];
+        for (socket, sent) in [(&to, &b"a"[..]), (&to, b"ccc"), (&other, b"bb")] {
+            let length = socket.recv(&mut buffer).unwrap();
+            assert_eq!(&buffer[..length], sent);
         }
     }
 

@@ -22,7 +22,7 @@ use std::{
 
 use slotcast_core::time::{Clock, Now, WallTime};
 use slotcast_fanout::Protocol;
-use slotcast_rtsp::client::TransportPolicy;
+use slotcast_rtsp::headers::transport::LowerTransport;
 
 use crate::demo::{
     sale::Settled,
@@ -155,7 +155,7 @@ impl Publisher {
             server: stage.links()?,
             channel: stage.channel().to_owned(),
             reservation_id: stage.reservation_id().to_owned(),
-            transport: if args.udp { TransportPolicy::Udp } else { TransportPolicy::Tcp },
+            transport: if args.udp { LowerTransport::Udp } else { LowerTransport::Tcp },
             duration: None,
         };
         let flag = Arc::clone(&stop);

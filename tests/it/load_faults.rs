@@ -19,7 +19,7 @@ use slotcast_load::{
     view::{ViewConfig, ViewReport, measure},
 };
 use slotcast_net::clock::{self, monotonic_nanos};
-use slotcast_rtsp::client::TransportPolicy;
+use slotcast_rtsp::headers::transport::LowerTransport;
 use slotcast_tools::{
     publish::{LinkConfig, PublishProgress, Source, publish_source},
     relay::{Fault, Relay},
@@ -55,7 +55,7 @@ fn view(relay: &Relay, viewers: usize, window: Duration) -> ViewReport {
 #[track_caller]
 fn found(fault: Fault, window: Duration) -> (ViewReport, Vec<String>, u64) {
     let server = server(1, SEATS, None);
-    let push = Push::start(&server, 1, TransportPolicy::Tcp, Shape::default());
+    let push = Push::start(&server, 1, LowerTransport::Tcp, Shape::default());
     let relay = Relay::start(server.addresses().viewers, fault).unwrap();
     let report = view(&relay, SEATS, window);
     assert!(push.finish().failed.is_empty());
@@ -105,7 +105,7 @@ fn media_that_stands_still_is_called_stalled() {
 #[test]
 fn one_viewer_too_many_is_called_over_the_seats() {
     let servers = [server(1, SEATS, None), server(1, SEATS, None)];
-    let pushes = servers.each_ref().map(|to| Push::start(to, 1, TransportPolicy::Tcp, Shape::default()));
+    let pushes = servers.each_ref().map(|to| Push::start(to, 1, LowerTransport::Tcp, Shape::default()));
     let fault = Fault::ExtraSeat(3, servers[1].addresses().viewers);
     let relay = Relay::start(servers[0].addresses().viewers, fault).unwrap();
     let report = view(&relay, SEATS + 3, Duration::from_secs(1));
@@ -121,7 +121,7 @@ fn at_the_end(fault: Fault) -> (ViewReport, u64) {
     let clock = clock::system();
     let start: WallTime = clock().wall;
     let server = Server::start(setup.config(start), clock.clone()).unwrap();
-    let push = Push::start(&server, 1, TransportPolicy::Tcp, Shape::default());
+    let push = Push::start(&server, 1, LowerTransport::Tcp, Shape::default());
     let relay = Relay::start(server.addresses().viewers, fault).unwrap();
     let report = thread::scope(|scope| {
         let viewers = scope.spawn(|| view(&relay, SEATS, Duration::from_secs(60)));
@@ -205,7 +205,7 @@ fn a_server_that_reads_nothing_for_a_while_cannot_hide_it_from_the_stamps() {
         targets: vec![target(&url)],
         // More in a second than all buffers on the way hold.
         content: Content::Synthetic(Shape { bit_rate: 60_000_000, ..Shape::default() }),
-        transport: TransportPolicy::Tcp,
+        transport: LowerTransport::Tcp,
         duration: Duration::from_secs(30),
     };
     let stop = AtomicBool::new(false);
@@ -265,7 +265,7 @@ fn what_the_broadcasters_kernel_refuses_is_counted_there_and_not_called_the_serv
         user: "live".to_owned(),
         password: format!("{ID}1"),
     });
-    let link = LinkConfig { target: link, transport: TransportPolicy::Udp, duration: None };
+    let link = LinkConfig { target: link, transport: LowerTransport::Udp, duration: None };
     let stop = AtomicBool::new(false);
     let mut source = TooLarge { number: 0, large: 0 };
     let (report, sent) = thread::scope(|scope| {

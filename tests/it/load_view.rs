@@ -14,7 +14,7 @@ use slotcast_load::{
     push::{Content, PushConfig, PushReport, push},
     view::{ViewConfig, ViewReport, measure},
 };
-use slotcast_rtsp::client::TransportPolicy;
+use slotcast_rtsp::headers::transport::LowerTransport;
 use slotcast_tools::{
     histogram::Percentiles,
     shape::Shape,
@@ -39,7 +39,7 @@ pub(crate) struct Push {
 
 impl Push {
     #[track_caller]
-    pub(crate) fn start(server: &Server, channels: u32, transport: TransportPolicy, shape: Shape) -> Self {
+    pub(crate) fn start(server: &Server, channels: u32, transport: LowerTransport, shape: Shape) -> Self {
         let url = format!("rtsp://live:{ID}{{n}}@{}/channel{{n}}", server.addresses().links[0]);
         let config = PushConfig {
             targets: Target::parse_all(&url, channels, ReachPolicy::Loopback).unwrap(),
@@ -81,7 +81,7 @@ fn count(times: &Option<Percentiles>) -> u64 {
 }
 
 #[track_caller]
-fn check(transport: TransportPolicy, audio_per_second: u32) {
+fn check(transport: LowerTransport, audio_per_second: u32) {
     let (channels, viewers) = (2, 12);
     let shape = Shape { audio_per_second, ..Shape::default() };
     let server = server(channels, 20, None);
@@ -111,18 +111,18 @@ fn check(transport: TransportPolicy, audio_per_second: u32) {
 
 #[test]
 fn what_is_pushed_over_tcp_reaches_every_viewer_whole() {
-    check(TransportPolicy::Tcp, 0);
+    check(LowerTransport::Tcp, 0);
 }
 
 #[test]
 fn what_is_pushed_over_udp_with_sound_reaches_every_viewer_whole() {
-    check(TransportPolicy::Udp, 47);
+    check(LowerTransport::Udp, 47);
 }
 
 #[test]
 fn viewers_over_the_seats_are_counted_by_status() {
     let server = server(1, 3, None);
-    let push = Push::start(&server, 1, TransportPolicy::Tcp, Shape::default());
+    let push = Push::start(&server, 1, LowerTransport::Tcp, Shape::default());
     let report = view(&server, "", 1, 10, 5);
     assert_eq!((report.all.viewers, report.all.connected), (10, 3), "{report}");
     let [refused] = report.all.refused.as_slice() else { panic!("{report}") };
@@ -137,7 +137,7 @@ fn viewers_over_the_seats_are_counted_by_status() {
 #[test]
 fn a_password_lets_viewers_in_and_a_wrong_one_is_counted() {
     let server = server(1, 10, Some(PASSWORD));
-    let push = Push::start(&server, 1, TransportPolicy::Tcp, Shape::default());
+    let push = Push::start(&server, 1, LowerTransport::Tcp, Shape::default());
     let right = view(&server, &format!("viewer:{PASSWORD}@"), 1, 2, 1);
     assert_eq!((right.all.connected, right.all.lost), (2, 0), "{right}");
     let wrong = view(&server, "viewer:wrong@", 1, 2, 1);
@@ -157,7 +157,7 @@ fn a_push_with_a_wrong_reservation_id_says_why() {
     let config = PushConfig {
         targets: Target::parse_all(&url, 1, ReachPolicy::Loopback).unwrap(),
         content: Content::Synthetic(Shape::default()),
-        transport: TransportPolicy::Tcp,
+        transport: LowerTransport::Tcp,
         duration: Duration::from_secs(1),
     };
     let report = push(&config, &AtomicBool::new(false)).unwrap();

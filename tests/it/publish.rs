@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use slotcast_media::clip::Clip;
-use slotcast_rtsp::client::TransportPolicy;
+use slotcast_rtsp::headers::transport::LowerTransport;
 use slotcast_testing::server::{Channel, ID, Server, channel};
 use slotcast_tools::publish::{PublishConfig, PublishError, PublishReport, publish};
 
@@ -15,7 +15,7 @@ fn narrow() -> Channel {
     Channel { rate: "64kbit/s", ..channel("channel4", 4) }
 }
 
-fn config(server: &Server, transport: TransportPolicy) -> PublishConfig {
+fn config(server: &Server, transport: LowerTransport) -> PublishConfig {
     PublishConfig {
         server: server.links,
         channel: "channel4".to_owned(),
@@ -28,7 +28,7 @@ fn config(server: &Server, transport: TransportPolicy) -> PublishConfig {
 #[test]
 fn wrong_reservation_id_is_refused_with_401() {
     let server = Server::start(&[narrow()]);
-    let wrong = PublishConfig { reservation_id: "wrong".to_owned(), ..config(&server, TransportPolicy::Tcp) };
+    let wrong = PublishConfig { reservation_id: "wrong".to_owned(), ..config(&server, LowerTransport::Tcp) };
     let result = publish(&Clip::bundled().unwrap(), &wrong, &AtomicBool::new(false));
     assert!(
         matches!(&result, Err(PublishError::Refused { status: 401, method: "ANNOUNCE", reason }) if !reason.is_empty()),
@@ -38,7 +38,7 @@ fn wrong_reservation_id_is_refused_with_401() {
 
 #[test]
 fn server_that_ends_ends_the_publisher_without_an_error() {
-    for transport in [TransportPolicy::Tcp, TransportPolicy::Udp] {
+    for transport in [LowerTransport::Tcp, LowerTransport::Udp] {
         let server = Server::start(&[narrow()]);
         let publisher = Publisher::start(config(&server, transport));
         server.wait_on_air("channel4", "");
@@ -53,7 +53,7 @@ fn server_that_ends_ends_the_publisher_without_an_error() {
 fn duration_is_kept() {
     let server = Server::start(&[narrow()]);
     let config =
-        PublishConfig { duration: Some(Duration::from_secs(1)), ..config(&server, TransportPolicy::Tcp) };
+        PublishConfig { duration: Some(Duration::from_secs(1)), ..config(&server, LowerTransport::Tcp) };
     let report = publish(&Clip::bundled().unwrap(), &config, &AtomicBool::new(false)).unwrap();
     assert_eq!(report.closed_by_server, None);
     assert!(report.packets > 0 && report.sent_for >= Duration::from_secs(1), "{report:?}");
@@ -66,7 +66,7 @@ fn nobody_there_is_an_io_error_and_a_silent_server_lets_it_stop() {
         server: listener.local_addr().unwrap(),
         channel: "channel4".to_owned(),
         reservation_id: ID.to_owned(),
-        transport: TransportPolicy::Tcp,
+        transport: LowerTransport::Tcp,
         duration: None,
     };
     let publisher = Publisher::start(silent.clone());

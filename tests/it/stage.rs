@@ -14,7 +14,7 @@ use slotcast::{config::Config, serve::Server};
 use slotcast_core::time::{Clock, Now, WallTime};
 use slotcast_media::clip::Clip;
 use slotcast_net::clock;
-use slotcast_rtsp::client::TransportPolicy;
+use slotcast_rtsp::headers::transport::LowerTransport;
 use slotcast_testing::{dialogue::Dialogue, server as process};
 use slotcast_tools::publish::{
     PublishConfig, PublishError, PublishProgress, PublishReport, publish_with_progress,
@@ -132,7 +132,7 @@ impl Publisher {
             server,
             channel: channel.to_owned(),
             reservation_id: reservation_id.to_owned(),
-            transport: TransportPolicy::Tcp,
+            transport: LowerTransport::Tcp,
             duration: None,
         })
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use slotcast_media::clip::Clip;
-use slotcast_rtsp::client::TransportPolicy;
+use slotcast_rtsp::headers::transport::LowerTransport;
 use slotcast_testing::{
     players::{self, Lower},
     server::{Channel, ID, Server, channel},
@@ -16,7 +16,7 @@ use slotcast_tools::publish::{PublishConfig, PublishProgress, publish_with_progr
 const PLAYS_WITHIN: Duration = Duration::from_secs(40);
 
 #[track_caller]
-fn check(transport: TransportPolicy, viewer: Lower) {
+fn check(transport: LowerTransport, viewer: Lower) {
     // A channel of the class for which the bundled clip was made.
     let server = Server::start(&[Channel { rate: "64kbit/s", ..channel("channel4", 4) }]);
     let config = PublishConfig {
@@ -48,10 +48,10 @@ fn check(transport: TransportPolicy, viewer: Lower) {
 
 #[test]
 fn tcp_link_is_decoded_over_the_seam_without_a_warning() {
-    check(TransportPolicy::Tcp, Lower::Tcp);
+    check(LowerTransport::Tcp, Lower::Tcp);
 }
 
 #[test]
 fn udp_link_is_decoded_over_the_seam_without_a_warning() {
-    check(TransportPolicy::UdpThenTcp, Lower::Udp);
+    check(LowerTransport::Udp, Lower::Udp);
 }

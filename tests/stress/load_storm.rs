@@ -16,7 +16,7 @@ use slotcast_load::{
     storm::StormReport,
 };
 use slotcast_media::clip::Clip;
-use slotcast_rtsp::client::TransportPolicy;
+use slotcast_rtsp::headers::transport::LowerTransport;
 use slotcast_testing::{
     program,
     server::{Channel, ID, Server, channel},
@@ -57,7 +57,7 @@ impl Stage {
             let push_config = PushConfig {
                 targets: Target::parse_all(&url, 1, ReachPolicy::Loopback).unwrap(),
                 content: Content::Synthetic(Shape::default()),
-                transport: TransportPolicy::Tcp,
+                transport: LowerTransport::Tcp,
                 duration: Duration::from_secs(120),
             };
             push(&push_config, stop).unwrap();
@@ -78,7 +78,7 @@ impl Stage {
             server: server.links,
             channel: "channel1".to_owned(),
             reservation_id: ID.to_owned(),
-            transport: TransportPolicy::Tcp,
+            transport: LowerTransport::Tcp,
             duration: None,
         };
         let stop = Arc::<AtomicBool>::default();

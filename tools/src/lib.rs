@@ -5,6 +5,7 @@
 //! the counts.
 //! Invariant: every tool takes any address, ends by itself within a time that its caller names, and hands back a report.
 
+pub mod datagrams;
 pub mod drops;
 pub mod histogram;
 pub mod progress;

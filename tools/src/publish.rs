@@ -35,9 +35,8 @@ use slotcast_net::clock;
 use slotcast_rtsp::{
     client::{
         ClientConfig, ClientCredentials, ClientEvent, ClientOutput, ClientRole, ClientSession, Failure,
-        TransportPolicy,
     },
-    headers::transport::Chosen,
+    headers::transport::{Chosen, LowerTransport},
     server::{TrackTransport, UdpPorts},
 };
 
@@ -81,7 +80,7 @@ pub struct PublishConfig {
     /// The reservation ID: the password of the user `live`.
     pub reservation_id: String,
     /// UDP, TCP, or one after the other.
-    pub transport: TransportPolicy,
+    pub transport: LowerTransport,
     /// How long to send; `None`: until stopped, or closed by the server.
     pub duration: Option<Duration>,
 }
@@ -103,7 +102,7 @@ pub struct LinkConfig {
     /// Where the stream goes.
     pub target: Target,
     /// UDP, TCP, or one after the other.
-    pub transport: TransportPolicy,
+    pub transport: LowerTransport,
     /// How long to send; `None`: until stopped, or closed by the server.
     pub duration: Option<Duration>,
 }
@@ -319,7 +318,7 @@ impl<'a> Publisher<'a> {
         // Else a frame waits for the acknowledgement of the one before, for up to 40 ms.
         stream.set_nodelay(true)?;
         poll.registry().register(&mut stream, TOKEN, Interest::READABLE | Interest::WRITABLE)?;
-        let udp_tracks = if config.transport == TransportPolicy::Tcp { 0 } else { source.tracks() };
+        let udp_tracks = if config.transport == LowerTransport::Tcp { 0 } else { source.tracks() };
         let (mut ports, mut numbers) = (Vec::new(), Vec::new());
         for _ in 0..udp_tracks {
             let mut pair = bind_pair(server.ip())?;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use slotcast_rtsp::client::TransportPolicy;
+use slotcast_rtsp::headers::transport::LowerTransport;
 
 /// How media travels.
 #[derive(
@@ -40,7 +40,7 @@ impl fmt::Display for Transport {
     }
 }
 
-impl From<Transport> for TransportPolicy {
+impl From<Transport> for LowerTransport {
     fn from(transport: Transport) -> Self {
         match transport {
             Transport::Udp => Self::Udp,

@@ -138,7 +138,7 @@ fn media_passes_until_the_end_and_not_at_it() {
     assert!(!gate.lets_through(WallTime::from_micros(1_000)));
     gate.set_end(WallTime::from_micros(1_500));
     assert!(gate.lets_through(WallTime::from_micros(1_000)));
-    gate.close();
+    gate.close_as(Cut::Ended);
     assert!(!gate.lets_through(WallTime::from_micros(1_000)));
 }
 

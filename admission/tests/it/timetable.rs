@@ -159,7 +159,7 @@ fn an_ended_program_opens_again_only_for_a_later_end() {
     let timetable = published(vec![spec(1, 1, 0, 10)]);
     let program = on_air(&timetable, 5);
     let old = program.gate.enter().unwrap();
-    program.gate.close();
+    program.gate.close_as(Cut::Ended);
     republish(&timetable, vec![spec(1, 1, 0, 10)]);
     assert!(!program.gate.is_open());
     republish(&timetable, vec![spec(1, 1, 0, 20)]);

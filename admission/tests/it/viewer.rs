@@ -126,7 +126,7 @@ fn the_end_of_the_window_ends_admission() {
     let at = |minute| ViewerRequest { now: now(minute), ..request(PUBLIC, &Shown::Nothing) };
     assert_eq!(why_not(&decide_seat(&timetable, &guesses, &at(10))), Some(Reason::NotOnAir));
     assert_eq!(why_not(&decide_seat(&timetable, &guesses, &at(-1))), Some(Reason::NotOnAir));
-    timetable.on_air(PUBLIC, minute(5)).unwrap().gate.close();
+    timetable.on_air(PUBLIC, minute(5)).unwrap().gate.close_as(slotcast_admission::Cut::Ended);
     assert_eq!(why_not(&decide_seat(&timetable, &guesses, &at(5))), Some(Reason::NotOnAir));
 }
 

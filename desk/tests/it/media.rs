@@ -10,6 +10,12 @@ fn streams(studio: &mut Studio) -> Vec<u64> {
     studio.chunks().iter().map(|chunk| chunk.stream().id.0).collect()
 }
 
+/// Of x264: 320 by 180 pixels.
+const SPS: &[u8] = &[
+    0x67, 0x42, 0xc0, 0x0c, 0xd9, 0x01, 0x41, 0x9f, 0x9f, 0x01, 0x10, 0x00, 0x00, 0x03, 0x00, 0x10, 0x00,
+    0x00, 0x03, 0x03, 0x20, 0xf1, 0x42, 0xa4, 0x80,
+];
+
 #[test]
 fn a_return_with_the_same_stream_goes_on() {
     let mut studio = Studio::new();
@@ -54,7 +60,7 @@ fn a_return_with_another_resolution_profile_or_sound_is_another_stream() {
 #[test]
 fn parameter_sets_that_came_in_band_are_told_after_a_return() {
     let mut studio = Studio::new();
-    let sets: [&[u8]; 2] = [&[0x67, 0x42, 0xc0, 0x0d, 0xda, 0x05, 0x07, 0xec], &[0x68, 0xce, 0x0f, 0xc8]];
+    let sets: [&[u8]; 2] = [SPS, &[0x68, 0xce, 0x0f, 0xc8]];
     for returns in 0..2 {
         let link = studio.link(video());
         for (number, set) in (0..).zip(sets).filter(|_| returns == 0) {
@@ -63,10 +69,14 @@ fn parameter_sets_that_came_in_band_are_told_after_a_return() {
         studio.rtp(&link, 0, &picture(1, 2));
         let chunks = studio.chunks();
         let description = &chunks.last().unwrap().stream().description;
-        assert!(description.media[0].contains("sprop-parameter-sets=Z0LADdoFB+w=,aM4PyA=="));
+        assert!(
+            description.media[0]
+                .contains("sprop-parameter-sets=Z0LADNkBQZ+fARAAAAMAEAAAAwMg8UKkgA==,aM4PyA==")
+        );
         assert_eq!(description.title, "A test");
     }
-    assert!(studio.status().unwrap().picture.is_some());
+    let picture = studio.status().unwrap().picture.unwrap();
+    assert_eq!((picture.width, picture.height), (320, 180));
 }
 
 #[test]
@@ -111,9 +121,12 @@ fn the_broadcaster_gets_receiver_reports_and_a_goodbye_of_the_same_receiver() {
     studio.pass(secs(5));
     let [ToLink::Reports { pass, reports }] = &studio.told[..] else { panic!("{:?}", studio.told) };
     assert_eq!((*pass, reports.len(), reports[0].0), (link.id(), 1, 0), "nothing came on the other track");
-    let report = rtcp::packets(&reports[0].1).next().unwrap().unwrap();
-    let rtcp::RtcpPacket::ReceiverReport { ssrc, reports } = report else { panic!("{report:?}") };
-    assert_eq!((ssrc.0, reports.into_iter().next().unwrap().cumulative_lost), (99, 1));
+    // A receiver report with one block (RFC 3550 §6.4.2): by whom, and the loss in 24 bits.
+    let report = &reports[0].1;
+    assert_eq!(
+        (&report[..2], &report[4..8], &report[13..16]),
+        (&[0x81, 201][..], &[0, 0, 0, 99][..], &[0, 0, 1][..])
+    );
     let goodbye = link.goodbye("over");
     let byes = rtcp::packets(&goodbye).filter_map(|packet| match packet {
         Ok(rtcp::RtcpPacket::Bye(bye)) => {

@@ -11,7 +11,7 @@ use slotcast_admission::{Channel, Decision, LinkKey, LinkRequest, ProgramSpec, R
 use slotcast_auth::Credentials;
 use slotcast_core::{
     chunk::Chunk,
-    feed::{FeedReceiver, Feeds, Wake},
+    feed::{FeedReceiver, Feeds},
     media::{Codec, Description, MediaKind, Offer, TRACKS_MAX, Track},
     rtp::Ssrc,
     time::{Now, WallTime},
@@ -23,12 +23,6 @@ pub(crate) const ID: &str = "reservation-of-channel4-2f6c1a";
 pub(crate) const NEXT_ID: &str = "reservation-of-the-next-hour-8d01";
 /// The clock's first moment: ten minutes into the hour of program 1.
 const OPENING: &str = "2026-11-22T10:10:00Z";
-
-struct NoWake;
-
-impl Wake for NoWake {
-    fn wake(&self) {}
-}
 
 pub(crate) struct Studio {
     pub(crate) desk: Desk,
@@ -103,7 +97,7 @@ impl Studio {
         let timetable = Arc::new(Timetable::new());
         timetable.publish(vec![channel(gather)], programs).unwrap();
         let feeds = Feeds::default();
-        let feed = feeds.subscribe(4096, NoWake);
+        let feed = feeds.subscribe(4096, || {});
         let class = ClassRules { burst: secs(2), exceeded_max: secs(10) };
         let mut config = DeskConfig { lines: 4, lines_per_address: 4, class, receiver: Ssrc(99) };
         change(&mut config);

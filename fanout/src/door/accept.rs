@@ -1,32 +1,15 @@
 //! Taking connections in: a bounded number a turn, a bounded number of an address, one seed each.
 
-use std::{io, net::SocketAddr, os::fd::AsFd, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use mio::{Interest, net::TcpStream};
 use slotcast_admission::Reason;
 use slotcast_core::{address::canonical, time::Now};
-use slotcast_net::{sockets::is_exhausted, sys};
-use slotcast_rtsp::server::{ClientPorts, PortClaim, ServerConnection};
+use slotcast_net::sockets::is_exhausted;
+use slotcast_rtsp::server::ServerConnection;
 
 use super::{House, RtspDoor, connection::Connection};
-use crate::{budget::Budget, claims::ClaimedPorts, limits};
-
-/// The UDP ports at a viewer's address.
-struct PortsOf {
-    peer: SocketAddr,
-    claimed: Arc<ClaimedPorts>,
-}
-
-impl ClientPorts for PortsOf {
-    fn claim(&self, rtp: u16, rtcp: u16) -> Option<PortClaim> {
-        let pair = [rtp, rtcp].map(|port| {
-            let mut address = self.peer;
-            address.set_port(port);
-            address
-        });
-        self.claimed.claim(pair).map(|claim| Box::new(claim) as PortClaim)
-    }
-}
+use crate::{budget::Budget, limits};
 
 impl RtspDoor {
     /// Takes no new connections from now on.
@@ -52,7 +35,9 @@ impl RtspDoor {
                 Ok((stream, from)) => self.open(house, stream, canonical(from), now),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if is_exhausted(&error) => {
-                    self.turn_one_away(&error, now);
+                    if self.reserve.turn_one_away(now.mono, || listener.accept()) {
+                        tracing::warn!(%error, "a viewer is turned away; raise the limit of open files (ulimit -n)");
+                    }
                     self.accept_again_at = Some(now.mono + limits::TICK);
                     return;
                 }
@@ -64,17 +49,6 @@ impl RtspDoor {
             }
         }
         self.accept_again_at = Some(now.mono);
-    }
-
-    fn turn_one_away(&mut self, error: &io::Error, now: Now) {
-        let lately = |at| now.mono.saturating_duration_since(at) < limits::EXHAUSTED_SAID_EVERY;
-        if !self.exhausted_said_at.is_some_and(lately) {
-            self.exhausted_said_at = Some(now.mono);
-            tracing::warn!(%error, "a viewer is turned away; raise the limit of open files (ulimit -n)");
-        }
-        if let Some(listener) = &self.listener {
-            self.reserve.turn_one_away(|| listener.accept());
-        }
     }
 
     fn open(&mut self, house: &mut House, mut stream: TcpStream, peer: SocketAddr, now: Now) {
@@ -99,11 +73,8 @@ impl RtspDoor {
             socket2::TcpKeepalive::new().with_time(limits::PROBE_AFTER).with_interval(limits::PROBE_EVERY);
         let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive);
         let _ = socket2::SockRef::from(&stream).set_send_buffer_size(limits::SEND_BUFFER_BYTES);
-        let _ = sys::set_unsent_limit(stream.as_fd(), limits::UNSENT_BYTES_MAX);
-        let ports = PortsOf { claimed: Arc::clone(&house.shared.claimed_ports), peer };
-        let rtsp = ServerConnection::new(Arc::clone(&self.rtsp), seed, now.mono)
-            .for_peer(peer.ip())
-            .with_client_ports(Box::new(ports));
+        let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(limits::UNSENT_BYTES_MAX);
+        let rtsp = ServerConnection::new(Arc::clone(&self.rtsp), seed, now.mono).for_peer(peer);
         let id = self.connections.insert(Connection::new(peer, rtsp, line));
         let both = Interest::READABLE | Interest::WRITABLE;
         if self.registry.register(&mut stream, Self::token(id.place()), both).is_err() {

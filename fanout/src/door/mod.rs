@@ -93,7 +93,6 @@ pub(crate) struct RtspDoor {
     sweep_from: usize,
     buffer: Box<[u8]>,
     reserve: Reserve,
-    exhausted_said_at: Option<Instant>,
 }
 
 impl RtspDoor {
@@ -122,12 +121,11 @@ impl RtspDoor {
             sweep_from: 0,
             buffer: vec![0; limits::DATAGRAM_BYTES_MAX].into(),
             reserve: Reserve::open(),
-            exhausted_said_at: None,
         }
     }
 
     /// Open connections.
-    pub(crate) const fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.len()
     }
 

@@ -45,7 +45,6 @@ impl<A: Audience<Memory> + Default> Rig<A> {
             patience: Patience { behind: Duration::from_secs(1), stalled: Duration::from_secs(10) },
             guesses: Arc::new(Guesses::new(Default::default())),
             lines: Lines::new(1, 1),
-            claimed_ports: Arc::default(),
             seated: AtomicU64::new(0),
         };
         let udp = Udp { ports: post.share(), segments: true, awaits_room: false };

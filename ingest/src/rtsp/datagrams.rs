@@ -43,9 +43,8 @@ impl LinkSide {
         self.stats.foreign_datagrams.add(1);
         let Some(pair) = self.pairs.get(pair).filter(|_| half == Half::Rtp) else { return };
         for route in pair.routes_of(from.ip()) {
-            let Some(admitted) = self.links.get_mut(route.link).and_then(|link| link.admitted_mut()) else {
-                continue;
-            };
+            let link = self.links.get_mut(route.link).and_then(Option::as_mut);
+            let Some(admitted) = link.and_then(|link| link.admitted_mut()) else { continue };
             let silent = admitted.recording.as_mut().filter(|recording| recording.arrival.is_none());
             let Some(recording) = silent else { continue };
             self.stats.count_wrong_port(admitted.pass.program());
@@ -54,9 +53,8 @@ impl LinkSide {
     }
 
     fn on_datagram(&mut self, route: Route, half: Half, datagram: &[u8], now: Now) {
-        let Some(admitted) = self.links.get_mut(route.link).and_then(|link| link.admitted_mut()) else {
-            return;
-        };
+        let link = self.links.get_mut(route.link).and_then(Option::as_mut);
+        let Some(admitted) = link.and_then(|link| link.admitted_mut()) else { return };
         let Some(recording) = &mut admitted.recording else { return };
         // RTCP has a port of its own; some send it to the other one. A marker and a payload type that was announced may
         // look the same (RFC 5761 §4).

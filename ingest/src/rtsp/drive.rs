@@ -22,7 +22,8 @@ const LAST_OUTPUTS_MAX: usize = 32;
 impl LinkSide {
     /// The connection at `place` can be read or written.
     pub(crate) fn on_link(&mut self, place: usize, now: Now) {
-        let Some((id, mut link)) = self.links.take_at(place) else { return };
+        let Some(id) = self.links.key_at(place) else { return };
+        let Some(mut link) = self.take(id) else { return };
         let outcome = self.read(id, &mut link, now);
         self.put_back(id, link, outcome, now);
     }
@@ -124,7 +125,7 @@ impl LinkSide {
     }
 
     fn leaving(&self) -> usize {
-        self.links.iter().filter(|(_, link)| link.is_leaving()).count()
+        self.links.iter().filter_map(|(_, link)| link.as_ref()).filter(|link| link.is_leaving()).count()
     }
 
     fn on_frame(&mut self, link: &mut Link, channel: u8, payload: &Bytes, now: Now) -> Result<(), Reason> {
@@ -145,7 +146,7 @@ impl LinkSide {
 
     /// Ends `id`, which is not in hand, for `reason`; one that is leaving already leaves for its own reason.
     pub(crate) fn end_link(&mut self, id: LinkId, reason: Reason, now: Now) {
-        if let Some(link) = self.links.take(id) {
+        if let Some(link) = self.take(id) {
             let outcome = if link.is_leaving() { Ok(()) } else { Err(reason) };
             self.put_back(id, link, outcome, now);
         }
@@ -180,7 +181,7 @@ impl LinkSide {
             drop(link);
             self.links.remove(id);
         } else {
-            self.links.put(id, link);
+            self.put(id, link);
         }
     }
 

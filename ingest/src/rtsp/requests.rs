@@ -3,7 +3,7 @@
 //! Not here: whether a reservation ID is right (`slotcast-admission`), what RTSP makes of the answer (`slotcast-rtsp`).
 //! Invariant: only an accepted ANNOUNCE gives a pass.
 
-use slotcast_admission::{LinkRequest, Reason, Refusal, Then};
+use slotcast_admission::{LinkRequest, Refusal, Then};
 use slotcast_auth::Credentials;
 use slotcast_core::{
     media::{Offer, TRACKS_MAX},
@@ -130,14 +130,7 @@ impl LinkSide {
             // RECORD while recording is allowed, and changes nothing.
             return Answer::Record { headers: admitted.headers.clone() };
         }
-        if !self.claim_ports(id, link) {
-            link.refused = Some(Reason::LinkPortsTaken);
-            return Answer::Refuse {
-                status: Status::UNSUPPORTED_TRANSPORT,
-                reason: Reason::LinkPortsTaken.text().into_owned(),
-                then: AfterRefusal::Close,
-            };
-        }
+        self.take_from_ports(id, link);
         let set_up = link.connection.session().map_or(&[][..], |session| session.tracks());
         let is_sent =
             std::array::from_fn(|track| set_up.iter().any(|setup| usize::from(setup.track) == track));
@@ -148,21 +141,18 @@ impl LinkSide {
     }
 
     /// From here on, datagrams from the ports that `link` has announced are its tracks'.
-    fn claim_ports(&mut self, id: LinkId, link: &Link) -> bool {
-        let Some(session) = link.connection.session() else { return false };
-        session.tracks().iter().all(|setup| match setup.transport {
-            TrackTransport::Tcp { .. } => true,
-            TrackTransport::Udp { client_rtp, client_rtcp } => {
-                let route = Route { link: id, track: setup.track };
-                let at = |port| {
-                    let mut at = link.peer;
-                    at.set_port(port);
-                    at
-                };
-                let pair = link.pair.and_then(|pair| self.pairs.get_mut(pair));
-                pair.is_some_and(|pair| pair.claim(at(client_rtp), at(client_rtcp), route))
+    fn take_from_ports(&mut self, id: LinkId, link: &Link) {
+        let Some(pair) = link.pair.and_then(|pair| self.pairs.get_mut(pair)) else { return };
+        let at = |port| {
+            let mut at = link.peer;
+            at.set_port(port);
+            at
+        };
+        for setup in link.connection.session().map_or(&[][..], |session| session.tracks()) {
+            if let TrackTransport::Udp { client_rtp, client_rtcp } = setup.transport {
+                pair.take_from(at(client_rtp), at(client_rtcp), Route { link: id, track: setup.track });
             }
-        })
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! The UDP socket pairs that broadcasters send RTP and RTCP to, one pair per address that is listened on.
 //!
 //! Owns: the sockets, and which source address belongs to which track of which link.
-//! Invariant: a datagram from an address that no link has announced reaches no program, and an address that one link
-//! has announced is not given to another.
+//! Invariant: a datagram from an address that no link has announced reaches no program. That two links do not announce the
+//! same is seen to at SETUP (`slotcast-rtsp`).
 
 use std::{
     collections::BTreeMap,
@@ -13,10 +13,12 @@ use std::{
 
 use mio::net::UdpSocket;
 use slotcast_core::address::canonical;
-use slotcast_net::sys::{self, Destination};
-use socket2::{Domain, Protocol, Socket, Type};
+use slotcast_net::{
+    sockets::bind_udp,
+    sys::{self, Destination},
+};
 
-use crate::{antechamber::LinkId, limits};
+use crate::{accept::one_family, antechamber::LinkId, limits};
 
 /// What a known source address sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,16 +127,10 @@ impl UdpPair {
         let _ = sys::send_datagrams(self.rtcp.socket.as_fd(), &to, &[IoSlice::new(bytes)], None);
     }
 
-    /// Takes RTP and RTCP from these addresses as `route`; `false`, and nothing changes, when another link has one.
-    pub(crate) fn claim(&mut self, rtp: SocketAddr, rtcp: SocketAddr, route: Route) -> bool {
-        let (rtp, rtcp) = (canonical(rtp), canonical(rtcp));
-        let taken = |port: &Port, address| port.routes.get(&address).is_some_and(|r| r.link != route.link);
-        if taken(&self.rtp, rtp) || taken(&self.rtcp, rtcp) {
-            return false;
-        }
-        self.rtp.routes.insert(rtp, route);
-        self.rtcp.routes.insert(rtcp, route);
-        true
+    /// Takes RTP and RTCP from these addresses as `route`, whose link has claimed them.
+    pub(crate) fn take_from(&mut self, rtp: SocketAddr, rtcp: SocketAddr, route: Route) {
+        self.rtp.routes.insert(canonical(rtp), route);
+        self.rtcp.routes.insert(canonical(rtcp), route);
     }
 
     /// Forgets all addresses of `link`.
@@ -147,15 +143,12 @@ impl UdpPair {
 
 fn bind(address: IpAddr, port: u16) -> io::Result<UdpSocket> {
     let address = SocketAddr::new(address, port);
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    // The kernel gives what it may (net.core.rmem_max); less is no reason to refuse to start.
-    let _ = socket.set_recv_buffer_size(limits::UDP_RECEIVE_BYTES);
-    socket.bind(&address.into())?;
-    Ok(UdpSocket::from_std(socket.into()))
+    let socket = bind_udp(address, |socket| {
+        // The kernel gives what it may (net.core.rmem_max); less is no reason to refuse to start.
+        let _ = socket.set_recv_buffer_size(limits::UDP_RECEIVE_BYTES);
+        one_family(socket, address)
+    })?;
+    Ok(UdpSocket::from_std(socket))
 }
 
 #[cfg(test)]
@@ -163,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_belongs_to_the_link_that_claimed_it_first() {
+    fn what_comes_from_an_address_belongs_to_the_link_that_announced_it() {
         let local = IpAddr::from([127, 0, 0, 1]);
         let mut pair = UdpPair::bind(local, [0, 0]).unwrap();
         let [rtp, rtcp] = pair.numbers();
@@ -171,13 +164,10 @@ mod tests {
         let (first, second) = (LinkId::for_tests(1), LinkId::for_tests(2));
         let route = |link| Route { link, track: 0 };
         let peer = |port| SocketAddr::new(local, port);
-        assert!(pair.claim(peer(5000), peer(5001), route(first)));
-        assert!(pair.claim(peer(5000), peer(5001), route(first)));
-        assert!(!pair.claim(peer(5002), peer(5001), route(second)));
-        assert!(pair.rtp.routes.len() == 1, "a refused claim leaves nothing behind");
+        pair.take_from(peer(5000), peer(5001), route(first));
+        pair.take_from(peer(5002), peer(5003), route(second));
+        assert!(pair.routes_of(local).eq([&route(first), &route(second)]));
         pair.release(first);
-        assert_eq!(pair.routes_of(local).count(), 0);
-        assert!(pair.claim(peer(5002), peer(5001), route(second)));
         assert!(pair.routes_of(local).eq([&route(second)]));
     }
 }

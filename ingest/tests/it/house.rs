@@ -12,7 +12,7 @@ use std::{
 use slotcast_admission::{Channel, LinkKey, ProgramSpec, Programs, Timetable};
 use slotcast_core::{
     chunk::Chunk,
-    feed::{FeedReceiver, Feeds, Wake},
+    feed::{FeedReceiver, Feeds},
     time::{Clock, Now, WallTime},
     words::{ChannelNumber, ConnectMargins, OpenLevel, ProgramId, Seats, Toll, Window},
 };
@@ -37,12 +37,6 @@ pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) 
         assert!(Instant::now() < give_up, "waited in vain for {what}");
         std::thread::park_timeout(Duration::from_millis(1));
     }
-}
-
-struct NoWake;
-
-impl Wake for NoWake {
-    fn wake(&self) {}
 }
 
 pub(crate) struct House {
@@ -124,7 +118,7 @@ impl House {
     ) -> Self {
         let stepped = Arc::new(Steps::default());
         let feeds = Feeds::default();
-        let receiver = feeds.subscribe(4096, NoWake);
+        let receiver = feeds.subscribe(4096, || {});
         let mut config = IngestConfig {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             rtp_ports: Some([0, 0]),

@@ -9,11 +9,17 @@ use slotcast_core::{chunk::Chunk, packet::PacketFlags, rtcp};
 use slotcast_ingest::IngestConfig;
 
 use crate::{
-    client::{Came, Client},
-    house::{House, ID, PATIENCE, Packet, program, rtp, udp_pair, wait_for},
+    client::{Came, Client, SDP},
+    house::{House, ID, OTHER_ID, PATIENCE, Packet, program, rtp, udp_pair, wait_for},
 };
 
 const SSRC: u32 = 0x0bad_cafe;
+
+/// Of x264: 320 by 180 pixels.
+const SPS: &[u8] = &[
+    0x67, 0x42, 0xc0, 0x0c, 0xd9, 0x01, 0x41, 0x9f, 0x9f, 0x01, 0x10, 0x00, 0x00, 0x03, 0x00, 0x10, 0x00,
+    0x00, 0x03, 0x03, 0x20, 0xf1, 0x42, 0xa4, 0x80,
+];
 
 #[test]
 fn media_over_tcp_arrives_untouched() {
@@ -48,6 +54,25 @@ fn media_over_udp_arrives_untouched() {
 }
 
 #[test]
+fn udp_ports_that_another_link_of_the_address_has_are_refused_until_it_ends() {
+    let house = House::new();
+    let (rtp_socket, rtcp_socket) = udp_pair();
+    let port = |socket: &UdpSocket| socket.local_addr().unwrap().port();
+    let (rtp_port, rtcp_port) = (port(&rtp_socket), port(&rtcp_socket));
+    let mut link = house.connect();
+    let (to, _) = link.record_over_udp("channel4", ID, rtp_port, rtcp_port);
+    let mut other = house.connect();
+    assert_eq!(other.announce("channel5", OTHER_ID, SDP).status, 200);
+    let transport = format!("RTP/AVP/UDP;unicast;client_port={rtp_port}-{rtcp_port};mode=record");
+    assert_eq!(other.setup("channel5", OTHER_ID, &transport).status, 461);
+    rtp_socket.send_to(&rtp(SSRC, 1, 9000, true, 700), ("127.0.0.1", to)).unwrap();
+    assert_eq!(house.packets(1)[0].ssrc(), SSRC);
+    drop(link);
+    house.wait_for_decision("peer_closed", 1);
+    assert_eq!(other.setup("channel5", OTHER_ID, &transport).status, 200);
+}
+
+#[test]
 fn the_first_chunk_brings_a_sender_report() {
     let house = House::new();
     let mut link = house.tcp_link();
@@ -57,7 +82,7 @@ fn the_first_chunk_brings_a_sender_report() {
         chunk.packets().iter().filter(|entry| entry.flags.contains(PacketFlags::RTCP)).collect();
     assert_eq!(reports.len(), 1);
     let first = rtcp::packets(chunk.packet(reports[0])).next().unwrap().unwrap();
-    let rtcp::RtcpPacket::SenderReport { info, .. } = first else { panic!("{first:?}") };
+    let rtcp::RtcpPacket::SenderReport(info) = first else { panic!("{first:?}") };
     assert_eq!((info.ssrc.0, info.packets, info.octets), (SSRC, 1, 100));
 }
 
@@ -86,7 +111,7 @@ fn an_announced_payload_type_with_a_marker_is_not_taken_for_rtcp() {
     let (rtp_socket, rtcp_socket) = udp_pair();
     let port = |socket: &UdpSocket| socket.local_addr().unwrap().port();
     let mut link = house.connect();
-    let sdp = crate::client::SDP.replace("96", "72");
+    let sdp = SDP.replace("96", "72");
     assert_eq!(link.announce("channel4", ID, &sdp).status, 200);
     let transport =
         format!("RTP/AVP/UDP;unicast;client_port={}-{};mode=record", port(&rtp_socket), port(&rtcp_socket));
@@ -154,8 +179,7 @@ fn other_tracks_on_return_are_another_stream() {
     drop(link);
     house.wait_for_decision("peer_closed", 1);
     let mut link = house.connect();
-    let sdp =
-        crate::client::SDP.replace("H264", "H265").replace("packetization-mode=1", "sprop-max-don-diff=0");
+    let sdp = SDP.replace("H264", "H265").replace("packetization-mode=1", "sprop-max-don-diff=0");
     assert_eq!(link.announce("channel4", ID, &sdp).status, 200);
     link.setup("channel4", ID, "RTP/AVP/TCP;interleaved=0-1;mode=record");
     assert_eq!(link.record("channel4", ID).status, 200);
@@ -169,8 +193,7 @@ fn other_tracks_on_return_are_another_stream() {
 fn a_track_that_cannot_be_taken_is_named_and_dropped_and_the_rest_goes_on() {
     let house = House::new();
     let mut link = house.connect();
-    let sdp = crate::client::SDP
-        .replace("m=video", "m=application/X 0 RTP/AVP smart/1/90000\r\na=control:smart\r\nm=video");
+    let sdp = SDP.replace("m=video", "m=application/X 0 RTP/AVP smart/1/90000\r\na=control:smart\r\nm=video");
     let announced = link.announce("channel4", ID, &sdp);
     assert_eq!(
         (announced.status, announced.header("Slotcast-Left-Out")),
@@ -257,10 +280,10 @@ fn receiver_reports_come_every_five_seconds() {
     house.packets(4);
     house.step(Duration::from_secs(5));
     let Came::Frame(1, report) = link.next() else { panic!("expected a report on channel 1") };
-    let first = rtcp::packets(&report).next().unwrap().unwrap();
-    let rtcp::RtcpPacket::ReceiverReport { reports, .. } = first else { panic!("{first:?}") };
-    let block = reports.into_iter().next().unwrap();
-    assert_eq!((block.ssrc.0, block.cumulative_lost, block.highest & 0xffff), (SSRC, 1, 5));
+    // One block, of a receiver report (RFC 3550 §6.4.2): source, loss in 24 bits, highest number.
+    assert_eq!(report[..2], [0x81, 201]);
+    assert_eq!(report[8..12], SSRC.to_be_bytes());
+    assert_eq!((&report[13..16], &report[18..20]), (&[0, 0, 1][..], &[0, 5][..]));
 }
 
 #[test]
@@ -334,7 +357,7 @@ fn links_of_two_channels_do_not_mix() {
     let house = House::with(|_| (), programs);
     let mut four = house.tcp_link();
     let mut five = house.connect();
-    five.record_over_tcp("channel5", crate::house::OTHER_ID);
+    five.record_over_tcp("channel5", OTHER_ID);
     four.send_frame(0, &rtp(4, 40, 0, true, 100));
     five.send_frame(0, &rtp(5, 50, 0, true, 100));
     let mut packets = Vec::new();
@@ -362,14 +385,16 @@ fn parameter_sets_that_come_in_band_reach_the_description() {
         packet.extend(nal);
         packet
     };
-    link.send_frame(0, &single(1, &[0x67, 0x42, 0xc0, 0x0d, 0xda, 0x05, 0x07, 0xec]));
+    link.send_frame(0, &single(1, SPS));
     link.send_frame(0, &single(2, &[0x68, 0xce, 0x0f, 0xc8]));
     link.send_frame(0, &rtp(SSRC, 3, 9000, true, 100));
     let mut streams = Vec::new();
     wait_for("the slice", || {
         streams.extend(house.chunks().into_iter().map(|chunk| chunk.stream().clone()));
         let last = streams.last()?;
-        last.description.media[0].contains("sprop-parameter-sets=Z0LADdoFB+w=,aM4PyA==").then_some(())
+        last.description.media[0]
+            .contains("sprop-parameter-sets=Z0LADNkBQZ+fARAAAAMAEAAAAwMg8UKkgA==,aM4PyA==")
+            .then_some(())
     });
     assert!(streams.iter().all(|stream| stream.id == streams[0].id), "viewers go on");
 }
@@ -408,31 +433,31 @@ fn stream_announced_as(house: &House, sdp: &str, packets: &[Vec<u8>]) -> (u64, V
 #[test]
 fn a_return_keeps_the_parameter_sets_that_came_in_band() {
     let house = House::new();
-    let sets =
-        [single(1, &[0x67, 0x42, 0xc0, 0x0d, 0xda, 0x05, 0x07, 0xec]), single(2, &[0x68, 0xce, 0x0f, 0xc8])];
-    let before = stream_announced_as(&house, crate::client::SDP, &sets);
-    assert!(before.1[0].contains("sprop-parameter-sets=Z0LADdoFB+w=,aM4PyA=="), "{before:?}");
-    assert_eq!(stream_announced_as(&house, crate::client::SDP, &[]), before);
-    assert_eq!(stream_announced_as(&house, crate::client::SDP, &sets), before);
+    let sets = [single(1, SPS), single(2, &[0x68, 0xce, 0x0f, 0xc8])];
+    let before = stream_announced_as(&house, SDP, &sets);
+    assert!(
+        before.1[0].contains("sprop-parameter-sets=Z0LADNkBQZ+fARAAAAMAEAAAAwMg8UKkgA==,aM4PyA=="),
+        "{before:?}"
+    );
+    assert_eq!(stream_announced_as(&house, SDP, &[]), before);
+    assert_eq!(stream_announced_as(&house, SDP, &sets), before);
     let picture = house.ingest.stats().links()[0].picture.map(|size| (size.width, size.height));
-    assert!(picture.is_some(), "and the size of the picture");
+    assert_eq!(picture, Some((320, 180)), "and the size of the picture");
 }
 
 #[test]
 fn a_return_with_another_decoder_configuration_is_another_stream() {
     let house = House::new();
-    let with = |sets: &str| {
-        crate::client::SDP.replace("packetization-mode=1", &format!("packetization-mode=1;{sets}"))
-    };
+    let with = |sets: &str| SDP.replace("packetization-mode=1", &format!("packetization-mode=1;{sets}"));
     let small = with("sprop-parameter-sets=Z0LAHtkA,aMuMsg==");
     let large = with("sprop-parameter-sets=Z2QAH6w=,aO48gA==");
     let first = stream_announced_as(&house, &small, &[]).0;
     assert_eq!(stream_announced_as(&house, &small, &[]).0, first);
     let second = stream_announced_as(&house, &large, &[]).0;
     assert_ne!(second, first);
-    assert_eq!(stream_announced_as(&house, crate::client::SDP, &[]).0, second, "its sets come in band");
+    assert_eq!(stream_announced_as(&house, SDP, &[]).0, second, "its sets come in band");
     let sets = [single(1, &[0x67, 0x42, 0xc0, 0x1e, 0xd9, 0x00]), single(2, &[0x68, 0xcb, 0x8c, 0xb2])];
-    assert_eq!(stream_announced_as(&house, crate::client::SDP, &sets).0, second, "and change so");
+    assert_eq!(stream_announced_as(&house, SDP, &sets).0, second, "and change so");
     assert_eq!(stream_announced_as(&house, &small, &[]).0, second, "as it came in band");
 }
 
@@ -440,7 +465,7 @@ fn a_return_with_another_decoder_configuration_is_another_stream() {
 fn viewers_are_told_of_tracks_that_they_can_get() {
     let audio =
         |name: &str| format!("m=audio 0 RTP/AVP 97\r\na=rtpmap:97 opus/48000/2\r\na=control:{name}\r\n");
-    let sdp = format!("{}{}{}", crate::client::SDP, audio("one"), audio("two"));
+    let sdp = format!("{}{}{}", SDP, audio("one"), audio("two"));
     let house = House::new();
     let mut link = house.connect();
     assert_eq!(link.announce("channel4", ID, &sdp).status, 200);

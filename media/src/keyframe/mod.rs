@@ -333,7 +333,7 @@ fn aggregated(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// `bytes` without the 3 that stands behind two zeros to keep start codes out (H.264 §7.4.1; H.265 §7.4.2 likewise).
-pub(crate) fn unescaped(bytes: &[u8]) -> impl Iterator<Item = u8> {
+fn unescaped(bytes: &[u8]) -> impl Iterator<Item = u8> {
     let mut zeros = 0;
     bytes.iter().copied().filter(move |byte| {
         let is_escape = zeros >= 2 && *byte == 3;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
-    headers::transport::Chosen,
+    headers::transport::{Chosen, LowerTransport},
     message::MessageError,
     sdp::{Announced, SdpError},
     server::RtpInfoEntry,
@@ -24,17 +24,6 @@ pub enum ClientRole {
     },
 }
 
-/// Which lower transport a client asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TransportPolicy {
-    /// UDP; a 461 is the end.
-    Udp,
-    /// `$` frames on the control connection.
-    Tcp,
-    /// UDP; TCP where the first SETUP is answered 461.
-    UdpThenTcp,
-}
-
 /// What a client proves itself with.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClientCredentials {
@@ -51,8 +40,8 @@ pub struct ClientConfig {
     pub role: ClientRole,
     /// `rtsp://host:port/channel`, with a query where there is one, without user and password.
     pub url: String,
-    /// UDP, TCP, or one after the other.
-    pub transport: TransportPolicy,
+    /// What media is to be carried by; a 461 is the end.
+    pub transport: LowerTransport,
     /// Shown only when the server asks.
     pub credentials: Option<ClientCredentials>,
     /// For the `User-Agent` header.
@@ -67,7 +56,7 @@ impl ClientConfig {
         Self {
             role,
             url: url.into(),
-            transport: TransportPolicy::Tcp,
+            transport: LowerTransport::Tcp,
             credentials: None,
             user_agent: "slotcast".to_owned(),
             response: Duration::from_secs(20),

@@ -9,7 +9,5 @@ mod border;
 mod responses;
 mod session;
 
-pub use border::{
-    ClientConfig, ClientCredentials, ClientEvent, ClientOutput, ClientRole, Failure, TransportPolicy,
-};
+pub use border::{ClientConfig, ClientCredentials, ClientEvent, ClientOutput, ClientRole, Failure};
 pub use session::ClientSession;

@@ -5,11 +5,7 @@ use std::time::{Duration, Instant};
 use slotcast_auth::Challenge;
 
 use crate::{
-    headers::{
-        rtp_info,
-        session::SessionHeader,
-        transport::{self, LowerTransport},
-    },
+    headers::{rtp_info, session::SessionHeader, transport},
     message::Response,
     sdp,
     server::RtpInfoEntry,
@@ -18,7 +14,7 @@ use crate::{
 };
 
 use super::{
-    border::{ClientEvent, ClientRole, Failure, TransportPolicy},
+    border::{ClientEvent, ClientRole, Failure},
     session::{ClientSession, Step},
 };
 
@@ -32,10 +28,6 @@ impl ClientSession {
             return self.close();
         }
         if response.status == Status::UNAUTHORIZED && self.take_challenge(response) {
-            return self.ask(now, step);
-        }
-        if response.status == Status::UNSUPPORTED_TRANSPORT && self.may_fall_back(step) {
-            self.lower = LowerTransport::Tcp;
             return self.ask(now, step);
         }
         if !response.status.is_success() {
@@ -71,12 +63,6 @@ impl ClientSession {
         }
         self.challenge = Some(challenge);
         true
-    }
-
-    fn may_fall_back(&self, step: Step) -> bool {
-        self.config.transport == TransportPolicy::UdpThenTcp
-            && self.lower == LowerTransport::Udp
-            && step == Step::Setup(0)
     }
 
     fn by_role(&self, watch: Step, publish: Step) -> Step {

@@ -20,7 +20,7 @@ use crate::{
     url,
 };
 
-use super::border::{ClientConfig, ClientEvent, ClientOutput, ClientRole, Failure, TransportPolicy};
+use super::border::{ClientConfig, ClientEvent, ClientOutput, ClientRole, Failure};
 
 /// Until the server says another: RFC 2326 §12.37.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
@@ -70,7 +70,6 @@ impl Step {
 pub struct ClientSession {
     pub(super) config: Arc<ClientConfig>,
     pub(super) step: Step,
-    pub(super) lower: LowerTransport,
     /// Each track's `a=control:`, as announced or described.
     pub(super) controls: Vec<String>,
     /// What relative controls stand on.
@@ -97,15 +96,10 @@ impl ClientSession {
             ClientRole::Watch => Ok(Vec::new()),
             ClientRole::Publish { sdp } => sdp::parse(sdp.as_bytes()).map(|announced| announced.controls),
         };
-        let lower = match config.transport {
-            TransportPolicy::Tcp => LowerTransport::Tcp,
-            TransportPolicy::Udp | TransportPolicy::UdpThenTcp => LowerTransport::Udp,
-        };
         let mut session = Self {
             base: config.url.clone(),
             config,
             step: Step::Options,
-            lower,
             controls: Vec::new(),
             tracks: Vec::new(),
             session: None,
@@ -267,7 +261,7 @@ impl ClientSession {
 
     /// What SETUP of `track` asks for; `None` when there are no ports for it.
     pub(super) fn offer(&self, track: u8) -> Option<TrackTransport> {
-        match self.lower {
+        match self.config.transport {
             LowerTransport::Tcp => TrackTransport::channels_of(track),
             LowerTransport::Udp => {
                 let UdpPorts { rtp: client_rtp, rtcp: client_rtcp } =

@@ -96,7 +96,8 @@ impl ServerConnection {
 
     /// With the address as the base, and in its own words where a query would get lost on the way.
     fn on_described(&mut self, cseq: &str, target: &Target, stream: &Stream) {
-        let description = sdp::render(&stream.description, target.control_base(), self.peer_is_ipv6);
+        let is_ipv6 = self.peer.is_some_and(|peer| peer.ip().to_canonical().is_ipv6());
+        let description = sdp::render(&stream.description, target.control_base(), is_ipv6);
         let headers = Response::new(Status::OK)
             .header("Content-Base", &target.content_base())
             .header("Content-Type", "application/sdp");

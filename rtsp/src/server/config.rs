@@ -1,7 +1,8 @@
 //! What the edge decides once for all connections of one listener.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use super::ports::ClaimedPorts;
 use crate::headers::transport::UdpPorts;
 
 /// Which side of the house a connection came in at. It decides which methods there are.
@@ -20,6 +21,8 @@ pub struct ServerConfig {
     pub role: Role,
     /// The pair that media leaves from or arrives at; `None` when UDP is off, and then UDP is answered 461.
     pub udp: Option<UdpPorts>,
+    /// Of the peers that are told by [`for_peer`](super::ServerConnection::for_peer).
+    pub claimed_ports: Arc<ClaimedPorts>,
     /// For the `Server` header; control characters are left out.
     pub server_name: String,
     /// From accept to the first byte.
@@ -49,6 +52,7 @@ impl ServerConfig {
         Self {
             role,
             udp: None,
+            claimed_ports: Arc::default(),
             server_name: "slotcast".to_owned(),
             first_byte: Duration::from_secs(5),
             header: Duration::from_secs(10),

@@ -4,7 +4,7 @@
 //! what an answer brings (`answers`).
 //! Invariant: while a question is open no further request is taken, and what piles up meanwhile is bounded.
 
-use std::{collections::VecDeque, mem, net::IpAddr, sync::Arc, time::Instant};
+use std::{collections::VecDeque, mem, net::SocketAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use slotcast_auth::{Nonces, Random};
@@ -20,7 +20,6 @@ use super::{
     border::{CloseReason, Event, Output, SessionEnd},
     config::ServerConfig,
     parked::{Announcement, Parked, Question},
-    ports::ClientPorts,
     session::Session,
     table::State,
 };
@@ -78,8 +77,7 @@ pub struct ServerConnection {
     outputs: VecDeque<Output>,
     /// Whether the peer has ended its side: nothing more comes.
     peer_is_done: bool,
-    pub(super) peer_is_ipv6: bool,
-    pub(super) client_ports: Option<Box<dyn ClientPorts>>,
+    pub(super) peer: Option<SocketAddr>,
     closed: bool,
 }
 
@@ -103,23 +101,16 @@ impl ServerConnection {
             decoder: Decoder::default(),
             outputs: VecDeque::new(),
             peer_is_done: false,
-            peer_is_ipv6: false,
-            client_ports: None,
+            peer: None,
             closed: false,
         }
     }
 
-    /// The same for a peer at `address`: the descriptions that it gets name addresses of that family.
+    /// The same for a peer at `address`: the descriptions that it gets name addresses of that family, and UDP ports there
+    /// that another session has are refused.
     #[must_use]
-    pub const fn for_peer(mut self, address: IpAddr) -> Self {
-        self.peer_is_ipv6 = address.to_canonical().is_ipv6();
-        self
-    }
-
-    /// The same where the UDP ports that SETUP names may be another session's: `ports` is asked for each track.
-    #[must_use]
-    pub fn with_client_ports(mut self, ports: Box<dyn ClientPorts>) -> Self {
-        self.client_ports = Some(ports);
+    pub const fn for_peer(mut self, address: SocketAddr) -> Self {
+        self.peer = Some(address);
         self
     }
 

@@ -23,5 +23,5 @@ pub use crate::headers::transport::{TrackTransport, UdpPorts};
 pub use border::{AfterRefusal, Answer, Ask, CloseReason, Event, Output, RtpInfoEntry, SessionEnd};
 pub use config::{Role, ServerConfig};
 pub use connection::ServerConnection;
-pub use ports::{ClientPorts, PortClaim};
+pub use ports::ClaimedPorts;
 pub use session::{Session, TrackSetup};

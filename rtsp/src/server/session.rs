@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use super::{ports::PortClaim, table::State};
+use super::{ports::Claim, table::State};
 use crate::headers::{
     session::SessionHeader,
     transport::{LowerTransport, TrackTransport},
@@ -20,7 +20,7 @@ pub struct TrackSetup {
     /// The SETUP request's URL as sent: what `RTP-Info` names the track by.
     pub url: String,
     /// Keeps the client's UDP ports from other sessions at its address.
-    pub(super) _claim: Option<PortClaim>,
+    pub(super) _claim: Option<Claim>,
 }
 
 /// One session.

@@ -5,7 +5,7 @@
 //! Invariant: the track, its ports and its channels are checked before anything changes hands; the one thing that is
 //! known only after the seat was taken, how many tracks there are, gives the seat back where it does not fit.
 
-use std::time::Instant;
+use std::{net::SocketAddr, time::Instant};
 
 use crate::{
     headers::transport::{self, LowerTransport, Offer, TrackTransport},
@@ -19,7 +19,7 @@ use super::{
     config::ServerConfig,
     connection::{ServerConnection, Timer},
     parked::{Announcement, Plan, Question},
-    ports::{ClientPorts, PortClaim},
+    ports::Claim,
     requests::{Outcome, not_found, target},
     session::{Session, TrackSetup},
     table::State,
@@ -50,7 +50,7 @@ impl ServerConnection {
         let track = resolve(&plan.target, &plan.url, self.announcement.as_ref(), stream_tracks.into(), &[]);
         let set_up = track.and_then(|track| {
             let transport = allocate(&[], track, plan.offer)?;
-            let claim = claim(self.client_ports.as_deref(), transport)?;
+            let claim = claim(&self.config, self.peer, transport)?;
             Ok(TrackSetup { track, transport, url: plan.url, _claim: claim })
         });
         let setup = match set_up {
@@ -96,7 +96,7 @@ impl ServerConnection {
         match session.tracks.iter_mut().find(|before| before.track == track) {
             Some(before) if before.transport == transport => before.url = url,
             before => {
-                let claim = claim(self.client_ports.as_deref(), transport)?;
+                let claim = claim(&self.config, self.peer, transport)?;
                 let setup = TrackSetup { track, transport, url, _claim: claim };
                 match before {
                     Some(before) => *before = setup,
@@ -188,15 +188,21 @@ fn allocate(setups: &[TrackSetup], track: u8, offer: Offer) -> Result<TrackTrans
 }
 
 /// The ports of `transport` for this session alone. 461 when another one at the client's address has them.
-fn claim(ports: Option<&dyn ClientPorts>, transport: TrackTransport) -> Result<Option<PortClaim>, Response> {
-    match (ports, transport) {
-        (Some(ports), TrackTransport::Udp { client_rtp, client_rtcp }) => {
-            let reason = "Another session at your address has these client ports; choose others";
-            let taken = || Response::new(Status::UNSUPPORTED_TRANSPORT).because(reason);
-            ports.claim(client_rtp, client_rtcp).map(Some).ok_or_else(taken)
-        }
-        _ => Ok(None),
-    }
+fn claim(
+    config: &ServerConfig,
+    peer: Option<SocketAddr>,
+    transport: TrackTransport,
+) -> Result<Option<Claim>, Response> {
+    let (Some(mut peer), TrackTransport::Udp { client_rtp, client_rtcp }) = (peer, transport) else {
+        return Ok(None);
+    };
+    let pair = [client_rtp, client_rtcp].map(|port| {
+        peer.set_port(port);
+        peer
+    });
+    let reason = "Another session at your address has these client ports; choose others";
+    let taken = || Response::new(Status::UNSUPPORTED_TRANSPORT).because(reason);
+    config.claimed_ports.claim(pair).map(Some).ok_or_else(taken)
 }
 
 fn bad_request(reason: &str) -> Response {

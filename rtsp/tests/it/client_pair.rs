@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 use slotcast_rtsp::{
     client::{
         ClientConfig, ClientCredentials, ClientEvent, ClientOutput, ClientRole, ClientSession, Failure,
-        TransportPolicy,
     },
+    headers::transport::LowerTransport,
     message::Response,
     server::{Role, ServerConfig, TrackTransport, UdpPorts},
     status::Status,
@@ -118,7 +118,7 @@ fn refused(failure: Option<&Failure>) -> (&'static str, u16, &str) {
 #[test]
 fn a_viewer_plays_over_tcp_and_udp_at_every_cut() {
     for seed in 0..50 {
-        for transport in [TransportPolicy::Tcp, TransportPolicy::Udp, TransportPolicy::UdpThenTcp] {
+        for transport in [LowerTransport::Tcp, LowerTransport::Udp] {
             let pair = Pair::new(Server::viewer(), ClientConfig { transport, ..watch() }, seed);
             assert_eq!(pair.names(), ["described", "ready", "playing"], "{:?}", pair.failure);
             assert!(pair.client.is_streaming());
@@ -131,20 +131,17 @@ fn a_viewer_plays_over_tcp_and_udp_at_every_cut() {
 
 #[test]
 fn udp_viewers_learn_the_servers_ports() {
-    let pair = Pair::new(Server::viewer(), ClientConfig { transport: TransportPolicy::Udp, ..watch() }, 1);
+    let pair = Pair::new(Server::viewer(), ClientConfig { transport: LowerTransport::Udp, ..watch() }, 1);
     let tracks = pair.client.tracks();
     assert_eq!(tracks[1].transport, TrackTransport::Udp { client_rtp: 5002, client_rtcp: 5003 });
     assert_eq!(tracks[1].server, Some(UdpPorts { rtp: 8000, rtcp: 8001 }));
 }
 
 #[test]
-fn a_viewer_falls_back_to_tcp_where_udp_is_off_and_only_if_it_may() {
+fn a_viewer_over_udp_is_told_461_where_udp_is_off() {
     let udp_off = |role| Server::with(ServerConfig::new(role), Policy::default());
-    let may = ClientConfig { transport: TransportPolicy::UdpThenTcp, ..watch() };
-    let pair = Pair::new(udp_off(Role::Viewer), may, 1);
-    assert_eq!(pair.client.tracks()[1].transport, TrackTransport::Tcp { rtp: 2, rtcp: 3 });
-    let may_not = ClientConfig { transport: TransportPolicy::Udp, ..watch() };
-    let pair = Pair::new(udp_off(Role::Viewer), may_not, 1);
+    let config = ClientConfig { transport: LowerTransport::Udp, ..watch() };
+    let pair = Pair::new(udp_off(Role::Viewer), config, 1);
     assert_eq!(refused(pair.failure.as_ref()), ("SETUP", 461, "Unsupported Transport"));
     assert!(pair.closed);
 }
@@ -160,7 +157,7 @@ fn frames_arrive_under_canonical_numbers_between_responses() {
 #[test]
 fn a_publisher_records_and_its_frames_arrive() {
     for seed in 0..50 {
-        for transport in [TransportPolicy::Tcp, TransportPolicy::Udp] {
+        for transport in [LowerTransport::Tcp, LowerTransport::Udp] {
             let mut pair = Pair::new(Server::broadcaster(), ClientConfig { transport, ..publish() }, seed);
             assert_eq!(pair.names(), ["ready", "recording"], "{:?}", pair.failure);
             if let Some(header) = pair.client.frame_header(2, 3) {
@@ -168,7 +165,7 @@ fn a_publisher_records_and_its_frames_arrive() {
                 pair.server.feed(b"rtp");
                 assert_eq!(pair.server.frames, [(2, b"rtp".to_vec())]);
             } else {
-                assert_eq!(transport, TransportPolicy::Udp);
+                assert_eq!(transport, LowerTransport::Udp);
             }
             pair.client.teardown(pair.server.now);
             pair.run();
@@ -223,7 +220,7 @@ fn nothing_on_air_is_404_at_describe() {
 
 #[test]
 fn keep_alives_hold_a_session_for_an_hour_and_silence_ends_it() {
-    for config in [watch(), ClientConfig { transport: TransportPolicy::Udp, ..watch() }] {
+    for config in [watch(), ClientConfig { transport: LowerTransport::Udp, ..watch() }] {
         let mut pair = Pair::new(Server::viewer(), config, 1);
         pair.wait(3600);
         assert!(pair.client.is_streaming() && pair.server.closed.is_none());
@@ -247,7 +244,7 @@ fn a_publisher_with_a_broken_sdp_or_too_few_ports_fails_before_it_does_harm() {
     let role = ClientRole::Publish { sdp: "nonsense".to_owned() };
     let pair = Pair::new(Server::broadcaster(), ClientConfig::new(role, URL), 1);
     assert!(matches!(pair.failure, Some(Failure::Description(_))) && pair.server.log.is_empty());
-    let config = ClientConfig { transport: TransportPolicy::Udp, ..watch() };
+    let config = ClientConfig { transport: LowerTransport::Udp, ..watch() };
     let mut client = ClientSession::new(Arc::new(config), Vec::new(), some_instant());
     let mut server = Server::viewer();
     let mut failure = None;
@@ -286,7 +283,7 @@ fn noise_from_the_server_never_panics_the_client() {
         "RTSP/1.0 461 x\r\n",
     ];
     for _ in 0..2000 {
-        let config = ClientConfig { transport: TransportPolicy::UdpThenTcp, ..watch() };
+        let config = ClientConfig { transport: LowerTransport::Udp, ..watch() };
         let mut client = ClientSession::new(Arc::new(config), Vec::new(), some_instant());
         let mut closed = 0;
         for _ in 0..30 {

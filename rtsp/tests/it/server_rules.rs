@@ -1,14 +1,11 @@
 //! The rules for viewers and broadcasters, one or more cases each: bytes in, bytes out.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex},
-};
+use std::{collections::HashSet, net::SocketAddr};
 
 use slotcast_rtsp::{
     server::{
-        AfterRefusal, Answer, ClientPorts, CloseReason, Event, Output, PortClaim, Role, RtpInfoEntry,
-        ServerConfig, SessionEnd, TrackTransport,
+        AfterRefusal, Answer, CloseReason, Event, Output, Role, RtpInfoEntry, ServerConfig, SessionEnd,
+        TrackTransport,
     },
     status::Status,
 };
@@ -543,7 +540,7 @@ fn r10_the_description_names_addresses_of_the_viewers_family() {
         ("2001:db8::7", "o=- 0 0 IN IP6 ::1\r\n", "c=IN IP6 ::\r\n"),
     ] {
         let mut server = Server::viewer();
-        server.connection = server.connection.for_peer(peer.parse().unwrap());
+        server.connection = server.connection.for_peer(SocketAddr::new(peer.parse().unwrap(), 40_000));
         let response = server.request("DESCRIBE", URL, &[], "");
         let sdp = String::from_utf8_lossy(&response.body);
         assert!(sdp.contains(origin) && sdp.contains(connection), "{peer}: {sdp}");
@@ -840,43 +837,17 @@ fn r16_a_setup_on_another_path_than_announced_is_404() {
     assert_eq!(response.status, Status::NOT_FOUND);
 }
 
-/// The ports of one address, as an edge keeps them.
-#[derive(Clone, Default)]
-struct Ports(Arc<Mutex<HashSet<u16>>>);
-
-struct Claim(Ports, [u16; 2]);
-
-impl ClientPorts for Ports {
-    fn claim(&self, rtp: u16, rtcp: u16) -> Option<PortClaim> {
-        let mut claimed = self.0.lock().unwrap();
-        let is_free = [rtp, rtcp].iter().all(|port| !claimed.contains(port));
-        is_free.then(|| {
-            claimed.extend([rtp, rtcp]);
-            Box::new(Claim(self.clone(), [rtp, rtcp])) as PortClaim
-        })
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.0.0.lock().unwrap().retain(|port| !self.1.contains(port));
-    }
-}
-
 #[test]
 fn client_ports_are_claimed_by_each_setup_and_given_back_with_it() {
-    let ports = Ports::default();
-    let viewer = |ports: &Ports| {
-        let mut server = Server::with(config(Role::Viewer), Policy { seats_free: 9, ..Policy::default() });
-        server.connection = server.connection.with_client_ports(Box::new(ports.clone()));
+    let config = config(Role::Viewer);
+    let viewer = |ip: [u8; 4]| {
+        let policy = Policy { seats_free: 9, ..Policy::default() };
+        let mut server = Server::with(config.clone(), policy);
+        server.connection = server.connection.for_peer(SocketAddr::from((ip, 40_000)));
         server
     };
-    let claimed = || {
-        let mut claimed: Vec<u16> = ports.0.lock().unwrap().iter().copied().collect();
-        claimed.sort_unstable();
-        claimed
-    };
-    let (mut server, mut other) = (viewer(&ports), viewer(&ports));
+    let claimed = || config.claimed_ports.count();
+    let (mut server, mut other) = (viewer([192, 0, 2, 7]), viewer([192, 0, 2, 7]));
     let (first, second) = (format!("{URL}/trackID=0"), format!("{URL}/trackID=1"));
     let id = server.set_up(&first, UDP);
     // The same anew keeps its ports, others take their place.
@@ -884,10 +855,10 @@ fn client_ports_are_claimed_by_each_setup_and_given_back_with_it() {
         server.request("SETUP", url, &[("Transport", transport), ("Session", id)], "").status.code()
     };
     assert_eq!(again(&mut server, &first, UDP, &id), 200);
-    assert_eq!(claimed(), [5000, 5001]);
+    assert_eq!(claimed(), 2);
     assert_eq!(again(&mut server, &first, "RTP/AVP;client_port=5002-5003", &id), 200);
     assert_eq!(again(&mut server, &second, UDP, &id), 200);
-    assert_eq!(claimed(), [5000, 5001, 5002, 5003]);
+    assert_eq!(claimed(), 4);
     // Another one's are refused, at the first SETUP, which gives its seat back, and at later ones.
     let refused = other.request("SETUP", &first, &[("Transport", UDP)], "");
     assert_eq!(refused.status, Status::UNSUPPORTED_TRANSPORT);
@@ -896,15 +867,17 @@ fn client_ports_are_claimed_by_each_setup_and_given_back_with_it() {
     let other_id = other.set_up(&first, "RTP/AVP;client_port=5004-5005");
     assert_eq!(again(&mut other, &second, "RTP/AVP;client_port=5006-5000", &other_id), 461);
     assert_eq!(again(&mut other, &first, UDP, &other_id), 461);
-    assert_eq!(claimed(), [5000, 5001, 5002, 5003, 5004, 5005]);
+    assert_eq!(claimed(), 6);
+    // Those of another address are others.
+    viewer([192, 0, 2, 8]).set_up(&first, UDP);
     // A session that is replaced, torn down, or gone with its connection gives its ports back.
     server.set_up(&first, UDP);
-    assert_eq!(claimed(), [5000, 5001, 5004, 5005]);
+    assert_eq!(claimed(), 4);
     assert_eq!(other.of_session("TEARDOWN", &other_id).status, Status::OK);
-    assert_eq!(claimed(), [5000, 5001]);
+    assert_eq!(claimed(), 2);
     drop(server);
-    assert!(claimed().is_empty());
+    assert_eq!(claimed(), 0);
     // What goes over TCP has no ports.
     other.set_up(&first, TCP);
-    assert!(claimed().is_empty());
+    assert_eq!(claimed(), 0);
 }

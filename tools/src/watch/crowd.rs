@@ -5,24 +5,23 @@
 use std::{
     io::{self, Read},
     net::Shutdown,
-    os::fd::AsFd,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use mio::{Events, Interest, Poll, Token, event::Event};
 use slotcast_core::media::TRACKS_MAX;
-use slotcast_net::{
-    clock::monotonic_nanos,
-    sys::{ReceiveBuffers, receive_datagrams},
+use slotcast_net::clock::monotonic_nanos;
+use slotcast_rtsp::{
+    client::{ClientConfig, ClientRole},
+    headers::transport::LowerTransport,
 };
-use slotcast_rtsp::client::{ClientConfig, ClientRole, TransportPolicy};
 
 use super::{
     CrowdConfig, Outcome, Plan, Seen, WatchProgress,
     viewer::{Batch, Setup, Viewer},
 };
-use crate::{drops::udp_drops, histogram::Histogram};
+use crate::{datagrams::Datagrams, drops::udp_drops, histogram::Histogram};
 
 /// Tokens per viewer: one for RTSP, two per track.
 const TOKENS: usize = 1 + 2 * TRACKS_MAX;
@@ -30,8 +29,6 @@ const TOKENS: usize = 1 + 2 * TRACKS_MAX;
 const TURN: Duration = Duration::from_millis(20);
 /// How long a viewer may take to leave.
 const LEAVE_MAX: Duration = Duration::from_secs(2);
-/// Messages taken from a UDP socket with one call.
-const MESSAGES: usize = 8;
 /// Bytes taken from a connection with one call.
 const READ_BYTES: usize = 256 * 1024;
 
@@ -59,7 +56,7 @@ pub(super) struct Crowd {
     released: bool,
     until: Instant,
     bytes: Vec<u8>,
-    datagrams: ReceiveBuffers,
+    datagrams: Datagrams,
 }
 
 impl Crowd {
@@ -78,7 +75,7 @@ impl Crowd {
             };
             Setup {
                 server: target.server,
-                clients: [client(TransportPolicy::Tcp), client(TransportPolicy::Udp)],
+                clients: [client(LowerTransport::Tcp), client(LowerTransport::Udp)],
                 udp_tracks: config.udp_tracks.min(TRACKS_MAX),
                 hold: config.hold,
             }
@@ -96,7 +93,7 @@ impl Crowd {
             progress,
             released: false,
             bytes: vec![0; READ_BYTES],
-            datagrams: ReceiveBuffers::new(MESSAGES),
+            datagrams: Datagrams::default(),
         })
     }
 
@@ -263,13 +260,13 @@ impl Crowd {
     fn on_datagrams(&mut self, key: usize, socket: usize) {
         let Some(Some(viewer)) = self.viewers.get_mut(key) else { return };
         while let Some(from) = viewer.sockets.get(socket) {
-            let Ok(messages) = receive_datagrams(from.as_fd(), &mut self.datagrams) else { return };
+            let Ok(more) = self.datagrams.read(from) else { return };
             let mut batch = batch(&self.progress, &mut self.report.latency[1]);
-            for packet in self.datagrams.datagrams() {
+            for packet in self.datagrams.all() {
                 viewer.take_packet(socket as u8, packet, &mut batch);
             }
             end_batch(&batch);
-            if messages < MESSAGES {
+            if !more {
                 return;
             }
         }

@@ -6,7 +6,6 @@ use std::{
     io::{self, Write},
     net::{IpAddr, SocketAddr, UdpSocket as StdUdpSocket},
     ops::Range,
-    os::fd::AsFd,
     sync::{Arc, atomic::Ordering},
     time::Instant,
 };
@@ -19,7 +18,6 @@ use slotcast_core::{
     rtp::{RtpPacket, SequenceNumber},
 };
 use slotcast_media::keyframe::KeyFrameScanner;
-use slotcast_net::sys::join_datagrams;
 use slotcast_rtsp::{
     client::{ClientConfig, ClientEvent, ClientOutput, ClientSession, Failure},
     sdp::Announced,
@@ -32,7 +30,7 @@ use super::{
     frames::{Piece, split},
     sequence::Sequence,
 };
-use crate::{histogram::Histogram, shape::read_stamp};
+use crate::{datagrams::join_datagrams, histogram::Histogram, shape::read_stamp};
 
 /// Many frames: what is lost is lost before.
 const UDP_RECEIVE_BUFFER_BYTES: usize = 1 << 20;
@@ -414,6 +412,6 @@ fn bind(ip: IpAddr) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
     // The kernel gives what it allows, and joins what it can.
     let _ = SockRef::from(&socket).set_recv_buffer_size(UDP_RECEIVE_BUFFER_BYTES);
-    let _ = join_datagrams(socket.as_fd());
+    let _ = join_datagrams(&socket);
     Ok(UdpSocket::from_std(socket))
 }
