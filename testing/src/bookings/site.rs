@@ -180,7 +180,7 @@ impl Site {
     #[track_caller]
     pub fn operator(&self) -> Client {
         let mut client = self.client(0);
-        client.log_in(OPERATOR.0, OPERATOR.1, &["read", "operate"]);
+        client.log_in(OPERATOR.0, OPERATOR.1, &["read", "book", "sell", "moderate", "ledger"]);
         client
     }
 }
