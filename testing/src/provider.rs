@@ -141,6 +141,11 @@ impl Provider {
         Process::spawn("slotcast", &mut command).wait(COMMAND_WITHIN)
     }
 
+    /// Where API and pages are.
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
     /// Somebody who has not logged in.
     pub fn anybody(&self) -> Client {
         Client::new(self.http)

