@@ -71,7 +71,7 @@ impl fmt::Display for ChannelName {
     }
 }
 
-/// How many viewers a channel may serve at once: 1 to [`Seats::MAX`].
+/// How many viewers a channel may serve at once: 1 to 1,048,575.
 #[cfg_attr(feature = "schema", derive(serde::Serialize, utoipa::ToSchema))]
 #[cfg_attr(feature = "schema", serde(transparent), schema(minimum = 1, maximum = 1_048_575))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -248,7 +248,7 @@ impl Default for ConnectMargins {
 }
 
 /// Who may watch a program.
-#[cfg_attr(feature = "schema", derive(serde::Serialize, utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", derive(serde::Serialize, serde::Deserialize, utoipa::ToSchema))]
 #[cfg_attr(feature = "schema", serde(rename_all = "lowercase"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OpenLevel {

@@ -34,6 +34,7 @@ mod refunding;
 mod retry;
 mod running;
 mod timekeeper;
+mod views;
 
 use std::{
     collections::BTreeMap,
@@ -51,17 +52,21 @@ pub use actor::{Actor, Scopes};
 pub use booking::ProgramEdit;
 pub use calendar::{ChannelDay, ChannelMonthDay, Day, Month, MonthDay, QuoteAnswer};
 pub use counts::ServiceStats;
-pub use erasure::OwnData;
+pub use erasure::{OwnData, OwnReservation};
 pub use error::{Answer, ServiceError};
 pub use events::{EventFilter, Health, LiveFigures};
 pub use facts::Idempotency;
-pub use guide::{GuideDay, GuidePart, Listing, ProviderTime};
+pub use guide::{Door, GuideDay, GuidePart, Listing, PickedProgram, ProviderTime};
 pub use handover::{Seal, SealedFile};
 pub use log_in::{LoggedIn, NewToken};
 pub use members::{MemberEdit, Premium, Registration};
-pub use mine::{BroadcastStatus, ExtensionOffer, History, MyChannel, PastProgram};
+pub use mine::{BroadcastStatus, ExtensionOffer, History, MyChannel, PastProgram, Picture};
 pub use operate::{ChannelEdit, MadeOperator, NewOperator, OperatorEdit};
 pub use refunding::Refunds;
+pub(crate) use views::hex;
+pub use views::{
+    ChannelView, LedgerView, List, NextStep, PaymentView, Reason, ReservationView, TermsView, TokenView,
+};
 
 use budget::{Buckets, Guesses};
 use calendar::DaysKept;

@@ -13,10 +13,12 @@ pub mod sqlite;
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use serde::Serialize;
 use slotcast_core::{
     time::{Clock, WallTime},
     words::{BitRate, ChannelNumber, Seats},
 };
+use utoipa::ToSchema;
 
 pub use crate::domain::effects::PaymentState;
 use crate::{
@@ -241,7 +243,7 @@ impl Payment {
 }
 
 /// How one program ran, as the streaming side reported.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Run {
     /// Of the window, the milliseconds in which the server was seen to run normally.
     pub normal_ms: u64,
@@ -254,7 +256,7 @@ pub struct Run {
 }
 
 /// The number of viewers at a moment; holds until the next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ViewerSample {
     /// From when.
     pub at: WallTime,

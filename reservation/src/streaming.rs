@@ -3,9 +3,9 @@
 //! Owns: [`Scheduled`], [`Streaming`].
 //! Invariant: the streaming side never waits for this one.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, fmt::Display, net::SocketAddr};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use slotcast_core::{
     time::WallTime,
     words::{BitRate, ChannelNumber, OpenLevel, Seats, Window},
@@ -77,7 +77,6 @@ pub struct Schedule {
 /// What a broadcaster's link does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[schema(as = Link)]
 pub enum Link {
     /// Nobody sends.
     Absent,
@@ -88,7 +87,8 @@ pub enum Link {
 }
 
 /// What comes on one track of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum TrackState {
     /// It was offered and never set up; viewers are not told of it.
     NotSetUp,
@@ -99,7 +99,8 @@ pub enum TrackState {
 }
 
 /// One track of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = LinkTrack)]
 pub struct Track {
     /// `video`, `audio` or `application`.
     pub kind: &'static str,
@@ -109,15 +110,14 @@ pub struct Track {
 
 /// Why a broadcaster's link ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = LinkEnd)]
 pub struct LinkEnd {
     /// When it did.
     pub at: WallTime,
-    /// A fixed word, as in the log.
+    /// A fixed word, as in the log: such as `peer_closed`, `class_exceeded`, `taken_over` or `kicked`.
     pub reason: &'static str,
     /// The side that would have to do something: `broadcaster`, `network`, `operator` or `nobody`.
     pub fault: &'static str,
-    /// For people, with the next step.
+    /// What happened and what to do next.
     pub text: String,
 }
 
@@ -162,23 +162,35 @@ impl Live {
 }
 
 /// One viewer, for an operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Viewer {
-    /// Names it for [`Streaming::kick_viewer`].
+    /// Names it to whoever sends it away: a decimal number.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String, pattern = "@digits")]
     pub id: u64,
-    /// From where.
+    /// From where, with the port.
+    #[schema(value_type = String)]
     pub address: SocketAddr,
     /// `udp` or `tcp`.
     pub protocol: &'static str,
 }
 
 /// What NTP servers say of the machine's clock, by which windows open and close.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ClockCheck {
-    /// The servers' time minus ours, in microseconds; `None`: no server answers.
+    /// The servers' time minus ours (in the API: whole milliseconds); `null`: no server answers.
+    #[serde(rename = "offset_ms", serialize_with = "millis")]
     pub offset_micros: Option<i64>,
     /// Whether that is more than windows can bear.
     pub is_off: bool,
+}
+
+fn text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+fn millis<S: Serializer>(micros: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
+    micros.map(|micros| micros / 1000).serialize(serializer)
 }
 
 /// What this side asks of the streaming side. Answers come from memory, at once, but for the two that say otherwise.

@@ -150,7 +150,7 @@ async fn all(service: &Service) -> Result<Vec<Member>, Box<dyn std::error::Error
         let page = service.members(&Actor::console(), Page { offset, limit: PAGE }).await?;
         let is_last = page.items.is_empty();
         members.extend(page.items);
-        if is_last || members.len() >= page.count as usize {
+        if is_last || members.len() >= page.item_count as usize {
             return Ok(members);
         }
     }

@@ -2,9 +2,11 @@
 //!
 //! Owns: [`Effects`] and what it is made of: mails to send, money to move, ledger entries.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
+use serde::{Deserialize, Serialize};
 use slotcast_core::time::WallTime;
+use utoipa::ToSchema;
 
 use super::{
     event::{Event, EventKind},
@@ -223,7 +225,8 @@ impl MailRequest {
 }
 
 /// What to do with money.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum PaymentKind {
     /// Hold the amount on the card.
     Authorise,
@@ -256,7 +259,8 @@ impl PaymentKind {
 }
 
 /// How a movement of money stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum PaymentState {
     /// To be done, or not known to be done.
     Waiting,
@@ -325,8 +329,22 @@ pub enum Account {
     Cash,
 }
 
+/// As in API and export.
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MemberHolds(member) => write!(f, "member_holds:{member}"),
+            Self::Holds => f.write_str("holds"),
+            Self::Receivable(member) => write!(f, "receivable:{member}"),
+            Self::Revenue => f.write_str("revenue"),
+            Self::Cash => f.write_str("cash"),
+        }
+    }
+}
+
 /// Why the ledger moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum LedgerKind {
     /// Authorised at reconfirmation.
     Authorised,

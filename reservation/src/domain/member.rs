@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use slotcast_core::time::WallTime;
 use strum::{Display, EnumIter, EnumString};
 use utoipa::ToSchema;
@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::words::{Email, Language, MemberNumber, UserId};
 
 /// What a member may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Display, EnumString, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Display, EnumString, Serialize, Deserialize, ToSchema)]
 #[strum(serialize_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 pub enum MemberKind {
@@ -24,29 +24,41 @@ pub enum MemberKind {
 }
 
 /// Where a premium member can be reached. All but `fax` and `mobile` must be there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Contact {
-    /// Postal address.
+    /// Postal address, on one line.
+    #[schema(pattern = "@text", min_length = 1, max_length = 300)]
     pub address: String,
     /// Telephone.
+    #[schema(pattern = "@phone", min_length = 3, max_length = 40)]
     pub phone: String,
     /// Mobile telephone.
+    #[schema(pattern = "@phone", min_length = 3, max_length = 40)]
     pub mobile: Option<String>,
     /// Facsimile.
+    #[schema(pattern = "@phone", min_length = 3, max_length = 40)]
     pub fax: Option<String>,
 }
 
 /// What is kept of a payment card. Never its number.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Card {
     /// What the payment provider knows it by.
+    #[serde(skip)]
     pub token: String,
     /// E.g. `visa`; `invoice` where the operator bills.
     pub brand: String,
     /// The last four digits; empty for an invoice.
     pub last_four: String,
-    /// Year and month of its expiry; `None` for an invoice.
+    /// Year and month of its expiry; `null` for an invoice.
+    #[serde(serialize_with = "month")]
+    #[schema(value_type = Option<String>, pattern = "@month", example = "2029-11")]
     pub expires: Option<(i16, u8)>,
+}
+
+fn month<S: Serializer>(month: &Option<(i16, u8)>, serializer: S) -> Result<S::Ok, S::Error> {
+    month.map(|(year, month)| format!("{year:04}-{month:02}")).serialize(serializer)
 }
 
 impl fmt::Debug for Card {
@@ -108,7 +120,7 @@ impl Scope {
 }
 
 /// A registered person.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Member {
     /// Names it.
     pub number: MemberNumber,
@@ -137,6 +149,7 @@ pub struct Member {
     /// Whether the operator has shut it out.
     pub is_blocked: bool,
     /// A PHC string of argon2id.
+    #[serde(skip)]
     pub password_hash: PasswordHash,
     /// Premium members have one.
     pub contact: Option<Contact>,

@@ -5,7 +5,7 @@
 
 use std::{fmt, time::Duration};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use slotcast_core::{
     time::WallTime,
     words::{BitRate, ChannelName, ChannelNumber, OpenLevel, Seats, Toll, Window},
@@ -44,7 +44,8 @@ pub struct SoldChannel {
 }
 
 /// Whose program it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum ProgramKind {
     /// A member's, paid for.
     Private,
@@ -53,7 +54,8 @@ pub enum ProgramKind {
 }
 
 /// A viewers' password, 1 to 64 printable ASCII characters without space; not shown.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(transparent)]
 pub struct ProgramPassword(pub String);
 
 impl fmt::Debug for ProgramPassword {
@@ -62,8 +64,9 @@ impl fmt::Debug for ProgramPassword {
     }
 }
 
-/// What is broadcast, in the member's words. May be changed at any time before the end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is broadcast, in the member's words, as its owner sees it. May be changed at any time before the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Program)]
 pub struct ProgramDetails {
     /// 1 to 80 characters.
     pub title: String,
@@ -180,6 +183,13 @@ impl State {
 impl Serialize for State {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for State {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::from_name(&name).ok_or_else(|| D::Error::custom("no state of that name"))
     }
 }
 

@@ -5,7 +5,8 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+use utoipa::ToSchema;
 
 /// Why a text is not one of the words. Holds no part of the text: it may be private.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,9 +69,12 @@ macro_rules! number {
     ($name:ident, $doc:literal) => {
         #[doc = $doc]
         ///
-        /// 1 to [`NUMBER_MAX`], drawn at random, so that it tells nothing about others.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        /// 1 to 2^53 - 1, drawn at random, so that it tells nothing about others.
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+        )]
         #[serde(transparent)]
+        #[schema(minimum = 1, maximum = 9_007_199_254_740_991_i64)]
         pub struct $name(pub i64);
 
         impl $name {
@@ -95,7 +99,7 @@ number!(
 );
 
 /// What a member logs in with: 3 to 32 of `a-z 0-9 . _ -`, beginning with a letter or digit; kept in lower case.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
 #[serde(transparent)]
 pub struct UserId(String);
 
@@ -129,7 +133,7 @@ impl fmt::Display for UserId {
 }
 
 /// An e-mail address, at most 254 bytes, without control characters, spaces, quotes, `<>` or commas.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
 #[serde(transparent)]
 pub struct Email(String);
 
@@ -180,8 +184,15 @@ impl fmt::Debug for Email {
 }
 
 /// An ISO 4217 code: three capital letters. One per server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ToSchema)]
+#[schema(value_type = String, example = "JPY")]
 pub struct Currency([u8; 3]);
+
+impl Serialize for Currency {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
 
 impl Currency {
     /// The code.
@@ -218,8 +229,11 @@ impl fmt::Display for Currency {
 }
 
 /// Money in minor units of the server's currency; never negative, at most 10^15.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(transparent)]
+#[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64)]
 pub struct Amount(i64);
 
 impl Amount {
@@ -253,8 +267,8 @@ impl Amount {
     }
 }
 
-/// In which mails and pages speak to a member.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// In which mails and pages speak to a member (BCP 47).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub enum Language {
     /// `en`
     #[default]

@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::IntoResponse,
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use slotcast_core::{
     time::WallTime,
     words::{BitRate, ChannelNumber, Seats, Toll},
@@ -20,23 +20,23 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     Api,
     auth::Caller,
-    channels::ChannelBody,
+    channels,
     extract::{Body, IdempotencyKey, IfMatch, MaybeIfMatch, Path, Query, RawBytes},
-    live::LedgerBody,
-    members::{MemberBody, MemberKindBody, shown},
+    members::shown,
     problem::{Answer, Problem},
-    reservation::{DraftBody, ReservationBody},
-    wire::{ChannelPath, ListBody, NumberPath, PageQuery, StateBody, time_of},
+    reservation::{self, DraftBody},
+    wire::{ChannelPath, NumberPath, PageQuery, time_of},
 };
 use crate::{
     domain::{
-        member::MemberKind,
+        member::{Member, MemberKind},
         refusal::{FieldProblem, Refusal, Thing},
         reservation::State as Stage,
         words::{MemberNumber, ReservationNumber},
     },
-    service::{ChannelEdit, OperatorEdit, ServiceError},
+    service::{ChannelEdit, ChannelView, LedgerView, List, OperatorEdit, ReservationView, ServiceError},
     store::{Pickup, ReservationFilter},
+    streaming::Viewer,
 };
 
 /// The addresses of this room.
@@ -107,9 +107,9 @@ fn field(name: &'static str, expected: &'static str) -> Problem {
 #[utoipa::path(put, path = "/operator/channels/{number}", tag = "Operator", operation_id = "put_channel",
     params(ChannelPath), request_body = ChannelEditBody,
     responses(
-        (status = 200, description = "Changed.", body = ChannelBody,
+        (status = 200, description = "Changed.", body = ChannelView,
             headers(("ETag" = String, description = "Its version."))),
-        (status = 201, description = "Added.", body = ChannelBody,
+        (status = 201, description = "Added.", body = ChannelView,
             headers(("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "sell", "headers": ["maybe-if-match"],
         "problems": ["exists", "uplink-sold", "channel-name-in-use", "if-match-required"] }))))]
@@ -134,7 +134,7 @@ async fn put_channel(
         Err(error) => return Err(error.into()),
     };
     let channel = api.service().put_channel(&caller.actor, edit, version).await?;
-    Ok((status, ChannelBody::shown(&api, &channel)).into_response())
+    Ok((status, channels::shown(&api.service().channel_view(&channel))).into_response())
 }
 
 /// Sell a channel no more
@@ -142,7 +142,7 @@ async fn put_channel(
 /// What is reserved on it stays.
 #[utoipa::path(post, path = "/operator/channels/{number}/retire", tag = "Operator",
     operation_id = "retire_channel", params(ChannelPath),
-    responses((status = 200, description = "Not sold any more.", body = ChannelBody,
+    responses((status = 200, description = "Not sold any more.", body = ChannelView,
         headers(("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "sell", "headers": ["maybe-if-match"] }))))]
 async fn retire_channel(
@@ -157,7 +157,7 @@ async fn retire_channel(
         None => None,
     };
     let channel = api.service().retire_channel(&caller.actor, number, version).await?;
-    Ok(ChannelBody::shown(&api, &channel))
+    Ok(channels::shown(&api.service().channel_view(&channel)))
 }
 
 /// Book a special program
@@ -165,7 +165,7 @@ async fn retire_channel(
 /// The operator's own or a company's: confirmed at once, without toll, limit or terms.
 #[utoipa::path(post, path = "/operator/programs", tag = "Operator", operation_id = "book_special",
     request_body = DraftBody,
-    responses((status = 201, description = "Confirmed.", body = ReservationBody,
+    responses((status = 201, description = "Confirmed.", body = ReservationView,
         headers(("Location" = String, description = "Where it is."), ("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "sell", "headers": ["idempotency-key"],
         "problems": ["not-found", "not-on-slots", "too-long", "in-the-past", "too-far-ahead", "slot-taken",
@@ -178,7 +178,7 @@ async fn book_special(
 ) -> Answer {
     let draft = body.value.draft(&api)?;
     let reservation = api.service().book_special(&caller.actor, draft, key.of(body.hash)).await?;
-    Ok(ReservationBody::made(&api, &reservation))
+    Ok(reservation::made(&api, reservation))
 }
 
 /// Why a program is recommended.
@@ -228,17 +228,16 @@ async fn end_pickup(State(api): State<Api>, caller: Caller, Path(path): Path<Num
 /// By user ID.
 #[utoipa::path(get, path = "/operator/members", tag = "Operator", operation_id = "members",
     params(PageQuery),
-    responses((status = 200, description = "By user ID.", body = ListBody<MemberBody>)),
+    responses((status = 200, description = "By user ID.", body = List<Member>)),
     extensions(("x-slotcast" = json!({ "scope": "moderate" }))))]
 async fn members(State(api): State<Api>, caller: Caller, Query(query): Query<PageQuery>) -> Answer {
-    let members = api.service().members(&caller.actor, query.page()).await?;
-    Ok(Json(ListBody::page(&members, &query, |member| MemberBody::from(member))).into_response())
+    Ok(Json(api.service().members(&caller.actor, query.page()).await?).into_response())
 }
 
 /// One member
 #[utoipa::path(get, path = "/operator/members/{number}", tag = "Operator", operation_id = "member",
     params(NumberPath),
-    responses((status = 200, description = "The member.", body = MemberBody,
+    responses((status = 200, description = "The member.", body = Member,
         headers(("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "moderate" }))))]
 async fn member(State(api): State<Api>, caller: Caller, Path(path): Path<NumberPath>) -> Answer {
@@ -250,7 +249,7 @@ async fn member(State(api): State<Api>, caller: Caller, Path(path): Path<NumberP
 #[serde(deny_unknown_fields)]
 #[schema(as = OperatorEdit, example = json!({ "is_blocked": true }))]
 struct OperatorEditBody {
-    kind: Option<MemberKindBody>,
+    kind: Option<MemberKind>,
     /// Whether it runs the server.
     is_operator: Option<bool>,
     /// Whether it is shut out: its sessions and tokens end.
@@ -260,7 +259,7 @@ struct OperatorEditBody {
 /// Change a member
 #[utoipa::path(patch, path = "/operator/members/{number}", tag = "Operator", operation_id = "edit_member",
     params(NumberPath), request_body = OperatorEditBody,
-    responses((status = 200, description = "As the member is from now on.", body = MemberBody,
+    responses((status = 200, description = "As the member is from now on.", body = Member,
         headers(("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "moderate", "headers": ["if-match"],
         "problems": ["own-rights", "no-payment-method"] }))))]
@@ -275,10 +274,7 @@ async fn edit_member(
     let current = api.service().member(&caller.actor, number).await?;
     let version = if_match.version(current.version)?;
     let edit = OperatorEdit {
-        kind: body.value.kind.map(|kind| match kind {
-            MemberKindBody::General => MemberKind::General,
-            MemberKindBody::Premium => MemberKind::Premium,
-        }),
+        kind: body.value.kind,
         is_operator: body.value.is_operator,
         is_blocked: body.value.is_blocked,
     };
@@ -297,7 +293,7 @@ struct AllReservationsQuery {
     channel: Option<u16>,
     /// Only in this state.
     #[param(inline)]
-    state: Option<StateBody>,
+    state: Option<Stage>,
     /// From 1.
     #[param(minimum = 1, maximum = 1_000_000, default = 1)]
     page: Option<u32>,
@@ -311,25 +307,22 @@ struct AllReservationsQuery {
 /// Newest start first.
 #[utoipa::path(get, path = "/operator/reservations", tag = "Operator", operation_id = "all_reservations",
     params(AllReservationsQuery),
-    responses((status = 200, description = "Of all members.", body = ListBody<ReservationBody>)),
+    responses((status = 200, description = "Of all members.", body = List<ReservationView>)),
     extensions(("x-slotcast" = json!({ "scope": "any-operator" }))))]
 async fn all_reservations(
     State(api): State<Api>,
     caller: Caller,
     Query(query): Query<AllReservationsQuery>,
 ) -> Answer {
-    let states = Stage::ALL.into_iter().filter(|state| query.state == Some(StateBody::from(*state)));
     let filter = ReservationFilter {
         member: query.member.map(MemberNumber),
         channel: query.channel.map(ChannelNumber),
-        states: states.collect(),
+        states: query.state.into_iter().collect(),
         newest_first: true,
         ..Default::default()
     };
     let page = PageQuery::new(query.page, query.per_page);
-    let listed = api.service().all_reservations(&caller.actor, filter, page.page()).await?;
-    let body = ListBody::page(&listed, &page, |reservation| ReservationBody::of(&api, reservation));
-    Ok(Json(body).into_response())
+    Ok(Json(api.service().all_reservations(&caller.actor, filter, page.page()).await?).into_response())
 }
 
 /// Cancel anybody's reservation
@@ -337,7 +330,7 @@ async fn all_reservations(
 /// Nobody owes anything. The member and invited friends are mailed.
 #[utoipa::path(post, path = "/operator/reservations/{number}/cancel", tag = "Operator",
     operation_id = "operator_cancel", params(NumberPath),
-    responses((status = 200, description = "Cancelled.", body = ReservationBody,
+    responses((status = 200, description = "Cancelled.", body = ReservationView,
         headers(("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "moderate", "headers": ["maybe-if-match"],
         "problems": ["wrong-state"] }))))]
@@ -356,38 +349,17 @@ async fn operator_cancel(
         None => None,
     };
     let reservation = api.service().operator_cancel(&caller.actor, number, version).await?;
-    Ok(ReservationBody::shown(&api, &reservation))
-}
-
-/// Somebody who watches.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Viewer)]
-struct ViewerBody {
-    /// A decimal number.
-    #[schema(pattern = "@digits")]
-    id: String,
-    /// From where, with the port.
-    address: String,
-    /// `udp` or `tcp`.
-    protocol: String,
+    Ok(reservation::shown(&api, reservation))
 }
 
 /// Who watches
 #[utoipa::path(get, path = "/operator/programs/{number}/viewers", tag = "Operator", operation_id = "viewers",
     params(NumberPath),
-    responses((status = 200, description = "As of now.", body = ListBody<ViewerBody>)),
+    responses((status = 200, description = "As of now.", body = List<Viewer>)),
     extensions(("x-slotcast" = json!({ "scope": "moderate" }))))]
 async fn viewers(State(api): State<Api>, caller: Caller, Path(path): Path<NumberPath>) -> Answer {
     let viewers = api.service().viewers(&caller.actor, ReservationNumber(path.number)).await?;
-    let items = viewers
-        .iter()
-        .map(|viewer| ViewerBody {
-            id: viewer.id.to_string(),
-            address: viewer.address.to_string(),
-            protocol: viewer.protocol.to_owned(),
-        })
-        .collect();
-    Ok(Json(ListBody::whole(items)).into_response())
+    Ok(Json(List::whole(viewers)).into_response())
 }
 
 /// A viewer of a program.
@@ -489,13 +461,12 @@ fn span(from: Option<&str>, to: Option<&str>) -> Answer<(WallTime, WallTime)> {
 /// In the order of posting.
 #[utoipa::path(get, path = "/operator/ledger", tag = "Operator", operation_id = "ledger",
     params(LedgerQuery),
-    responses((status = 200, description = "In the order of posting.", body = ListBody<LedgerBody>)),
+    responses((status = 200, description = "In the order of posting.", body = List<LedgerView>)),
     extensions(("x-slotcast" = json!({ "scope": "ledger" }))))]
 async fn ledger(State(api): State<Api>, caller: Caller, Query(query): Query<LedgerQuery>) -> Answer {
     let (from, to) = span(query.from.as_deref(), query.to.as_deref())?;
     let page = PageQuery::new(query.page, query.per_page);
-    let entries = api.service().ledger(&caller.actor, from, to, page.page()).await?;
-    Ok(Json(ListBody::page(&entries, &page, |entry| LedgerBody::of(&api, entry))).into_response())
+    Ok(Json(api.service().ledger(&caller.actor, from, to, page.page()).await?).into_response())
 }
 
 /// The ledger as CSV

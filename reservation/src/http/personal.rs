@@ -1,7 +1,7 @@
 //! A member's own data as one document, and the end of an account.
 
 use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -9,47 +9,14 @@ use super::{
     Api,
     auth::Caller,
     extract::{Body, Path},
-    live::LedgerBody,
-    members::{MemberBody, TokenBody},
     problem::Answer,
-    reservation::ReservationBody,
-    wire::{NumberPath, hex},
+    wire::NumberPath,
 };
-use crate::domain::words::MemberNumber;
+use crate::{domain::words::MemberNumber, service::OwnData};
 
 /// The addresses of this room.
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::default().routes(routes!(own_data)).routes(routes!(erase_me)).routes(routes!(erase_member))
-}
-
-/// All that is kept of a member.
-#[derive(Serialize, ToSchema)]
-#[schema(as = OwnData)]
-struct OwnDataBody {
-    member: MemberBody,
-    tokens: Vec<TokenBody>,
-    /// Newest start first; of more than 10,000 the newest.
-    reservations: Vec<OwnReservationBody>,
-}
-
-/// A reservation with what belongs to it.
-#[derive(Serialize, ToSchema)]
-#[schema(as = OwnReservation)]
-struct OwnReservationBody {
-    reservation: ReservationBody,
-    ledger: Vec<LedgerBody>,
-    accepted_terms: Option<AcceptedTermsBody>,
-}
-
-/// Terms that were accepted.
-#[derive(Serialize, ToSchema)]
-#[schema(as = AcceptedTerms)]
-struct AcceptedTermsBody {
-    #[schema(format = DateTime)]
-    at: String,
-    /// SHA-256 of the text, in hexadecimal.
-    sha256: String,
-    text: String,
 }
 
 /// My data as a document
@@ -57,25 +24,10 @@ struct AcceptedTermsBody {
 /// All that is kept of the member: own data, tokens without their secrets, reservations with their money and the terms
 /// that were accepted.
 #[utoipa::path(get, path = "/me/export", tag = "My account", operation_id = "own_data",
-    responses((status = 200, description = "Everything.", body = OwnDataBody)),
+    responses((status = 200, description = "Everything.", body = OwnData)),
     extensions(("x-slotcast" = json!({ "scope": "account" }))))]
 async fn own_data(State(api): State<Api>, caller: Caller) -> Answer {
-    let data = api.service().own_data(&caller.actor).await?;
-    let reservations = data.reservations.iter().map(|(reservation, ledger, terms)| OwnReservationBody {
-        reservation: ReservationBody::of(&api, reservation),
-        ledger: ledger.iter().map(|entry| LedgerBody::of(&api, entry)).collect(),
-        accepted_terms: terms.as_ref().map(|terms| AcceptedTermsBody {
-            at: terms.at.to_string(),
-            sha256: hex(&terms.hash),
-            text: terms.text.to_string(),
-        }),
-    });
-    let body = OwnDataBody {
-        member: MemberBody::from(&data.member),
-        tokens: data.tokens.iter().map(TokenBody::from).collect(),
-        reservations: reservations.collect(),
-    };
-    Ok(Json(body).into_response())
+    Ok(Json(api.service().own_data(&caller.actor).await?).into_response())
 }
 
 /// The password, once more.

@@ -18,13 +18,11 @@ use super::{
     auth::{Caller, MaybeCaller},
     extract::{Path, Query},
     problem::Answer,
-    wire::{
-        KindBody, ListBody, NumberPath, OpenLevelBody, StateBody, WindowBody, date_of, month_of, zone_of,
-    },
+    wire::{NumberPath, date_of, month_of, zone_of},
 };
 use crate::{
     domain::{refusal::Refusal, words::ReservationNumber},
-    service::{GuideDay, GuidePart, Listing},
+    service::{GuideDay, GuidePart, List, Listing, PickedProgram},
 };
 
 /// The addresses of this room.
@@ -38,95 +36,14 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(pickups))
 }
 
-/// Whether a program may be entered as of now.
-#[derive(Clone, Copy, Serialize, ToSchema)]
-#[serde(rename_all = "UPPERCASE")]
-enum Door {
-    /// On air, and a seat is free.
-    Open,
-    /// Not on air, or every seat is taken.
-    Close,
-}
-
-/// A program as anybody may see it.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Listing)]
-pub(super) struct ListingBody {
-    number: i64,
-    kind: KindBody,
-    state: StateBody,
-    /// The channel's number.
-    channel: u16,
-    channel_name: String,
-    window: WindowBody,
-    title: String,
-    genre: String,
-    outline: String,
-    details: String,
-    open_level: OpenLevelBody,
-    /// Whether only members may watch.
-    is_for_members: bool,
-    /// Who broadcasts.
-    broadcaster: String,
-    /// Where the program shows it.
-    email: Option<String>,
-    /// Where the program shows it.
-    web: Option<String>,
-    door: Door,
-    /// Whether media goes to viewers now.
-    is_on_air: bool,
-    /// How many may watch at once.
-    seats: u32,
-    /// How many watch now.
-    viewers: u32,
-    /// Whether it is a stored program.
-    is_on_demand: bool,
-    /// Where a player finds it.
-    watch_url: String,
-    version: i64,
-}
-
-impl From<&Listing> for ListingBody {
-    fn from(listing: &Listing) -> Self {
-        Self {
-            number: listing.number.0,
-            kind: listing.kind.into(),
-            state: listing.state.into(),
-            channel: listing.channel.0,
-            channel_name: listing.channel_name.to_string(),
-            window: listing.window.into(),
-            title: listing.title.clone(),
-            genre: listing.genre.clone(),
-            outline: listing.outline.clone(),
-            details: listing.details.clone(),
-            open_level: listing.open_level.into(),
-            is_for_members: listing.is_for_members,
-            broadcaster: listing.broadcaster.clone(),
-            email: listing.email.as_ref().map(ToString::to_string),
-            web: listing.web.clone(),
-            door: if listing.is_open { Door::Open } else { Door::Close },
-            is_on_air: listing.is_on_air,
-            seats: listing.seats.count(),
-            viewers: listing.viewers,
-            is_on_demand: listing.is_on_demand,
-            watch_url: listing.watch_url.clone(),
-            version: listing.version,
-        }
-    }
-}
-
-fn listed(listings: &[Listing]) -> ListBody<ListingBody> {
-    ListBody::whole(listings.iter().map(ListingBody::from).collect())
-}
-
 /// Today's live
 ///
 /// Special programs first, then private ones, each by start; today is the provider's.
 #[utoipa::path(get, path = "/today", tag = "Programs", operation_id = "today",
-    responses((status = 200, description = "As of now.", body = ListBody<ListingBody>)),
+    responses((status = 200, description = "As of now.", body = List<Listing>)),
     extensions(("x-slotcast" = json!({ "scope": "maybe" }))))]
 async fn today(State(api): State<Api>, MaybeCaller(actor): MaybeCaller) -> Answer {
-    Ok(Json(listed(&api.service().today(actor.as_ref()).await?)).into_response())
+    Ok(Json(List::whole(api.service().today(actor.as_ref()).await?)).into_response())
 }
 
 /// Which part of the guide.
@@ -144,28 +61,13 @@ struct GuideQuery {
     zone: Option<String>,
 }
 
-/// One day of the guide.
-#[derive(Serialize, ToSchema)]
-#[schema(as = GuideDay)]
-struct GuideDayBody {
-    #[schema(format = Date)]
-    date: String,
-    programs: Vec<ListingBody>,
-}
-
-impl From<&GuideDay> for GuideDayBody {
-    fn from(day: &GuideDay) -> Self {
-        Self { date: day.date.to_string(), programs: day.programs.iter().map(ListingBody::from).collect() }
-    }
-}
-
 /// The program guide
 ///
 /// A month's programs by day, or those of one day. With `If-None-Match` it is sent only where it has changed.
 #[utoipa::path(get, path = "/guide", tag = "Programs", operation_id = "guide",
     params(GuideQuery),
     responses(
-        (status = 200, description = "Days, each with its programs by start.", body = ListBody<GuideDayBody>,
+        (status = 200, description = "Days, each with its programs by start.", body = List<GuideDay>,
             headers(("ETag" = String, description = "Of this content."))),
         (status = 304, description = "Not changed.")),
     extensions(("x-slotcast" = json!({ "scope": "maybe", "problems": ["no-such-address"] }))))]
@@ -193,7 +95,7 @@ async fn guide(
         }
         GuidePart::Month(month) => api.service().guide_month(actor.as_ref(), month, zone).await?,
     };
-    let body = ListBody::whole(days.iter().map(GuideDayBody::from).collect());
+    let body = List::whole(days);
     let text = serde_json::to_string(&body).map_err(|_| Refusal::Internal)?;
     Ok(tagged(&tag, "application/json", text))
 }
@@ -299,7 +201,7 @@ async fn feed(State(api): State<Api>, caller: Caller) -> Answer {
 /// With OPEN or CLOSE as of now.
 #[utoipa::path(get, path = "/programs/{number}", tag = "Programs", operation_id = "program",
     params(NumberPath),
-    responses((status = 200, description = "As of now.", body = ListingBody)),
+    responses((status = 200, description = "As of now.", body = Listing)),
     extensions(("x-slotcast" = json!({ "scope": "maybe" }))))]
 async fn program(
     State(api): State<Api>,
@@ -307,35 +209,16 @@ async fn program(
     Path(path): Path<NumberPath>,
 ) -> Answer {
     let listing = api.service().program(actor.as_ref(), ReservationNumber(path.number)).await?;
-    Ok(Json(ListingBody::from(&listing)).into_response())
-}
-
-/// What the operator recommends.
-#[derive(Serialize, ToSchema)]
-#[schema(as = PickedProgram)]
-struct PickupBody {
-    /// Why, in the operator's words.
-    note: String,
-    /// Lower ones come first.
-    position: i32,
-    program: ListingBody,
+    Ok(Json(listing).into_response())
 }
 
 /// Program pickup
 ///
 /// What the operator recommends, by position.
 #[utoipa::path(get, path = "/pickups", tag = "Programs", operation_id = "pickups",
-    responses((status = 200, description = "By position.", body = ListBody<PickupBody>)),
+    responses((status = 200, description = "By position.", body = List<PickedProgram>)),
     extensions(("x-slotcast" = json!({ "scope": "maybe" }))))]
 async fn pickups(State(api): State<Api>, MaybeCaller(actor): MaybeCaller) -> Answer {
     let pickups = api.service().pickups(actor.as_ref()).await?;
-    let items = pickups
-        .iter()
-        .map(|(pickup, listing)| PickupBody {
-            note: pickup.note.clone(),
-            position: pickup.position,
-            program: listing.into(),
-        })
-        .collect();
-    Ok(Json(ListBody::whole(items)).into_response())
+    Ok(Json(List::whole(pickups)).into_response())
 }

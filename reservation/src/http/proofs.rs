@@ -9,9 +9,10 @@ use super::{
     Api,
     auth::{Caller, Client},
     extract::Body,
-    members::{MemberBody, shown},
+    members::shown,
     problem::Answer,
 };
+use crate::domain::member::Member;
 
 /// The addresses of this room.
 pub(super) fn routes() -> OpenApiRouter<Api> {
@@ -104,7 +105,7 @@ struct VerifyBody {
 /// read on another device.
 #[utoipa::path(post, path = "/verification", tag = "Members", operation_id = "verify_email",
     request_body = VerifyBody,
-    responses((status = 200, description = "Verified.", body = MemberBody,
+    responses((status = 200, description = "Verified.", body = Member,
         headers(("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "problems": ["wrong-code", "email-taken", "too-many"] }))))]
 async fn verify_email(State(api): State<Api>, Client(client): Client, body: Body<VerifyBody>) -> Answer {

@@ -1,7 +1,7 @@
 //! Money by hand: what operators give back, list and have tried again.
 
 use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -10,15 +10,15 @@ use super::{
     auth::Caller,
     extract::{Body, IdempotencyKey, Path, Query},
     problem::Answer,
-    wire::{ListBody, NumberPath, PageQuery},
+    wire::{NumberPath, PageQuery},
 };
 use crate::{
     domain::{
         refusal::{FieldProblem, Refusal},
         words::{Amount, ReservationNumber},
     },
-    service::Refunds,
-    store::{Payment, PaymentState},
+    service::{List, PaymentView, Refunds},
+    store::PaymentState,
 };
 
 /// The addresses of this room.
@@ -43,74 +43,13 @@ struct RefundWishBody {
     reason: String,
 }
 
-/// One movement of money back to the member.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Refund)]
-struct RefundBody {
-    /// Unique.
-    key: String,
-    /// In minor units.
-    amount: i64,
-    /// `waiting`: it is tried until it is known to be done; `done`; `declined`: for good.
-    state: String,
-    /// As the operator wrote it.
-    reason: String,
-    /// Why it was declined, or why the last try failed.
-    error: Option<String>,
-    /// How often it was tried.
-    tries: u32,
-    #[schema(format = DateTime)]
-    asked_at: String,
-}
-
-impl From<&Payment> for RefundBody {
-    fn from(payment: &Payment) -> Self {
-        let request = &payment.request;
-        Self {
-            key: request.key.clone(),
-            amount: request.amount.minor(),
-            state: payment.state.name().to_owned(),
-            reason: request.reason.clone().unwrap_or_default(),
-            error: payment.error.clone(),
-            tries: payment.tries,
-            asked_at: payment.created_at.to_string(),
-        }
-    }
-}
-
-/// What is given back of a reservation.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Refunds)]
-struct RefundsBody {
-    /// The reservation's number.
-    reservation: i64,
-    /// What can still be given back, in minor units.
-    left: i64,
-    /// ISO 4217.
-    currency: String,
-    /// All that were ever asked for, oldest first: one for each capture that money goes back of.
-    refunds: Vec<RefundBody>,
-}
-
-impl RefundsBody {
-    /// In the server's currency.
-    fn of(api: &Api, refunds: &Refunds) -> Self {
-        Self {
-            reservation: refunds.reservation.0,
-            left: refunds.left.minor(),
-            currency: api.service().rules().currency.to_string(),
-            refunds: refunds.asked.iter().map(RefundBody::from).collect(),
-        }
-    }
-}
-
 /// Give money back
 ///
 /// What was collected goes back to the card, what was billed is taken off the bill. Both happen a moment later and then
 /// stand in the ledger as `refunded`. Repeated with the same `Idempotency-Key`, however late, it is one refund.
 #[utoipa::path(post, path = "/operator/reservations/{number}/refund", tag = "Operator", operation_id = "refund",
     params(NumberPath), request_body = RefundWishBody,
-    responses((status = 202, description = "Asked for.", body = RefundsBody)),
+    responses((status = 202, description = "Asked for.", body = Refunds)),
     extensions(("x-slotcast" = json!({ "scope": "ledger", "headers": ["needed-idempotency-key"],
         "problems": ["nothing-to-refund", "refund-too-large"] }))))]
 async fn refund(
@@ -127,7 +66,7 @@ async fn refund(
     })?;
     let refunds =
         api.service().refund(&caller.actor, number, amount, &body.value.reason, idempotency).await?;
-    Ok((StatusCode::ACCEPTED, Json(RefundsBody::of(&api, &refunds))).into_response())
+    Ok((StatusCode::ACCEPTED, Json(refunds)).into_response())
 }
 
 /// What was given back
@@ -135,69 +74,11 @@ async fn refund(
 /// Of one reservation: what was ever asked for, how it went, and what is left.
 #[utoipa::path(get, path = "/operator/reservations/{number}/refunds", tag = "Operator", operation_id = "refunds",
     params(NumberPath),
-    responses((status = 200, description = "As of now.", body = RefundsBody)),
+    responses((status = 200, description = "As of now.", body = Refunds)),
     extensions(("x-slotcast" = json!({ "scope": "ledger" }))))]
 async fn refunds(State(api): State<Api>, caller: Caller, Path(path): Path<NumberPath>) -> Answer {
     let refunds = api.service().refunds(&caller.actor, ReservationNumber(path.number)).await?;
-    Ok(Json(RefundsBody::of(&api, &refunds)).into_response())
-}
-
-/// One movement of money.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Payment)]
-struct PaymentBody {
-    /// Unique.
-    key: String,
-    /// `authorise`: hold the amount; `capture`: take it; `release`: let go of it; `refund`: give it back.
-    kind: String,
-    /// The reservation's number.
-    reservation: i64,
-    /// Whose card or bill: the member's number.
-    member: i64,
-    /// In minor units.
-    amount: i64,
-    /// ISO 4217.
-    currency: String,
-    /// `waiting`, `done` or `declined`.
-    state: String,
-    /// Why it was declined, or why the last try failed.
-    error: Option<String>,
-    /// One more after each time that it was declined and asked for again.
-    attempt: u32,
-    /// How often it was tried.
-    tries: u32,
-    #[schema(format = DateTime)]
-    asked_at: String,
-}
-
-impl PaymentBody {
-    /// In the server's currency.
-    fn of(api: &Api, payment: &Payment) -> Self {
-        let request = &payment.request;
-        Self {
-            key: request.key.clone(),
-            kind: request.kind.name().to_owned(),
-            reservation: request.reservation.0,
-            member: request.member.0,
-            amount: request.amount.minor(),
-            currency: api.service().rules().currency.to_string(),
-            state: payment.state.name().to_owned(),
-            error: payment.error.clone(),
-            attempt: payment.attempt,
-            tries: payment.tries,
-            asked_at: payment.created_at.to_string(),
-        }
-    }
-}
-
-/// How payments stand.
-#[derive(Clone, Copy, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = PaymentState)]
-enum PaymentStateBody {
-    Waiting,
-    Done,
-    Declined,
+    Ok(Json(refunds).into_response())
 }
 
 /// Which payments.
@@ -206,7 +87,7 @@ enum PaymentStateBody {
 struct PaymentsQuery {
     /// Only in this state.
     #[param(inline)]
-    state: PaymentStateBody,
+    state: PaymentState,
     /// From 1.
     #[param(minimum = 1, maximum = 1_000_000, default = 1)]
     page: Option<u32>,
@@ -220,17 +101,11 @@ struct PaymentsQuery {
 /// In one state, oldest first. Those that were declined and are captures (`kind`) can be tried again.
 #[utoipa::path(get, path = "/operator/payments", tag = "Operator", operation_id = "payments",
     params(PaymentsQuery),
-    responses((status = 200, description = "Oldest first.", body = ListBody<PaymentBody>)),
+    responses((status = 200, description = "Oldest first.", body = List<PaymentView>)),
     extensions(("x-slotcast" = json!({ "scope": "ledger" }))))]
 async fn payments(State(api): State<Api>, caller: Caller, Query(query): Query<PaymentsQuery>) -> Answer {
-    let state = match query.state {
-        PaymentStateBody::Waiting => PaymentState::Waiting,
-        PaymentStateBody::Done => PaymentState::Done,
-        PaymentStateBody::Declined => PaymentState::Declined,
-    };
     let page = PageQuery::new(query.page, query.per_page);
-    let listed = api.service().payments(&caller.actor, state, page.page()).await?;
-    Ok(Json(ListBody::page(&listed, &page, |payment| PaymentBody::of(&api, payment))).into_response())
+    Ok(Json(api.service().payments(&caller.actor, query.state, page.page()).await?).into_response())
 }
 
 /// A payment.
@@ -252,9 +127,9 @@ struct PaymentPath {
 /// With the card that the member has now. What is not declined is shown as it is.
 #[utoipa::path(post, path = "/operator/payments/{key}/retry", tag = "Operator", operation_id = "retry_payment",
     params(PaymentPath),
-    responses((status = 202, description = "It is tried again.", body = PaymentBody)),
+    responses((status = 202, description = "It is tried again.", body = PaymentView)),
     extensions(("x-slotcast" = json!({ "scope": "ledger", "problems": ["no-charge"] }))))]
 async fn retry(State(api): State<Api>, caller: Caller, Path(path): Path<PaymentPath>) -> Answer {
     let payment = api.service().retry_payment(&caller.actor, &path.key).await?;
-    Ok((StatusCode::ACCEPTED, Json(PaymentBody::of(&api, &payment))).into_response())
+    Ok((StatusCode::ACCEPTED, Json(payment)).into_response())
 }

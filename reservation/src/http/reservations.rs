@@ -15,8 +15,8 @@ use super::{
     auth::{Caller, Client},
     extract::{Body, IdempotencyKey, IfMatch, MaybeIfMatch, Path, Query},
     problem::Answer,
-    reservation::{DraftBody, ProgramEditBody, ReservationBody},
-    wire::{ListBody, NumberPath, PageQuery, StateBody, time_of},
+    reservation::{DraftBody, ProgramEditBody, made, shown},
+    wire::{NumberPath, PageQuery, time_of},
 };
 use crate::{
     domain::{
@@ -24,7 +24,7 @@ use crate::{
         reservation::State as Stage,
         words::ReservationNumber,
     },
-    service::Seal,
+    service::{List, ReservationView, Seal},
     store::ReservationFilter,
 };
 
@@ -49,7 +49,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 struct ReservationsQuery {
     /// Only in this state.
     #[param(inline)]
-    state: Option<StateBody>,
+    state: Option<Stage>,
     /// Only those whose window ends after this.
     #[param(format = DateTime, max_length = 64)]
     from: Option<String>,
@@ -69,7 +69,7 @@ struct ReservationsQuery {
 /// Newest start first.
 #[utoipa::path(get, path = "/reservations", tag = "Reservations", operation_id = "reservations",
     params(ReservationsQuery),
-    responses((status = 200, description = "The member's own.", body = ListBody<ReservationBody>)),
+    responses((status = 200, description = "The member's own.", body = List<ReservationView>)),
     extensions(("x-slotcast" = json!({ "scope": "read" }))))]
 async fn reservations(
     State(api): State<Api>,
@@ -80,18 +80,15 @@ async fn reservations(
     let to = query.to.as_deref().map(|text| time_of("to", text)).transpose()?;
     let (first, last) = super::wire::time_ends();
     let between = (from.is_some() || to.is_some()).then(|| (from.unwrap_or(first), to.unwrap_or(last)));
-    let states = Stage::ALL.into_iter().filter(|state| query.state == Some(StateBody::from(*state)));
     let filter = ReservationFilter {
         member: Some(caller.actor.member),
         between,
-        states: states.collect(),
+        states: query.state.into_iter().collect(),
         newest_first: true,
         ..Default::default()
     };
     let page = PageQuery::new(query.page, query.per_page);
-    let listed = api.service().reservations(&caller.actor, filter, page.page()).await?;
-    let body = ListBody::page(&listed, &page, |reservation| ReservationBody::of(&api, reservation));
-    Ok(Json(body).into_response())
+    Ok(Json(api.service().reservations(&caller.actor, filter, page.page()).await?).into_response())
 }
 
 /// Book
@@ -99,7 +96,7 @@ async fn reservations(
 /// Takes the window's slots for the member until the terms are accepted. Next: accept the terms before `hold_until`.
 #[utoipa::path(post, path = "/reservations", tag = "Reservations", operation_id = "book",
     request_body = DraftBody,
-    responses((status = 201, description = "Held for the member.", body = ReservationBody,
+    responses((status = 201, description = "Held for the member.", body = ReservationView,
         headers(("Location" = String, description = "Where it is."), ("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "book", "headers": ["idempotency-key"],
         "problems": ["not-premium", "email-unverified", "not-found", "no-payment-method", "not-on-slots", "too-long", "in-the-past",
@@ -113,7 +110,7 @@ async fn book(
 ) -> Answer {
     let draft = body.value.draft(&api)?;
     let reservation = api.service().book(&caller.actor, draft, key.of(body.hash), client).await?;
-    Ok(ReservationBody::made(&api, &reservation))
+    Ok(made(&api, reservation))
 }
 
 const fn number_of(path: &NumberPath) -> ReservationNumber {
@@ -123,12 +120,12 @@ const fn number_of(path: &NumberPath) -> ReservationNumber {
 /// One reservation
 #[utoipa::path(get, path = "/reservations/{number}", tag = "Reservations", operation_id = "reservation",
     params(NumberPath),
-    responses((status = 200, description = "As it is now.", body = ReservationBody,
+    responses((status = 200, description = "As it is now.", body = ReservationView,
         headers(("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "read" }))))]
 async fn reservation(State(api): State<Api>, caller: Caller, Path(path): Path<NumberPath>) -> Answer {
     let reservation = api.service().reservation(&caller.actor, number_of(&path)).await?;
-    Ok(ReservationBody::shown(&api, &reservation))
+    Ok(shown(&api, reservation))
 }
 
 /// Change the program
@@ -137,7 +134,7 @@ async fn reservation(State(api): State<Api>, caller: Caller, Path(path): Path<Nu
 /// mailed what changed. Channel and window cannot be changed: cancel and book again.
 #[utoipa::path(patch, path = "/reservations/{number}", tag = "Reservations", operation_id = "change",
     params(NumberPath), request_body = ProgramEditBody,
-    responses((status = 200, description = "As it is from now on.", body = ReservationBody,
+    responses((status = 200, description = "As it is from now on.", body = ReservationView,
         headers(("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "book-read", "headers": ["if-match"], "problems": ["wrong-state"] }))))]
 async fn change(
@@ -151,7 +148,7 @@ async fn change(
     let current = api.service().reservation(&caller.actor, number_of(&path)).await?;
     let version = if_match.version(current.version)?;
     let changed = api.service().change(&caller.actor, current.number, Some(version), edit).await?;
-    Ok(ReservationBody::shown(&api, &changed))
+    Ok(shown(&api, changed))
 }
 
 /// Accept the terms
@@ -159,12 +156,12 @@ async fn change(
 /// The reservation ID goes out by mail. Next: reconfirm before `reconfirm_until`.
 #[utoipa::path(post, path = "/reservations/{number}/accept-terms", tag = "Reservations",
     operation_id = "accept_terms", params(NumberPath),
-    responses((status = 200, description = "Registered.", body = ReservationBody,
+    responses((status = 200, description = "Registered.", body = ReservationView,
         headers(("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "book", "problems": ["hold-expired", "wrong-state"] }))))]
 async fn accept_terms(State(api): State<Api>, caller: Caller, Path(path): Path<NumberPath>) -> Answer {
     let reservation = api.service().accept_terms(&caller.actor, number_of(&path)).await?;
-    Ok(ReservationBody::shown(&api, &reservation))
+    Ok(shown(&api, reservation))
 }
 
 /// Have the reservation ID mailed anew
@@ -172,12 +169,12 @@ async fn accept_terms(State(api): State<Api>, caller: Caller, Path(path): Path<N
 /// It is another one; the one before it opens nothing any more.
 #[utoipa::path(post, path = "/reservations/{number}/reissue-id", tag = "Reservations",
     operation_id = "reissue_id", params(NumberPath),
-    responses((status = 200, description = "Mailed.", body = ReservationBody,
+    responses((status = 200, description = "Mailed.", body = ReservationView,
         headers(("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "book", "problems": ["wrong-state", "too-many"] }))))]
 async fn reissue_id(State(api): State<Api>, caller: Caller, Path(path): Path<NumberPath>) -> Answer {
     let reservation = api.service().reissue_id(&caller.actor, number_of(&path)).await?;
-    Ok(ReservationBody::shown(&api, &reservation))
+    Ok(shown(&api, reservation))
 }
 
 /// The member's second yes.
@@ -198,7 +195,7 @@ struct ReconfirmBody {
 /// The amount is authorised, the accounting flag turns yes, friends are invited, the settings file can be fetched.
 #[utoipa::path(post, path = "/reservations/{number}/reconfirm", tag = "Reservations",
     operation_id = "reconfirm", params(NumberPath), request_body = ReconfirmBody,
-    responses((status = 200, description = "Confirmed.", body = ReservationBody,
+    responses((status = 200, description = "Confirmed.", body = ReservationView,
         headers(("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "book",
         "problems": ["wrong-reservation-id", "reconfirmation-late", "wrong-state", "no-payment-method",
@@ -214,7 +211,7 @@ async fn reconfirm(
         .service()
         .reconfirm(&caller.actor, number_of(&path), &body.reservation_id, body.terminal_key)
         .await?;
-    Ok(ReservationBody::shown(&api, &reservation))
+    Ok(shown(&api, reservation))
 }
 
 /// Pay
@@ -224,13 +221,13 @@ async fn reconfirm(
 /// may ask first. Where nothing is to be paid, the answer is the reservation as it is.
 #[utoipa::path(post, path = "/reservations/{number}/pay", tag = "Reservations",
     operation_id = "pay", params(NumberPath),
-    responses((status = 200, description = "Nothing is left to pay.", body = ReservationBody,
+    responses((status = 200, description = "Nothing is left to pay.", body = ReservationView,
         headers(("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "book",
         "problems": ["payment-declined", "card-question", "payment-unavailable", "too-many"] }))))]
 async fn pay(State(api): State<Api>, caller: Caller, Path(path): Path<NumberPath>) -> Answer {
     let reservation = api.service().pay(&caller.actor, number_of(&path)).await?;
-    Ok(ReservationBody::shown(&api, &reservation))
+    Ok(shown(&api, reservation))
 }
 
 /// How a settings file is handed over.
@@ -338,7 +335,7 @@ async fn settings(
 /// Free before the reconfirmation, charged after it. Friends are mailed.
 #[utoipa::path(post, path = "/reservations/{number}/cancel", tag = "Reservations",
     operation_id = "cancel", params(NumberPath),
-    responses((status = 200, description = "Cancelled.", body = ReservationBody,
+    responses((status = 200, description = "Cancelled.", body = ReservationView,
         headers(("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "book", "headers": ["maybe-if-match"],
         "problems": ["wrong-state"] }))))]
@@ -357,7 +354,7 @@ async fn cancel(
         None => None,
     };
     let reservation = api.service().cancel(&caller.actor, number, version).await?;
-    Ok(ReservationBody::shown(&api, &reservation))
+    Ok(shown(&api, reservation))
 }
 
 /// How much longer.
@@ -375,7 +372,7 @@ struct ExtendBody {
 /// From 10 minutes before the end, where the next slots are free. Charged like any slot.
 #[utoipa::path(post, path = "/reservations/{number}/extend", tag = "On air",
     operation_id = "extend", params(NumberPath), request_body = ExtendBody,
-    responses((status = 200, description = "Longer.", body = ReservationBody,
+    responses((status = 200, description = "Longer.", body = ReservationView,
         headers(("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "broadcast", "headers": ["idempotency-key"],
         "problems": ["wrong-state", "extension-early", "slot-taken", "too-long", "not-on-slots", "month-limit",
@@ -390,7 +387,7 @@ async fn extend(
     let idempotency = key.of(body.hash);
     let reservation =
         api.service().extend(&caller.actor, number_of(&path), body.value.slots, idempotency).await?;
-    Ok(ReservationBody::shown(&api, &reservation))
+    Ok(shown(&api, reservation))
 }
 
 /// End early
@@ -398,10 +395,10 @@ async fn extend(
 /// Viewers are cut at once. It is charged in full; where an operator ends somebody else's, it is cancelled and costs nothing.
 #[utoipa::path(post, path = "/reservations/{number}/end", tag = "On air",
     operation_id = "end", params(NumberPath),
-    responses((status = 200, description = "Over.", body = ReservationBody,
+    responses((status = 200, description = "Over.", body = ReservationView,
         headers(("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "broadcast", "problems": ["wrong-state"] }))))]
 async fn end(State(api): State<Api>, caller: Caller, Path(path): Path<NumberPath>) -> Answer {
     let reservation = api.service().end_early(&caller.actor, number_of(&path)).await?;
-    Ok(ReservationBody::shown(&api, &reservation))
+    Ok(shown(&api, reservation))
 }

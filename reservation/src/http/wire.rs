@@ -7,26 +7,20 @@ use jiff::{
     civil::{Date, DateTime},
     tz::TimeZone,
 };
-use serde::{Deserialize, Serialize};
-use slotcast_core::{
-    time::WallTime,
-    words::{self, OpenLevel},
-};
+use serde::Deserialize;
+use slotcast_core::{time::WallTime, words};
 use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Answer;
 use crate::{
-    domain::{
-        refusal::{FieldProblem, Refusal},
-        reservation::{CancelledBy, ProgramKind, Settlement, State},
-    },
-    store::{Listed, Page},
+    domain::refusal::{FieldProblem, Refusal},
+    store::Page,
 };
 
 /// A span of time, its end not included.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = Window, example = json!({ "start": "2026-11-25T10:00:00Z", "end": "2026-11-25T10:30:00Z" }))]
+#[schema(as = WindowRequest, example = json!({ "start": "2026-11-25T10:00:00Z", "end": "2026-11-25T10:30:00Z" }))]
 pub(super) struct WindowBody {
     /// First moment inside; a whole slot.
     #[schema(format = DateTime, max_length = 64)]
@@ -34,12 +28,6 @@ pub(super) struct WindowBody {
     /// First moment after.
     #[schema(format = DateTime, max_length = 64)]
     pub(super) end: String,
-}
-
-impl From<words::Window> for WindowBody {
-    fn from(window: words::Window) -> Self {
-        Self { start: window.start().to_string(), end: window.end().to_string() }
-    }
 }
 
 impl WindowBody {
@@ -81,32 +69,6 @@ pub(super) fn time_of(name: &str, text: &str) -> Answer<WallTime> {
 pub(super) fn time_ends() -> (WallTime, WallTime) {
     let time = |time: Timestamp| WallTime::from_micros(time.as_microsecond());
     (time(Timestamp::MIN), time(Timestamp::MAX))
-}
-
-/// A part of a list.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ListBody<T> {
-    /// Items of the whole list.
-    pub(super) item_count: u32,
-    /// Pages of the whole list.
-    pub(super) page_count: u32,
-    /// Items of this page.
-    pub(super) items: Vec<T>,
-}
-
-impl<T> ListBody<T> {
-    /// Of a list that was read page by page.
-    pub(super) fn page<S>(listed: &Listed<S>, query: &PageQuery, show: impl FnMut(&S) -> T) -> Self {
-        let page_count = listed.count.div_ceil(query.limit());
-        Self { item_count: listed.count, page_count, items: listed.items.iter().map(show).collect() }
-    }
-
-    /// Of a list that is always given as a whole.
-    pub(super) fn whole(items: Vec<T>) -> Self {
-        let item_count = u32::try_from(items.len()).unwrap_or(u32::MAX);
-        Self { item_count, page_count: item_count.min(1), items }
-    }
 }
 
 /// Which page of a list.
@@ -240,121 +202,9 @@ pub(super) fn zone_names() -> Vec<String> {
     names.filter(|name| zone_of(Some(name)).is_ok()).collect()
 }
 
-/// Who may watch.
-#[derive(Clone, Copy, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[schema(as = OpenLevel)]
-pub(super) enum OpenLevelBody {
-    /// Anyone (by the operator's setting: any member).
-    Public,
-    /// Listed, needs the program's password.
-    Password,
-    /// Listed nowhere, needs the password.
-    Secret,
-}
-
-impl From<OpenLevelBody> for OpenLevel {
-    fn from(level: OpenLevelBody) -> Self {
-        match level {
-            OpenLevelBody::Public => Self::Public,
-            OpenLevelBody::Password => Self::Password,
-            OpenLevelBody::Secret => Self::Secret,
-        }
-    }
-}
-
-impl From<OpenLevel> for OpenLevelBody {
-    fn from(level: OpenLevel) -> Self {
-        match level {
-            OpenLevel::Public => Self::Public,
-            OpenLevel::Password => Self::Password,
-            OpenLevel::Secret => Self::Secret,
-        }
-    }
-}
-
-/// Whose program it is.
-#[derive(Clone, Copy, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[schema(as = ProgramKind)]
-pub(super) enum KindBody {
-    /// A member's, paid for.
-    Private,
-    /// The operator's own or a company's.
-    Special,
-}
-
-impl From<ProgramKind> for KindBody {
-    fn from(kind: ProgramKind) -> Self {
-        match kind {
-            ProgramKind::Private => Self::Private,
-            ProgramKind::Special => Self::Special,
-        }
-    }
-}
-
-/// How far a reservation has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = State)]
-pub(super) enum StateBody {
-    /// The slots are taken; the terms wait to be accepted.
-    Held,
-    /// Terms accepted, reservation ID mailed; waits for the reconfirmation.
-    Registered,
-    /// Reconfirmed: accounting flag yes.
-    Confirmed,
-    /// Inside the window.
-    OnAir,
-    /// Over; the charge is not decided yet.
-    Finished,
-    /// Over and charged.
-    FinishedCharged,
-    /// Over; the server did not run normally, nothing is charged.
-    FinishedWaived,
-    /// By the member.
-    CancelledMember,
-    /// Nobody reconfirmed in time.
-    CancelledNotReconfirmed,
-    /// The terms were not accepted in time.
-    CancelledTermsNotAccepted,
-    /// By the operator.
-    CancelledOperator,
-}
-
-impl From<State> for StateBody {
-    fn from(state: State) -> Self {
-        match state {
-            State::Held => Self::Held,
-            State::Registered => Self::Registered,
-            State::Confirmed => Self::Confirmed,
-            State::OnAir => Self::OnAir,
-            State::Finished(Settlement::Open) => Self::Finished,
-            State::Finished(Settlement::Charged) => Self::FinishedCharged,
-            State::Finished(Settlement::Waived) => Self::FinishedWaived,
-            State::Cancelled(CancelledBy::Member) => Self::CancelledMember,
-            State::Cancelled(CancelledBy::NotReconfirmed) => Self::CancelledNotReconfirmed,
-            State::Cancelled(CancelledBy::TermsNotAccepted) => Self::CancelledTermsNotAccepted,
-            State::Cancelled(CancelledBy::Operator) => Self::CancelledOperator,
-        }
-    }
-}
-
-/// Bytes in hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn states_are_called_as_in_the_database() {
-        for state in State::ALL {
-            assert_eq!(serde_json::to_value(StateBody::from(state)).unwrap(), state.name());
-        }
-    }
 
     #[test]
     fn times_at_the_ends_of_time_are_read() {

@@ -7,40 +7,48 @@ use std::{
 };
 
 use jiff::{Span, civil::Date, tz::TimeZone};
+use serde::Serialize;
 use slotcast_core::{
     time::WallTime,
-    words::{ChannelNumber, Window},
+    words::{ChannelNumber, Toll, Window},
 };
+use utoipa::ToSchema;
 
-use super::{Actor, Answer, Service};
+use super::{
+    Actor, Answer, Service,
+    views::{ChannelView, Reason, reasons, text},
+};
 use crate::{
     domain::{
         refusal::{FieldProblem, Refusal, Thing},
         reservation::SoldChannel,
         rules::{self, Quote, Rules},
+        words::{Amount, Currency},
     },
     limits::{DAY_KEPT_FOR, DAYS_KEPT_MAX},
     store::Reads,
 };
 
 /// One day of all channels.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Day {
     /// Which.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String, format = Date)]
     pub date: Date,
     /// Its first moment, in the zone that was asked for.
     pub from: WallTime,
-    /// The next day's first moment.
+    /// The next day's first moment: 23, 24 or 25 hours later.
     pub to: WallTime,
     /// Each channel that is sold, by number.
     pub channels: Vec<ChannelDay>,
 }
 
 /// One day of one channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ChannelDay {
     /// Which.
-    pub channel: SoldChannel,
+    pub channel: ChannelView,
     /// Slots that may be booked now, joined where they touch.
     pub free: Vec<Window>,
     /// Slots that somebody has, joined where they touch.
@@ -48,7 +56,7 @@ pub struct ChannelDay {
 }
 
 /// One month of all channels.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Month {
     /// The first moment, in the zone that was asked for.
     pub from: WallTime,
@@ -59,16 +67,18 @@ pub struct Month {
 }
 
 /// One day of a month.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct MonthDay {
     /// Which.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String, format = Date)]
     pub date: Date,
     /// Each channel that is sold, by number.
     pub channels: Vec<ChannelMonthDay>,
 }
 
 /// How full a channel is on one day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ChannelMonthDay {
     /// Which channel.
     pub channel: ChannelNumber,
@@ -79,15 +89,26 @@ pub struct ChannelMonthDay {
 }
 
 /// What a window would cost, and whether it could be booked now.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Quote)]
 pub struct QuoteAnswer {
     /// The channel as it is sold now.
-    pub channel: SoldChannel,
+    pub channel: ChannelView,
     /// What was asked about.
     pub window: Window,
-    /// What it costs.
-    pub quote: Quote,
-    /// Why it cannot be booked now by whoever asks; empty: it can.
+    /// Slots of the window.
+    pub slots: u32,
+    /// For one, in minor units.
+    pub toll: Toll,
+    /// For all, in minor units.
+    pub total: Amount,
+    /// ISO 4217.
+    pub currency: Currency,
+    /// Whether whoever asks could book it now.
+    pub is_bookable: bool,
+    /// Why not, all at once.
+    #[serde(serialize_with = "reasons")]
+    #[schema(value_type = Vec<Reason>)]
     pub reasons: Vec<Refusal>,
 }
 
@@ -125,7 +146,7 @@ impl Service {
             .map(|(channel, taken)| {
                 let is_taken = |slot| taken.binary_search(&slot).is_ok();
                 let free = slots.joined(|slot| slots.may_be_sold(slot) && !is_taken(slot));
-                ChannelDay { free, taken: slots.joined(is_taken), channel: channel.clone() }
+                ChannelDay { free, taken: slots.joined(is_taken), channel: self.channel_view(channel) }
             })
             .collect();
         Ok(Day { date, from, to, channels })
@@ -240,7 +261,17 @@ impl Service {
                 }
             }
         }
-        Ok(QuoteAnswer { channel: sold, window, quote, reasons })
+        let Quote { slots, toll, total } = quote;
+        Ok(QuoteAnswer {
+            channel: self.channel_view(&sold),
+            window,
+            slots,
+            toll,
+            total,
+            currency: rules.currency,
+            is_bookable: reasons.is_empty(),
+            reasons,
+        })
     }
 }
 

@@ -3,29 +3,49 @@
 //! Owns: which member may go when, and what is left. Not here: which rows hold what (`store`).
 //! Invariant: nobody can log in as a member who was erased; ledger and payments are as before.
 
-use super::{Actor, Answer, Scope, Service, members::is_current, password, retry::retry};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    Actor, Answer, Scope, Service,
+    members::is_current,
+    password,
+    retry::retry,
+    views::{LedgerView, ReservationView, TermsView, TokenView},
+};
 use crate::{
     domain::{
-        effects::{AcceptedTerms, Account, LedgerTransaction},
+        effects::Account,
         member::{Member, MemberKind},
         refusal::{Refusal, Thing},
-        reservation::{Reservation, Settlement, State},
+        reservation::{Settlement, State},
         words::{Language, MemberNumber},
     },
     limits::{EXPORT_RESERVATIONS_MAX, ROWS_AT_ONCE},
     payments::invoice::BRAND,
-    store::{ApiToken, Page, ReservationFilter, Tx},
+    store::{Page, ReservationFilter, Tx},
 };
 
 /// What is kept of a member.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct OwnData {
     /// The member.
     pub member: Member,
     /// Without their secrets, which nobody has.
-    pub tokens: Vec<ApiToken>,
-    /// Newest start first, each with its entries of the ledger and the terms that were accepted with it.
-    pub reservations: Vec<(Reservation, Vec<LedgerTransaction>, Option<AcceptedTerms>)>,
+    pub tokens: Vec<TokenView>,
+    /// Newest start first; of more than 10,000 the newest.
+    pub reservations: Vec<OwnReservation>,
+}
+
+/// A reservation with what belongs to it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct OwnReservation {
+    /// As its owner sees it.
+    pub reservation: ReservationView,
+    /// What was posted for it.
+    pub ledger: Vec<LedgerView>,
+    /// The terms that were accepted with it.
+    pub accepted_terms: Option<TermsView>,
 }
 
 impl Service {
@@ -34,7 +54,7 @@ impl Service {
         actor.need(Scope::Account)?;
         let mut reads = self.0.store.read().await?;
         let member = reads.member(actor.member).await?.ok_or(Refusal::NotLoggedIn)?;
-        let tokens = reads.api_tokens(actor.member).await?;
+        let tokens = reads.api_tokens(actor.member).await?.iter().map(TokenView::from).collect();
         let filter =
             ReservationFilter { member: Some(actor.member), newest_first: true, ..Default::default() };
         let mut reservations = Vec::new();
@@ -44,8 +64,12 @@ impl Service {
             let is_last = found.len() < ROWS_AT_ONCE as usize;
             for reservation in found {
                 let ledger = reads.ledger_of(reservation.number).await?;
-                let terms = reads.accepted_terms(reservation.number).await?;
-                reservations.push((reservation, ledger, terms));
+                let accepted_terms = reads.accepted_terms(reservation.number).await?.map(TermsView::from);
+                reservations.push(OwnReservation {
+                    reservation: self.reservation_view(reservation),
+                    ledger: ledger.into_iter().map(|entry| self.ledger_view(entry)).collect(),
+                    accepted_terms,
+                });
             }
             if is_last {
                 break;

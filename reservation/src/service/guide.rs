@@ -6,16 +6,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use icalendar::{Calendar, Component, Event};
 use jiff::{civil::Date, tz::TimeZone};
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use slotcast_core::{
     time::WallTime,
     words::{ChannelName, ChannelNumber, OpenLevel, Seats, Window},
 };
 use subtle::ConstantTimeEq;
+use utoipa::ToSchema;
 
 use super::{
     Actor, Answer, Scope, Service, ServiceError,
     calendar::{dates_of, day_of},
+    views::text,
 };
 use crate::{
     domain::{
@@ -30,8 +33,18 @@ use crate::{
     streaming::{ClockCheck, Link, Live},
 };
 
+/// Whether a program may be entered as of now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Door {
+    /// On air, and a seat is free.
+    Open,
+    /// Not on air, or every seat is taken.
+    Close,
+}
+
 /// A program as anybody may see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Listing {
     /// Which.
     pub number: ReservationNumber,
@@ -39,9 +52,9 @@ pub struct Listing {
     pub kind: ProgramKind,
     /// Confirmed or not, on air, over.
     pub state: State,
-    /// On which channel.
+    /// The channel's number.
     pub channel: ChannelNumber,
-    /// Its name.
+    /// Its name in addresses.
     pub channel_name: ChannelName,
     /// When.
     pub window: Window,
@@ -63,8 +76,8 @@ pub struct Listing {
     pub email: Option<Email>,
     /// Where the program shows it.
     pub web: Option<String>,
-    /// OPEN as of now: on air, and a seat is free.
-    pub is_open: bool,
+    /// Whether one may come in now.
+    pub door: Door,
     /// Whether media goes to viewers now.
     pub is_on_air: bool,
     /// How many may watch at once.
@@ -80,9 +93,11 @@ pub struct Listing {
 }
 
 /// One day of the guide's month.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct GuideDay {
     /// Which.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String, format = Date)]
     pub date: Date,
     /// Programs that begin on it, by start.
     pub programs: Vec<Listing>,
@@ -98,14 +113,27 @@ pub enum GuidePart {
 }
 
 /// The provider's time beside the asker's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ProviderTime {
     /// The provider's.
     pub now: WallTime,
-    /// The asker's minus the provider's, where the asker sent one.
+    /// IANA name of the provider's time zone.
+    pub zone: Option<String>,
+    /// The asker's minus the provider's, in milliseconds, where the asker sent one.
     pub offset_ms: Option<i64>,
-    /// What NTP servers say of the provider's clock; `None`: none are configured.
-    pub check: Option<ClockCheck>,
+    /// What NTP servers say of the provider's clock; `null`: none are configured.
+    pub clock: Option<ClockCheck>,
+}
+
+/// What the operator recommends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct PickedProgram {
+    /// Why, in the operator's words.
+    pub note: String,
+    /// Lower ones come first.
+    pub position: i32,
+    /// Which.
+    pub program: Listing,
 }
 
 /// What a list of programs is made with.
@@ -158,7 +186,7 @@ impl<'a> Lister<'a> {
             broadcaster: member.name.clone(),
             email: (program.show_email && member.email_public).then(|| member.email.clone()),
             web: if program.show_web { member.web.clone() } else { None },
-            is_open: is_on_air && viewers < reservation.seats.count(),
+            door: if is_on_air && viewers < reservation.seats.count() { Door::Open } else { Door::Close },
             is_on_air,
             seats: reservation.seats,
             viewers,
@@ -295,7 +323,7 @@ impl Service {
     }
 
     /// What the operator recommends, by position; programs that are over, cancelled or secret are left out.
-    pub async fn pickups(&self, viewer: Option<&Actor>) -> Answer<Vec<(Pickup, Listing)>> {
+    pub async fn pickups(&self, viewer: Option<&Actor>) -> Answer<Vec<PickedProgram>> {
         let mut reads = self.0.store.read().await?;
         let (now, mut picked) = (self.now(), Vec::new());
         for pickup in reads.pickups().await? {
@@ -310,7 +338,10 @@ impl Service {
         }
         let reservations: Vec<_> = picked.iter().map(|(_, reservation)| reservation.clone()).collect();
         let lister = Lister::new(self, reads.as_mut(), &reservations).await?;
-        let listed = |(pickup, reservation)| Some((pickup, lister.listing(reservation)?));
+        let listed = |(pickup, reservation): (Pickup, _)| {
+            let program = lister.listing(reservation)?;
+            Some(PickedProgram { note: pickup.note, position: pickup.position, program })
+        };
         Ok(picked.into_iter().filter_map(listed).collect())
     }
 
@@ -359,8 +390,8 @@ impl Service {
     pub fn time(&self, theirs: Option<WallTime>) -> ProviderTime {
         let now = self.now();
         let offset = |theirs: WallTime| theirs.as_micros().saturating_sub(now.as_micros()) / 1000;
-        let check = self.0.streaming.clock();
-        ProviderTime { now, offset_ms: theirs.map(offset), check }
+        let zone = self.rules().zone.iana_name().map(str::to_owned);
+        ProviderTime { now, zone, offset_ms: theirs.map(offset), clock: self.0.streaming.clock() }
     }
 }
 

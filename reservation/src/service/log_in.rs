@@ -7,8 +7,10 @@ use std::{
     time::Duration,
 };
 
+use serde::Serialize;
 use slotcast_core::time::WallTime;
 use strum::IntoEnumIterator;
+use utoipa::ToSchema;
 
 use super::{
     Actor, Answer, Scope, Scopes, Service, ServiceError,
@@ -17,6 +19,7 @@ use super::{
     counts::count,
     random,
     retry::retry,
+    views::TokenView,
 };
 use crate::{
     domain::{
@@ -48,12 +51,12 @@ impl fmt::Debug for LoggedIn {
 }
 
 /// A token that has just been made. The secret is shown this once.
-#[derive(Clone)]
+#[derive(Clone, Serialize, ToSchema)]
 pub struct NewToken {
-    /// For `Authorization: Bearer`.
+    /// For `Authorization: Bearer …`.
     pub secret: String,
     /// What is kept of it.
-    pub token: ApiToken,
+    pub token: TokenView,
 }
 
 impl fmt::Debug for NewToken {
@@ -238,7 +241,7 @@ impl Service {
             expires_at: created_at.saturating_add(life),
         };
         retry(|| self.add_token(&token)).await?;
-        Ok(NewToken { secret, token })
+        Ok(NewToken { secret, token: TokenView::from(&token) })
     }
 
     async fn add_token(&self, token: &ApiToken) -> Answer<()> {
@@ -264,9 +267,10 @@ impl Service {
     }
 
     /// The actor's tokens, oldest first.
-    pub async fn tokens(&self, actor: &Actor) -> Answer<Vec<ApiToken>> {
+    pub async fn tokens(&self, actor: &Actor) -> Answer<Vec<TokenView>> {
         actor.need(Scope::Account)?;
-        Ok(self.0.store.read().await?.api_tokens(actor.member).await?)
+        let tokens = self.0.store.read().await?.api_tokens(actor.member).await?;
+        Ok(tokens.iter().map(TokenView::from).collect())
     }
 
     /// Takes a token away.

@@ -2,7 +2,9 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
+use serde::{Deserialize, Deserializer};
 use tokio::time::timeout;
+use utoipa::ToSchema;
 
 use super::{
     Actor, Answer, Scope, Service, budget::one_address, counts::count, password, proofs::serial, random,
@@ -22,25 +24,44 @@ use crate::{
 };
 
 /// What a new member fills in. Texts come as they were typed; what is missing or wrong is named, all at once.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "user_id": "taro",
+    "name": "山田 太郎",
+    "reading": "Yamada Taro",
+    "email": "taro@example.com",
+    "email_public": false,
+    "password": "a long pass phrase",
+    "language": "ja",
+    "premium": { "address": "1-1 Chiyoda, Tokyo", "phone": "+81 3 0000 0000", "card_token": "pm_card_visa" },
+}))]
 pub struct Registration {
-    /// The wished one.
+    /// Letters, digits, '.', '_' or '-', beginning with a letter or digit; case does not count.
+    #[schema(pattern = "@user-id", min_length = 3, max_length = 32)]
     pub user_id: String,
-    /// As the person writes it.
+    /// As the person writes it, on one line.
+    #[schema(pattern = "@text", min_length = 1, max_length = 100)]
     pub name: String,
-    /// Its reading.
+    /// Its reading, e.g. romanised, on one line.
+    #[schema(pattern = "@text", min_length = 1, max_length = 100)]
     pub reading: String,
-    /// Where mails go.
+    /// An e-mail address like name@example.com.
+    #[schema(pattern = "@email", min_length = 3, max_length = 254)]
     pub email: String,
     /// Whether others may see the address.
+    #[serde(default)]
     pub email_public: bool,
     /// 10 to 128 characters.
+    #[schema(pattern = "@password", min_length = 10, max_length = 128)]
     pub password: String,
     /// In which mails are written.
+    #[serde(default)]
     pub language: Language,
-    /// The member's own page.
+    /// The member's own page, beginning with `http://` or `https://`.
+    #[schema(pattern = "@web", max_length = 200)]
     pub web: Option<String>,
-    /// Present where a premium member is registered.
+    /// Present where a premium member is registered: then the card is checked before anything is kept.
     pub premium: Option<Premium>,
 }
 
@@ -52,17 +73,29 @@ impl fmt::Debug for Registration {
 }
 
 /// What a premium member fills in besides.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "address": "1-1 Chiyoda, Tokyo", "phone": "+81 3 0000 0000", "card_token": "pm_card_visa",
+}))]
 pub struct Premium {
-    /// Postal address.
+    /// Postal address, on one line.
+    #[schema(pattern = "@text", min_length = 1, max_length = 300)]
     pub address: String,
-    /// Telephone.
+    /// Telephone: digits, with '+', '-', '(', ')', '.', or spaces between.
+    #[schema(pattern = "@phone", min_length = 3, max_length = 40)]
     pub phone: String,
     /// Mobile telephone.
+    #[schema(pattern = "@phone", min_length = 3, max_length = 40)]
     pub mobile: Option<String>,
     /// Facsimile.
+    #[schema(pattern = "@phone", min_length = 3, max_length = 40)]
     pub fax: Option<String>,
-    /// What the payment provider's form gave; ignored where the operator bills. Never a card number.
+    /// What the payment company's own form gave for the card (for Stripe `pm_…`), or `setup_intent` of a question that
+    /// was answered (`seti_…`): letters, digits, '_' or '-'. Never a card number. Where the operator bills, it may be
+    /// left out.
+    #[serde(default)]
+    #[schema(pattern = "@card-token", max_length = 255)]
     pub card_token: String,
 }
 
@@ -72,27 +105,42 @@ impl fmt::Debug for Premium {
     }
 }
 
-/// What a member changes of the own data; `None`: stays.
-#[derive(Clone, Default)]
+/// What a member changes of the own data; what is left out stays.
+#[derive(Clone, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "email_public": true, "web": "https://example.com/taro" }))]
 pub struct MemberEdit {
-    /// As the person writes it.
+    /// As the person writes it, on one line.
+    #[schema(pattern = "@text", min_length = 1, max_length = 100)]
     pub name: Option<String>,
-    /// Its reading.
+    /// Its reading, on one line.
+    #[schema(pattern = "@text", min_length = 1, max_length = 100)]
     pub reading: Option<String>,
-    /// Where mails go.
+    /// An e-mail address like name@example.com. Another one needs `password`; where addresses are verified, it waits as
+    /// `new_email` for the code that is mailed to it.
+    #[schema(pattern = "@email", min_length = 3, max_length = 254)]
     pub email: Option<String>,
-    /// The password, which another address asks for.
+    /// The member's password, beside another `email`.
+    #[schema(min_length = 1, max_length = 1024)]
     pub password: Option<String>,
     /// Whether others may see the address.
     pub email_public: Option<bool>,
-    /// The member's own page; `Some(None)`: none any more.
+    /// The member's own page, beginning with `http://` or `https://`; `null`: none any more.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, pattern = "@web", max_length = 200)]
     pub web: Option<Option<String>>,
     /// In which mails are written.
     pub language: Option<Language>,
     /// Of a premium member.
     pub contact: Option<Contact>,
-    /// The age recipient of the member's terminal; `Some(None)`: none any more.
+    /// The age recipient of the member's terminal; `Some(None)`: none any more. It has an address of its own.
+    #[serde(skip)]
     pub terminal_key: Option<Option<String>>,
+}
+
+/// Tells `null` from what was left out.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::<String>::deserialize(deserializer).map(Some)
 }
 
 /// Neither password nor address.

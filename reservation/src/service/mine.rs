@@ -2,28 +2,42 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use slotcast_core::{
     time::WallTime,
     words::{Seats, Window},
 };
+use utoipa::ToSchema;
 
-use super::{Actor, Answer, Scope, Service, facts::used_in};
+use super::{
+    Actor, Answer, Scope, Service,
+    facts::used_in,
+    views::{ChannelView, LedgerView, List, ReservationView, seconds},
+};
 use crate::{
     domain::{
-        effects::LedgerTransaction,
         member::Member,
         refusal::{Refusal, Thing},
-        reservation::{ProgramKind, Reservation, Settlement, SoldChannel, State},
+        reservation::{ProgramKind, Reservation, Settlement, State},
         rules,
         words::{Amount, ReservationNumber},
     },
     limits::{MY_OPEN_MAX, MY_PAST_MAX},
-    store::{Listed, Page, Reads, ReservationFilter, Run, ViewerSample},
+    store::{Page, Reads, ReservationFilter, Run, ViewerSample},
     streaming::{Link, LinkEnd, Track},
 };
 
+/// Width and height.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Picture {
+    /// In pixels.
+    pub width: u16,
+    /// In pixels.
+    pub height: u16,
+}
+
 /// What the broadcaster sees.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct BroadcastStatus {
     /// Which program.
     pub number: ReservationNumber,
@@ -36,18 +50,22 @@ pub struct BroadcastStatus {
     /// The provider's time.
     pub now: WallTime,
     /// Of the window, how much is over.
+    #[serde(rename = "elapsed_seconds", serialize_with = "seconds")]
+    #[schema(value_type = u64)]
     pub elapsed: Duration,
     /// Of the window, how much is left.
+    #[serde(rename = "remaining_seconds", serialize_with = "seconds")]
+    #[schema(value_type = u64)]
     pub remaining: Duration,
     /// When it is on air.
     pub window: Window,
     /// When the link is accepted.
     pub connect: Window,
-    /// Why the last link ended; `None`: none has.
+    /// Why the last link ended; `null` where none has.
     pub last_end: Option<LinkEnd>,
-    /// Width and height, where the stream told them.
-    pub picture: Option<(u16, u16)>,
-    /// Of the link, in the order in which the encoder offered them.
+    /// What the stream told last; `null` where it did not, and for other codecs than H.264 and H.265.
+    pub picture: Option<Picture>,
+    /// Of the link, in the order in which the encoder offered them; empty before the first link.
     pub tracks: Vec<Track>,
     /// Tracks that were offered beside these and cannot be taken.
     pub left_out: u8,
@@ -60,7 +78,7 @@ pub struct BroadcastStatus {
     /// The ingest server.
     pub server: String,
     /// On which channel.
-    pub channel: SoldChannel,
+    pub channel: ChannelView,
     /// Viewers now.
     pub viewers: u32,
     /// How many there may be.
@@ -70,61 +88,55 @@ pub struct BroadcastStatus {
 }
 
 /// Whether the window can be made longer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExtensionOffer {
-    /// It can.
-    Offered {
-        /// Slots at most.
-        slots_max: u32,
-        /// For one.
-        toll: Amount,
-        /// Until when it may be taken.
-        until: WallTime,
-    },
-    /// Later, if the next slot is still free.
-    Later {
-        /// From then.
-        from: WallTime,
-    },
-    /// The next slot is taken, or the window is as long as may be.
-    NotPossible,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ExtensionOffer {
+    /// Whether it can be had now.
+    pub is_offered: bool,
+    /// Slots at most, while it is offered.
+    pub slots_max: Option<u32>,
+    /// For one slot, in minor units.
+    pub toll: Option<Amount>,
+    /// It is offered from then on, if the next slot is still free.
+    pub from: Option<WallTime>,
+    /// It is offered until then.
+    pub until: Option<WallTime>,
 }
 
 /// How a program ran.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct History {
     /// Which.
-    pub reservation: Reservation,
+    pub reservation: ReservationView,
     /// In sums.
     pub run: Run,
     /// Viewers on average over the window, in thousandths.
     pub viewers_average_milli: u64,
     /// The numbers of viewers, oldest first.
-    pub samples: Listed<ViewerSample>,
+    pub samples: List<ViewerSample>,
     /// What was posted for it.
-    pub ledger: Vec<LedgerTransaction>,
+    pub ledger: Vec<LedgerView>,
 }
 
 /// A program that is over.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct PastProgram {
     /// Which.
-    pub reservation: Reservation,
+    pub reservation: ReservationView,
     /// How it ran.
     pub run: Run,
 }
 
 /// A member's page.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct MyChannel {
     /// The own data.
     pub member: Member,
     /// Held, registered, confirmed and on air: by start, at most 100.
-    pub open: Vec<Reservation>,
+    pub open: Vec<ReservationView>,
     /// Finished, newest first, at most 50.
     pub past: Vec<PastProgram>,
     /// Cancelled, newest first, at most 50.
-    pub cancelled: Vec<Reservation>,
+    pub cancelled: Vec<ReservationView>,
     /// Slots of this month that are used.
     pub slots_used: u32,
     /// Slots of one month at most.
@@ -144,10 +156,9 @@ impl Service {
         actor: &Actor,
         filter: ReservationFilter,
         page: Page,
-    ) -> Answer<Listed<Reservation>> {
+    ) -> Answer<List<ReservationView>> {
         actor.need(Scope::Read)?;
-        let filter = ReservationFilter { member: Some(actor.member), ..filter };
-        Ok(self.0.store.read().await?.reservations(&filter, page).await?)
+        self.listed(ReservationFilter { member: Some(actor.member), ..filter }, page).await
     }
 
     /// Reservations of all members, for operators.
@@ -156,9 +167,14 @@ impl Service {
         actor: &Actor,
         filter: ReservationFilter,
         page: Page,
-    ) -> Answer<Listed<Reservation>> {
+    ) -> Answer<List<ReservationView>> {
         actor.operates()?;
-        Ok(self.0.store.read().await?.reservations(&filter, page).await?)
+        self.listed(filter, page).await
+    }
+
+    async fn listed(&self, filter: ReservationFilter, page: Page) -> Answer<List<ReservationView>> {
+        let found = self.0.store.read().await?.reservations(&filter, page).await?;
+        Ok(List::page(found, page, |found| self.reservation_view(found)))
     }
 
     /// What the broadcaster sees while on air, and before.
@@ -190,7 +206,10 @@ impl Service {
             remaining: over.since(until),
             window,
             connect: window.widened(self.rules().margins),
-            picture: live.as_ref().and_then(|live| live.picture),
+            picture: live
+                .as_ref()
+                .and_then(|live| live.picture)
+                .map(|(width, height)| Picture { width, height }),
             last_end: live.as_ref().and_then(|live| live.last_end.clone()),
             tracks: live.as_ref().map(|live| live.tracks.clone()).unwrap_or_default(),
             left_out: live.as_ref().map_or(0, |live| live.left_out),
@@ -198,7 +217,7 @@ impl Service {
             title: found.program.title,
             watch_url: self.watch_url(&channel.name),
             server: self.0.settings.places.name.clone(),
-            channel,
+            channel: self.channel_view(&channel),
             viewers: live.as_ref().map_or(0, |live| live.viewers),
             seats: found.seats,
             extension,
@@ -216,7 +235,7 @@ impl Service {
         let length = rules.length(found.window);
         let most = rules.slots_max.saturating_sub(length);
         if !is_open || most == 0 {
-            return Ok(ExtensionOffer::NotPossible);
+            return Ok(ExtensionOffer::default());
         }
         let limit = end.saturating_add(rules.slot.saturating_mul(most));
         let taken = reads.taken_slots(found.channel, end, limit).await?;
@@ -226,13 +245,19 @@ impl Service {
         let slots_max = slots_max.min(self.month_room(reads, found, slots_max).await?);
         let from = end.saturating_sub(rules.extend_from);
         if slots_max == 0 {
-            return Ok(ExtensionOffer::NotPossible);
+            return Ok(ExtensionOffer::default());
         }
         if now < from {
-            return Ok(ExtensionOffer::Later { from });
+            return Ok(ExtensionOffer { from: Some(from), ..ExtensionOffer::default() });
         }
         let toll = rules::Rules::quote(1, found.toll)?.total;
-        Ok(ExtensionOffer::Offered { slots_max, toll, until: end })
+        Ok(ExtensionOffer {
+            is_offered: true,
+            slots_max: Some(slots_max),
+            toll: Some(toll),
+            from: None,
+            until: Some(end),
+        })
     }
 
     /// Of so many slots after the end, how many the member's limit leaves room for.
@@ -258,12 +283,14 @@ impl Service {
         let mut reads = self.0.store.read().await?;
         let reservation = actor.own(reads.reservation(number).await?)?;
         let run = reads.run(number).await?;
-        let samples = reads.samples(number, page).await?;
-        let ledger = reads.ledger_of(number).await?;
+        let samples = List::page(reads.samples(number, page).await?, page, |sample| sample);
+        let ledger =
+            reads.ledger_of(number).await?.into_iter().map(|entry| self.ledger_view(entry)).collect();
         let window = reservation.window;
         let over = reservation.over_at.unwrap_or_else(|| window.end()).min(window.end());
         let length_ms = u64::try_from(over.since(window.start()).as_millis()).unwrap_or(u64::MAX).max(1);
         let viewers_average_milli = run.viewer_ms.saturating_mul(1000) / length_ms;
+        let reservation = self.reservation_view(reservation);
         Ok(History { reservation, run, viewers_average_milli, samples, ledger })
     }
 
@@ -290,8 +317,10 @@ impl Service {
         let mut past = Vec::with_capacity(over.len());
         for reservation in over {
             let run = reads.run(reservation.number).await?;
-            past.push(PastProgram { reservation, run });
+            past.push(PastProgram { reservation: self.reservation_view(reservation), run });
         }
+        let shown = |found: Vec<_>| found.into_iter().map(|found| self.reservation_view(found)).collect();
+        let (open, cancelled) = (shown(open), shown(cancelled));
         let (from, to) = rules::month_of(now, &self.rules().zone);
         let slots_used = reads.slots_of(member.number, from, to).await?;
         let slots_max = self.rules().month_slots_max;

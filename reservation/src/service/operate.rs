@@ -15,12 +15,16 @@ use slotcast_core::{
 };
 
 use super::{
-    Actor, Answer, Idempotency, Registration, Scope, Scopes, Service, ServiceError, booking::Sale,
-    facts::channel_of, members::is_current, random, retry::retry,
+    Actor, Answer, Idempotency, Registration, Scope, Scopes, Service, ServiceError,
+    booking::Sale,
+    facts::channel_of,
+    members::is_current,
+    random,
+    retry::retry,
+    views::{LedgerView, List},
 };
 use crate::{
     domain::{
-        effects::{Account, LedgerTransaction},
         member::{Member, MemberKind},
         proof::ProofKind,
         refusal::{FieldProblem, Refusal, Thing},
@@ -29,7 +33,7 @@ use crate::{
         words::{Amount, Language, MemberNumber, ReservationNumber, UserId, is_one_line},
     },
     limits::{EXPORT_ROWS_MAX, GATHER_MAX, GATHER_USUAL, ROWS_AT_ONCE},
-    store::{Listed, Page, Pickup, Reads, Units},
+    store::{Page, Pickup, Reads, Units},
     streaming::{Streaming, Viewer},
 };
 
@@ -267,9 +271,9 @@ impl Service {
     }
 
     /// Members by user ID.
-    pub async fn members(&self, actor: &Actor, page: Page) -> Answer<Listed<Member>> {
+    pub async fn members(&self, actor: &Actor, page: Page) -> Answer<List<Member>> {
         actor.need(Scope::Moderate)?;
-        Ok(self.0.store.read().await?.members(page).await?)
+        Ok(List::page(self.0.store.read().await?.members(page).await?, page, |member| member))
     }
 
     /// One member.
@@ -396,9 +400,10 @@ impl Service {
         from: WallTime,
         to: WallTime,
         page: Page,
-    ) -> Answer<Listed<LedgerTransaction>> {
+    ) -> Answer<List<LedgerView>> {
         actor.need(Scope::Ledger)?;
-        Ok(self.0.store.read().await?.ledger(from, to, page).await?)
+        let found = self.0.store.read().await?.ledger(from, to, page).await?;
+        Ok(List::page(found, page, |entry| self.ledger_view(entry)))
     }
 
     /// The same as CSV (RFC 4180), all of it.
@@ -412,7 +417,7 @@ impl Service {
             let rows = reads.ledger(from, to, Page { offset, limit: ROWS_AT_ONCE }).await?.items;
             // Nothing in a row was typed by anybody: no field needs quotes.
             for row in &rows {
-                let (debit, credit) = (account_name(row.debit), account_name(row.credit));
+                let (debit, credit) = (row.debit, row.credit);
                 let (at, key, kind, number) = (row.at, &row.key, row.kind.name(), row.reservation);
                 let amount = row.amount.minor();
                 csv.push_str(&format!("{at},{key},{kind},{number},{debit},{credit},{amount},{currency}\r\n"));
@@ -566,16 +571,5 @@ pub(super) fn reason_of(text: &str) -> Result<&str, Refusal> {
         Ok(text)
     } else {
         Err(FieldProblem::new("reason", "1 to 200 characters on one line", "1~200文字、1行").into())
-    }
-}
-
-/// An account's name in the export.
-fn account_name(account: Account) -> String {
-    match account {
-        Account::MemberHolds(member) => format!("member_holds:{member}"),
-        Account::Holds => "holds".to_owned(),
-        Account::Receivable(member) => format!("receivable:{member}"),
-        Account::Revenue => "revenue".to_owned(),
-        Account::Cash => "cash".to_owned(),
     }
 }

@@ -5,7 +5,12 @@
 
 use slotcast_core::time::WallTime;
 
-use super::{Actor, Answer, Scope, Service, ServiceError, money::is_over, retry::retry};
+use super::{
+    Actor, Answer, Scope, Service, ServiceError,
+    money::is_over,
+    retry::retry,
+    views::{List, PaymentView},
+};
 use crate::{
     domain::{
         effects::{PaymentKind, PaymentState},
@@ -15,7 +20,7 @@ use crate::{
     },
     limits::AUTHORISE_ORPHANED_AFTER,
     payments::PaymentError,
-    store::{Listed, Page, Payment},
+    store::{Page, Payment},
 };
 
 impl Service {
@@ -77,16 +82,22 @@ impl Service {
     }
 
     /// Payments in one state, oldest first.
-    pub async fn payments(&self, actor: &Actor, state: PaymentState, page: Page) -> Answer<Listed<Payment>> {
+    pub async fn payments(
+        &self,
+        actor: &Actor,
+        state: PaymentState,
+        page: Page,
+    ) -> Answer<List<PaymentView>> {
         actor.need(Scope::Ledger)?;
-        Ok(self.0.store.read().await?.payments(state, page).await?)
+        let found = self.0.store.read().await?.payments(state, page).await?;
+        Ok(List::page(found, page, |payment| self.payment_view(payment)))
     }
 
     /// Has a capture that was declined tried again, with the card that the member has now; one that is not declined is
     /// shown as it is.
     ///
     /// Refused: `NotFound("payment")`, `NoCharge`.
-    pub async fn retry_payment(&self, actor: &Actor, key: &str) -> Answer<Payment> {
+    pub async fn retry_payment(&self, actor: &Actor, key: &str) -> Answer<PaymentView> {
         actor.need(Scope::Ledger)?;
         let retried = retry(|| async {
             let mut tx = self.0.store.begin().await?;
@@ -107,7 +118,7 @@ impl Service {
         })
         .await?;
         self.committed();
-        Ok(retried)
+        Ok(self.payment_view(retried))
     }
 }
 

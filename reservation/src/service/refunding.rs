@@ -4,18 +4,20 @@
 //! (`collecting`).
 //! Invariant: a refund is a row of the outbox before the provider hears of it, and is posted once, whoever tells first.
 
+use serde::Serialize;
 use slotcast_core::time::WallTime;
+use utoipa::ToSchema;
 
 use super::{
     Actor, Answer, Idempotency, Scope, Service, facts::write, money::in_time, operate::reason_of,
-    retry::retry,
+    retry::retry, views::PaymentView,
 };
 use crate::{
     domain::{
         effects::{Account, LedgerTransaction, PaymentKind, PaymentRequest, PaymentState},
         refusal::Refusal,
         rules::{self, Money},
-        words::{Amount, ReservationNumber},
+        words::{Amount, Currency, ReservationNumber},
     },
     mail::GivenBack,
     payments::{FailedRefund, Moved, PaymentError},
@@ -23,14 +25,16 @@ use crate::{
 };
 
 /// What is given back of a reservation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Refunds {
     /// Of which.
     pub reservation: ReservationNumber,
-    /// What can still be given back, what waits left out.
+    /// What can still be given back, in minor units; what waits is left out.
     pub left: Amount,
-    /// What was ever asked to be given back, oldest first, and how it stands.
-    pub asked: Vec<Payment>,
+    /// ISO 4217.
+    pub currency: Currency,
+    /// All that were ever asked for, oldest first: one for each capture that money goes back of.
+    pub refunds: Vec<PaymentView>,
 }
 
 /// One reservation's money, as it was read.
@@ -52,10 +56,11 @@ impl Books {
         Money { payments: &self.payments, ledger: &self.ledger }
     }
 
-    fn refunds(self, reservation: ReservationNumber) -> Refunds {
+    fn refunds(self, service: &Service, reservation: ReservationNumber) -> Refunds {
         let left = self.money().left();
         let is_refund = |row: &Payment| row.request.kind == PaymentKind::Refund;
-        Refunds { reservation, left, asked: self.rows.into_iter().filter(is_refund).collect() }
+        let refunds = self.rows.into_iter().filter(is_refund).map(|row| service.payment_view(row)).collect();
+        Refunds { reservation, left, currency: service.rules().currency, refunds }
     }
 }
 
@@ -65,7 +70,7 @@ impl Service {
         actor.need(Scope::Ledger)?;
         let mut reads = self.0.store.read().await?;
         actor.see(reads.reservation(number).await?)?;
-        Ok(Books::of(reads.as_mut(), number).await?.refunds(number))
+        Ok(Books::of(reads.as_mut(), number).await?.refunds(self, number))
     }
 
     /// Gives `amount` of what a reservation cost back to its member; `None`: all that is left. It is done a moment
@@ -109,11 +114,11 @@ impl Service {
         let books = Books::of(tx.as_mut(), number).await?;
         if !asked.is_empty() {
             is_the_same(&asked, number, amount, reason)?;
-            return Ok(books.refunds(number));
+            return Ok(books.refunds(self, number));
         }
         let effects = rules::refund(&found, books.money(), amount, reason, asked_as)?;
         write(tx.as_mut(), &effects).await?;
-        let refunds = Books::of(tx.as_mut(), number).await?.refunds(number);
+        let refunds = Books::of(tx.as_mut(), number).await?.refunds(self, number);
         tx.commit().await?;
         for payment in &effects.payments {
             let (key, minor, by) = (payment.key.as_str(), payment.amount.minor(), actor.member);

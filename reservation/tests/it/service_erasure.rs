@@ -49,12 +49,16 @@ async fn the_terms_that_were_accepted_are_kept_though_others_are_in_force_by_now
     // Asked again, the first stays what it was.
     later.accept_terms(&actor, first.number).await.unwrap();
     let data = later.own_data(&actor).await.unwrap();
-    let terms: Vec<_> =
-        data.reservations.iter().map(|(is, _, terms)| (is.number, terms.clone().unwrap())).collect();
+    let terms: Vec<_> = data
+        .reservations
+        .iter()
+        .map(|own| (own.reservation.number, own.accepted_terms.clone().unwrap()))
+        .collect();
     assert_eq!(terms.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [second.number, first.number]);
     let [(_, kinder), (_, kind)] = &terms[..] else { panic!("{terms:?}") };
-    assert_eq!((&*kind.text, kind.hash), ("Be kind.", hash("Be kind.")));
-    assert_eq!((&*kinder.text, kinder.hash), ("Be kinder.", later.terms_hash()));
+    let hex = |hash: [u8; 32]| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert_eq!((&*kind.text, &kind.sha256), ("Be kind.", &hex(hash("Be kind."))));
+    assert_eq!((&*kinder.text, &kinder.sha256), ("Be kinder.", &hex(later.terms_hash())));
     assert_eq!(kind.at, world.clock.now());
 }
 

@@ -262,7 +262,7 @@ async fn a_declined_charge_is_told_listed_and_tried_again() {
     let operator = world.actor(4).await;
     let listed = || world.service.payments(&operator, PaymentState::Declined, ALL);
     let open = listed().await.unwrap();
-    assert_eq!((open.count, open.items[0].request.key.as_str()), (1, key.as_str()));
+    assert_eq!((open.item_count, open.items[0].key.as_str()), (1, key.as_str()));
     assert_eq!(world.post.keys("card-needed-"), [format!("card-needed-{key}")]);
     assert!(world.post.text("card-needed-").contains("declined for what this program costs"));
     let member = world.actor(1).await;
@@ -278,14 +278,14 @@ async fn a_declined_charge_is_told_listed_and_tried_again() {
     assert_eq!((retried.state, retried.attempt), (PaymentState::Waiting, 2));
     assert_eq!(world.service.retry_payment(&operator, &key).await.unwrap(), retried, "asked for once");
     world.work().await;
-    assert_eq!(listed().await.unwrap().count, 1, "no again");
+    assert_eq!(listed().await.unwrap().item_count, 1, "no again");
     assert_eq!(world.balance(Account::Receivable(ONE)).await, 2000, "still owed");
     assert_eq!(world.post.keys("card-needed-").len(), 1, "the member is told once");
     world.payments.be(Mood::Well);
     world.service.retry_payment(&operator, &key).await.unwrap();
     world.work().await;
     assert_eq!(done(&world, PaymentKind::Capture), [format!("{key}.3")]);
-    assert_eq!(listed().await.unwrap().count, 0);
+    assert_eq!(listed().await.unwrap().item_count, 0);
     assert_eq!(world.service.retry_payment(&operator, &key).await.unwrap().state, PaymentState::Done);
     check_books(&world).await;
 }

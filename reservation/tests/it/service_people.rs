@@ -14,7 +14,7 @@ use slotcast_reservation::{
     },
     limits::Budgets,
     service::{
-        ChannelEdit, MemberEdit, NewOperator, OperatorEdit, Premium, Registration, Scope, Scopes,
+        ChannelEdit, Door, MemberEdit, NewOperator, OperatorEdit, Premium, Registration, Scope, Scopes,
         ServiceError,
     },
     store::{Pickup, ReservationFilter},
@@ -107,7 +107,7 @@ async fn every_item_that_is_missing_is_named_at_once_and_nothing_is_kept_of_a_re
     let taken = Registration { email: "Member1@Example.com".to_owned(), ..registration() };
     assert_eq!(refusal(register(taken).await), Refusal::EmailTaken);
     let operator = world.actor(4).await;
-    assert_eq!(world.service.members(&operator, ALL).await.unwrap().count, 4);
+    assert_eq!(world.service.members(&operator, ALL).await.unwrap().item_count, 4);
 }
 
 #[tokio::test]
@@ -292,7 +292,11 @@ async fn secret_programs_are_listed_nowhere() {
     };
     let today = service.today(None).await.unwrap();
     assert_eq!(numbers(&today), [public, locked]);
-    assert!(today.iter().all(|listing| !listing.is_open && listing.web.is_some() && listing.email.is_none()));
+    assert!(
+        today
+            .iter()
+            .all(|listing| listing.door == Door::Close && listing.web.is_some() && listing.email.is_none())
+    );
     let date = jiff::civil::date(2026, 12, 1);
     assert_eq!(numbers(&service.guide_day(None, date, None).await.unwrap()), [public, locked]);
     let month = service.guide_month(None, (2026, 12), None).await.unwrap();
@@ -318,7 +322,7 @@ async fn secret_programs_are_listed_nowhere() {
     let refused = service.put_pickup(&operator, pickup(secret, 0)).await;
     assert_eq!(refusal(refused), Refusal::NotFound(Thing::Program));
     let picked = service.pickups(None).await.unwrap();
-    assert_eq!(picked.iter().map(|(_, listing)| listing.number).collect::<Vec<_>>(), [locked, public]);
+    assert_eq!(picked.iter().map(|picked| picked.program.number).collect::<Vec<_>>(), [locked, public]);
     service.end_pickup(&operator, public).await.unwrap();
     assert_eq!(service.pickups(None).await.unwrap().len(), 1);
 }
@@ -330,9 +334,10 @@ async fn a_program_is_open_while_media_goes_out_and_a_seat_is_free() {
     world.turn().await;
     let open = |viewers| {
         world.streaming.send(confirmed.number, viewers);
-        async { world.service.program(None, confirmed.number).await.unwrap().is_open }
+        async { world.service.program(None, confirmed.number).await.unwrap().door == Door::Open }
     };
-    assert!(!world.service.program(None, confirmed.number).await.unwrap().is_open, "no link yet");
+    let listing = world.service.program(None, confirmed.number).await.unwrap();
+    assert_eq!(listing.door, Door::Close, "no link yet");
     assert!(open(4).await);
     assert!(!open(5).await, "no seat");
     world.clock.pass(10 * MINUTE);

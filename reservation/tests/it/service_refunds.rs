@@ -96,16 +96,16 @@ async fn a_refund_is_asked_for_carried_out_and_posted() {
     let world = World::new().await;
     let program = collected(&world).await;
     let asked = refund(&world, &program, Some(500)).await.unwrap();
-    assert_eq!((asked.left, asked.asked.len()), (amount(1500), 1));
-    assert_eq!(asked.asked[0].state, PaymentState::Waiting);
-    assert_eq!(asked.asked[0].request.reason.as_deref(), Some(REASON));
+    assert_eq!((asked.left, asked.refunds.len()), (amount(1500), 1));
+    assert_eq!(asked.refunds[0].state, PaymentState::Waiting);
+    assert_eq!(asked.refunds[0].reason.as_deref(), Some(REASON));
     assert_eq!(posted(&world, &program).await, [0; 0], "posted when it is done, not before");
     world.work().await;
     assert_eq!(posted(&world, &program).await, [500]);
     check_books(&world).await;
     let rest = refund(&world, &program, None).await.unwrap();
-    assert_eq!((rest.left, rest.asked[0].state), (Amount::ZERO, PaymentState::Done));
-    assert_eq!(rest.asked[1].request.amount, amount(1500));
+    assert_eq!((rest.left, rest.refunds[0].state), (Amount::ZERO, PaymentState::Done));
+    assert_eq!(rest.refunds[1].amount, amount(1500));
     world.work().await;
     assert_eq!(posted(&world, &program).await, [500, 1500]);
     check_books(&world).await;
@@ -171,7 +171,7 @@ async fn a_refund_that_fails_days_later_is_shown_and_can_be_asked_for_again() {
     let program = collected(&world).await;
     let asked = refund(&world, &program, Some(500)).await.unwrap();
     world.work().await;
-    let key = asked.asked[0].request.key.clone();
+    let key = asked.refunds[0].key.clone();
     world.clock.pass(HOUR);
     for event in ["evt_1", "evt_1", "evt_2"] {
         tell_failed(&world, &program, event, Some(&key), 500).await;
@@ -180,8 +180,8 @@ async fn a_refund_that_fails_days_later_is_shown_and_can_be_asked_for_again() {
     assert_eq!(world.balance(Account::Revenue).await, -2000);
     assert_eq!(world.service.stats().payments_declined, 1, "an operator hears of it once");
     let again = refund(&world, &program, None).await.unwrap();
-    assert_eq!((again.left, again.asked[0].state), (Amount::ZERO, PaymentState::Declined));
-    let error = again.asked[0].error.as_deref().unwrap();
+    assert_eq!((again.left, again.refunds[0].state), (Amount::ZERO, PaymentState::Declined));
+    let error = again.refunds[0].error.as_deref().unwrap();
     assert!(error.contains("came back") && error.contains("lost_or_stolen_card"), "{error}");
     world.work().await;
     assert_eq!(posted(&world, &program).await, [500, 2000]);
@@ -199,7 +199,7 @@ async fn a_refund_that_fails_before_our_answer_comes_leaves_the_books_as_they_we
         let world = World::new().await;
         let program = collected(&world).await;
         let asked = refund(&world, &program, Some(500)).await.unwrap();
-        let key = asked.asked[0].request.key.clone();
+        let key = asked.refunds[0].key.clone();
         world.payments.be(Mood::FailsAfter);
         world.work().await;
         tell(&world, &program, "evt_1", 500).await;
@@ -214,8 +214,8 @@ async fn a_refund_that_fails_before_our_answer_comes_leaves_the_books_as_they_we
         assert_eq!(world.balance(Account::Cash).await, 2000, "{is_told_by_itself}");
         assert_eq!(posted(&world, &program).await, [500]);
         let shown = refund(&world, &program, None).await.unwrap();
-        assert_eq!(shown.asked[0].state, PaymentState::Declined);
-        assert_eq!(shown.asked[1].request.amount, amount(2000));
+        assert_eq!(shown.refunds[0].state, PaymentState::Declined);
+        assert_eq!(shown.refunds[1].amount, amount(2000));
         assert_eq!(world.service.stats().payments_declined, 1, "an operator hears of it once");
         assert_eq!(world.post.keys("refunded-"), [""; 0], "nobody was promised anything");
     }
@@ -230,7 +230,7 @@ async fn a_refund_in_the_providers_own_books_that_fails_is_taken_back_once() {
         tell_failed(&world, &program, event, None, 400).await;
     }
     assert_eq!(world.balance(Account::Cash).await, 2000);
-    assert_eq!(refund(&world, &program, None).await.unwrap().asked[0].request.amount, amount(2000));
+    assert_eq!(refund(&world, &program, None).await.unwrap().refunds[0].amount, amount(2000));
     world.work().await;
     assert_eq!(world.balance(Account::Cash).await, 0);
 }
@@ -248,7 +248,7 @@ async fn the_member_is_told_of_a_refund_once_and_where_it_goes() {
         world.payments.be(Mood::Well);
         world.clock.pass(HOUR);
         world.work().await;
-        assert_eq!(world.post.keys("refunded-"), [format!("refunded-{}", asked.asked[0].request.key)]);
+        assert_eq!(world.post.keys("refunded-"), [format!("refunded-{}", asked.refunds[0].key)]);
         let mail = world.post.text("refunded-");
         let way = if is_billing { "taken off your bill" } else { "the card that was charged" };
         assert!(mail.contains("1,500") && mail.contains(way) && !mail.contains(REASON), "{mail}");
@@ -261,7 +261,7 @@ async fn refunds_in_the_providers_own_books_and_ours_add_up() {
     let program = collected(&world).await;
     tell(&world, &program, "evt_1", 400).await;
     let asked = refund(&world, &program, None).await.unwrap();
-    assert_eq!(asked.asked[0].request.amount, amount(1600));
+    assert_eq!(asked.refunds[0].amount, amount(1600));
     world.work().await;
     tell(&world, &program, "evt_2", 2000).await;
     assert_eq!(posted(&world, &program).await, [400, 1600]);
@@ -281,9 +281,9 @@ async fn a_declined_refund_is_counted_and_shown_and_can_be_asked_for_again() {
     world.work().await;
     assert_eq!(world.service.stats().payments_declined, 1);
     let shown = ask().await.unwrap();
-    assert_eq!((shown.left, shown.asked.len()), (amount(2000), 1), "the same request, asked for once");
-    assert_eq!(shown.asked[0].state, PaymentState::Declined);
-    assert!(shown.asked[0].error.as_deref().unwrap().contains("insufficient funds"), "{shown:?}");
+    assert_eq!((shown.left, shown.refunds.len()), (amount(2000), 1), "the same request, asked for once");
+    assert_eq!(shown.refunds[0].state, PaymentState::Declined);
+    assert!(shown.refunds[0].error.as_deref().unwrap().contains("insufficient funds"), "{shown:?}");
     world.payments.be(Mood::Well);
     refund(&world, &program, None).await.unwrap();
     world.work().await;
@@ -391,8 +391,8 @@ async fn a_refund_that_is_read_or_sent_again_on_the_third_day_is_one_refund() {
         let read = world.service.refunds(&operator, program.number).await.unwrap();
         let again = ask().await.unwrap();
         assert_eq!(read, again);
-        assert_eq!((again.left, again.asked.len()), (amount(1500), 1));
-        assert_eq!(again.asked[0].state, PaymentState::Done);
+        assert_eq!((again.left, again.refunds.len()), (amount(1500), 1));
+        assert_eq!(again.refunds[0].state, PaymentState::Done);
         world.work().await;
     }
     assert_eq!(posted(&world, &program).await, [500]);

@@ -154,7 +154,7 @@ async fn a_card_that_is_declined_at_the_capture_is_told_listed_and_another_one_p
     check_books(&world, &provider, &program, 2000).await;
     world.work().await;
     let nothing = world.service.payments(&operator, PaymentState::Declined, ALL).await.unwrap();
-    assert_eq!(nothing.count, 0);
+    assert_eq!(nothing.item_count, 0);
 }
 
 /// What the member does in the browser.
@@ -217,8 +217,8 @@ async fn a_refund_that_fails_later_leaves_the_money_in_the_books() {
     }
     check_books(&world, &provider, &program, 2000).await;
     let shown = refund("one").await.unwrap();
-    assert_eq!((shown.left.minor(), shown.asked[0].state), (2000, PaymentState::Declined));
-    assert!(shown.asked[0].error.as_deref().unwrap().contains("expired_or_canceled_card"), "{shown:?}");
+    assert_eq!((shown.left.minor(), shown.refunds[0].state), (2000, PaymentState::Declined));
+    assert!(shown.refunds[0].error.as_deref().unwrap().contains("expired_or_canceled_card"), "{shown:?}");
     let ledger = world.reads().await.ledger_of(program.number).await.unwrap();
     assert_eq!(ledger.iter().filter(|entry| entry.kind == LedgerKind::RefundFailed).count(), 1);
 }
