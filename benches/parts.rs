@@ -9,7 +9,7 @@ use slotcast_admission::Gate;
 use slotcast_core::{
     chunk::{Chunk, ChunkBuilder},
     feed::{FeedReceiver, Feeds},
-    log::{ChannelLog, LogLimits},
+    log::ChannelLog,
     media::{Codec, Description, MediaKind, Stream, StreamId, Track},
     packet::PacketFlags,
     runs,
@@ -66,7 +66,7 @@ fn chunks(c: &mut Criterion) {
     let mut group = c.benchmark_group("chunk");
     for (name, count) in [("frame of 7", FRAME_PACKETS), ("key frame of 26", KEY_PACKETS)] {
         let packets = frame(1, count);
-        let mut builder = ChunkBuilder::new();
+        let mut builder = ChunkBuilder::default();
         group.throughput(Throughput::Elements(count as u64));
         group.bench_function(format!("build, {name}"), |b| {
             b.iter(|| build(&mut builder, &stream, 0, black_box(&packets)));
@@ -83,7 +83,7 @@ fn chunks(c: &mut Criterion) {
 }
 
 fn publish(c: &mut Criterion) {
-    let chunk = build(&mut ChunkBuilder::new(), &stream(), 0, &frame(1, FRAME_PACKETS));
+    let chunk = build(&mut ChunkBuilder::default(), &stream(), 0, &frame(1, FRAME_PACKETS));
     let mut group = c.benchmark_group("publish");
     for workers in [1, 2, 16] {
         let feeds = Feeds::default();
@@ -101,7 +101,7 @@ fn publish(c: &mut Criterion) {
 }
 
 fn log(c: &mut Criterion) {
-    let (stream, mut builder) = (stream(), ChunkBuilder::new());
+    let (stream, mut builder) = (stream(), ChunkBuilder::default());
     let seconds_10: Vec<_> = (0..300u32)
         .map(|n| {
             let packets = frame(n, if n.is_multiple_of(30) { KEY_PACKETS } else { FRAME_PACKETS });
@@ -109,7 +109,7 @@ fn log(c: &mut Criterion) {
         })
         .collect();
     let filled = || {
-        let mut log = ChannelLog::new(LogLimits::default());
+        let mut log = ChannelLog::default();
         seconds_10.iter().for_each(|chunk| _ = log.push(Arc::clone(chunk)));
         log
     };

@@ -21,7 +21,7 @@ use prometheus_client::{
 };
 use slotcast_admission::{Outcome, Programs, Reason};
 use slotcast_core::time::{Clock, WallTime};
-use slotcast_fanout::{FanoutStats, Histogram, Protocol, SendErrorKind, WorkerStats};
+use slotcast_fanout::{FanoutStats, Histogram, Protocol, WorkerStats};
 use slotcast_ingest::{IngestStats, LinkState, Traffic};
 use slotcast_net::clock::Step;
 use slotcast_reservation::service::Service;
@@ -380,7 +380,7 @@ impl Sources {
         for (name, help, counter) in totals {
             page.total(name, help, fanout.sum(counter))?;
         }
-        let errors = SendErrorKind::ALL.map(|kind| ([("kind", kind.label())], fanout.send_errors(kind)));
+        let errors = fanout.send_errors().map(|(kind, count)| ([("kind", kind.label())], count));
         page.counter("send_errors", "Media sends that failed", errors)?;
         page.number(
             "gso_in_use",

@@ -5,12 +5,9 @@
 //! Invariant: a dropped [`Seat`] is given back exactly once; a closed gate seats nobody; a moved end and a cut-off at the
 //! old end cannot cross, whichever comes first.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
 };
 
 use parking_lot::Mutex;
@@ -54,6 +51,7 @@ pub enum Cut {
 /// assert!(!seat.holds());
 /// assert_eq!(gate.enter().unwrap_err(), Reason::ProgramEnded);
 /// ```
+#[derive(Debug)]
 pub struct Gate {
     word: SeatWord,
     end: AtomicI64,
@@ -160,16 +158,6 @@ impl Gate {
     /// Why it is closed; `None` while it is open.
     pub fn cut(&self) -> Option<Cut> {
         if self.is_open() { None } else { *self.cut.lock() }
-    }
-}
-
-impl fmt::Debug for Gate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gate")
-            .field("word", &self.word)
-            .field("end", &self.end())
-            .field("cut", &self.cut())
-            .finish()
     }
 }
 

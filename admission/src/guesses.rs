@@ -136,12 +136,6 @@ impl Default for Guesses {
     }
 }
 
-impl std::fmt::Debug for Guesses {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Guesses").field("limits", &self.limits).finish_non_exhaustive()
-    }
-}
-
 /// A count over a sliding window: this half and the one before, the older weighed by how much of it still counts.
 #[derive(Clone, Copy)]
 struct Entry {

@@ -27,4 +27,4 @@ pub use program::{Channel, Program, ProgramSpec, Programs};
 pub use reason::{Decision, Fault, Outcome, Reason, Refusal, Then};
 pub use slotcast_auth::{LinkKey, Secret};
 pub use timetable::{Changes, Timetable, TimetableError};
-pub use viewer::{Seated, ViewerRequest};
+pub use viewer::ViewerRequest;

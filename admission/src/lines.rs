@@ -5,13 +5,14 @@
 //! Refuses: one too many, at once, without waiting.
 //! Invariant: a dropped [`Line`] is free again; the table never holds more addresses than there are lines.
 
-use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use parking_lot::Mutex;
 use slotcast_core::address::party;
 
 use crate::reason::Reason;
 
+#[derive(Debug)]
 struct Open {
     lines_max: u32,
     total: u32,
@@ -19,6 +20,7 @@ struct Open {
 }
 
 /// A counted pool of lines.
+#[derive(Debug)]
 pub struct Lines {
     per_address_max: u32,
     open: Mutex<Open>,
@@ -80,13 +82,6 @@ impl Lines {
                 open.by_party.remove(&party);
             }
         }
-    }
-}
-
-impl fmt::Debug for Lines {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let open = self.open.lock();
-        write!(f, "{}/{} lines", open.total, open.lines_max)
     }
 }
 

@@ -11,7 +11,8 @@ use slotcast_core::{denial::Denial, time::WallTime, words::BitRate};
 use crate::gate::Cut;
 
 /// The side that would have to change something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Fault {
     /// Nobody: it is how the product works.
     Nobody,
@@ -25,21 +26,9 @@ pub enum Fault {
     Operator,
 }
 
-impl Fault {
-    /// For logs and metrics.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Nobody => "nobody",
-            Self::Viewer => "viewer",
-            Self::Broadcaster => "broadcaster",
-            Self::Network => "network",
-            Self::Operator => "operator",
-        }
-    }
-}
-
 /// What became of who asked or was there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Outcome {
     /// Asked for a proof.
     Challenged,
@@ -49,14 +38,17 @@ pub enum Outcome {
     Ended,
 }
 
+impl Fault {
+    /// For logs and metrics.
+    pub fn label(self) -> &'static str {
+        self.into()
+    }
+}
+
 impl Outcome {
     /// For logs and metrics.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Challenged => "challenged",
-            Self::Refused => "refused",
-            Self::Ended => "ended",
-        }
+    pub fn label(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -9,7 +9,6 @@
 
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicU64, Ordering};
-use std::fmt;
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -98,6 +97,7 @@ impl Word {
 }
 
 /// The seat word as threads share it.
+#[derive(Debug)]
 pub struct SeatWord(AtomicU64);
 
 impl SeatWord {
@@ -148,14 +148,6 @@ impl SeatWord {
                 Err(now) => seen = now,
             }
         }
-    }
-}
-
-impl fmt::Debug for SeatWord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = self.load();
-        write!(f, "{}/{} seats, ", word.count(), word.limit())?;
-        f.write_str(if word.is_open() { "open" } else { "closed" })
     }
 }
 

@@ -7,7 +7,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fmt,
     sync::Arc,
 };
 
@@ -196,13 +195,6 @@ impl Timetable {
         let now = self.now.load();
         let begun = now.programs.partition_point(|program| program.window.start() <= at);
         now.programs.get(..begun).unwrap_or_default().to_vec()
-    }
-}
-
-impl fmt::Debug for Timetable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let now = self.now.load();
-        write!(f, "Timetable({} channels, {} programs)", now.channels.len(), now.programs.len())
     }
 }
 

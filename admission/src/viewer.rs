@@ -43,15 +43,6 @@ pub struct ViewerRequest<'a> {
     pub now: Now,
 }
 
-/// A viewer session with its place.
-#[derive(Debug)]
-pub struct Seated {
-    /// What it watches.
-    pub program: Arc<Program>,
-    /// Its place; dropping it gives it back.
-    pub seat: Seat,
-}
-
 /// Decides whether the viewer may see the description: on air, password. Takes no seat.
 pub fn decide_description(
     programs: &dyn Programs,
@@ -81,15 +72,15 @@ pub fn decide_description(
     }
 }
 
-/// Decides about a new session: on air, password, seat. The seat is taken when the answer is yes.
+/// Decides about a new session: on air, password, seat. The seat is taken when the answer is yes; dropping it gives it back.
 pub fn decide_seat(
     programs: &dyn Programs,
     guesses: &Guesses,
     request: &ViewerRequest<'_>,
-) -> Decision<Seated> {
+) -> Decision<(Arc<Program>, Seat)> {
     let program = decide_description(programs, guesses, request)?;
     match program.gate.enter() {
-        Ok(seat) => Ok(Seated { program, seat }),
+        Ok(seat) => Ok((program, seat)),
         // It may have closed between the look-up and here.
         Err(reason) => Err(Refusal::keep_open(reason)),
     }

@@ -13,12 +13,10 @@ pub mod limits;
 mod link_key;
 mod nonces;
 pub mod parameters;
-mod random;
 mod secret;
 
 pub use client::Challenge;
 pub use credentials::{Credential, Credentials, Proof, Request, Verdict};
 pub use link_key::{LINK_USER, LinkKey};
 pub use nonces::{NONCE_LIFETIME, Nonces, REALM, challenges};
-pub use random::Random;
 pub use secret::Secret;

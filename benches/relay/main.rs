@@ -104,7 +104,7 @@ impl Relay {
             connections: HashMap::new(),
             next: 0,
             sdp: Bytes::new(),
-            builder: ChunkBuilder::new(),
+            builder: ChunkBuilder::default(),
             stream: Arc::new(stream),
             frames: 0,
             udp: Vec::new(),

@@ -105,11 +105,6 @@ pub struct ChunkBuilder {
 }
 
 impl ChunkBuilder {
-    /// An empty one.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Whether a packet of `length` bytes still fits; if not, flush first.
     pub fn fits(&self, length: usize) -> bool {
         self.packets.is_empty()
@@ -171,11 +166,6 @@ impl ChunkBuilder {
         self.deadline
     }
 
-    /// Whether nothing is there.
-    pub fn is_empty(&self) -> bool {
-        self.packets.is_empty()
-    }
-
     /// Takes what is there as the chunk number `index`; `None` when nothing is there.
     pub fn flush(&mut self, stream: &Arc<Stream>, index: u64) -> Option<Arc<Chunk>> {
         let arrival = self.first_arrival.take()?;
@@ -190,13 +180,6 @@ impl ChunkBuilder {
             packets,
             runs,
         }))
-    }
-
-    /// Forgets what is there.
-    pub fn clear(&mut self) {
-        self.bytes.clear();
-        self.packets.clear();
-        (self.first_arrival, self.deadline, self.is_urgent) = (None, None, false);
     }
 }
 
@@ -243,7 +226,7 @@ pub(crate) mod tests {
     #[test]
     fn packets_stand_framed_and_without_gaps() {
         let now = Instant::now();
-        let mut builder = ChunkBuilder::new();
+        let mut builder = ChunkBuilder::default();
         builder.push(now, 0, PacketFlags::KEY, &rtp(1, 10, 3)).unwrap()[12] = 9;
         builder.push_beside(now, Duration::ZERO, 1, PacketFlags::RTCP, &[0x80, 200, 0, 0]).unwrap();
         assert_eq!(builder.deadline(), Some(now + CHUNK_DELAY_MAX));
@@ -256,7 +239,7 @@ pub(crate) mod tests {
         assert_eq!(chunk.sequence_number(rtp), Some(SequenceNumber(1)));
         assert_eq!(chunk.timestamp(rtp), Some(RtpTimestamp(10)));
         assert_eq!(chunk.sequence_number(rtcp), None);
-        assert!(builder.is_empty() && builder.flush(&stream(1), 6).is_none());
+        assert!(builder.flush(&stream(1), 6).is_none());
     }
 
     #[test]
@@ -264,7 +247,7 @@ pub(crate) mod tests {
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);
         let wait = Duration::from_millis(20);
-        let mut builder = ChunkBuilder::new();
+        let mut builder = ChunkBuilder::default();
         let beside = |builder: &mut ChunkBuilder, ms| {
             builder.push_beside(at(ms), wait, 1, PacketFlags::KEY, &rtp(1, 10, 3)).unwrap();
         };
@@ -283,23 +266,23 @@ pub(crate) mod tests {
     #[test]
     fn a_full_builder_asks_for_a_flush() {
         let now = Instant::now();
-        let mut builder = ChunkBuilder::new();
+        let mut builder = ChunkBuilder::default();
         for _ in 0..CHUNK_PACKETS_MAX {
             assert!(builder.fits(1200));
             builder.push(now, 0, PacketFlags::EMPTY, &rtp(0, 0, 1188)).unwrap();
         }
         assert!(!builder.fits(1200));
-        builder.clear();
+        builder.flush(&stream(1), 0).unwrap();
         assert!(builder.fits(PACKET_BYTES_MAX), "the first packet always fits");
     }
 
     #[test]
     fn what_no_datagram_can_carry_is_not_taken() {
-        let mut builder = ChunkBuilder::new();
+        let mut builder = ChunkBuilder::default();
         let now = Instant::now();
         assert!(builder.push(now, 0, PacketFlags::EMPTY, &vec![0; PACKET_BYTES_MAX + 1]).is_none());
         assert!(builder.push(now, 0, PacketFlags::EMPTY, &[]).is_none());
         assert!(builder.push(now, 4, PacketFlags::EMPTY, &rtp(0, 0, 0)).is_none());
-        assert!(builder.is_empty());
+        assert!(builder.flush(&stream(1), 0).is_none());
     }
 }

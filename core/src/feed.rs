@@ -142,7 +142,7 @@ mod tests {
     }
 
     fn chunk(index: u64) -> Arc<Chunk> {
-        let mut builder = ChunkBuilder::new();
+        let mut builder = ChunkBuilder::default();
         builder.push(Instant::now(), 0, PacketFlags::EMPTY, &rtp(0, 0, 8)).unwrap();
         builder.flush(&stream(1), index).unwrap()
     }

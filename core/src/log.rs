@@ -33,23 +33,12 @@ pub const KEY_FRAME_AWAITED_MAX: Duration = Duration::from_secs(4);
 /// The same where no picture has come at all.
 pub const PICTURE_AWAITED_MAX: Duration = Duration::from_secs(1);
 
-/// How much a log keeps.
-#[derive(Clone, Copy, Debug)]
-pub struct LogLimits {
-    /// Never more bytes than this, even if the newest key frame goes with them.
-    pub bytes_max: usize,
-    /// Nothing older than this, even if the newest key frame goes with it.
-    pub age_max: Duration,
-    /// Nothing younger than this is dropped while the other bounds allow: slow viewers read it.
-    pub age_min: Duration,
-}
-
-impl Default for LogLimits {
-    /// 16 MiB, 20 s, 2 s.
-    fn default() -> Self {
-        Self { bytes_max: 16 << 20, age_max: Duration::from_secs(20), age_min: Duration::from_secs(2) }
-    }
-}
+/// Never more bytes than this, even if the newest key frame goes with them.
+const BYTES_MAX: usize = 16 << 20;
+/// Nothing older than this, even if the newest key frame goes with it.
+const AGE_MAX: Duration = Duration::from_secs(20);
+/// Nothing younger than this is dropped while the other bounds allow: slow viewers read it.
+const AGE_MIN: Duration = Duration::from_secs(2);
 
 /// A place between two packets of the log: the next one to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,19 +56,6 @@ impl Position {
     }
 }
 
-/// What a chunk meant to the log that took it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pushed {
-    /// It follows the one before.
-    Next,
-    /// Chunks were lost on the way to this worker: the log starts anew with this one.
-    Gap,
-    /// It belongs to another stream than the one before: the log starts anew, viewers of the old stream must go.
-    NewStream,
-    /// It is older than what is there: not taken.
-    Stale,
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Tail {
     sequence_number: SequenceNumber,
@@ -88,10 +64,10 @@ struct Tail {
 }
 
 /// The recent chunks of one program.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ChannelLog {
-    limits: LogLimits,
     chunks: VecDeque<Arc<Chunk>>,
+    /// What they cost in memory, tables included.
     bytes: usize,
     join: Option<Position>,
     /// When the newest key frame arrived, or the first chunk where none has, also after a long silence.
@@ -101,31 +77,19 @@ pub struct ChannelLog {
 }
 
 impl ChannelLog {
-    /// An empty one.
-    pub fn new(limits: LogLimits) -> Self {
-        Self {
-            limits,
-            chunks: VecDeque::new(),
-            bytes: 0,
-            join: None,
-            keyless_since: None,
-            tails: [None; TRACKS_MAX],
-            reports: [None; TRACKS_MAX],
-        }
-    }
-
-    /// Takes the next chunk, and drops what the bounds no longer allow.
-    pub fn push(&mut self, chunk: Arc<Chunk>) -> Pushed {
-        let pushed = match self.chunks.back() {
-            None => Pushed::Next,
+    /// Takes the next chunk, and drops what the bounds no longer allow. `false`: it is older than what is there, and not taken.
+    ///
+    /// Where chunks were lost on the way here, or it is of another stream than the one before, the log starts anew with it.
+    pub fn push(&mut self, chunk: Arc<Chunk>) -> bool {
+        if let Some(last) = self.newest() {
             // Another stream may count its chunks anew.
-            Some(last) if last.stream().id != chunk.stream().id => Pushed::NewStream,
-            Some(last) if chunk.index() <= last.index() => return Pushed::Stale,
-            Some(last) if last.index() + 1 != chunk.index() => Pushed::Gap,
-            Some(_) => Pushed::Next,
-        };
-        if pushed != Pushed::Next {
-            self.clear();
+            let is_of_stream = last.stream().id == chunk.stream().id;
+            if is_of_stream && chunk.index() <= last.index() {
+                return false;
+            }
+            if !is_of_stream || last.index() + 1 != chunk.index() {
+                *self = Self::default();
+            }
         }
         let last = self.newest().map_or_else(|| chunk.arrival(), |last| last.arrival());
         if chunk.arrival().saturating_duration_since(last) >= KEY_FRAME_AWAITED_MAX {
@@ -136,12 +100,7 @@ impl ChannelLog {
         self.chunks.push_back(Arc::clone(&chunk));
         self.read(&chunk);
         self.trim(chunk.arrival());
-        pushed
-    }
-
-    /// Forgets all.
-    pub fn clear(&mut self) {
-        *self = Self::new(self.limits);
+        true
     }
 
     fn read(&mut self, chunk: &Chunk) {
@@ -200,9 +159,8 @@ impl ChannelLog {
     fn trim(&mut self, now: Instant) {
         while let Some(oldest) = self.chunks.front() {
             let age = now.saturating_duration_since(oldest.arrival());
-            let too_much = self.bytes > self.limits.bytes_max || age > self.limits.age_max;
-            let needed =
-                self.join.is_some_and(|join| join.chunk <= oldest.index()) || age <= self.limits.age_min;
+            let too_much = self.bytes > BYTES_MAX || age > AGE_MAX;
+            let needed = self.join.is_some_and(|join| join.chunk <= oldest.index()) || age <= AGE_MIN;
             if self.chunks.len() <= 1 || (needed && !too_much) {
                 break;
             }
@@ -265,11 +223,6 @@ impl ChannelLog {
             let waited = newest.arrival().saturating_duration_since(self.chunk(from.chunk)?.arrival());
             (waited >= KEY_FRAME_AWAITED_MAX).then(|| Position::at_chunk(newest.index()))
         })
-    }
-
-    /// What is kept costs in memory, tables included.
-    pub const fn bytes(&self) -> usize {
-        self.bytes
     }
 
     /// Sequence number and timestamp of the first RTP packet of `track` at or after `from` (RFC 2326 §12.33).
@@ -361,14 +314,14 @@ mod tests {
     }
 
     impl Feeder {
-        fn new(limits: LogLimits) -> Self {
-            Self { log: ChannelLog::new(limits), now: Instant::now(), index: 0, sequence_number: 0 }
+        fn new() -> Self {
+            Self { log: ChannelLog::default(), now: Instant::now(), index: 0, sequence_number: 0 }
         }
 
         /// One chunk of `(track, flags, timestamp)` packets, `after_ms` after the last.
-        fn push(&mut self, after_ms: u64, packets: &[(u8, PacketFlags, u32)]) -> Pushed {
+        fn push(&mut self, after_ms: u64, packets: &[(u8, PacketFlags, u32)]) -> bool {
             self.now += Duration::from_millis(after_ms);
-            let mut builder = ChunkBuilder::new();
+            let mut builder = ChunkBuilder::default();
             for &(track, flags, timestamp) in packets {
                 builder.push(self.now, track, flags, &rtp(self.sequence_number, timestamp, 100)).unwrap();
                 self.sequence_number += 1;
@@ -386,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_viewer_starts_at_the_first_packet_of_the_newest_key_frame() {
-        let mut feeder = Feeder::new(LogLimits::default());
+        let mut feeder = Feeder::new();
         feeder.push(0, &[(0, NONE, 1)]);
         assert_eq!(feeder.log.join_point(), None);
         feeder.push(40, &[(0, NONE, 2), (0, NONE, 3), (0, KEY, 3), (0, KEY, 3)]);
@@ -400,7 +353,7 @@ mod tests {
 
     #[test]
     fn parameter_sets_flushed_before_their_key_frame_belong_to_it() {
-        let mut feeder = Feeder::new(LogLimits::default());
+        let mut feeder = Feeder::new();
         feeder.push(0, &[(0, NONE, 1), (0, NONE, 2)]);
         feeder.push(3, &[(1, KEY, 7)]);
         feeder.push(3, &[(0, KEY, 2)]);
@@ -409,7 +362,7 @@ mod tests {
 
     #[test]
     fn keeps_from_the_newest_key_frame_on_and_what_slow_viewers_read() {
-        let mut feeder = Feeder::new(LogLimits::default());
+        let mut feeder = Feeder::new();
         feeder.push(0, &[(0, KEY, 0)]);
         for i in 1..100 {
             feeder.push(100, &[(0, NONE, i)]);
@@ -427,7 +380,7 @@ mod tests {
 
     #[test]
     fn a_stream_without_a_key_frame_for_long_is_joined_where_it_is() {
-        let mut feeder = Feeder::new(LogLimits::default());
+        let mut feeder = Feeder::new();
         for i in 0..40 {
             feeder.push(100, &[(0, NONE, i), (1, KEY, i)]);
             assert_eq!(feeder.log.join_point(), None, "a key frame may come");
@@ -449,7 +402,7 @@ mod tests {
 
     #[test]
     fn who_waits_behind_a_key_frame_waits_no_longer_for_the_next_than_who_comes_anew() {
-        let mut feeder = Feeder::new(LogLimits::default());
+        let mut feeder = Feeder::new();
         feeder.push(0, &[(0, KEY, 0)]);
         for i in 1..50 {
             feeder.push(100, &[(0, NONE, i)]);
@@ -469,7 +422,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_returns_after_a_long_silence_may_show_its_key_frame_first() {
-        let mut feeder = Feeder::new(LogLimits::default());
+        let mut feeder = Feeder::new();
         feeder.push(0, &[(0, KEY, 1)]);
         feeder.push(100, &[(0, NONE, 2)]);
         feeder.push(30_000, &[(1, KEY, 3)]);
@@ -485,7 +438,7 @@ mod tests {
 
     #[test]
     fn sound_does_not_wait_for_a_picture_that_does_not_come() {
-        let mut feeder = Feeder::new(LogLimits::default());
+        let mut feeder = Feeder::new();
         for i in 0..10 {
             feeder.push(100, &[(1, KEY, i)]);
             assert_eq!(feeder.log.join_point(), None);
@@ -496,18 +449,21 @@ mod tests {
 
     #[test]
     fn never_more_bytes_than_the_bound() {
-        let mut feeder = Feeder::new(LogLimits { bytes_max: 5000, ..LogLimits::default() });
+        let mut feeder = Feeder::new();
         feeder.push(0, &[(0, KEY, 0)]);
-        for i in 1..50 {
-            feeder.push(1, &[(0, NONE, i)]);
-            assert!(feeder.log.bytes() <= 5000);
+        for index in 1..=BYTES_MAX as u64 / 60_000 + 1 {
+            let mut builder = ChunkBuilder::default();
+            builder.push(feeder.now, 0, NONE, &rtp(0, index as u32, 60_000)).unwrap();
+            assert!(feeder.log.push(builder.flush(&stream(1), index).unwrap()));
+            assert!(feeder.log.bytes <= BYTES_MAX);
         }
+        assert!(feeder.log.oldest().unwrap().index() > 0);
         assert_eq!(feeder.log.join_point(), None);
     }
 
     #[test]
     fn rtp_info_names_the_first_packet_or_foretells_it() {
-        let mut feeder = Feeder::new(LogLimits::default());
+        let mut feeder = Feeder::new();
         feeder.push(0, &[(1, KEY, 1000)]);
         feeder.push(500, &[(0, NONE, 1), (0, KEY, 2)]);
         let join = feeder.log.join_point().unwrap();
@@ -522,7 +478,7 @@ mod tests {
 
     #[test]
     fn no_foretold_timestamp_lies_behind_the_packet_that_comes() {
-        let mut feeder = Feeder::new(LogLimits::default());
+        let mut feeder = Feeder::new();
         feeder.push(0, &[(1, KEY, 1000)]);
         feeder.push(63, &[(0, KEY, 2)]);
         let (join, now) = (feeder.log.join_point().unwrap(), feeder.now + Duration::from_millis(30));
@@ -536,12 +492,11 @@ mod tests {
 
     #[test]
     fn the_newest_sender_report_is_at_hand() {
-        let mut feeder = Feeder::new(LogLimits::default());
+        let mut feeder = Feeder::new();
         let ntp = NtpTime::from(WallTime::from_micros(1_000_000_000));
         let info = SenderInfo { ssrc: Ssrc(7), ntp, rtp: RtpTimestamp(5), packets: 2, octets: 3 };
-        let mut report = Vec::new();
-        rtcp::write_sender_report(&mut report, &info, rtcp::CNAME);
-        let mut builder = ChunkBuilder::new();
+        let report = rtcp::sender_report(&info);
+        let mut builder = ChunkBuilder::default();
         builder.push_beside(feeder.now, Duration::ZERO, 1, PacketFlags::RTCP, &report).unwrap();
         feeder.log.push(builder.flush(&stream(1), 0).unwrap());
         assert_eq!((feeder.log.last_report(0), feeder.log.last_report(1)), (None, Some(&info)));
@@ -549,17 +504,16 @@ mod tests {
 
     #[test]
     fn gaps_new_streams_and_old_chunks_are_told_apart() {
-        let mut feeder = Feeder::new(LogLimits::default());
-        assert_eq!(feeder.push(0, &[(0, KEY, 0)]), Pushed::Next);
-        assert_eq!(feeder.push(1, &[(0, NONE, 1)]), Pushed::Next);
+        let mut feeder = Feeder::new();
+        assert!(feeder.push(0, &[(0, KEY, 0)]) && feeder.push(1, &[(0, NONE, 1)]));
         feeder.index = 7;
-        assert_eq!(feeder.push(1, &[(0, NONE, 1)]), Pushed::Gap);
+        assert!(feeder.push(1, &[(0, NONE, 1)]));
         assert_eq!((feeder.log.head(), feeder.log.join_point()), (Position::at_chunk(8), None));
         feeder.index = 3;
-        assert_eq!(feeder.push(1, &[(0, NONE, 1)]), Pushed::Stale);
-        let mut builder = ChunkBuilder::new();
+        assert!(!feeder.push(1, &[(0, NONE, 1)]), "older than what is there");
+        let mut builder = ChunkBuilder::default();
         builder.push(feeder.now, 0, KEY, &rtp(0, 0, 0)).unwrap();
-        assert_eq!(feeder.log.push(builder.flush(&stream(2), 0).unwrap()), Pushed::NewStream);
+        assert!(feeder.log.push(builder.flush(&stream(2), 0).unwrap()));
         assert_eq!(feeder.log.join_point(), Some(Position::at_chunk(0)));
     }
 }

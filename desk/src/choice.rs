@@ -25,7 +25,8 @@ struct Current {
     last_arrival: Instant,
     /// Of its last packet.
     last_place: u64,
-    goodbye: bool,
+    /// When it said BYE. It is believed unless packets go on to come.
+    goodbye: Option<Instant>,
 }
 
 /// A packet of an SSRC that does not count, or not yet.
@@ -87,11 +88,11 @@ impl SourceChoice {
             Some(current) => {
                 let pause = now.saturating_duration_since(current.last_arrival);
                 self.pause = pause.max(self.pause - self.pause / 64);
-                current.goodbye
+                current.goodbye.filter(|said| now.saturating_duration_since(*said) <= limits::REORDERED_MAX)
             }
             None => {
                 self.began = Some(now);
-                false
+                None
             }
         };
         self.current = Some(Current { ssrc, last_arrival: now, last_place: self.arrivals, goodbye });
@@ -143,7 +144,7 @@ impl SourceChoice {
         let current = self.current.filter(|_| !self.held.is_empty())?;
         self.first_since_current()?;
         let silence = (2 * self.pause).clamp(limits::SSRC_SILENCE, limits::SSRC_SILENCE_MAX);
-        Some(if current.goodbye { current.last_arrival } else { current.last_arrival + silence })
+        Some(if current.goodbye.is_some() { current.last_arrival } else { current.last_arrival + silence })
     }
 
     /// Forgets packets that have waited too long. Returns how many were dropped since the last call.
@@ -167,9 +168,9 @@ impl SourceChoice {
     }
 
     /// Notes that `ssrc` has said BYE.
-    pub(crate) fn on_goodbye(&mut self, ssrc: Ssrc) {
+    pub(crate) fn on_goodbye(&mut self, now: Instant, ssrc: Ssrc) {
         if let Some(current) = self.current.as_mut().filter(|current| current.ssrc == ssrc) {
-            current.goodbye = true;
+            current.goodbye = Some(now);
         }
     }
 
@@ -231,7 +232,7 @@ impl SourceChoice {
                 continue;
             }
             let (last_arrival, last_place) = (held.at.mono, held.place);
-            self.current = Some(Current { ssrc, last_arrival, last_place, goodbye: false });
+            self.current = Some(Current { ssrc, last_arrival, last_place, goodbye: None });
             self.counted += 1;
             self.released.push_back(held);
         }
@@ -466,13 +467,26 @@ mod tests {
     }
 
     #[test]
+    fn a_source_that_goes_on_after_its_goodbye_keeps_its_place() {
+        let mut track = Track::new();
+        pictures(&mut track, OLD, 0, 10, |_, _, _| ());
+        track.choice.on_goodbye(track.at(370).mono, OLD);
+        pictures(&mut track, OLD, 400, 10, |track, picture, at| {
+            if picture == 5 {
+                track.send(at + 10, NEW);
+            }
+        });
+        assert_eq!((track.counted(OLD), track.counted(NEW)), (60, 0));
+    }
+
+    #[test]
     fn goodbye_and_a_new_link_let_the_next_in_at_once() {
         let mut track = Track::new();
         track.send(0, OLD);
-        track.choice.on_goodbye(NEW);
+        track.choice.on_goodbye(track.at(0).mono, NEW);
         track.send(1, NEW);
         assert_eq!(track.counted(NEW), 0);
-        track.choice.on_goodbye(OLD);
+        track.choice.on_goodbye(track.at(1).mono, OLD);
         track.wait_until(2);
         assert_eq!(track.counted(NEW), 1);
         track.choice.clear();

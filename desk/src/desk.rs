@@ -118,13 +118,11 @@ impl Desk {
     /// Decides whether somebody may send, and what for: by the ID, then for want of a line, then because of the link that
     /// has the program now. That one is told, and its line given back, only if the newcomer is let in.
     ///
-    /// - `ask`: the rate that it declares is taken from `offer`.
     /// - Errors: why not. Count it when the peer is told ([`IngestStats::decided`]).
-    pub fn admit(&mut self, now: Now, ask: &LinkRequest<'_>, offer: &Offer) -> Decision<Pass> {
-        self.take_back(now);
-        let ask = LinkRequest { now, declared_kbps: offer.declared_kbps, ..*ask };
-        let grant = decide_link(&*self.programs, &self.guesses, &ask)?;
-        self.give(now, ask.address, grant)
+    pub fn admit(&mut self, ask: &LinkRequest<'_>) -> Decision<Pass> {
+        self.take_back(ask.now);
+        let grant = decide_link(&*self.programs, &self.guesses, ask)?;
+        self.give(ask.now, ask.address, grant)
     }
 
     fn give(&mut self, now: Now, address: IpAddr, grant: LinkGrant) -> Decision<Pass> {
@@ -193,9 +191,9 @@ impl Desk {
     }
 
     /// No media of `pass` is taken until it begins again; it keeps its line and its program.
-    pub fn pause(&mut self, pass: &Pass) {
+    pub fn pause(&mut self, now: Now, pass: &Pass) {
         if let Some(source) = self.sources.get_mut(&pass.program.id) {
-            source.detach(pass.id, &self.feeds);
+            source.detach(now, pass.id, &self.feeds);
         }
     }
 
@@ -240,7 +238,7 @@ impl Desk {
             {
                 holder.remove();
                 if let Some(source) = self.sources.get_mut(&program) {
-                    source.detach(pass, &self.feeds);
+                    source.detach(now, pass, &self.feeds);
                 }
                 self.show_lines();
             }
@@ -250,7 +248,7 @@ impl Desk {
     /// Lets `holder`, which holds nothing any more, know why.
     pub(crate) fn end(&mut self, now: Now, holder: &Holder, reason: Reason) {
         if let Some(source) = self.sources.get_mut(&holder.program.id) {
-            source.detach(holder.pass, &self.feeds);
+            source.detach(now, holder.pass, &self.feeds);
         }
         self.last_call = now.mono;
         self.to_links.push(ToLink::End { pass: holder.pass, reason });

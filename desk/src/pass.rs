@@ -54,9 +54,7 @@ impl Pass {
 
     /// An RTCP compound that tells the broadcaster that nobody listens any more, and why (RFC 3550 §6.6).
     pub fn goodbye(&self, reason: &str) -> Vec<u8> {
-        let mut goodbye = Vec::new();
-        rtcp::write_goodbye(&mut goodbye, None, self.receiver, rtcp::CNAME, reason);
-        goodbye
+        rtcp::goodbye(None, self.receiver, reason)
     }
 }
 

@@ -104,7 +104,7 @@ impl Source {
             told: Told::new(now.mono, stream.description.clone()),
             has_picture: false,
             stream,
-            builder: ChunkBuilder::new(),
+            builder: ChunkBuilder::default(),
             picture_is_open: false,
             waits_for_marker: false,
             next_index: 0,
@@ -124,7 +124,7 @@ impl Source {
     /// - `id`: taken for the stream if viewers of the old one cannot go on with it.
     pub(crate) fn attach(&mut self, now: Now, link: PassId, offer: Offer, id: StreamId, feeds: &Feeds) {
         if let Some(before) = self.link {
-            self.detach(before, feeds);
+            self.detach(now, before, feeds);
         }
         let (is_sent, left_out) = (offer.is_sent, offer.left_out);
         self.counts.program.show(|status| (status.since, status.left_out) = (now.wall, left_out));
@@ -157,9 +157,9 @@ impl Source {
     }
 
     /// The link is gone, or brings nothing for now; viewers wait for the next one.
-    pub(crate) fn detach(&mut self, link: PassId, feeds: &Feeds) {
+    pub(crate) fn detach(&mut self, now: Now, link: PassId, feeds: &Feeds) {
         if self.link == Some(link) {
-            self.flush(feeds);
+            self.flush(now, feeds);
             self.tracks.end_link();
             self.picture_is_open = false;
             self.link = None;
@@ -278,7 +278,7 @@ impl Source {
         feeds: &Feeds,
     ) {
         if !self.builder.fits(packet.len()) {
-            self.flush(feeds);
+            self.flush(now, feeds);
         }
         let Some((mapped, report_due)) = self.tracks.map(at, track, rtp) else { return };
         let copy = if self.is_urgent(track) {
@@ -301,7 +301,7 @@ impl Source {
         }
         // The marker of a sound packet does not break up the picture that comes beside it.
         if flags.contains(PacketFlags::MARKER) && self.is_urgent(track) {
-            self.flush(feeds);
+            self.flush(now, feeds);
         }
     }
 
@@ -354,9 +354,11 @@ impl Source {
         }
     }
 
-    fn flush(&mut self, feeds: &Feeds) {
+    /// Publishes what is gathered. What waited for the rest of its picture when the end came goes to nobody.
+    fn flush(&mut self, now: Now, feeds: &Feeds) {
         self.waits_for_marker = false;
-        if let Some(chunk) = self.builder.flush(&self.stream, self.next_index) {
+        let chunk = self.builder.flush(&self.stream, self.next_index);
+        if let Some(chunk) = chunk.filter(|_| self.program.is_on_air(now.wall)) {
             self.next_index += 1;
             feeds.publish(&chunk);
         }
@@ -389,7 +391,7 @@ impl Source {
             if end_is_near && self.picture_is_open {
                 self.waits_for_marker = true;
             } else {
-                self.flush(feeds);
+                self.flush(now, feeds);
             }
         }
     }

@@ -156,7 +156,7 @@ impl Tracks {
                 RtcpPacket::SenderReport(info) => self.on_sender_report(now, track, info),
                 RtcpPacket::Bye(bye) => {
                     if let Some(state) = self.tracks.get_mut(usize::from(track)) {
-                        bye.sources().for_each(|ssrc| state.choice.on_goodbye(ssrc));
+                        bye.sources().for_each(|ssrc| state.choice.on_goodbye(now.mono, ssrc));
                     }
                 }
                 _ => {}
@@ -213,26 +213,13 @@ impl Tracks {
 
     /// The sender report that viewers get; `None` before the track's first packet.
     pub(crate) fn sender_report(&mut self, now: Now, track: u8) -> Option<Vec<u8>> {
-        let info = self.clock.next_report(now, usize::from(track))?;
-        let mut report = Vec::new();
-        rtcp::write_sender_report(&mut report, &info, rtcp::CNAME);
-        Some(report)
+        self.clock.next_report(now, usize::from(track)).map(|info| rtcp::sender_report(&info))
     }
 
     /// The receiver report that the broadcaster gets; `None` while its source is not believed.
     pub(crate) fn receiver_report(&mut self, now: Now, track: u8) -> Option<Vec<u8>> {
         let reception = self.tracks.get_mut(usize::from(track))?.reception.as_mut()?;
-        if !reception.is_valid() {
-            return None;
-        }
-        let mut report = Vec::new();
-        rtcp::write_receiver_report(
-            &mut report,
-            self.receiver,
-            &[reception.report_block(now.mono)],
-            rtcp::CNAME,
-        );
-        Some(report)
+        reception.is_valid().then(|| rtcp::receiver_report(self.receiver, &reception.report_block(now.mono)))
     }
 }
 

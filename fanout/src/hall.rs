@@ -12,7 +12,7 @@ use std::{
 
 use slotcast_admission::{Program, Reason, seats::Generation};
 use slotcast_core::{
-    log::{ChannelLog, LogLimits},
+    log::ChannelLog,
     media::TRACKS_MAX,
     rtcp,
     rtp::RtpPacket,
@@ -50,7 +50,7 @@ impl<A: Default> Hall<A> {
         Self {
             generation: program.gate.generation(),
             program,
-            log: ChannelLog::new(LogLimits::default()),
+            log: ChannelLog::default(),
             audience: A::default(),
             began_at: now,
             chunk_at: now,
@@ -120,9 +120,7 @@ impl<A> Hall<A> {
         std::array::from_fn(|track| {
             let track = track as u8;
             let last = RtpPacket::parse(self.log.last_packet(track)?)?;
-            let mut packet = Vec::new();
-            rtcp::write_goodbye(&mut packet, self.log.last_report(track), last.ssrc(), rtcp::CNAME, &text);
-            Some(packet)
+            Some(rtcp::goodbye(self.log.last_report(track), last.ssrc(), &text))
         })
     }
 }

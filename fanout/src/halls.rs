@@ -16,7 +16,7 @@ use std::{
 use slotcast_admission::{Cut, Guesses, Lines, Programs, Reason};
 use slotcast_core::{
     chunk::Chunk,
-    log::{Position, Pushed},
+    log::Position,
     time::{Clock, Now},
     words::{ChannelNumber, ProgramId},
 };
@@ -218,7 +218,7 @@ impl<A: Audience<N> + Default, N: Net> Halls<A, N> {
             self.end_all(id, Reason::StreamChanged, None);
         }
         let Some(hall) = self.by_program.get_mut(&id).filter(|hall| !hall.is_over(now)) else { return };
-        if hall.log.push(chunk) == Pushed::Stale {
+        if !hall.log.push(chunk) {
             return;
         }
         hall.chunk_at = now.mono;

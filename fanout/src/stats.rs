@@ -13,6 +13,7 @@ use std::{
 
 use parking_lot::Mutex;
 use slotcast_core::{counter::Counter, words::ChannelNumber};
+use strum::VariantArray as _;
 
 /// Durations by how long they were, with one writer.
 #[derive(Debug, Default)]
@@ -60,7 +61,8 @@ impl Histogram {
 }
 
 /// How media reaches a viewer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Protocol {
     /// RTP over UDP.
     Udp,
@@ -69,17 +71,15 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// For metrics and logs.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Udp => "udp",
-            Self::Tcp => "tcp",
-        }
+    /// For logs and metrics.
+    pub fn label(self) -> &'static str {
+        self.into()
     }
 }
 
 /// Why a send did not go through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum SendErrorKind {
     /// The kernel had no buffer: the packet is lost (`ENOBUFS`).
     NoBuffers,
@@ -96,20 +96,9 @@ pub enum SendErrorKind {
 }
 
 impl SendErrorKind {
-    /// All kinds, each at its own place.
-    pub const ALL: [Self; 6] =
-        [Self::NoBuffers, Self::Unreachable, Self::Refused, Self::TooLarge, Self::Broken, Self::Other];
-
-    /// For metrics.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::NoBuffers => "no_buffers",
-            Self::Unreachable => "unreachable",
-            Self::Refused => "refused",
-            Self::TooLarge => "too_large",
-            Self::Broken => "broken",
-            Self::Other => "other",
-        }
+    /// For logs and metrics.
+    pub fn label(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -147,7 +136,7 @@ pub struct WorkerStats {
     /// How much of that time the worker had a core.
     pub turns_cpu: Histogram,
     /// Errors of media sends by [`SendErrorKind`].
-    pub send_errors: [Counter; SendErrorKind::ALL.len()],
+    pub send_errors: [Counter; SendErrorKind::VARIANTS.len()],
     /// Open RTSP connections.
     pub connections: Counter,
     /// Whether its thread has ended: in order, or because it could not go on.
@@ -209,9 +198,10 @@ impl FanoutStats {
         self.workers.iter().map(|worker| counter(worker).value()).sum()
     }
 
-    /// Errors of media sends of one kind.
-    pub fn send_errors(&self, kind: SendErrorKind) -> u64 {
-        self.sum(|worker| &worker.send_errors[kind as usize])
+    /// Errors of media sends by kind.
+    pub fn send_errors(&self) -> impl Iterator<Item = (SendErrorKind, u64)> {
+        let errors = |kind| self.sum(|worker| &worker.send_errors[kind as usize]);
+        SendErrorKind::VARIANTS.iter().map(move |&kind| (kind, errors(kind)))
     }
 
     /// Viewers who hold a seat, by channel and protocol, at most 100 ms old.

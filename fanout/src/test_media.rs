@@ -55,7 +55,7 @@ pub(crate) fn chunk_of(
     is_key: bool,
     packets: &[(u8, usize)],
 ) -> Arc<Chunk> {
-    let mut builder = ChunkBuilder::new();
+    let mut builder = ChunkBuilder::default();
     for (place, &(track, bytes)) in packets.iter().enumerate() {
         let mut packet = vec![place as u8; bytes.max(12)];
         packet[..2].copy_from_slice(&[0x80, 96 + track]);

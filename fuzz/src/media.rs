@@ -38,16 +38,8 @@ pub(crate) fn rtcp(data: &[u8]) {
     for packet in rtcp::packets(data).flatten() {
         match packet {
             RtcpPacket::SenderReport(info) => {
-                let mut out = Vec::new();
-                rtcp::write_sender_report(&mut out, &info, "slotcast");
-                rtcp::write_receiver_report(&mut out, info.ssrc, &[], "slotcast");
-                rtcp::write_goodbye(
-                    &mut out,
-                    Some(&info),
-                    info.ssrc,
-                    "slotcast",
-                    &String::from_utf8_lossy(data),
-                );
+                let mut out = rtcp::sender_report(&info);
+                out.extend(rtcp::goodbye(Some(&info), info.ssrc, &String::from_utf8_lossy(data)));
                 assert!(rtcp::packets(&out).all(|packet| packet.is_ok()), "what we write is well-formed");
             }
             RtcpPacket::Bye(bye) => {

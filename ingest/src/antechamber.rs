@@ -1,7 +1,7 @@
 //! Where connections wait that have not shown a valid reservation ID yet.
 //!
 //! Owns: how many they are, in all and per address, and who has to leave when it is full.
-//! Not here: their deadline (`thread`), the proof itself (`slotcast-admission`).
+//! Not here: their deadline (`rtsp::upkeep`), the proof itself (`slotcast-admission`).
 //! Invariant: a newcomer always gets in; who leaves for it comes from the address that has the most there, and has
 //! shown less than the others of it, and among equals is the oldest. So a crowd pushes out its own.
 
@@ -61,17 +61,10 @@ impl Antechamber {
         leaves
     }
 
-    /// Notes that `link` has shown `shown`, if that is more than before.
+    /// Notes what `link` has shown, if that is more than before. One with a wrong reservation ID leaves before all others.
     pub(crate) fn note(&mut self, link: LinkId, shown: Shown) {
         if let Some(waiting) = self.waiting.iter_mut().find(|w| w.link == link) {
-            waiting.shown = waiting.shown.max(shown);
-        }
-    }
-
-    /// Notes that `link` has shown a wrong reservation ID: it leaves before all others.
-    pub(crate) fn condemn(&mut self, link: LinkId) {
-        if let Some(waiting) = self.waiting.iter_mut().find(|w| w.link == link) {
-            waiting.shown = Shown::WrongId;
+            waiting.shown = if shown == Shown::WrongId { shown } else { shown.max(waiting.shown) };
         }
     }
 
@@ -159,7 +152,7 @@ mod tests {
         room.note(link(1), Shown::Request);
         assert_eq!(room.enter(link(4), address(1)), Some(link(3)));
         room.leave(link(4));
-        room.condemn(link(1));
+        room.note(link(1), Shown::WrongId);
         assert_eq!(room.give_up_one(), Some(link(1)));
         assert_eq!(room.give_up_one(), Some(link(2)));
         assert_eq!(room.give_up_one(), None);

@@ -4,25 +4,14 @@ use slotcast_admission::Reason;
 use slotcast_rtsp::server::{CloseReason, SessionEnd};
 
 /// Why an RTSP connection ends by itself.
-pub(crate) const fn reason_of(reason: CloseReason) -> Reason {
-    let what = match reason {
-        CloseReason::PeerDone => return Reason::LinkClosed,
-        CloseReason::SessionEnded(SessionEnd::Teardown) => return Reason::LinkTornDown,
-        CloseReason::SessionEnded(SessionEnd::Silent) => return Reason::BroadcasterSilent,
-        CloseReason::SessionEnded(SessionEnd::NotStarted) => return Reason::LinkIdle,
-        CloseReason::SessionEnded(_) => "session_ended",
-        CloseReason::FirstByteLate => "first_byte_late",
-        CloseReason::HeaderLate => "header_late",
-        CloseReason::BodyLate => "body_late",
-        CloseReason::Idle => "idle",
-        CloseReason::WrongProofs => "wrong_proofs",
-        CloseReason::Refused => "refused",
-        CloseReason::Malformed => "malformed",
-        CloseReason::CseqMissing => "cseq_missing",
-        CloseReason::PipelineFull => "pipeline_full",
-        _ => "rtsp_error",
-    };
-    Reason::LinkProtocol { what }
+pub(crate) fn reason_of(reason: CloseReason) -> Reason {
+    match reason {
+        CloseReason::PeerDone => Reason::LinkClosed,
+        CloseReason::SessionEnded(SessionEnd::Teardown) => Reason::LinkTornDown,
+        CloseReason::SessionEnded(SessionEnd::Silent) => Reason::BroadcasterSilent,
+        CloseReason::SessionEnded(SessionEnd::NotStarted) => Reason::LinkIdle,
+        other => Reason::LinkProtocol { what: other.into() },
+    }
 }
 
 /// Whether there is nobody left to flush to.

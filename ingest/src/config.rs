@@ -1,4 +1,4 @@
-//! What an operator sets on the link side, and how the settings fit together.
+//! What an operator sets on the link side. That it fits together is seen to where the file is read.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -45,56 +45,5 @@ impl Default for IngestConfig {
             class_exceeded_max: slotcast_desk::limits::CLASS_EXCEEDED_MAX,
             server_name: "slotcast".to_owned(),
         }
-    }
-}
-
-impl IngestConfig {
-    /// Whether the settings fit together; if not, what is wrong.
-    pub fn check(&self) -> Result<(), String> {
-        if self.listen.is_empty() {
-            return Err("expected at least one address to listen on, got none".to_owned());
-        }
-        let counts = [
-            ("lines", self.lines),
-            ("lines_per_address", self.lines_per_address),
-            ("antechamber", self.antechamber),
-            ("antechamber_per_address", self.antechamber_per_address),
-            ("gate_deadline", usize::from(!self.gate_deadline.is_zero())),
-        ];
-        if let Some((setting, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
-            return Err(format!("expected {setting} above 0, got 0"));
-        }
-        match self.rtp_ports {
-            Some([rtp, rtcp]) if [rtp, rtcp] != [0, 0] && (rtp == rtcp || rtp == 0 || rtcp == 0) => {
-                Err(format!("expected two different RTP ports, or both 0, got {rtp} and {rtcp}"))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(change: impl FnOnce(&mut IngestConfig), wrong: Option<&str>) {
-        let mut config = IngestConfig::default();
-        change(&mut config);
-        let error = config.check().err();
-        assert_eq!(error.is_some(), wrong.is_some(), "{error:?}");
-        assert!(error.is_none_or(|error| wrong.is_some_and(|wrong| error.contains(wrong))));
-    }
-
-    #[test]
-    fn settings_that_cannot_work_are_named() {
-        check(|_| (), None);
-        check(|c| c.rtp_ports = Some([0, 0]), None);
-        check(|c| c.rtp_ports = Some([8002, 8003]), None);
-        check(|c| c.listen.clear(), Some("listen"));
-        check(|c| c.lines = 0, Some("lines"));
-        check(|c| c.gate_deadline = Duration::ZERO, Some("gate_deadline"));
-        check(|c| c.rtp_ports = Some([8002, 8002]), Some("8002 and 8002"));
-        check(|c| c.rtp_ports = Some([8002, 0]), Some("8002 and 0"));
     }
 }

@@ -40,14 +40,13 @@ pub struct Ingest {
 impl Ingest {
     /// Binds all sockets and starts the thread.
     ///
-    /// Errors: settings that do not fit together (`InvalidInput`), and addresses that cannot be bound, named.
+    /// Errors: addresses that cannot be bound, named.
     pub fn start(
         config: IngestConfig,
         programs: Arc<dyn Programs>,
         feeds: Feeds,
         clock: Clock,
     ) -> io::Result<Self> {
-        config.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let (mut ports, mut pairs) = bind_all(&config)?;

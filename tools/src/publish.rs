@@ -487,9 +487,7 @@ impl<'a> Publisher<'a> {
         let ntp = NtpTime::from(on_air.began.wall.saturating_add(elapsed));
         let reports = self.source.sender_infos(ntp, elapsed);
         for (track, info) in reports.iter().enumerate().filter(|(_, info)| info.packets > 0) {
-            let mut packet = Vec::with_capacity(64);
-            rtcp::write_sender_report(&mut packet, info, rtcp::CNAME);
-            self.send_packet(track, true, &packet);
+            self.send_packet(track, true, &rtcp::sender_report(info));
         }
     }
 

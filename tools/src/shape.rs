@@ -166,7 +166,7 @@ impl Synthesizer {
         Self {
             shape,
             stream: Arc::new(stream),
-            builder: ChunkBuilder::new(),
+            builder: ChunkBuilder::default(),
             sequence_numbers: [0; 2],
             index: 0,
             packet: vec![0x55; usize::from(shape.packet_bytes).max(AUDIO_PACKET_BYTES)],

@@ -3,8 +3,7 @@
 use std::{cell::Cell, time::Instant};
 
 use slotcast_admission::{
-    Decision, GuessLimits, Guesses, ProgramSpec, Programs, Reason, Seated, Secret, Then, Timetable,
-    ViewerRequest,
+    Decision, GuessLimits, Guesses, ProgramSpec, Programs, Reason, Secret, Then, Timetable, ViewerRequest,
     viewer::{decide_description, decide_seat},
 };
 use slotcast_auth::{Credential, Credentials, Proof, Verdict};
@@ -107,7 +106,7 @@ fn a_viewer_over_the_seats_is_refused() {
     let setup = || decide_seat(&timetable, &guesses, &request(PUBLIC, &Shown::Nothing));
     let first = setup();
     let _second = setup();
-    let refused = |decision: Decision<Seated>| match decision {
+    let refused = |decision: Decision<(_, _)>| match decision {
         Err(refusal) => (refusal.reason, refusal.reason.denial(), refusal.then),
         other => panic!("not refused: {other:?}"),
     };

@@ -7,7 +7,7 @@ mod read;
 mod write;
 
 pub use read::{Bye, Malformed, RtcpPacket, packets};
-pub use write::{write_goodbye, write_receiver_report, write_sender_report};
+pub use write::{goodbye, receiver_report, sender_report};
 
 use crate::{
     rtp::{RtpTimestamp, Ssrc},
@@ -16,7 +16,7 @@ use crate::{
 
 /// The name that all RTCP from this server carries: one for all tracks, so that players keep them in sync
 /// (RFC 3550 §6.5.1).
-pub const CNAME: &str = "slotcast";
+const CNAME: &str = "slotcast";
 
 /// Packet types (RFC 3550 §12.1).
 const SENDER_REPORT: u8 = 200;
@@ -30,8 +30,6 @@ const SDES_CNAME: u8 = 1;
 const HEADER_BYTES: usize = 4;
 const SENDER_INFO_BYTES: usize = 20;
 const REPORT_BLOCK_BYTES: usize = 24;
-/// What the count field of a packet has room for.
-const COUNT_MAX: usize = 31;
 /// What the length field of an SDES item or a reason has room for.
 const TEXT_BYTES_MAX: usize = 255;
 

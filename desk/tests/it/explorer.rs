@@ -97,7 +97,7 @@ impl Walk {
             Act::Send(link) => self.send(link),
             Act::Pause(link) => {
                 let Some(pass) = &self.passes[link] else { return };
-                self.studio.desk.pause(pass);
+                self.studio.pause(pass);
                 self.model.begun[link] = false;
             }
             Act::Drop(link) => {

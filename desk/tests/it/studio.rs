@@ -139,16 +139,20 @@ impl Studio {
         self.now.wall = wall(&format!("2026-11-22T{time}Z"));
     }
 
+    pub(crate) fn pause(&mut self, link: &Pass) {
+        self.desk.pause(self.now, link);
+    }
+
     pub(crate) fn admit(&mut self, id: &str, address: IpAddr, offer: &Offer) -> Decision<Pass> {
         let credentials = Credentials::of_token(Some(id));
         let request = LinkRequest {
             channel: None,
             credentials: &credentials,
-            declared_kbps: None,
+            declared_kbps: offer.declared_kbps,
             address,
             now: self.now,
         };
-        self.desk.admit(self.now, &request, offer)
+        self.desk.admit(&request)
     }
 
     /// A link from address 1 that sends `offer`.

@@ -97,7 +97,7 @@ fn a_pause_keeps_line_and_program_and_its_end_goes_on() {
     let mut studio = Studio::new();
     let link = studio.link(video());
     studio.rtp(&link, 0, &picture(1, 1));
-    studio.desk.pause(&link);
+    studio.pause(&link);
     assert_eq!(studio.rtp(&link, 0, &picture(1, 2)), Fate::Dropped);
     studio.pass(secs(3));
     assert_eq!((studio.lines(), studio.ended(&link)), (1, None));

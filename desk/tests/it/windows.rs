@@ -4,7 +4,7 @@ use slotcast_admission::{Cut, Programs as _, Reason};
 use slotcast_core::words::ProgramId;
 use slotcast_desk::{Fate, LinkState};
 
-use crate::studio::{ID, NEXT_ID, Studio, ip, ms, picture, program, secs, this_hour, video};
+use crate::studio::{ID, NEXT_ID, Studio, ip, ms, packet, picture, program, secs, this_hour, video};
 
 fn state(studio: &Studio) -> Option<LinkState> {
     studio.status().map(|status| status.state)
@@ -27,6 +27,19 @@ fn media_is_held_back_until_the_start_and_after_the_end() {
     assert_eq!(studio.numbers(0), [2, 3]);
     let stats = studio.desk.stats().program(ProgramId(1)).unwrap();
     assert_eq!((stats.traffic.held.value(), stats.traffic.published.value()), (4, 2));
+}
+
+#[test]
+fn what_waited_for_its_picture_when_the_end_came_goes_to_nobody() {
+    let mut studio = Studio::with(vec![program(1, "10:10:00", "10:10:04", ID)], ms(0), |_| ());
+    let link = studio.link(video());
+    studio.rtp(&link, 0, &picture(1, 1));
+    studio.pass(ms(3_950));
+    studio.rtp(&link, 0, &packet(96, 1, 2, 90_000, false, &[0x41, 0, 0]));
+    studio.pass(secs(1));
+    drop(link);
+    studio.pass(ms(1));
+    assert_eq!(studio.numbers(0), [1]);
 }
 
 #[test]

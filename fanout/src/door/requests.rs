@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use slotcast_admission::{
     Decision, Reason, Refusal, Then,
-    viewer::{self, Seated, ViewerRequest},
+    viewer::{self, ViewerRequest},
 };
 use slotcast_auth::Credentials;
 use slotcast_core::{table::Key as Id, time::Now};
@@ -103,7 +103,7 @@ impl RtspDoor {
     ) -> Option<Answer> {
         let request = self.request(id, target, credentials, now)?;
         let decision = viewer::decide_seat(&*self.shared.programs, &self.shared.guesses, &request);
-        let Seated { program, seat } = match self.admitted(house, id, decision, now) {
+        let (program, seat) = match self.admitted(house, id, decision, now) {
             Ok(seated) => seated,
             Err(answer) => return answer,
         };

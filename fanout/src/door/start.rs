@@ -98,9 +98,7 @@ impl RtspDoor {
         let mut reports = Vec::new();
         for (track, transport) in connection.tracks() {
             let Some(info) = hall.log.last_report(track) else { continue };
-            let mut report = Vec::new();
-            rtcp::write_sender_report(&mut report, info, rtcp::CNAME);
-            reports.push((transport, report));
+            reports.push((transport, rtcp::sender_report(info)));
         }
         for (transport, report) in reports {
             connection.send_rtcp(house, id, transport, &report);

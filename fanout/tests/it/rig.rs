@@ -125,7 +125,7 @@ impl Rig {
             spec,
             channel,
             feeds,
-            builder: ChunkBuilder::new(),
+            builder: ChunkBuilder::default(),
             stream: stream(1),
             index: 0,
             sequence_number: 1000,

@@ -3,7 +3,6 @@
 use std::{io, net::SocketAddr};
 
 use slotcast_core::{rtp, time::Now};
-use slotcast_desk::Fate;
 
 use crate::{
     limits,
@@ -55,7 +54,6 @@ impl LinkSide {
     fn on_datagram(&mut self, route: Route, half: Half, datagram: &[u8], now: Now) {
         let link = self.links.get_mut(route.link).and_then(Option::as_mut);
         let Some(admitted) = link.and_then(|link| link.admitted_mut()) else { return };
-        let Some(recording) = &mut admitted.recording else { return };
         // RTCP has a port of its own; some send it to the other one. A marker and a payload type that was announced may
         // look the same (RFC 5761 §4).
         let track = admitted.offer.tracks.get(usize::from(route.track));
@@ -63,14 +61,9 @@ impl LinkSide {
             let payload_type = datagram.get(1).map(|byte| byte & 0x7f);
             track.zip(payload_type).is_some_and(|(track, of)| track.payload_types.contains(&of))
         };
-        if half == Half::Rtcp || rtp::looks_like_rtcp(datagram) && !is_announced() {
-            self.desk.rtcp(now, &admitted.pass, route.track, datagram);
-            return;
-        }
-        match self.desk.rtp(now, &admitted.pass, route.track, datagram) {
-            Fate::Taken => recording.arrival = Some(now.mono),
-            Fate::Dropped => {}
-            Fate::Close(reason) => self.ending.push((route.link, reason)),
+        let is_rtcp = half == Half::Rtcp || rtp::looks_like_rtcp(datagram) && !is_announced();
+        if let Err(reason) = admitted.take(&mut self.desk, now, (route.track, is_rtcp), datagram) {
+            self.ending.push((route.link, reason));
         }
     }
 }

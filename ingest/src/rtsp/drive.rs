@@ -2,10 +2,9 @@
 
 use std::io::ErrorKind;
 
-use bytes::Bytes;
 use slotcast_admission::Reason;
 use slotcast_core::time::Now;
-use slotcast_desk::{Fate, LinkEnd};
+use slotcast_desk::LinkEnd;
 use slotcast_rtsp::server::{CloseReason, Event, Output, SessionEnd, TrackTransport};
 
 use crate::{
@@ -64,7 +63,7 @@ impl LinkSide {
                     if matches!(link.stage, Stage::Unproven { .. }) {
                         self.antechamber.note(id, Shown::Request);
                     }
-                    link.send(bytes)?;
+                    link.send(&bytes)?;
                 }
                 Output::Ask(ask) => {
                     if let Some(answer) = self.answer(id, link, ask, now) {
@@ -72,7 +71,12 @@ impl LinkSide {
                     }
                 }
                 Output::Event(event) => self.on_event(id, link, event, now)?,
-                Output::Frame { channel, payload } => self.on_frame(link, channel, &payload, now)?,
+                Output::Frame { channel, payload } => {
+                    if let Some(admitted) = link.admitted_mut() {
+                        let of = (channel / 2, !channel.is_multiple_of(2));
+                        admitted.take(&mut self.desk, now, of, &payload)?;
+                    }
+                }
                 Output::Close(reason) => {
                     return Err(link.refused.take().unwrap_or_else(|| reason_of(reason)));
                 }
@@ -102,17 +106,17 @@ impl LinkSide {
             Event::Paused
             | Event::SessionEnded(
                 SessionEnd::Replaced | SessionEnd::SetupRefused | SessionEnd::ConnectionClosed,
-            ) => self.stop_recording(id, link),
+            ) => self.stop_recording(id, link, now),
             Event::SessionEnded(end) => return Err(reason_of(CloseReason::SessionEnded(end))),
         }
         Ok(())
     }
 
     /// Takes no more media of `link`, which stays admitted; it may record again.
-    pub(crate) fn stop_recording(&mut self, id: LinkId, link: &mut Link) {
+    pub(crate) fn stop_recording(&mut self, id: LinkId, link: &mut Link, now: Now) {
         if let Some(admitted) = link.admitted_mut() {
             admitted.recording = None;
-            self.desk.pause(&admitted.pass);
+            self.desk.pause(now, &admitted.pass);
         }
         self.pairs.iter_mut().for_each(|pair| pair.release(id));
     }
@@ -126,22 +130,6 @@ impl LinkSide {
 
     fn leaving(&self) -> usize {
         self.links.iter().filter_map(|(_, link)| link.as_ref()).filter(|link| link.is_leaving()).count()
-    }
-
-    fn on_frame(&mut self, link: &mut Link, channel: u8, payload: &Bytes, now: Now) -> Result<(), Reason> {
-        let Some(admitted) = link.admitted_mut() else { return Ok(()) };
-        let Some(recording) = &mut admitted.recording else { return Ok(()) };
-        let track = channel / 2;
-        if !channel.is_multiple_of(2) {
-            self.desk.rtcp(now, &admitted.pass, track, payload);
-            return Ok(());
-        }
-        match self.desk.rtp(now, &admitted.pass, track, payload) {
-            Fate::Taken => recording.arrival = Some(now.mono),
-            Fate::Dropped => {}
-            Fate::Close(reason) => return Err(reason),
-        }
-        Ok(())
     }
 
     /// Ends `id`, which is not in hand, for `reason`; one that is leaving already leaves for its own reason.
@@ -200,7 +188,7 @@ impl LinkSide {
         for _ in 0..LAST_OUTPUTS_MAX {
             match link.connection.poll_output() {
                 // With too much waiting already, the last words are lost, too.
-                Some(Output::Send(bytes)) => drop(link.send(bytes)),
+                Some(Output::Send(bytes)) => drop(link.send(&bytes)),
                 Some(_) => {}
                 None => break,
             }

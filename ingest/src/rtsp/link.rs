@@ -5,18 +5,20 @@
 //! not destroyed by a reset, for a bounded time.
 
 use std::{
-    collections::VecDeque,
     io::{self, Read, Write},
     net::{IpAddr, Shutdown, SocketAddr},
     time::Instant,
 };
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BytesMut};
 use mio::net::TcpStream;
 use slotcast_admission::Reason;
-use slotcast_core::{media::Offer, words::ProgramId};
-use slotcast_desk::Pass;
-use slotcast_rtsp::server::{Answer, ServerConnection};
+use slotcast_core::{media::Offer, time::Now, words::ProgramId};
+use slotcast_desk::{Desk, Fate, Pass};
+use slotcast_rtsp::{
+    message::frame_header,
+    server::{Answer, ServerConnection},
+};
 
 use crate::limits;
 
@@ -32,6 +34,29 @@ pub(crate) struct Admitted {
     pub(crate) headers: Vec<(String, String)>,
     /// Since when its media is taken.
     pub(crate) recording: Option<Recording>,
+}
+
+impl Admitted {
+    /// Hands the desk what has come on `track`, if it is recorded. An error: the link is to be closed for it.
+    pub(crate) fn take(
+        &mut self,
+        desk: &mut Desk,
+        now: Now,
+        (track, is_rtcp): (u8, bool),
+        packet: &[u8],
+    ) -> Result<(), Reason> {
+        let Some(recording) = &mut self.recording else { return Ok(()) };
+        if is_rtcp {
+            desk.rtcp(now, &self.pass, track, packet);
+            return Ok(());
+        }
+        match desk.rtp(now, &self.pass, track, packet) {
+            Fate::Taken => recording.arrival = Some(now.mono),
+            Fate::Dropped => {}
+            Fate::Close(reason) => return Err(reason),
+        }
+        Ok(())
+    }
 }
 
 /// One recording of a link, up to its pause or end.
@@ -85,8 +110,8 @@ pub(crate) struct Link {
     pub(crate) delayed: Option<(Instant, Answer)>,
     /// Whether the peer has ended its side: it is dropped as soon as all is said.
     pub(crate) peer_is_done: bool,
-    out: VecDeque<Bytes>,
-    out_bytes: usize,
+    /// What waits for the socket.
+    out: BytesMut,
     shut: bool,
 }
 
@@ -111,8 +136,7 @@ impl Link {
             refused: None,
             delayed: None,
             peer_is_done: false,
-            out: VecDeque::new(),
-            out_bytes: 0,
+            out: BytesMut::new(),
             shut: false,
         }
     }
@@ -159,22 +183,20 @@ impl Link {
     }
 
     /// Queues bytes for the peer; an error where too much waits already.
-    pub(crate) fn send(&mut self, bytes: Bytes) -> Result<(), Reason> {
-        if self.out_bytes + bytes.len() > limits::OUT_BYTES_MAX {
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<(), Reason> {
+        if self.out.len() + bytes.len() > limits::OUT_BYTES_MAX {
             return Err(Reason::LinkUnread);
         }
-        self.out_bytes += bytes.len();
-        self.out.push_back(bytes);
+        self.out.extend_from_slice(bytes);
         Ok(())
     }
 
     /// Queues a report in a `$` frame; left out while much is waiting.
     pub(crate) fn send_report(&mut self, channel: u8, report: &[u8]) {
         let Ok(length) = u16::try_from(report.len()) else { return };
-        if self.out_bytes < limits::OUT_BYTES_FOR_REPORTS {
-            let frame = [&[b'$', channel], &length.to_be_bytes()[..], report].concat();
-            self.out_bytes += frame.len();
-            self.out.push_back(frame.into());
+        if self.out.len() < limits::OUT_BYTES_FOR_REPORTS {
+            self.out.extend_from_slice(&frame_header(channel, length));
+            self.out.extend_from_slice(report);
         }
     }
 
@@ -185,21 +207,16 @@ impl Link {
 
     /// Writes what waits, as far as the socket takes it. An error: the connection is broken.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        while let Some(front) = self.out.front_mut() {
-            match self.stream.write(front) {
+        while !self.out.is_empty() {
+            match self.stream.write(&self.out) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    self.out_bytes -= written;
-                    front.advance(written);
-                    if front.is_empty() {
-                        self.out.pop_front();
-                    }
-                }
+                Ok(written) => self.out.advance(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
+        self.out = BytesMut::new();
         if self.is_leaving() && !self.shut {
             self.shut = true;
             self.stream.shutdown(Shutdown::Write)?;

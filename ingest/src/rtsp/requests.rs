@@ -3,7 +3,7 @@
 //! Not here: whether a reservation ID is right (`slotcast-admission`), what RTSP makes of the answer (`slotcast-rtsp`).
 //! Invariant: only an accepted ANNOUNCE gives a pass.
 
-use slotcast_admission::{LinkRequest, Refusal, Then};
+use slotcast_admission::{LinkRequest, Reason, Refusal, Then};
 use slotcast_auth::Credentials;
 use slotcast_core::{
     media::{Offer, TRACKS_MAX},
@@ -58,8 +58,12 @@ impl LinkSide {
         link.wanted = Some(target.path.clone().into());
         // Announced before, perhaps for the next program of the two that one encoder feeds: that one is given up.
         if link.admitted().is_some() {
-            self.stop_recording(id, link);
+            self.stop_recording(id, link, now);
             self.forget(id);
+            if let Some(leaves) = self.antechamber.enter(id, link.peer.ip()) {
+                self.ending.push((leaves, Reason::LinkDisplaced));
+            }
+            self.show_counts();
             link.stage = Stage::Unproven { deadline: now.mono + self.config.gate_deadline };
         }
         let offer = offer_of(&announced);
@@ -70,7 +74,7 @@ impl LinkSide {
             address: link.peer.ip().to_canonical(),
             now,
         };
-        match self.desk.admit(now, &request, &offer) {
+        match self.desk.admit(&request) {
             Ok(pass) => Some(self.admit(id, link, pass, (&announced, offer), now)),
             Err(refusal) if refusal.then == Then::Challenge => {
                 self.stats.decided(refusal.reason.label());
@@ -88,7 +92,7 @@ impl LinkSide {
         if refusal.delay.is_zero() {
             return Some(answer);
         }
-        self.antechamber.condemn(id);
+        self.antechamber.note(id, Shown::WrongId);
         link.delayed = Some((now.mono + refusal.delay, answer));
         None
     }

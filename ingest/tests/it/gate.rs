@@ -122,6 +122,21 @@ fn two_hundred_bad_connections_keep_no_rightful_one_out() {
 }
 
 #[test]
+fn a_link_that_announces_anew_without_an_id_counts_as_unproven_again() {
+    let house = House::with(|config| config.antechamber_per_address = 2, crate::house::on_air_now());
+    let mut links = Vec::new();
+    for _ in 0..3 {
+        let mut link = house.connect();
+        assert_eq!(link.announce("channel4", ID, SDP).status, 200);
+        let url = link.url("channel4", "").replace("?token=", "");
+        assert_eq!(link.request("ANNOUNCE", &url, &[], SDP).status, 401);
+        links.push(link);
+    }
+    house.wait_for_decision("displaced", 1);
+    assert_eq!(house.ingest.stats().unproven.value(), 2);
+}
+
+#[test]
 fn a_connection_that_shows_nothing_is_closed_at_the_deadline() {
     let house = House::new();
     let mut link = house.connect();

@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use rand::RngExt as _;
 use slotcast_auth::challenges;
 use slotcast_core::media::Stream;
 
@@ -78,7 +79,7 @@ impl ServerConnection {
         if self.wrong_proofs >= self.config.wrong_proofs_max {
             return self.send_last(Some(cseq), response, CloseReason::WrongProofs);
         }
-        let nonce = self.nonces.issue(now, self.random.bits128());
+        let nonce = self.nonces.issue(now, self.random.random());
         for challenge in challenges(&nonce, stale, self.config.basic) {
             response = response.header("WWW-Authenticate", &challenge);
         }

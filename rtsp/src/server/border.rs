@@ -165,8 +165,9 @@ pub enum SessionEnd {
     ByEdge,
 }
 
-/// Why a connection is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Why a connection is closed. As text it is a label for logs and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum CloseReason {
     /// Not one byte in time.
@@ -192,5 +193,6 @@ pub enum CloseReason {
     /// More bytes than are kept while a question is open.
     PipelineFull,
     /// The edge answered another question than was asked.
+    #[strum(serialize = "rtsp_error")]
     Misuse,
 }

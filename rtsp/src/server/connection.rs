@@ -7,7 +7,8 @@
 use std::{collections::VecDeque, mem, net::SocketAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use slotcast_auth::{Nonces, Random};
+use rand::{SeedableRng as _, rngs::StdRng};
+use slotcast_auth::Nonces;
 use slotcast_core::timers::Timers;
 
 use crate::{
@@ -66,7 +67,7 @@ pub(super) enum Timer {
 /// ```
 pub struct ServerConnection {
     pub(super) config: Arc<ServerConfig>,
-    pub(super) random: Random,
+    pub(super) random: StdRng,
     pub(super) nonces: Nonces,
     pub(super) session: Option<Session>,
     pub(super) announcement: Option<Announcement>,
@@ -92,7 +93,7 @@ impl ServerConnection {
         Self {
             nonces: Nonces::default(),
             config,
-            random: Random::new(seed),
+            random: StdRng::from_seed(seed),
             session: None,
             announcement: None,
             parked: None,

@@ -7,6 +7,8 @@
 
 use std::{net::SocketAddr, time::Instant};
 
+use rand::RngExt as _;
+
 use crate::{
     headers::transport::{self, LowerTransport, Offer, TrackTransport},
     message::{Request, Response},
@@ -63,7 +65,7 @@ impl ServerConnection {
         let transport = setup.transport;
         let start_by = now + self.config.start;
         let session = Session {
-            id: self.random.hex128(),
+            id: format!("{:032x}", self.random.random::<u128>()),
             state: State::Ready,
             path: plan.target.path,
             lower: plan.offer.lower(),
