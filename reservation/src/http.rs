@@ -36,8 +36,8 @@ use axum::{
     extract::State,
     http::{HeaderValue, header},
     middleware,
-    response::{Html, IntoResponse, Redirect},
-    routing::{any, get},
+    response::{Html, IntoResponse},
+    routing::any,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -100,8 +100,6 @@ pub fn router(edge: Edge) -> Router {
     let for_friends = mail_stops::routes(edge.service().clone());
     let api = Api(Arc::new(Inner { edge, shapes, document, docs }));
     routes
-        // Until there are pages, whoever comes by a browser finds what can be done.
-        .route("/", get(|| async { Redirect::temporary("/api/v1/docs") }))
         .route(BASE, any(guard::unknown_address))
         .route(&format!("{BASE}/{{*rest}}"), any(guard::unknown_address))
         .method_not_allowed_fallback(guard::unknown_method)

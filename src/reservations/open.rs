@@ -106,7 +106,8 @@ impl Reservations {
         let running = tokio::spawn(service.clone().run(stopped));
         let settings =
             EdgeSettings { base_url: sold.public_url.clone(), trusted_proxies: sold.trusted_proxies.clone() };
-        let router = http::router(Edge::new(service.clone(), settings));
+        let edge = Edge::new(service.clone(), settings);
+        let router = slotcast_web::router(edge.clone()).merge(http::router(edge));
         Ok(Self { service, router, stop, running, _alone: alone })
     }
 
