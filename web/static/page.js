@@ -3,33 +3,43 @@
 
 const language = document.documentElement.lang;
 
-/** Shows every `<time data-at>` in the visitor's zone, and says so in the foot, where that zone is another one. */
+/**
+ * Shows every `<time data-at>` in the visitor's zone, and says so, where that zone's clock is another one than the provider's.
+ * What stands inside `data-provider-zone` (the provider's clock, the guide, whose days are the provider's) stays as it is.
+ */
 function ownZone() {
-  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  const clock = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
-  const forms = {
-    time: new Intl.DateTimeFormat(language, clock),
-    moment: new Intl.DateTimeFormat(language, { weekday: "short", day: "numeric", month: "long", ...clock }),
+  const names = new Intl.DateTimeFormat(language, { weekday: "short", day: "numeric", month: language === "ja" ? "numeric" : "long" });
+  const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+  const written = {
+    time: (at) => clock.format(at),
+    moment: (at) => {
+      const part = Object.fromEntries(names.formatToParts(at).map(({ type, value }) => [type, value]));
+      const [day, month] = [part.day.replace("日", ""), part.month.replace("月", "")];
+      return language === "ja"
+        ? `${month}月${day}日(${part.weekday}) ${clock.format(at)}`
+        : `${part.weekday} ${day} ${month}, ${clock.format(at)}`;
+    },
   };
-  let changed = false;
+  let first;
   for (const element of document.querySelectorAll("main time[data-at]")) {
-    const form = forms[element.dataset.at];
     const at = new Date(element.dateTime);
-    if (!form || Number.isNaN(at.getTime()) || element.closest("[data-provider-zone]")) continue;
-    const text = form.format(at);
-    const before = element.textContent;
-    const hours = (written) => written.match(/\d{1,2}:\d\d/)?.[0];
-    if (hours(text) === hours(before)) continue;
-    element.title = before;
+    const write = written[element.dataset.at];
+    if (!write || Number.isNaN(at.getTime()) || element.closest("[data-provider-zone]")) continue;
+    const text = write(at);
+    if (text === element.textContent) continue;
+    element.title = element.textContent;
     element.textContent = text;
-    changed = true;
+    first ??= at;
   }
-  const note = document.querySelector("[data-own-zone]");
-  if (note && changed) {
-    note.textContent = ` · ${note.dataset.ownZone}: ${zone}`;
+  if (!first) return;
+  const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
+  for (const note of document.querySelectorAll("[data-own-zone]")) {
+    note.textContent = `${note.dataset.ownZone}: ${timeZone}`;
     note.hidden = false;
-    document.documentElement.dataset.zone = "own";
   }
+  const short = new Intl.DateTimeFormat(language, { timeZoneName: "short" }).formatToParts(first);
+  const name = short.find(({ type }) => type === "timeZoneName")?.value ?? timeZone;
+  for (const zone of document.querySelectorAll("[data-zone]")) zone.textContent = name;
 }
 
 /** Buttons that copy the field which they name. Without script they stay hidden: the field can be selected by hand. */
