@@ -6,6 +6,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 
+use axum::Router;
 use slotcast_core::time::Clock;
 use slotcast_net::clock::{Step, StepWatch, WATCH_EVERY};
 use tokio::{
@@ -60,7 +61,7 @@ impl Control {
         runtime: Runtime,
         doors: Doors,
         pages: Arc<dyn Pages>,
-        reservations: Option<Reservations>,
+        (reservations, stills): (Option<Reservations>, Option<Router>),
         counts: Arc<Counts>,
         clock: Clock,
     ) -> io::Result<Self> {
@@ -84,7 +85,7 @@ impl Control {
                 let turned_away = || Arc::clone(&counts.turned_away);
                 let api = reservations.as_ref().map(|reservations| reservations.router.clone());
                 if let Some(listener) = main {
-                    let site = Site::main(Arc::clone(&pages), api, metrics.is_none());
+                    let site = Site::main(Arc::clone(&pages), api, stills, metrics.is_none());
                     tokio::spawn(http::serve(listener, site, turned_away(), clock.clone()));
                 }
                 if let Some(listener) = metrics {

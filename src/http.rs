@@ -86,14 +86,21 @@ impl Site {
     /// Health, and what else there is.
     ///
     /// - `api`: where channels are sold.
+    /// - `stills`: where they are made.
     /// - `with_metrics`: whether this machine finds the metrics here.
-    pub(crate) fn main(pages: Arc<dyn Pages>, api: Option<Router>, with_metrics: bool) -> Self {
+    pub(crate) fn main(
+        pages: Arc<dyn Pages>,
+        api: Option<Router>,
+        stills: Option<Router>,
+        with_metrics: bool,
+    ) -> Self {
         let mut own = Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz));
         if with_metrics {
             own = own.route("/metrics", get(metrics_for_this_machine));
         }
         let own = own.with_state(pages);
         let spare = own.clone().fallback(busy);
+        let own = own.merge(stills.unwrap_or_default());
         match api {
             Some(api) => Self { router: own.merge(api), spare, connections: CONNECTIONS_WITH_API_MAX },
             None => Self {

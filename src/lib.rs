@@ -13,5 +13,6 @@ pub mod ntp;
 mod reservations;
 mod run;
 pub mod serve;
+mod stills;
 
 pub use slotcast_configuration as config;

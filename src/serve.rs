@@ -12,7 +12,7 @@ use std::{
 };
 
 use slotcast_admission::{Changes, Guesses, Programs, Timetable, TimetableError};
-use slotcast_core::time::Clock;
+use slotcast_core::{feed::Feeds, time::Clock};
 use slotcast_fanout::{Fanout, FanoutConfig, FanoutStats, SegmentationPolicy};
 use slotcast_ingest::{Ingest, IngestConfig, IngestStats};
 use slotcast_reservation::service::Service;
@@ -25,6 +25,7 @@ use crate::{
     metrics::{Counts, Metrics, Sources},
     ntp::ClockWatch,
     reservations::{Media, Reservations},
+    stills::{self, Stills},
 };
 
 /// How long the viewers' side may take to say goodbye to everybody.
@@ -60,6 +61,7 @@ pub struct Server {
     fanout: Fanout,
     ingest: Arc<Ingest>,
     service: Option<Service>,
+    _stills: Option<Stills>,
     control: Control,
 }
 
@@ -76,15 +78,20 @@ impl Server {
         // First what is quick to refuse, so that a wrong port is found before anyone is served.
         let doors = Doors::bind(&config)?;
         let guesses = Arc::new(Guesses::new(config.viewers.guesses));
-        let (fanout, ingest) = with_short_turns(|| {
+        let (fanout, ingest, feeds) = with_short_turns(|| {
             let (fanout, feeds) =
                 Fanout::start(fanout_config(&config), Arc::clone(&programs), guesses, Arc::clone(&clock))?;
-            let ingest =
-                Ingest::start(ingest_config(&config), Arc::clone(&programs), feeds, Arc::clone(&clock))?;
-            io::Result::Ok((fanout, ingest))
+            let ingest = Ingest::start(
+                ingest_config(&config),
+                Arc::clone(&programs),
+                feeds.clone(),
+                Arc::clone(&clock),
+            )?;
+            io::Result::Ok((fanout, ingest, feeds))
         })?;
         let ingest = Arc::new(ingest);
         let addresses = addresses_of(&fanout, &ingest, &doors)?;
+        let stills = stills(&config, &feeds, &programs, &clock);
         let counts = Arc::new(Counts::default());
         let clock_watch = Arc::new(ClockWatch::new(config.server.ntp.clone(), Arc::clone(&clock)));
         let sold = Arc::new(OnceLock::new());
@@ -113,6 +120,7 @@ impl Server {
             ingest_stats: Arc::clone(ingest.stats()),
             ingest: Arc::downgrade(&ingest),
             clock_watch: Arc::clone(&clock_watch),
+            stills: stills.as_ref().map(|stills| Arc::clone(stills.shelf())),
             clock: Arc::clone(&clock),
         };
         let reservations = match open_reservations(&runtime, &config, &addresses, media, &clock) {
@@ -128,7 +136,9 @@ impl Server {
             sold.get_or_init(|| service.clone());
         }
         runtime.spawn(async move { clock_watch.run().await });
-        let control = Control::start(runtime, doors, pages, reservations, Arc::clone(&counts), clock)?;
+        let more = stills.as_ref().map(|stills| stills::router(Arc::clone(stills.shelf())));
+        let control =
+            Control::start(runtime, doors, pages, (reservations, more), Arc::clone(&counts), clock)?;
         Ok(Self {
             config: Mutex::new(config),
             addresses,
@@ -137,6 +147,7 @@ impl Server {
             fanout,
             ingest,
             service,
+            _stills: stills,
             control,
         })
     }
@@ -247,6 +258,25 @@ impl Server {
     }
 }
 
+/// Stills of what is on air, where they are asked for and possible: a server without them serves all the same.
+fn stills(config: &Config, feeds: &Feeds, programs: &Arc<dyn Programs>, clock: &Clock) -> Option<Stills> {
+    let ffmpeg = config.stills.ffmpeg.as_ref()?;
+    if config.reservations.as_ref().is_some_and(|sold| sold.members_only) {
+        tracing::info!("no stills: public programs are for members only (reservations.members_only)");
+        return None;
+    }
+    match Stills::start(ffmpeg, feeds, Arc::clone(programs), Arc::clone(clock)) {
+        Ok(stills) => {
+            tracing::info!(ffmpeg = %ffmpeg.display(), "stills of public programs are made");
+            Some(stills)
+        }
+        Err(error) => {
+            tracing::error!(%error, "no stills are made");
+            None
+        }
+    }
+}
+
 fn fanout_config(config: &Config) -> FanoutConfig {
     let viewers = &config.viewers;
     FanoutConfig {
@@ -297,6 +327,7 @@ fn differing_tables(old: &Config, new: &Config) -> Vec<&'static str> {
         ("links", old.links != links),
         ("http", old.http != new.http),
         ("metrics", old.metrics != new.metrics),
+        ("stills", old.stills != new.stills),
         ("log", old.log != new.log),
     ];
     let tables = tables.into_iter().chain(differing_tables_of_sale(old, new));
@@ -428,5 +459,18 @@ mod tests {
         check(&old, &text("a", "b", "e", "d"), &["payments"]);
         check(&old, &text("a", "b", "c", "e"), &["payments"]);
         check("[log]\nlevel = \"warn\"\n", "[viewers]\nworkers = 1\n", &["viewers", "log"]);
+    }
+
+    #[test]
+    fn no_stills_where_public_programs_are_for_members_only() {
+        let made = |text: &str| {
+            let config = Config::parse(text).map(|checked| checked.config).unwrap();
+            let programs: Arc<dyn Programs> = Arc::new(Timetable::new());
+            stills(&config, &Feeds::default(), &programs, &slotcast_net::clock::system()).is_some()
+        };
+        let with = "[stills]\nffmpeg = \"/bin/sh\"\n";
+        assert!(made(with) && !made("") && !made("[stills]\nffmpeg = \"/nowhere/ffmpeg\"\n"));
+        assert!(made(&format!("{with}[reservations]\nenabled = true\n")));
+        assert!(!made(&format!("{with}[reservations]\nenabled = true\nmembers_only = true\n")));
     }
 }

@@ -12,7 +12,13 @@ mod reservations;
 mod sections;
 mod values;
 
-use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use sha2::{Digest, Sha256};
 use slotcast_admission::{Channel, GuessLimits, ProgramSpec};
@@ -44,6 +50,8 @@ pub struct Config {
     pub http: Http,
     /// Metrics for others.
     pub metrics: Metrics,
+    /// Pictures of what is on air.
+    pub stills: Stills,
     /// What is logged, and how.
     pub log: Log,
     /// What is sold.
@@ -165,6 +173,13 @@ pub struct Http {
 pub struct Metrics {
     /// `None`: metrics are on the address of `[http]`, for this machine alone.
     pub listen: Option<SocketAddr>,
+}
+
+/// `[stills]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stills {
+    /// The program that turns key frames into JPEGs; `None`: there are no stills.
+    pub ffmpeg: Option<PathBuf>,
 }
 
 /// How log lines look.

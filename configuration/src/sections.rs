@@ -12,7 +12,7 @@ use slotcast_core::{
 use slotcast_reservation::limits::GATHER_USUAL;
 
 use super::{
-    Config, Http, Links, Log, Metrics, Reservations, Server, Viewers,
+    Config, Http, Links, Log, Metrics, Reservations, Server, Stills, Viewers,
     document::{Reader, Section},
     program_id, reservations,
     values::{self, Raw, Reading},
@@ -51,6 +51,7 @@ pub(super) struct Draft {
     pub(super) links: Option<Links>,
     pub(super) http: Option<Http>,
     pub(super) metrics: Option<Metrics>,
+    pub(super) stills: Option<Stills>,
     pub(super) log: Option<Log>,
     pub(super) channels: Vec<ChannelDraft>,
     pub(super) programs: Vec<ProgramDraft>,
@@ -71,6 +72,7 @@ impl Draft {
             links: links(reader.section("links"), channels.len()),
             http: http(reader.section("http")),
             metrics: metrics(reader.section("metrics")),
+            stills: stills(reader.section("stills")),
             log: log(reader.section("log")),
             reservations: reservations::read(reader),
             channels,
@@ -88,6 +90,7 @@ impl Draft {
             links,
             http: self.http?,
             metrics: self.metrics?,
+            stills: self.stills?,
             log: self.log?,
             reservations: self.reservations?,
             channels: self.channels.into_iter().map(ChannelDraft::into_channel).collect::<Option<_>>()?,
@@ -241,6 +244,13 @@ fn metrics(mut table: Section<'_, '_>) -> Option<Metrics> {
     let listen = table.optional("listen", values::address);
     table.finish();
     (written == listen.is_some()).then_some(Metrics { listen })
+}
+
+fn stills(mut table: Section<'_, '_>) -> Option<Stills> {
+    let written = table.is_written("ffmpeg");
+    let ffmpeg = table.path("ffmpeg");
+    table.finish();
+    (written == ffmpeg.is_some()).then_some(Stills { ffmpeg })
 }
 
 fn log(mut table: Section<'_, '_>) -> Option<Log> {

@@ -48,6 +48,7 @@ pub const TARGETS: &[Target] = &[
     target("server_viewer", machines::viewer),
     target("session_header", headers::session),
     target("settings_file", reservation::settings_file),
+    target("still", media::still),
     target("transport", headers::transport),
     target("typed_id", reservation::typed_id),
     target("url", headers::url),

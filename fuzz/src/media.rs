@@ -8,9 +8,11 @@ use slotcast_core::rtcp::{self, RtcpPacket};
 use slotcast_core::rtp::{self, RtpPacket, RtpTimestamp, SequenceNumber, Ssrc};
 use slotcast_media::{
     clip::{Clip, ClipError},
-    keyframe::KeyFrameScanner,
+    decoders::described_sets,
+    keyframe::{KeyFrameScanner, PARAMETER_SET_BYTES_MAX},
     packetize::{Origin, Packetizer, sdp},
     picture::picture_size,
+    still::{PICTURE_BYTES_MAX, PictureTaker, stream_of_sets},
 };
 
 /// Access units of a clip that are played: some rounds of a short one.
@@ -70,6 +72,27 @@ pub(crate) fn keyframe(data: &[u8]) {
             assert!(size.is_none_or(|size| size.width > 0 && size.height > 0));
         }
         rest = behind;
+    }
+}
+
+/// The first byte chooses the codec; then each RTP packet has its length in front, in two bytes. A picture begins with a
+/// start code and has a bound, and so have the parameter sets that the same bytes tell as a description.
+pub(crate) fn still(data: &[u8]) {
+    let sets = described_sets(&String::from_utf8_lossy(data));
+    assert!(sets.len() <= 16 && stream_of_sets(&sets).len() <= 16 * (PARAMETER_SET_BYTES_MAX + 3));
+    let Some((first, mut rest)) = data.split_first() else { return };
+    let codec = if first % 2 == 0 { Codec::H264 } else { Codec::H265 };
+    let mut scanner = KeyFrameScanner::new(codec);
+    let mut taker = PictureTaker::new(codec).expect("both have pictures");
+    while let Some((length, behind)) = rest.split_first_chunk() {
+        let length = usize::from(u16::from_be_bytes(*length)).min(behind.len());
+        let (packet, behind) = behind.split_at(length);
+        rest = behind;
+        let Some(packet) = RtpPacket::parse(packet) else { continue };
+        let flags = scanner.scan(packet.payload());
+        if let Some(picture) = taker.take(&packet, flags, true) {
+            assert!(picture.starts_with(&[0, 0, 1]) && picture.len() <= 2 * PICTURE_BYTES_MAX);
+        }
     }
 }
 

@@ -8,9 +8,12 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use slotcast_core::media::{Description, Stream};
 
 use crate::{
-    keyframe::ParameterSets,
+    keyframe::{PARAMETER_SET_BYTES_MAX, ParameterSets},
     picture::{PictureSize, picture_size},
 };
+
+/// Most parameter sets that are taken from a description.
+const SETS_MAX: usize = 16;
 
 /// The size of the first picture whose description has a sequence parameter set that can be read; `None`: none has.
 pub fn described_picture(stream: &Stream) -> Option<PictureSize> {
@@ -19,6 +22,21 @@ pub fn described_picture(stream: &Stream) -> Option<PictureSize> {
         let fmtps = media.lines().filter_map(|line| line.strip_prefix("a=fmtp:")?.split_once(' '));
         fmtps.flat_map(|(_, fmtp)| sets_of(fmtp)).find_map(|set| picture_size(track.codec, &set))
     })
+}
+
+/// The parameter sets of one track's media lines, each one NAL unit, in the order in which decoders want them.
+///
+/// At most [`SETS_MAX`], none above [`PARAMETER_SET_BYTES_MAX`].
+pub fn described_sets(media: &str) -> Vec<Vec<u8>> {
+    let values = |wanted: &'static str| {
+        let fmtps = media.lines().filter_map(|line| line.strip_prefix("a=fmtp:")?.split_once(' '));
+        let all = fmtps.flat_map(|(_, fmtp)| parameters(fmtp));
+        all.filter(move |(name, _)| name.eq_ignore_ascii_case(wanted)).filter_map(|(_, value)| value)
+    };
+    let names = ["sprop-vps", "sprop-sps", "sprop-pps", "sprop-parameter-sets"];
+    let sets = names.into_iter().flat_map(values).flat_map(|sets| sets.split(','));
+    let sets = sets.filter_map(|set| STANDARD.decode(set.trim()).ok());
+    sets.filter(|set| (1..=PARAMETER_SET_BYTES_MAX).contains(&set.len())).take(SETS_MAX).collect()
 }
 
 /// What may be a sequence parameter set, of one `fmtp`.

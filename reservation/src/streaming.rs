@@ -206,6 +206,10 @@ pub trait Streaming: Send + Sync {
     }
     /// Programs that have or had a link, or have viewers.
     fn live(&self) -> BTreeMap<ReservationNumber, Live>;
+    /// Whether there is a picture of what is on air in `program`, at `/programs/NUMBER/still.jpg`.
+    fn has_still(&self, _program: ReservationNumber) -> bool {
+        false
+    }
     /// Who watches `program`. Waits for the threads that send, a second at most: not for a thread that serves others.
     fn viewers(&self, program: ReservationNumber) -> Vec<Viewer>;
     /// Ends one viewer's session. `false`: not there. Waits as [`viewers`](Self::viewers) does.

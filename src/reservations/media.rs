@@ -17,7 +17,7 @@ use slotcast_reservation::{
     streaming::{self, ClockCheck, Link, Live, Schedule, Scheduled, StoppedBy, Streaming, Viewer},
 };
 
-use crate::{metrics::Counts, ntp::ClockWatch};
+use crate::{metrics::Counts, ntp::ClockWatch, stills::Shelf};
 
 /// The rooms of a running server, for the reservation side.
 pub(crate) struct Media {
@@ -29,6 +29,7 @@ pub(crate) struct Media {
     /// Weak: who asks here must not keep the link side from ending.
     pub(crate) ingest: Weak<Ingest>,
     pub(crate) clock_watch: Arc<ClockWatch>,
+    pub(crate) stills: Option<Arc<Shelf>>,
     pub(crate) clock: Clock,
 }
 
@@ -99,6 +100,10 @@ impl Streaming for Media {
             live.packets = program.map_or(0, |program| program.traffic.published.value());
         }
         all
+    }
+
+    fn has_still(&self, program: ReservationNumber) -> bool {
+        self.stills.as_ref().is_some_and(|stills| stills.has_still(program_id(program)))
     }
 
     fn viewers(&self, program: ReservationNumber) -> Vec<Viewer> {

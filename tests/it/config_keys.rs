@@ -54,6 +54,7 @@ const KEYS: &[Row] = &[
     key("links.burst", "'87s'", "87s"),
     key("http.listen", "'127.0.0.2:9080'", "Some(127.0.0.2:9080)"),
     key("metrics.listen", "'127.0.0.2:9100'", "Some(127.0.0.2:9100)"),
+    key("stills.ffmpeg", "'/usr/bin/ffmpeg'", "Some(/usr/bin/ffmpeg)"),
     key("reservations.enabled", "false", "false"),
     key("reservations.data", "'elsewhere'", "FOLDER/elsewhere"),
     key("reservations.database", "'postgres://u:p@h/other'", "Some(postgres://u:p@h/other)"),
@@ -76,7 +77,7 @@ const KEYS: &[Row] = &[
     key("reservations.friends", "48", "48"),
     key("reservations.normal_share", "77", "77"),
     key("reservations.terms_file", "'terms.txt'", "Some(FOLDER/terms.txt)"),
-    key("reservations.trusted_proxies", "['192.0.2.1', '192.0.2.2']", "[192.0.2.1, 192.0.2.2]"),
+    key("reservations.trusted_proxies", "['192.0.2.1', '192.0.2.2']", "[192.0.2.1/32, 192.0.2.2/32]"),
     key("mail.from", "'tv@example.com'", "tv@example.com"),
     key("mail.server", "'smtps://mail.example.com'", "Some(smtps://mail.example.com)"),
     key("mail.user", "'tv'", "Some(tv)"),
@@ -238,7 +239,8 @@ fn some(secret: Option<Secret>) -> String {
 /// Every field of `config` by the name of its key, secrets in the open. It names all fields, so that a new one does
 /// not compile until it stands here.
 fn fields(config: Config, folder: &Path) -> BTreeMap<&'static str, String> {
-    let Config { server, viewers, links, http, metrics, log, channels, programs, reservations } = config;
+    let Config { server, viewers, links, http, metrics, stills, log, channels, programs, reservations } =
+        config;
     let mut fields = BTreeMap::new();
     let Server { slot, currency, uplink, oversell, drain, ntp } = server;
     fields.extend([
@@ -286,6 +288,7 @@ fn fields(config: Config, folder: &Path) -> BTreeMap<&'static str, String> {
     fields.extend([
         ("http.listen", debug(listen)),
         ("metrics.listen", debug(metrics.listen)),
+        ("stills.ffmpeg", format!("{:?}", stills.ffmpeg).replace('"', "")),
         ("log.level", level),
         ("log.format", debug(format)),
     ]);

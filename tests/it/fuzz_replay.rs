@@ -135,7 +135,7 @@ macro_rules! replays {
 
 replays! {
     authorization challenge client_session clip config frames keyframe person range rtcp rtp rtp_info rtsp_decoder rtsp_oracle sdp
-    server_broadcaster server_viewer session_header settings_file transport typed_id url webhook webhook_event words
+    server_broadcaster server_viewer session_header settings_file still transport typed_id url webhook webhook_event words
 }
 
 #[test]

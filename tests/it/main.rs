@@ -25,4 +25,5 @@ mod retina;
 mod secrets;
 mod serve;
 mod stage;
+mod stills;
 mod stopped;

@@ -8,4 +8,5 @@ mod publish;
 mod publisher;
 mod returns;
 mod settings;
+mod stills;
 mod watch;

@@ -25,7 +25,7 @@ const PARAMETER_SET_BYTES_MIN: usize = 4;
 /// Of an aggregation packet, this many NAL units are looked at.
 const NALS_PER_PACKET_MAX: usize = 64;
 /// What NAL units of an Annex B stream have between them; more zeros may stand in front.
-const START_CODE: [u8; 3] = [0, 0, 1];
+pub(crate) const START_CODE: [u8; 3] = [0, 0, 1];
 /// Of the fragment before, so many bytes are kept, to find a start code and a NAL unit's header on the border.
 const CARRY_BYTES: usize = 4;
 /// Of the next fragment, so many bytes are looked at together with those.
@@ -322,7 +322,7 @@ const fn key_if(is_key: bool) -> PacketFlags {
 
 /// The NAL units of an aggregation packet behind its header: each has its size in 2 bytes in front.
 /// Ends at a size that does not fit, and after [`NALS_PER_PACKET_MAX`].
-fn aggregated(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn aggregated(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
     let next = move || {
         let (size, behind) = rest.split_first_chunk::<2>()?;
         let (nal, behind) = behind.split_at_checked(usize::from(u16::from_be_bytes(*size)))?;
