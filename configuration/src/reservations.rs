@@ -50,6 +50,8 @@ pub struct Reservations {
     pub extend_from: Duration,
     /// Whether `public` means any member.
     pub members_only: bool,
+    /// Whether programs are listed before they are reconfirmed.
+    pub list_unconfirmed: bool,
     /// Whether members show that mail to their address arrives before they reserve; `None`: where a mail server is named.
     pub verify_email: Option<bool>,
     /// Friends of one program.
@@ -145,6 +147,7 @@ fn reservations(mut table: Section<'_, '_>) -> (Option<bool>, Option<Finish>) {
     let remind_before = table.required("remind_before", values::duration);
     let extend_from = table.required("extend_from", values::duration);
     let members_only = table.required("members_only", values::yes_or_no);
+    let list_unconfirmed = table.required("list_unconfirmed", values::yes_or_no);
     let verify_email = table.optional("verify_email", values::yes_or_no);
     let friends = table.required("friends", friends);
     let normal_share = table.required("normal_share", per_cent);
@@ -157,7 +160,7 @@ fn reservations(mut table: Section<'_, '_>) -> (Option<bool>, Option<Finish>) {
         let (slots_per_reservation, ahead, hold) = (slots_per_reservation?, ahead?, hold?);
         let (reconfirm_before, reconfirm_grace) = (reconfirm_before?, reconfirm_grace?);
         let (remind_before, extend_from, members_only) = (remind_before?, extend_from?, members_only?);
-        let (friends, normal_share) = (friends?, normal_share?);
+        let (list_unconfirmed, friends, normal_share) = (list_unconfirmed?, friends?, normal_share?);
         let trusted_proxies = trusted_proxies?;
         Some(Box::new(move |mail, payments| Reservations {
             data,
@@ -176,6 +179,7 @@ fn reservations(mut table: Section<'_, '_>) -> (Option<bool>, Option<Finish>) {
             remind_before,
             extend_from,
             members_only,
+            list_unconfirmed,
             verify_email,
             friends,
             normal_share,

@@ -125,8 +125,6 @@ pub const EVENTS_WAITING_MAX: usize = 10_000;
 pub const GUIDE_ITEMS_MAX: u32 = 5_000;
 /// Rows that are read at once.
 pub const ROWS_AT_ONCE: u32 = 500;
-/// Ledger transactions in one export.
-pub const EXPORT_ROWS_MAX: usize = 1_000_000;
 /// Reservations in one member's export of the own data.
 pub const EXPORT_RESERVATIONS_MAX: usize = 10_000;
 /// Open reservations on a member's page.

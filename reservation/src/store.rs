@@ -426,6 +426,14 @@ pub trait Reads: Send {
     /// Ledger transactions with `from <= at < to`, in the order of posting.
     async fn ledger(&mut self, from: WallTime, to: WallTime, page: Page)
     -> Stored<Listed<LedgerTransaction>>;
+    /// The first `limit` of those that were posted after that position, each with its own.
+    async fn ledger_after(
+        &mut self,
+        from: WallTime,
+        to: WallTime,
+        after: i64,
+        limit: u32,
+    ) -> Stored<Vec<(i64, LedgerTransaction)>>;
     /// Ledger transactions of one reservation, in the order of posting.
     async fn ledger_of(&mut self, reservation: ReservationNumber) -> Stored<Vec<LedgerTransaction>>;
     /// Debits minus credits of an account.

@@ -253,6 +253,7 @@ fn rules(config: &Config, sold: &config::Reservations) -> Opening<Rules> {
         zone: sold.zone.clone(),
         margins: margins(config),
         public_to_members_only: sold.members_only,
+        list_unconfirmed: sold.list_unconfirmed,
         normal_share_min: sold.normal_share * 10,
         verify_email: sold.verifies_email(),
         friends_max: sold.friends,

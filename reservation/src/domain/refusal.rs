@@ -427,6 +427,12 @@ refusals! {
         "The reservation was cancelled and its slots are free: book again and accept the terms in time."
         "規約への同意が間に合いませんでした" ["{until} までに規約に同意する必要がありました。"]
         "予約は取り消され、枠は空いています。もう一度予約し、期限までに規約に同意してください。";
+    /// The terms are others than those that the member has read.
+    TermsChanged = "terms-changed" 409
+        "The terms have changed" ["The terms that count now are not those that you read. Nothing was accepted."]
+        "Read the terms again, then accept them."
+        "規約が変更されました" ["現在の規約は、お読みになったものと異なります。まだ同意していません。"]
+        "規約をもう一度読んでから、同意してください。";
     /// Not reconfirmed until then: the reservation was cancelled, its slots are free.
     ReconfirmationLate { until: WallTime } = "reconfirmation-late" 409
         "The reservation was not reconfirmed in time" ["It had to be reconfirmed before {until}."]

@@ -20,7 +20,7 @@ pub use booking::{
 pub use channels::{may_sell, take_up};
 pub use mails::{about_member, card_mail, payment_of_mail, refund_mail, refund_of_mail, welcome};
 pub use payments::{collected, dispute, release};
-pub use program::{change, check_program};
+pub use program::{change, check_program, program_problems};
 pub use refunds::{Money, agrees, came_back, came_back_elsewhere, given_back, refund, refunded};
 pub use renewal::{AfterDecline, after_decline, card_until, renewal};
 pub use running::{Extension, end, end_early, extend, may_extend, settle, start};
@@ -61,6 +61,8 @@ pub struct Rules {
     pub margins: ConnectMargins,
     /// Whether `public` means any member instead of anyone.
     pub public_to_members_only: bool,
+    /// Whether programs are listed as soon as the terms are accepted; else when they are reconfirmed.
+    pub list_unconfirmed: bool,
     /// Of the window, in thousandths, during which the server must have been seen to run normally to be paid.
     pub normal_share_min: u32,
     /// Whether members show that mail to their address arrives before they reserve.

@@ -17,11 +17,10 @@ use super::{
     extract::{Path, Query},
     problem::{Answer, etag},
     wire::{
-        ChannelDatePath, ChannelPath, DatePath, MonthPath, ZoneQuery, date_of, month_of, time_of, window_of,
-        zone_of,
+        ChannelDatePath, ChannelPath, DatePath, MonthPath, ZoneQuery, date_of, month_of, time_of, zone_of,
     },
 };
-use crate::service::{ChannelView, Day, List, Month, ProviderTime, QuoteAnswer, hex};
+use crate::service::{ChannelView, Day, List, Month, ProviderTime, QuoteAnswer, hex, inputs};
 
 /// The addresses of this room.
 pub(super) fn routes() -> OpenApiRouter<Api> {
@@ -129,7 +128,7 @@ async fn quote(
     Query(query): Query<QuoteQuery>,
 ) -> Answer {
     let (start, end) = (time_of("start", &query.start)?, time_of("end", &query.end)?);
-    let window = window_of(start, end, api.service().rules().slot.as_secs())?;
+    let window = inputs::window(start, end, api.service().rules())?;
     let answer = api.service().quote(actor.as_ref(), ChannelNumber(query.channel), window).await?;
     Ok(Json(answer).into_response())
 }

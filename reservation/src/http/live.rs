@@ -55,7 +55,7 @@ async fn history(
 /// Reservations and their state, past programs with their numbers of viewers, the member's own data.
 #[utoipa::path(get, path = "/me/channel", tag = "My account", operation_id = "my_channel",
     responses((status = 200, description = "As of now.", body = MyChannel)),
-    extensions(("x-slotcast" = json!({ "scope": "read", "problems": ["not-premium"] }))))]
+    extensions(("x-slotcast" = json!({ "scope": "read" }))))]
 async fn my_channel(State(api): State<Api>, caller: Caller) -> Answer {
     Ok(Json(api.service().my_channel(&caller.actor).await?).into_response())
 }

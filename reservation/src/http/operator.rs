@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use axum::{
     Json,
+    body::Body as RawBody,
     extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::IntoResponse,
 };
+use futures_util::{StreamExt as _, future::ready, stream};
 use serde::Deserialize;
 use slotcast_core::{
     time::WallTime,
@@ -24,7 +26,7 @@ use super::{
     extract::{Body, IdempotencyKey, IfMatch, MaybeIfMatch, Path, Query, RawBytes},
     members::shown,
     problem::{Answer, Problem},
-    reservation::{self, DraftBody},
+    reservation,
     wire::{ChannelPath, NumberPath, PageQuery, time_of},
 };
 use crate::{
@@ -34,7 +36,9 @@ use crate::{
         reservation::State as Stage,
         words::{MemberNumber, ReservationNumber},
     },
-    service::{ChannelEdit, ChannelView, LedgerView, List, OperatorEdit, ReservationView, ServiceError},
+    service::{
+        ChannelEdit, ChannelView, DraftInput, LedgerView, List, OperatorEdit, ReservationView, ServiceError,
+    },
     store::{Pickup, ReservationFilter},
     streaming::Viewer,
 };
@@ -164,7 +168,7 @@ async fn retire_channel(
 ///
 /// The operator's own or a company's: confirmed at once, without toll, limit or terms.
 #[utoipa::path(post, path = "/operator/programs", tag = "Operator", operation_id = "book_special",
-    request_body = DraftBody,
+    request_body = DraftInput,
     responses((status = 201, description = "Confirmed.", body = ReservationView,
         headers(("Location" = String, description = "Where it is."), ("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "sell", "headers": ["idempotency-key"],
@@ -174,9 +178,9 @@ async fn book_special(
     State(api): State<Api>,
     caller: Caller,
     key: IdempotencyKey,
-    body: Body<DraftBody>,
+    body: Body<DraftInput>,
 ) -> Answer {
-    let draft = body.value.draft(&api)?;
+    let draft = body.value.draft(api.service().rules())?;
     let reservation = api.service().book_special(&caller.actor, draft, key.of(body.hash)).await?;
     Ok(reservation::made(&api, reservation))
 }
@@ -199,7 +203,7 @@ struct PickupEditBody {
 #[utoipa::path(put, path = "/operator/pickups/{number}", tag = "Operator", operation_id = "put_pickup",
     params(NumberPath), request_body = PickupEditBody,
     responses((status = 204, description = "Recommended.")),
-    extensions(("x-slotcast" = json!({ "scope": "sell", "problems": ["wrong-state"] }))))]
+    extensions(("x-slotcast" = json!({ "scope": "sell" }))))]
 async fn put_pickup(
     State(api): State<Api>,
     caller: Caller,
@@ -477,13 +481,22 @@ async fn ledger(State(api): State<Api>, caller: Caller, Query(query): Query<Ledg
     responses((status = 200, description = "All of it.", body = String, content_type = "text/csv")),
     extensions(("x-slotcast" = json!({ "scope": "ledger" }))))]
 async fn ledger_csv(State(api): State<Api>, caller: Caller, Query(query): Query<ExportQuery>) -> Answer {
-    let (from, to) = span(query.from.as_deref(), query.to.as_deref())?;
-    let text = api.service().ledger_csv(&caller.actor, from, to).await?;
+    let (actor, span) = (caller.actor, span(query.from.as_deref(), query.to.as_deref())?);
+    let (first, after) = api.service().ledger_csv(&actor, span, None).await?;
+    // The rest is read as it is taken: however long the ledger is, a part of it is held at a time.
+    let rest = stream::try_unfold(after, move |after| {
+        let service = api.service().clone();
+        async move {
+            let Some(after) = after else { return Ok::<_, ServiceError>(None) };
+            Ok(Some(service.ledger_csv(&actor, span, Some(after)).await?))
+        }
+    });
+    let body = RawBody::from_stream(stream::once(ready(Ok(first))).chain(rest));
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present")),
         (header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"ledger.csv\"")),
     ];
-    Ok((headers, text).into_response())
+    Ok((headers, body).into_response())
 }
 
 /// Hear the payment company

@@ -15,7 +15,7 @@ use super::{
     auth::{Caller, Client},
     extract::{Body, IdempotencyKey, IfMatch, MaybeIfMatch, Path, Query},
     problem::Answer,
-    reservation::{DraftBody, ProgramEditBody, made, shown},
+    reservation::{made, shown},
     wire::{NumberPath, PageQuery, time_of},
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
         reservation::State as Stage,
         words::ReservationNumber,
     },
-    service::{List, ReservationView, Seal},
+    service::{DraftInput, List, ProgramEditInput, ReservationView, Seal},
     store::ReservationFilter,
 };
 
@@ -95,7 +95,7 @@ async fn reservations(
 ///
 /// Takes the window's slots for the member until the terms are accepted. Next: accept the terms before `hold_until`.
 #[utoipa::path(post, path = "/reservations", tag = "Reservations", operation_id = "book",
-    request_body = DraftBody,
+    request_body = DraftInput,
     responses((status = 201, description = "Held for the member.", body = ReservationView,
         headers(("Location" = String, description = "Where it is."), ("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "book", "headers": ["idempotency-key"],
@@ -106,9 +106,9 @@ async fn book(
     caller: Caller,
     Client(client): Client,
     key: IdempotencyKey,
-    body: Body<DraftBody>,
+    body: Body<DraftInput>,
 ) -> Answer {
-    let draft = body.value.draft(&api)?;
+    let draft = body.value.draft(api.service().rules())?;
     let reservation = api.service().book(&caller.actor, draft, key.of(body.hash), client).await?;
     Ok(made(&api, reservation))
 }
@@ -133,7 +133,7 @@ async fn reservation(State(api): State<Api>, caller: Caller, Path(path): Path<Nu
 /// Title, genre, outline, details, open level, password, friends, what is shown; what is left out stays. Friends are
 /// mailed what changed. Channel and window cannot be changed: cancel and book again.
 #[utoipa::path(patch, path = "/reservations/{number}", tag = "Reservations", operation_id = "change",
-    params(NumberPath), request_body = ProgramEditBody,
+    params(NumberPath), request_body = ProgramEditInput,
     responses((status = 200, description = "As it is from now on.", body = ReservationView,
         headers(("ETag" = String, description = "Its version.")))),
     extensions(("x-slotcast" = json!({ "scope": "book-read", "headers": ["if-match"], "problems": ["wrong-state"] }))))]
@@ -142,7 +142,7 @@ async fn change(
     caller: Caller,
     Path(path): Path<NumberPath>,
     if_match: IfMatch,
-    body: Body<ProgramEditBody>,
+    body: Body<ProgramEditInput>,
 ) -> Answer {
     let edit = body.value.edit()?;
     let current = api.service().reservation(&caller.actor, number_of(&path)).await?;
@@ -151,15 +151,33 @@ async fn change(
     Ok(shown(&api, changed))
 }
 
+/// What was read.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct AcceptQuery {
+    /// SHA-256 of the terms that the member has read, as `GET /terms` gives it: where others count by now, nothing is
+    /// accepted.
+    #[param(pattern = "^[0-9a-f]{64}$", min_length = 64, max_length = 64)]
+    terms: Option<String>,
+}
+
 /// Accept the terms
 ///
 /// The reservation ID goes out by mail. Next: reconfirm before `reconfirm_until`.
 #[utoipa::path(post, path = "/reservations/{number}/accept-terms", tag = "Reservations",
-    operation_id = "accept_terms", params(NumberPath),
+    operation_id = "accept_terms", params(NumberPath, AcceptQuery),
     responses((status = 200, description = "Registered.", body = ReservationView,
         headers(("ETag" = String, description = "Its version.")))),
-    extensions(("x-slotcast" = json!({ "scope": "book", "problems": ["hold-expired", "wrong-state"] }))))]
-async fn accept_terms(State(api): State<Api>, caller: Caller, Path(path): Path<NumberPath>) -> Answer {
+    extensions(("x-slotcast" = json!({ "scope": "book", "problems": ["hold-expired", "terms-changed", "wrong-state"] }))))]
+async fn accept_terms(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(path): Path<NumberPath>,
+    Query(query): Query<AcceptQuery>,
+) -> Answer {
+    if let Some(read) = &query.terms {
+        api.service().check_terms(read)?;
+    }
     let reservation = api.service().accept_terms(&caller.actor, number_of(&path)).await?;
     Ok(shown(&api, reservation))
 }

@@ -2,67 +2,22 @@
 //!
 //! Invariant: times are RFC 3339 in UTC, money is in minor units beside its currency.
 
-use jiff::{
-    Timestamp,
-    civil::{Date, DateTime},
-    tz::TimeZone,
-};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde::Deserialize;
-use slotcast_core::{time::WallTime, words};
-use utoipa::{IntoParams, ToSchema};
+use slotcast_core::time::WallTime;
+use utoipa::IntoParams;
 
 use super::problem::Answer;
 use crate::{
     domain::refusal::{FieldProblem, Refusal},
+    service::inputs,
     store::Page,
 };
 
-/// A span of time, its end not included.
-#[derive(Clone, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = WindowRequest, example = json!({ "start": "2026-11-25T10:00:00Z", "end": "2026-11-25T10:30:00Z" }))]
-pub(super) struct WindowBody {
-    /// First moment inside; a whole slot.
-    #[schema(format = DateTime, max_length = 64)]
-    pub(super) start: String,
-    /// First moment after.
-    #[schema(format = DateTime, max_length = 64)]
-    pub(super) end: String,
-}
-
-impl WindowBody {
-    /// As the domain's word; `slot_seconds`: for the text where it ends before it begins.
-    pub(super) fn window(&self, name: &str, slot_seconds: u64) -> Answer<words::Window> {
-        let start = time_of(&format!("{name}.start"), &self.start)?;
-        let end = time_of(&format!("{name}.end"), &self.end)?;
-        window_of(start, end, slot_seconds)
-    }
-}
-
-/// The window between two times.
-pub(super) fn window_of(start: WallTime, end: WallTime, slot_seconds: u64) -> Answer<words::Window> {
-    words::Window::new(start, end).map_err(|_| Refusal::NotOnSlots { slot_seconds }.into())
-}
-
-/// Reads RFC 3339. What no clock of ours can show is brought to the nearest time that it can.
-pub(super) fn time_of(name: &str, text: &str) -> Answer<WallTime> {
-    if let Ok(time) = text.parse() {
-        return Ok(time);
-    }
-    // Only the offset can have moved it out of range: the civil part is then right by itself.
-    let civil = text.get(..19).and_then(|civil| civil.parse::<DateTime>().ok());
-    let nearest = civil.map(|civil| if civil.year() > 0 { Timestamp::MAX } else { Timestamp::MIN });
-    nearest
-        .filter(|_| text.get(..4).is_some_and(|year| matches!(year, "9999" | "0000")))
-        .map(|time| WallTime::from_micros(time.as_microsecond()))
-        .ok_or_else(|| {
-            Refusal::from(FieldProblem::new(
-                name.to_owned(),
-                "a time like 2026-11-22T10:00:00Z",
-                "2026-11-22T10:00:00Z のような時刻",
-            ))
-            .into()
-        })
+/// Reads RFC 3339.
+pub(super) fn time_of(field: &'static str, text: &str) -> Answer<WallTime> {
+    let mut wrong = Vec::new();
+    inputs::time(&mut wrong, field, text).ok_or_else(|| Refusal::Invalid(wrong).into())
 }
 
 /// The first and the last moment that a clock of ours can show.
@@ -205,17 +160,6 @@ pub(super) fn zone_names() -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_at_the_ends_of_time_are_read() {
-        let micros = |text: &str| time_of("at", text).map(WallTime::as_micros).ok();
-        assert_eq!(micros("1970-01-01T00:00:01Z"), Some(1_000_000));
-        assert!(micros("9999-12-31T23:59:59-23:59").is_some());
-        assert!(micros("0000-01-01T00:00:00+23:59").is_some());
-        for bad in ["", "2026-11-22", "2026-13-01T00:00:00Z", "9999", "9999-99-99T00:00:00Z"] {
-            assert_eq!(micros(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn zones_go_by_their_exact_names() {

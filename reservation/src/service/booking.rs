@@ -16,6 +16,7 @@ use super::{
     money::standing_holds,
     random,
     retry::retry,
+    views::hex,
 };
 use crate::{
     domain::{
@@ -54,6 +55,13 @@ pub struct ProgramEdit {
 }
 
 impl Service {
+    /// Refuses (`TermsChanged`) where the terms that a member has read are not those that would be accepted.
+    ///
+    /// - `read`: SHA-256 of what was read, in hexadecimal.
+    pub fn check_terms(&self, read: &str) -> Result<(), Refusal> {
+        if read.eq_ignore_ascii_case(&hex(&self.terms_hash())) { Ok(()) } else { Err(Refusal::TermsChanged) }
+    }
+
     /// Takes the window's slots until the terms are accepted.
     ///
     /// Refused: `NotPremium`, `NoPaymentMethod`, `Invalid`, `NotOnSlots`, `TooLong`, `InThePast`, `TooFarAhead`,

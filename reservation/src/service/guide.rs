@@ -197,12 +197,6 @@ impl<'a> Lister<'a> {
     }
 }
 
-/// The states in which a program is announced: the terms are accepted, nobody cancelled.
-fn announced() -> Vec<State> {
-    let is_announced = |state: &State| !matches!(state, State::Held | State::Cancelled(_));
-    State::ALL.into_iter().filter(is_announced).collect()
-}
-
 impl Service {
     /// Today's live, in the provider's zone: special programs first, then private ones, each by start.
     pub async fn today(&self, viewer: Option<&Actor>) -> Answer<Vec<Listing>> {
@@ -302,13 +296,13 @@ impl Service {
         Ok(calendar.done().to_string())
     }
 
-    /// A program's page. Secret ones, and those whose terms are not accepted or that were cancelled: `NotFound` but for
-    /// their owner and operators.
+    /// A program's page. Secret ones, and those that are not announced or were cancelled: `NotFound` but for their
+    /// owner and operators.
     pub async fn program(&self, viewer: Option<&Actor>, number: ReservationNumber) -> Answer<Listing> {
         let mut reads = self.0.store.read().await?;
         let reservation = reads.reservation(number).await?.ok_or(Refusal::NotFound(Thing::Program))?;
         let is_listed =
-            reservation.program.open_level != OpenLevel::Secret && announced().contains(&reservation.state);
+            reservation.program.open_level != OpenLevel::Secret && self.is_announced(reservation.state);
         let is_theirs = viewer.is_some_and(|viewer| {
             viewer.need(Scope::Read).is_ok() && viewer.own(Some(reservation.clone())).is_ok()
         });
@@ -328,7 +322,7 @@ impl Service {
         let (now, mut picked) = (self.now(), Vec::new());
         for pickup in reads.pickups().await? {
             let Some(reservation) = reads.reservation(pickup.reservation).await? else { continue };
-            let is_to_come = matches!(reservation.state, State::Registered | State::Confirmed | State::OnAir)
+            let is_to_come = self.is_announced(reservation.state)
                 && now < reservation.window.end()
                 && reservation.program.open_level != OpenLevel::Secret
                 && (viewer.is_some() || !self.is_hidden(reservation.program.open_level));
@@ -377,11 +371,21 @@ impl Service {
         self.rules().public_to_members_only && level == OpenLevel::Public
     }
 
+    /// Whether programs in that state are listed.
+    pub(super) fn is_announced(&self, state: State) -> bool {
+        match state {
+            State::Held | State::Cancelled(_) => false,
+            State::Registered => self.rules().list_unconfirmed,
+            State::Confirmed | State::OnAir | State::Finished(_) => true,
+        }
+    }
+
     /// Announced programs that share a moment with `[from, to)`, by start.
     /// `is_member`: whether a member asks.
     async fn listings(&self, is_member: bool, from: WallTime, to: WallTime) -> Answer<Vec<Listing>> {
         let mut reads = self.0.store.read().await?;
-        let found = reads.announced(from, to, !self.is_hidden(OpenLevel::Public) || is_member).await?;
+        let mut found = reads.announced(from, to, !self.is_hidden(OpenLevel::Public) || is_member).await?;
+        found.retain(|reservation| self.is_announced(reservation.state));
         let lister = Lister::new(self, reads.as_mut(), &found).await?;
         Ok(found.into_iter().filter_map(|reservation| lister.listing(reservation)).collect())
     }

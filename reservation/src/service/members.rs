@@ -1,6 +1,6 @@
 //! Registering, and the member's own data.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{borrow::Cow, fmt, net::IpAddr, str::FromStr};
 
 use serde::{Deserialize, Deserializer};
 use tokio::time::timeout;
@@ -201,7 +201,7 @@ impl Service {
         let others = [registration.user_id.as_str(), registration.email.as_str()];
         wrong.extend(password::problem("password", &registration.password, &others));
         let premium = registration.premium.as_ref();
-        let contact = premium.map(|premium| contact_of(&mut wrong, premium));
+        let contact = premium.map(|premium| contact_of(&mut wrong, "premium.", premium));
         match (user_id, email, wrong.is_empty()) {
             (Some(user_id), Some(email), true) => Ok(Member {
                 number: MemberNumber::from_random(random::bits()?),
@@ -267,7 +267,7 @@ impl Service {
     pub async fn upgrade(&self, actor: &Actor, premium: Premium) -> Answer<Member> {
         actor.need(Scope::Account)?;
         let mut wrong = Vec::new();
-        let contact = contact_of(&mut wrong, &premium);
+        let contact = contact_of(&mut wrong, "", &premium);
         if !wrong.is_empty() {
             return Err(Refusal::Invalid(wrong).into());
         }
@@ -309,6 +309,9 @@ impl Service {
         actor.need(Scope::Account)?;
         let checked = CheckedEdit::of(edit)?;
         let member = self.me(actor).await?;
+        if checked.edit.contact.is_some() && member.kind != MemberKind::Premium {
+            return Err(Refusal::NotPremium.into());
+        }
         if checked.email.as_ref().is_some_and(|email| *email != member.email) {
             let mono = (self.0.clock)().mono;
             // As at the registration: whether an address is a member's is not told to those who ask for many.
@@ -483,7 +486,7 @@ impl CheckedEdit {
             web_address(&mut wrong, web);
         }
         if let Some(contact) = &edit.contact {
-            check_contact(&mut wrong, contact);
+            check_contact(&mut wrong, "contact.", contact);
         }
         let terminal_key = edit.terminal_key.as_ref().map(|key| {
             key.as_deref().and_then(|key| terminal_key(key).map_err(|problem| wrong.push(problem)).ok())
@@ -528,7 +531,13 @@ fn parsed<T: FromStr<Err = WordError>>(
 }
 
 /// One line of `least` to `most` characters, without blanks around it.
-fn line(wrong: &mut Vec<FieldProblem>, field: &'static str, text: &str, least: usize, most: usize) -> String {
+fn line(
+    wrong: &mut Vec<FieldProblem>,
+    field: impl Into<Cow<'static, str>>,
+    text: &str,
+    least: usize,
+    most: usize,
+) -> String {
     let text = text.trim();
     let length = text.chars().take(most + 1).count();
     if !(least..=most).contains(&length) || !is_one_line(text) || (least > 0 && !is_visible(text)) {
@@ -567,7 +576,8 @@ fn is_host_and_path(text: &str) -> bool {
         && path.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>[\\]^`{|}".contains(&b))
 }
 
-fn contact_of(wrong: &mut Vec<FieldProblem>, premium: &Premium) -> Contact {
+/// `below`: what stands before the names of its items, such as `premium.`.
+fn contact_of(wrong: &mut Vec<FieldProblem>, below: &str, premium: &Premium) -> Contact {
     let some = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
     let contact = Contact {
         address: premium.address.trim().to_owned(),
@@ -575,7 +585,7 @@ fn contact_of(wrong: &mut Vec<FieldProblem>, premium: &Premium) -> Contact {
         mobile: some(&premium.mobile),
         fax: some(&premium.fax),
     };
-    check_contact(wrong, &contact);
+    check_contact(wrong, below, &contact);
     if !premium.card_token.is_empty() {
         let is_right = premium.card_token.len() <= 255
             && premium.card_token.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
@@ -583,7 +593,7 @@ fn contact_of(wrong: &mut Vec<FieldProblem>, premium: &Premium) -> Contact {
             && !premium.card_token.bytes().all(|b| b.is_ascii_digit() || b == b'-');
         if !is_right {
             wrong.push(FieldProblem::new(
-                "premium.card_token",
+                format!("{below}card_token"),
                 "the token that the card form gave, never the card's number",
                 "カード入力フォームのトークン (カード番号は不可)",
             ));
@@ -592,13 +602,11 @@ fn contact_of(wrong: &mut Vec<FieldProblem>, premium: &Premium) -> Contact {
     contact
 }
 
-fn check_contact(wrong: &mut Vec<FieldProblem>, contact: &Contact) {
-    line(wrong, "premium.address", &contact.address, 1, 300);
-    for (field, text) in [
-        ("premium.phone", Some(&contact.phone)),
-        ("premium.mobile", contact.mobile.as_ref()),
-        ("premium.fax", contact.fax.as_ref()),
-    ] {
+fn check_contact(wrong: &mut Vec<FieldProblem>, below: &str, contact: &Contact) {
+    line(wrong, format!("{below}address"), &contact.address, 1, 300);
+    for (field, text) in
+        [("phone", Some(&contact.phone)), ("mobile", contact.mobile.as_ref()), ("fax", contact.fax.as_ref())]
+    {
         let is_right = text.is_none_or(|text| {
             (3..=40).contains(&text.len())
                 && text.bytes().all(|b| b.is_ascii_digit() || b" +-().".contains(&b))
@@ -606,7 +614,7 @@ fn check_contact(wrong: &mut Vec<FieldProblem>, contact: &Contact) {
         });
         if !is_right {
             wrong.push(FieldProblem::new(
-                field,
+                format!("{below}{field}"),
                 "a telephone number like +81 3 1234 5678",
                 "+81 3 1234 5678 のような電話番号",
             ));

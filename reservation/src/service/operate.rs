@@ -32,7 +32,7 @@ use crate::{
         rules::{self, Draft},
         words::{Amount, Language, MemberNumber, ReservationNumber, UserId, is_one_line},
     },
-    limits::{EXPORT_ROWS_MAX, GATHER_MAX, GATHER_USUAL, ROWS_AT_ONCE},
+    limits::{GATHER_MAX, GATHER_USUAL, ROWS_AT_ONCE},
     store::{Page, Pickup, Reads, Units},
     streaming::{Streaming, Viewer},
 };
@@ -243,7 +243,8 @@ impl Service {
             let found = tx.reservation(pickup.reservation).await?;
             let is_listed = |found: &Reservation| {
                 found.program.open_level != OpenLevel::Secret
-                    && matches!(found.state, State::Registered | State::Confirmed | State::OnAir)
+                    && self.is_announced(found.state)
+                    && !matches!(found.state, State::Finished(_))
             };
             if !found.as_ref().is_some_and(is_listed) {
                 return Err(Refusal::NotFound(Thing::Program).into());
@@ -406,33 +407,31 @@ impl Service {
         Ok(List::page(found, page, |entry| self.ledger_view(entry)))
     }
 
-    /// The same as CSV (RFC 4180), all of it.
-    pub async fn ledger_csv(&self, actor: &Actor, from: WallTime, to: WallTime) -> Answer<String> {
+    /// A part of the same as CSV (RFC 4180), and the position after which the next part comes; `None`: it was the last.
+    ///
+    /// - `after`: where the part before ended; `None`: from the beginning, with the names of the columns.
+    pub async fn ledger_csv(
+        &self,
+        actor: &Actor,
+        (from, to): (WallTime, WallTime),
+        after: Option<i64>,
+    ) -> Answer<(String, Option<i64>)> {
         actor.need(Scope::Ledger)?;
         let currency = self.rules().currency;
-        let mut csv = String::from("at,key,kind,reservation,debit,credit,amount_minor,currency\r\n");
-        let mut reads = self.0.store.read().await?;
-        let mut offset = 0;
-        while (offset as usize) < EXPORT_ROWS_MAX {
-            let rows = reads.ledger(from, to, Page { offset, limit: ROWS_AT_ONCE }).await?.items;
-            // Nothing in a row was typed by anybody: no field needs quotes.
-            for row in &rows {
-                let (debit, credit) = (row.debit, row.credit);
-                let (at, key, kind, number) = (row.at, &row.key, row.kind.name(), row.reservation);
-                let amount = row.amount.minor();
-                csv.push_str(&format!("{at},{key},{kind},{number},{debit},{credit},{amount},{currency}\r\n"));
-            }
-            if rows.len() < ROWS_AT_ONCE as usize {
-                return Ok(csv);
-            }
-            offset += ROWS_AT_ONCE;
+        let mut csv = String::new();
+        if after.is_none() {
+            csv.push_str("at,key,kind,reservation,debit,credit,amount_minor,currency\r\n");
         }
-        Err(Refusal::from(FieldProblem::new(
-            "to",
-            format!("a span of at most {EXPORT_ROWS_MAX} transactions"),
-            format!("{EXPORT_ROWS_MAX}件までの期間"),
-        ))
-        .into())
+        let mut reads = self.0.store.read().await?;
+        let rows = reads.ledger_after(from, to, after.unwrap_or(i64::MIN), ROWS_AT_ONCE).await?;
+        // Nothing in a row was typed by anybody: no field needs quotes.
+        for (_, row) in &rows {
+            let (at, key, kind, number) = (row.at, &row.key, row.kind.name(), row.reservation);
+            let (debit, credit, amount) = (row.debit, row.credit, row.amount.minor());
+            csv.push_str(&format!("{at},{key},{kind},{number},{debit},{credit},{amount},{currency}\r\n"));
+        }
+        let is_last = rows.len() < ROWS_AT_ONCE as usize;
+        Ok((csv, rows.last().map(|(position, _)| *position).filter(|_| !is_last)))
     }
 
     /// Makes an operator. For the command line, which vouches for the address.

@@ -280,6 +280,7 @@ fn settings(base_url: &str, wishes: &Wishes) -> Settings {
             zone: jiff::tz::TimeZone::get("Asia/Tokyo").unwrap(),
             margins,
             public_to_members_only: wishes.members_only,
+            list_unconfirmed: true,
             normal_share_min: 1,
             verify_email: false,
             friends_max: 50,

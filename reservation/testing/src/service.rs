@@ -480,6 +480,7 @@ pub fn rules() -> Rules {
         zone: jiff::tz::TimeZone::get("Asia/Tokyo").unwrap(),
         margins: ConnectMargins::default(),
         public_to_members_only: false,
+        list_unconfirmed: true,
         normal_share_min: 990,
         verify_email: false,
         friends_max: 50,

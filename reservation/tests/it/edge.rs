@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use slotcast_core::words::OpenLevel;
 use slotcast_reservation::{
-    domain::refusal::Refusal,
+    domain::{refusal::Refusal, words::Language},
     edge::{Edge, EdgeSettings},
-    service::{Registration, ServiceError},
+    service::{DraftInput, FriendInput, ProgramInput, Registration, ServiceError, WindowInput},
 };
 use slotcast_reservation_testing::service::*;
 
@@ -55,6 +56,36 @@ async fn a_page_begins_and_ends_a_session() {
     let away = edge.log_out(&session).await.unwrap();
     assert!(away.to_str().unwrap().contains("=; Path=/; Max-Age=0;"), "{away:?}");
     assert!(edge.session(&with_cookie).await.unwrap().is_none());
+}
+
+#[test]
+fn all_that_is_wrong_with_a_draft_is_named_at_once() {
+    let window = WindowInput { start: "tomorrow".to_owned(), end: "2026-12-02T00:10:00Z".to_owned() };
+    let friends = ["hanako@example.com", "nobody", "HANAKO@example.com"];
+    let program = ProgramInput {
+        title: String::new(),
+        genre: "Music".to_owned(),
+        outline: String::new(),
+        details: "Haydn\r\nand Ravel".to_owned(),
+        open_level: OpenLevel::Password,
+        password: None,
+        show_email: false,
+        show_web: false,
+        friends: friends.map(|friend| FriendInput(friend.to_owned())).to_vec(),
+    };
+    let draft = DraftInput { channel: 1, window, program };
+    let Err(Refusal::Invalid(wrong)) = draft.draft(&rules()) else { panic!("it is wrong") };
+    let names: Vec<_> = wrong.iter().map(|problem| problem.field.as_ref()).collect();
+    assert_eq!(names, ["window.start", "program.friends[1]", "program.title", "program.password"]);
+    assert!(wrong.iter().all(|problem| !problem.expected.of(Language::Japanese).is_empty()));
+
+    let mut right = draft;
+    right.window.start = "2026-12-02T00:00:00Z".to_owned();
+    right.program.title = "Evening concert".to_owned();
+    right.program.password = Some("sesame".to_owned());
+    right.program.friends.remove(1);
+    let right = right.draft(&rules()).unwrap();
+    assert_eq!(right.program.friends.len(), 1, "each once; case does not count");
 }
 
 #[tokio::test]

@@ -75,7 +75,11 @@ async fn not_reconfirmed_in_time_is_told_exactly_that() {
     let booked = taro.post("/reservations", &draft(1, "2026-11-19T10:00:00Z", "2026-11-19T10:30:00Z")).await;
     let number = booked.body["number"].as_i64().unwrap();
     let place = format!("/reservations/{number}");
-    let accepted = taro.post(&format!("{place}/accept-terms"), &json!({})).await;
+    let terms = server.anybody().get("/terms").await.body["sha256"].as_str().unwrap().to_owned();
+    let others = format!("{place}/accept-terms?terms={}", "0".repeat(64));
+    let changed = taro.post(&others, &json!({})).await;
+    assert_eq!((changed.status, changed.code()), (409, "terms-changed"), "{changed:?}");
+    let accepted = taro.post(&format!("{place}/accept-terms?terms={terms}"), &json!({})).await;
     assert_eq!(accepted.body["reconfirm_until"], "2026-11-19T04:00:00Z");
     let id = server.mailed_id(number, 1).await;
     server.set("2026-11-19T04:00:00Z");

@@ -50,6 +50,7 @@ fn the_rules() -> Rules {
         zone: jiff::tz::TimeZone::UTC,
         margins: ConnectMargins::default(),
         public_to_members_only: false,
+        list_unconfirmed: true,
         normal_share_min: 950,
         verify_email: false,
         friends_max: 50,

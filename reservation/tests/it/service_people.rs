@@ -7,7 +7,7 @@ use slotcast_core::words::{ChannelNumber, OpenLevel, Seats, Toll};
 use slotcast_reservation::{
     domain::{
         effects::Account,
-        member::{Member, MemberKind},
+        member::{Contact, Member, MemberKind},
         refusal::{Refusal, Thing},
         reservation::{ProgramKind, ProgramPassword},
         words::{Language, MemberNumber, ReservationNumber},
@@ -108,6 +108,46 @@ async fn every_item_that_is_missing_is_named_at_once_and_nothing_is_kept_of_a_re
     assert_eq!(refusal(register(taken).await), Refusal::EmailTaken);
     let operator = world.actor(4).await;
     assert_eq!(world.service.members(&operator, ALL).await.unwrap().item_count, 4);
+}
+
+#[tokio::test]
+async fn items_are_named_as_the_request_that_they_stand_in_names_them() {
+    let world = World::new().await;
+    let (service, actor) = (&world.service, world.actor(1).await);
+    let nothing = service.upgrade(&actor, Premium::default()).await;
+    assert_eq!(fields(refusal(nothing)), ["address", "phone"]);
+    let contact = Contact { address: String::new(), phone: "none".to_owned(), mobile: None, fax: None };
+    let edit = |contact: Contact| MemberEdit { contact: Some(contact), ..MemberEdit::default() };
+    let wrong = service.edit_me(&actor, None, edit(contact.clone()), address()).await;
+    assert_eq!(fields(refusal(wrong)), ["contact.address", "contact.phone"]);
+
+    let general = OperatorEdit { kind: Some(MemberKind::General), ..OperatorEdit::default() };
+    service.edit_member(&world.actor(4).await, actor.member, None, general).await.unwrap();
+    let right = Contact { address: "1-1 Example".to_owned(), phone: "03-1234-5678".to_owned(), ..contact };
+    let refused = service.edit_me(&actor, None, edit(right), address()).await;
+    assert_eq!(refusal(refused), Refusal::NotPremium, "it was left aside in silence before");
+}
+
+#[tokio::test]
+async fn a_program_is_listed_when_it_is_reconfirmed_unless_the_operator_says_otherwise() {
+    let world = World::new().await;
+    let listing = world.service_by(|rules| rules.list_unconfirmed = false);
+    let registered = world.registered("2026-12-01T14:00:00Z", 1).await;
+    let (number, owner, operator) = (registered.number, world.actor(1).await, world.actor(4).await);
+    let pickup = || Pickup { reservation: number, note: String::new(), position: 1 };
+    assert_eq!(world.service.today(None).await.unwrap().len(), 1);
+    assert_eq!(listing.today(None).await.unwrap(), []);
+    assert_eq!(refusal(listing.program(None, number).await), Refusal::NotFound(Thing::Program));
+    assert_eq!(listing.program(Some(&owner), number).await.unwrap().number, number);
+    let early = refusal(listing.put_pickup(&operator, pickup()).await);
+    assert_eq!(early, Refusal::NotFound(Thing::Program));
+    assert!(!listing.guide_calendar(None, 2026, 12).await.unwrap().contains("BEGIN:VEVENT"));
+
+    world.reconfirm(&registered).await.unwrap();
+    listing.put_pickup(&operator, pickup()).await.unwrap();
+    assert_eq!(listing.today(None).await.unwrap().len(), 1);
+    assert_eq!(listing.pickups(None).await.unwrap().len(), 1);
+    listing.program(None, number).await.unwrap();
 }
 
 #[tokio::test]
@@ -538,7 +578,7 @@ async fn the_ledger_is_exported_whole() {
     let confirmed = world.confirmed("2026-12-02T00:00:00Z", 1).await;
     let operator = world.actor(4).await;
     let (from, to) = (wall("2026-12-01T00:00:00Z"), wall("2026-12-02T00:00:00Z"));
-    let csv = world.service.ledger_csv(&operator, from, to).await.unwrap();
+    let (csv, _) = world.service.ledger_csv(&operator, (from, to), None).await.unwrap();
     let rows: Vec<_> = csv.split_terminator("\r\n").collect();
     let number = confirmed.number;
     let row = format!(
@@ -546,7 +586,9 @@ async fn the_ledger_is_exported_whole() {
     );
     assert_eq!(rows, ["at,key,kind,reservation,debit,credit,amount_minor,currency", &row]);
     assert_eq!(world.balance(Account::MemberHolds(MemberNumber(1))).await, 2000);
-    let nobody = world.service.ledger_csv(&world.actor(1).await, from, to).await;
+    let (rest, next) = world.service.ledger_csv(&operator, (from, to), Some(i64::MAX - 1)).await.unwrap();
+    assert_eq!((rest.as_str(), next), ("", None), "no names of columns again");
+    let nobody = world.service.ledger_csv(&world.actor(1).await, (from, to), None).await;
     assert!(matches!(nobody, Err(ServiceError::Refused(Refusal::NotOperator))));
 }
 

@@ -188,7 +188,7 @@ async fn a_refund_that_fails_days_later_is_shown_and_can_be_asked_for_again() {
     tell(&world, &program, "evt_3", 2000).await;
     assert_eq!(world.balance(Account::Cash).await, 0);
     let (from, to) = (wall("2026-12-01T00:00:00Z"), wall("2026-12-03T00:00:00Z"));
-    let csv = world.service.ledger_csv(&world.actor(4).await, from, to).await.unwrap();
+    let (csv, _) = world.service.ledger_csv(&world.actor(4).await, (from, to), None).await.unwrap();
     let number = program.number;
     assert!(csv.contains(&format!("failed-{key},refund_failed,{number},cash,revenue,500,JPY")), "{csv}");
 }
@@ -306,7 +306,7 @@ async fn what_was_billed_is_taken_off_the_bill_and_nobody_is_asked() {
     assert_eq!(world.balance(Account::Revenue).await, -1300);
     assert_eq!(world.balance(Account::Cash).await, 0);
     let (from, to) = (wall("2026-12-01T00:00:00Z"), wall("2026-12-03T00:00:00Z"));
-    let csv = world.service.ledger_csv(&world.actor(4).await, from, to).await.unwrap();
+    let (csv, _) = world.service.ledger_csv(&world.actor(4).await, (from, to), None).await.unwrap();
     let number = program.number;
     let line =
         format!("refunded-capture-authorise-{number}-1-700,refunded,{number},revenue,receivable:1,700,JPY");

@@ -14,8 +14,14 @@ use crate::domain::{
     words::{Email, is_one_line, is_visible},
 };
 
-/// Checks every item and reports all that is wrong at once.
+/// Refuses a program of which something is wrong, with all of it.
 pub fn check_program(program: &ProgramDetails, friends_max: usize) -> Result<(), Refusal> {
+    let wrong = program_problems(program, friends_max);
+    if wrong.is_empty() { Ok(()) } else { Err(Refusal::Invalid(wrong)) }
+}
+
+/// Checks every item and gives all that is wrong.
+pub fn program_problems(program: &ProgramDetails, friends_max: usize) -> Vec<FieldProblem> {
     let mut wrong = Vec::new();
     let mut text = |field, text: &str, least: usize, most: usize| {
         let length = text.chars().count();
@@ -58,7 +64,7 @@ pub fn check_program(program: &ProgramDetails, friends_max: usize) -> Result<(),
         let english = format!("at most {friends_max} addresses, each once");
         wrong.push(FieldProblem::new("program.friends", english, format!("{friends_max}件まで、重複なし")));
     }
-    if wrong.is_empty() { Ok(()) } else { Err(Refusal::Invalid(wrong)) }
+    wrong
 }
 
 /// Replaces what is broadcast. Friends are mailed what changed once they were invited; new friends are invited, those

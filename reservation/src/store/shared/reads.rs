@@ -115,6 +115,11 @@ const LEDGER: &str = concat!(
     ledger_columns!(),
     " FROM ledger WHERE at >= $1 AND at < $2 ORDER BY position LIMIT $3 OFFSET $4"
 );
+const LEDGER_AFTER: &str = concat!(
+    "SELECT position, ",
+    ledger_columns!(),
+    " FROM ledger WHERE at >= $1 AND at < $2 AND position > $3 ORDER BY position LIMIT $4"
+);
 const LEDGER_OF: &str =
     concat!("SELECT ", ledger_columns!(), " FROM ledger WHERE reservation = $1 ORDER BY position");
 const RUN: &str = "SELECT CAST(coalesce(sum(normal_ms), 0) AS BIGINT) AS normal_ms,
@@ -457,6 +462,18 @@ impl Reads for Work {
         let query = sqlx::query("SELECT count(*) FROM ledger WHERE at >= $1 AND at < $2").bind(from).bind(to);
         let count = self.count(query).await?;
         Ok(Listed { items: rows.iter().map(rows::ledger_transaction).collect::<Stored<_>>()?, count })
+    }
+
+    async fn ledger_after(
+        &mut self,
+        from: WallTime,
+        to: WallTime,
+        after: i64,
+        limit: u32,
+    ) -> Stored<Vec<(i64, LedgerTransaction)>> {
+        let query = sqlx::query(LEDGER_AFTER).bind(from.as_micros()).bind(to.as_micros());
+        let rows = self.rows(query.bind(after).bind(i64::from(limit))).await?;
+        rows.iter().map(|row| Ok((rows::at(row, "position")?, rows::ledger_transaction(row)?))).collect()
     }
 
     async fn ledger_of(&mut self, reservation: ReservationNumber) -> Stored<Vec<LedgerTransaction>> {

@@ -133,6 +133,13 @@ pub async fn the_ledger_lists_and_balances(world: Arc<World>) {
     assert_eq!((listed.items.as_slice(), listed.count), (&ledger[1..5], 4));
     let listed = reads.ledger(slot(1001), slot(1004), Page { offset: 1, limit: 2 }).await.unwrap();
     assert_eq!((listed.items.as_slice(), listed.count), (&ledger[2..4], 4));
+    let (mut after, mut parts) = (i64::MIN, Vec::new());
+    for _ in 0..4 {
+        let part = reads.ledger_after(slot(1001), slot(1004), after, 3).await.unwrap();
+        after = part.last().map_or(after, |(position, _)| *position);
+        parts.push(part.into_iter().map(|(_, entry)| entry).collect::<Vec<_>>());
+    }
+    assert_eq!(parts, [ledger[1..4].to_vec(), ledger[4..5].to_vec(), Vec::new(), Vec::new()]);
     for (account, expected) in [
         (Account::MemberHolds(first), 0),
         (Account::MemberHolds(second), 0),
