@@ -13,8 +13,8 @@ const axe = require("axe-core");
 
 export const pictures = process.env.PICTURES;
 
-/** How long anything on a page may take, in milliseconds. */
-const PATIENCE = 15_000;
+/** After so many milliseconds nothing comes any more: it ends a script that hangs, and judges nothing. */
+const PATIENCE = 45_000;
 
 /** Chromium, as a visitor has it: no switch changes what a page may do. `--no-sandbox` is for tests that run as root. */
 function launch() {
