@@ -84,10 +84,10 @@ impl Drop for Feeder {
     }
 }
 
-/// Sends a packet each 20 ms by the clock, for at most three minutes.
+/// Sends a packet each 20 ms by the clock, for at most ten minutes.
 fn feed(stopped: &AtomicBool, mut send: impl FnMut(&[u8])) {
     let start = Instant::now();
-    for number in 0..9_000u32 {
+    for number in 0..30_000u32 {
         if stopped.load(Ordering::Relaxed) {
             return;
         }

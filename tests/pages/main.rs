@@ -3,4 +3,5 @@
 //! Owns: servers, members and programs for the scripts in `browser/`, which do all that a person does.
 
 mod judge;
+mod lives;
 mod stage;
