@@ -9,6 +9,7 @@
 
 mod choice;
 mod desk;
+mod health;
 pub mod limits;
 mod pass;
 mod source;
@@ -18,6 +19,7 @@ mod tracks;
 mod windows;
 
 pub use desk::{Desk, DeskConfig};
+pub use health::Health;
 pub use pass::{Fate, Pass, PassId, ToLink};
 pub use source::ClassRules;
 pub use stats::{

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-/// Seconds of its bandwidth class that an encoder may send at once.
+/// How much of its bandwidth class an encoder may send at once, as time.
 pub const BURST: Duration = Duration::from_secs(2);
 /// How long an encoder may be above its class before the link is closed.
 pub const CLASS_EXCEEDED_MAX: Duration = Duration::from_secs(10);
@@ -49,6 +49,8 @@ pub(crate) const SILENT_TRACK_TOLD_MAX: Duration = Duration::from_secs(5);
 pub(crate) const STOPPED_TRACK_TOLD_MAX: Duration = Duration::from_secs(30);
 /// Over what time a link's bit rate is measured.
 pub(crate) const RATE_WINDOW: Duration = Duration::from_secs(1);
+/// Over what time a stream's health is measured.
+pub const HEALTH_WINDOW: Duration = Duration::from_secs(5);
 /// So long before the end a picture is sent whole or not at all.
 pub(crate) const WHOLE_PICTURES_BEFORE_END: Duration = Duration::from_millis(100);
 /// Where no key frame has come for so long, an intra picture counts as one.

@@ -24,6 +24,7 @@ use slotcast_media::{decoders, keyframe::ParameterSets};
 
 use crate::{
     choice::Chosen,
+    health::Health,
     limits,
     pass::{Fate, PassId},
     stats::{IngestStats, LinkState, ProgramStats, Traffic},
@@ -80,6 +81,9 @@ pub(crate) struct Source {
     counts: Counts,
     bytes_measured: u64,
     measured_at: Instant,
+    /// Packets that had come, been lost and been above the class when the health was measured last, and when that was.
+    health_counted: [u64; 3],
+    health_at: Instant,
 }
 
 impl Source {
@@ -116,6 +120,8 @@ impl Source {
             counts: Counts { program: program_stats, channel },
             bytes_measured: 0,
             measured_at: now.mono,
+            health_counted: [0; 3],
+            health_at: now.mono,
         }
     }
 
@@ -133,6 +139,7 @@ impl Source {
         self.show_description();
         self.link = Some(link);
         self.last_arrival = None;
+        self.forget_health(now);
         self.receiver_reports_at = Some(now.mono + limits::RECEIVER_REPORT_EVERY);
         self.counts.add(|traffic| &traffic.links, 1);
         self.show_state(now);
@@ -421,10 +428,38 @@ impl Source {
             self.bytes_measured = bytes;
             self.measured_at = now.mono;
         }
+        if self.link.is_some() && now.mono.saturating_duration_since(self.health_at) >= limits::HEALTH_WINDOW
+        {
+            self.measure_health(now);
+        }
         if self.link.is_some() && self.told.forget_silent(now.mono) {
             self.show_description();
         }
         self.show_state(now);
+    }
+
+    fn measure_health(&mut self, now: Now) {
+        let traffic = &self.counts.program.traffic;
+        let counted = [&traffic.packets, &traffic.lost, &traffic.over_class].map(Counter::value);
+        let before = std::mem::replace(&mut self.health_counted, counted);
+        let [packets, lost, over_class] = std::array::from_fn(|at| counted[at].wrapping_sub(before[at]));
+        let mut sound =
+            self.stream.tracks.iter().enumerate().filter(|(_, track)| track.kind == MediaKind::Audio);
+        let has_sound = sound.any(|(at, _)| self.told.is_heard_since(at, self.health_at));
+        let encodings =
+            self.stream.description.media.iter().map(|media| decoders::encoding(media).to_owned()).collect();
+        let mut health = Health { encodings, has_sound, packets, lost, over_class, ..Health::default() };
+        self.tracks.measure(now.mono, &mut health);
+        self.health_at = now.mono;
+        self.counts.program.show(|status| status.health = Some(health));
+    }
+
+    /// A link begins: what was measured of the one before says nothing of it.
+    fn forget_health(&mut self, now: Now) {
+        let traffic = &self.counts.program.traffic;
+        self.health_counted = [&traffic.packets, &traffic.lost, &traffic.over_class].map(Counter::value);
+        self.health_at = now.mono;
+        self.counts.program.show(|status| status.health = None);
     }
 
     fn show_state(&self, now: Now) {

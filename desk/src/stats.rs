@@ -20,6 +20,8 @@ use slotcast_core::{
 };
 use slotcast_media::picture::PictureSize;
 
+use crate::health::Health;
+
 /// What came from broadcasters, of one channel or one program.
 #[derive(Debug, Default)]
 pub struct Traffic {
@@ -104,6 +106,7 @@ impl ProgramStats {
             picture: None,
             tracks: Vec::new(),
             left_out: 0,
+            health: None,
             last_end: None,
         };
         Self { traffic: Traffic::default(), status: Mutex::new(status) }
@@ -139,6 +142,8 @@ pub struct LinkStatus {
     pub tracks: Vec<TrackStatus>,
     /// Tracks that were offered beside these and cannot be taken.
     pub left_out: u8,
+    /// What the stream is like, as of the last measure; nothing is known before that.
+    pub health: Option<Health>,
     /// Why the last link ended; `None`: none has.
     pub last_end: Option<LinkEnd>,
 }

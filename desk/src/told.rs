@@ -97,6 +97,11 @@ impl Told {
         self.is_told.get(track).is_some_and(|is_told| *is_told)
     }
 
+    /// Whether something came on `track` since then.
+    pub(crate) fn is_heard_since(&self, track: usize, since: Instant) -> bool {
+        self.heard.get(track).copied().flatten().is_some_and(|at| at >= since)
+    }
+
     /// For viewers who come from now on.
     pub(crate) fn description(&self) -> Description {
         let mut description = self.completed.clone();

@@ -7,7 +7,7 @@
 use std::{num::NonZeroU32, time::Instant};
 
 use slotcast_core::{
-    media::Track,
+    media::{MediaKind, Track},
     packet::PacketFlags,
     reception::Reception,
     rtcp::{self, RtcpPacket, SenderInfo},
@@ -20,6 +20,7 @@ use slotcast_media::keyframe::{KeyFrameScanner, ParameterSets};
 
 use crate::{
     choice::{Chosen, Held, SourceChoice},
+    health::{Health, PictureMeter},
     limits,
 };
 
@@ -30,6 +31,8 @@ struct TrackState {
     /// A sender report that came ahead of the first packet of its source that counts.
     early_report: Option<SenderInfo>,
     scanner: KeyFrameScanner,
+    /// Of a video track.
+    pictures: Option<PictureMeter>,
     /// When the newest key frame came, or the first packet.
     key_at: Option<Instant>,
     /// Of the present SSRC.
@@ -78,6 +81,7 @@ impl Tracks {
             track.choice.clear();
             track.early_report = None;
             track.report_due = true;
+            track.pictures = track.pictures.map(|_| PictureMeter::default());
         }
     }
 
@@ -120,6 +124,9 @@ impl Tracks {
         }));
         reception.on_packet(at, rtp.sequence_number(), rtp.timestamp());
         let flags = track.scanner.scan(rtp.payload());
+        if let Some(pictures) = &mut track.pictures {
+            pictures.on_packet(at, rtp, flags.contains(PacketFlags::KEY));
+        }
         let key_at = track.key_at.get_or_insert(at);
         if flags.contains(PacketFlags::KEY) {
             *key_at = at;
@@ -211,6 +218,14 @@ impl Tracks {
         self.tracks.iter_mut().map(TrackState::take_lost).sum()
     }
 
+    /// Puts what was measured of the first video track into `health`, and begins a new window.
+    pub(crate) fn measure(&mut self, now: Instant, health: &mut Health) {
+        if let Some(pictures) = self.tracks.iter_mut().find_map(|track| track.pictures.as_mut()) {
+            pictures.end_window(now);
+            pictures.show(now, health);
+        }
+    }
+
     /// The sender report that viewers get; `None` before the track's first packet.
     pub(crate) fn sender_report(&mut self, now: Now, track: u8) -> Option<Vec<u8>> {
         self.clock.next_report(now, usize::from(track)).map(|info| rtcp::sender_report(&info))
@@ -230,6 +245,7 @@ impl TrackState {
             choice: SourceChoice::default(),
             early_report: None,
             scanner: KeyFrameScanner::new(track.codec),
+            pictures: (track.kind == MediaKind::Video).then(PictureMeter::default),
             key_at: None,
             reception: None,
             lost_counted: 0,

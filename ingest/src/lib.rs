@@ -20,5 +20,5 @@ mod side;
 pub use config::IngestConfig;
 pub use handle::Ingest;
 pub use slotcast_desk::{
-    IngestStats, LinkEnd, LinkState, LinkStatus, ProgramStats, TrackState, TrackStatus, Traffic,
+    Health, IngestStats, LinkEnd, LinkState, LinkStatus, ProgramStats, TrackState, TrackStatus, Traffic,
 };

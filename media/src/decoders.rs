@@ -39,6 +39,12 @@ pub fn described_sets(media: &str) -> Vec<Vec<u8>> {
     sets.filter(|set| (1..=PARAMETER_SET_BYTES_MAX).contains(&set.len())).take(SETS_MAX).collect()
 }
 
+/// The encoding that one track's lines name first, as it was written: `H264`, `opus`; empty where they name none.
+pub fn encoding(media: &str) -> &str {
+    let map = media.lines().find_map(|line| line.strip_prefix("a=rtpmap:")?.split_once(' '));
+    map.and_then(|(_, map)| map.split('/').next()).unwrap_or_default()
+}
+
 /// What may be a sequence parameter set, of one `fmtp`.
 fn sets_of(fmtp: &str) -> impl Iterator<Item = Vec<u8>> {
     let is_set = |name: &str| {

@@ -25,5 +25,6 @@ pub mod payments;
 pub mod service;
 #[cfg(feature = "server")]
 pub mod store;
+pub mod stream_health;
 pub mod streaming;
 pub mod vault;

@@ -62,7 +62,9 @@ pub use handover::{Seal, SealedFile};
 pub use inputs::{DraftInput, FriendInput, ProgramEditInput, ProgramInput, WindowInput};
 pub use log_in::{LoggedIn, NewToken};
 pub use members::{MemberEdit, Premium, Registration};
-pub use mine::{BroadcastStatus, ExtensionOffer, History, MyChannel, PastProgram, Picture};
+pub use mine::{
+    BroadcastStatus, ExtensionOffer, FindingView, HealthView, History, MyChannel, PastProgram, Picture,
+};
 pub use operate::{ChannelEdit, MadeOperator, NewOperator, OperatorEdit};
 pub use refunding::Refunds;
 pub(crate) use views::hex;

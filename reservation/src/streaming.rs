@@ -17,6 +17,7 @@ use crate::{
         reservation::{ProgramPassword, SoldChannel},
         words::{MemberNumber, ReservationNumber},
     },
+    stream_health::StreamHealth,
     vault::ReservationId,
 };
 
@@ -140,6 +141,8 @@ pub struct Live {
     pub tracks: Vec<Track>,
     /// Tracks that were offered beside these and cannot be taken.
     pub left_out: u8,
+    /// What its stream is like; `None`: no link, or not measured yet.
+    pub health: Option<StreamHealth>,
     /// Why its last link ended; `None`: none has.
     pub last_end: Option<LinkEnd>,
 }
@@ -156,6 +159,7 @@ impl Live {
             picture: None,
             tracks: Vec::new(),
             left_out: 0,
+            health: None,
             last_end: None,
         }
     }

@@ -11,9 +11,10 @@ use std::{
 use slotcast_admission::{Channel, Cut, LinkKey, ProgramSpec, Programs, Secret, Timetable};
 use slotcast_core::{media::MediaKind, time::Clock, words::ProgramId};
 use slotcast_fanout::{FanoutStats, Roll, ViewerInfo};
-use slotcast_ingest::{Ingest, IngestStats, LinkEnd, LinkState, TrackState, TrackStatus};
+use slotcast_ingest::{Health, Ingest, IngestStats, LinkEnd, LinkState, TrackState, TrackStatus};
 use slotcast_reservation::{
     domain::{reservation::SoldChannel, words::ReservationNumber},
+    stream_health::StreamHealth,
     streaming::{self, ClockCheck, Link, Live, Schedule, Scheduled, StoppedBy, Streaming, Viewer},
 };
 
@@ -84,6 +85,7 @@ impl Streaming for Media {
             live.bit_rate = status.bit_rate;
             live.picture = status.picture.map(|size| (size.width, size.height));
             live.left_out = status.left_out;
+            live.health = status.health.filter(|_| status.state != LinkState::Absent).map(health);
             live.tracks = status.tracks.iter().map(track).collect();
             live.last_end = status.last_end.map(|LinkEnd { at, reason }| streaming::LinkEnd {
                 at,
@@ -159,6 +161,21 @@ pub(crate) const fn program_id(number: ReservationNumber) -> ProgramId {
 
 fn number(id: ProgramId) -> Option<ReservationNumber> {
     i64::try_from(id.0).ok().map(ReservationNumber)
+}
+
+fn health(measured: Health) -> StreamHealth {
+    let Health { encodings, frame_rate_milli, key_frame_distance, .. } = measured;
+    let Health { has_b_frames, has_sound, packets, lost, over_class, .. } = measured;
+    StreamHealth {
+        encodings,
+        frame_rate_milli,
+        key_frame_distance,
+        has_b_frames,
+        has_sound,
+        packets,
+        lost,
+        over_class,
+    }
 }
 
 fn track(status: &TrackStatus) -> streaming::Track {

@@ -62,6 +62,14 @@ fn a_clip_fills_a_whole_program_from_its_start_to_its_end() {
     assert_eq!((held + published, stats.traffic.lost.value()), (sent, 0));
     assert!(held > 0 && published > 3 * held / 2, "{held} held, {published} published");
 
+    // What it is like: 10 pictures a second, a key frame every 1.6 s, no B-frames, sound.
+    let health = studio.status().unwrap().health.unwrap();
+    assert!(health.frame_rate_milli.unwrap().abs_diff(10_000) < 300, "{health:?}");
+    assert!(health.key_frame_distance.unwrap().abs_diff(ms(1_600)) < ms(200), "{health:?}");
+    assert_eq!(health.encodings, ["H264", "mpeg4-generic"]);
+    assert!(health.has_sound && !health.has_b_frames && health.packets > 0);
+    assert_eq!((health.lost, health.over_class), (0, 0));
+
     // Viewers see one stream without a gap, on both tracks, with the pictures where they may start.
     let chunks = studio.chunks();
     assert!(chunks.iter().map(|chunk| chunk.index()).eq(0..chunks.len() as u64));

@@ -138,6 +138,35 @@ fn the_broadcaster_gets_receiver_reports_and_a_goodbye_of_the_same_receiver() {
 }
 
 #[test]
+fn health_tells_b_frames_losses_and_sound_that_does_not_come_of_the_present_link_only() {
+    let mut studio = Studio::new();
+    let link = studio.link(both());
+    let shown = [0u32, 3, 1, 2, 6, 4, 5, 9, 7, 8];
+    for (number, at) in (0u16..)
+        .zip((0..150).map(|at| at / 10 * 10 + shown[at as usize % 10]))
+        .filter(|(number, _)| *number != 70)
+    {
+        studio.rtp(&link, 0, &packet(96, 1, number, at * 3600, true, &[0x41, 0xaa, 0xaa]));
+        studio.pass(ms(40));
+    }
+    let health = studio.status().unwrap().health.unwrap();
+    assert!(health.has_b_frames && !health.has_sound, "{health:?}");
+    assert_eq!((health.lost, health.key_frame_distance), (1, None), "{health:?}");
+    assert!(health.frame_rate_milli.unwrap().abs_diff(25_000) < 500, "{health:?}");
+    drop(link);
+    let link = studio.link(both());
+    assert_eq!(studio.status().unwrap().health, None);
+    for number in 0..150 {
+        studio.rtp(&link, 0, &picture(1, number));
+        studio.rtp(&link, 1, &frame(2, number));
+        studio.pass(ms(40));
+    }
+    let health = studio.status().unwrap().health.unwrap();
+    assert!(!health.has_b_frames && health.has_sound, "{health:?}");
+    assert_eq!((health.lost, health.key_frame_distance), (0, Some(ms(40))), "{health:?}");
+}
+
+#[test]
 fn the_status_says_what_comes_on_each_track() {
     use TrackState::{NotSetUp, Sent, Silent};
     let states =

@@ -17,13 +17,14 @@ use super::{
 use crate::{
     domain::{
         member::Member,
-        refusal::{Refusal, Thing},
+        refusal::{Refusal, Text, Thing},
         reservation::{ProgramKind, Reservation, Settlement, State},
         rules,
-        words::{Amount, ReservationNumber},
+        words::{Amount, Language, ReservationNumber},
     },
     limits::{MY_OPEN_MAX, MY_PAST_MAX},
     store::{Page, Reads, ReservationFilter, Run, ViewerSample},
+    stream_health::{Finding, StreamHealth},
     streaming::{Link, LinkEnd, Track},
 };
 
@@ -34,6 +35,41 @@ pub struct Picture {
     pub width: u16,
     /// In pixels.
     pub height: u16,
+}
+
+/// What a stream is like, and what can be made better.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct HealthView {
+    /// As measured.
+    #[serde(flatten)]
+    pub measured: StreamHealth,
+    /// What can be made better, the weightiest first.
+    pub findings: Vec<FindingView>,
+}
+
+/// Something that the broadcaster can make better.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Finding)]
+pub struct FindingView {
+    /// A fixed word: `above-class`, `packets-lost`, `codec-not-everywhere`, `key-frames-rare`, `b-frames`, `frame-rate-low`,
+    /// `no-sound`.
+    pub code: &'static str,
+    /// What it is.
+    pub title: String,
+    /// What to set in the encoder.
+    pub fix: String,
+}
+
+impl From<StreamHealth> for HealthView {
+    fn from(measured: StreamHealth) -> Self {
+        let english = |text: &Text| text.of(Language::English).to_owned();
+        let view = |finding: Finding| FindingView {
+            code: finding.code,
+            title: english(&finding.title),
+            fix: english(&finding.fix),
+        };
+        Self { findings: measured.findings().into_iter().map(view).collect(), measured }
+    }
 }
 
 /// What the broadcaster sees.
@@ -69,6 +105,8 @@ pub struct BroadcastStatus {
     pub tracks: Vec<Track>,
     /// Tracks that were offered beside these and cannot be taken.
     pub left_out: u8,
+    /// What the stream is like; `null` while there is no link, and in its first 5 seconds.
+    pub health: Option<HealthView>,
     /// What came in during the last second, in bits per second.
     pub bit_rate: u64,
     /// Of the program.
@@ -213,6 +251,7 @@ impl Service {
             last_end: live.as_ref().and_then(|live| live.last_end.clone()),
             tracks: live.as_ref().map(|live| live.tracks.clone()).unwrap_or_default(),
             left_out: live.as_ref().map_or(0, |live| live.left_out),
+            health: live.as_ref().and_then(|live| live.health.clone()).map(HealthView::from),
             bit_rate: live.as_ref().map_or(0, |live| live.bit_rate),
             title: found.program.title,
             watch_url: self.watch_url(&channel.name),

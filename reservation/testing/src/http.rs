@@ -250,6 +250,7 @@ impl Server {
             picture: Some((320, 240)),
             tracks: vec![Track { kind: "video", state: TrackState::Sent }],
             left_out: 0,
+            health: None,
             last_end: None,
         };
         self.streaming.live.lock().insert(ReservationNumber(number), live);

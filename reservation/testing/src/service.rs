@@ -337,6 +337,7 @@ impl FakeStreaming {
             picture: Some((176, 144)),
             tracks: vec![Track { kind: "video", state: TrackState::Sent }],
             left_out: 0,
+            health: None,
             last_end: None,
         };
         live.insert(number, live_now);
