@@ -13,7 +13,7 @@ use std::{
 
 use slotcast_admission::{Changes, Guesses, Programs, Timetable, TimetableError};
 use slotcast_core::{feed::Feeds, time::Clock};
-use slotcast_fanout::{Fanout, FanoutConfig, FanoutStats, SegmentationPolicy};
+use slotcast_fanout::{Fanout, FanoutConfig, FanoutStats};
 use slotcast_ingest::{Ingest, IngestConfig, IngestStats};
 use slotcast_reservation::service::Service;
 use tokio::{net::TcpSocket, runtime::Runtime};
@@ -285,16 +285,12 @@ fn fanout_config(config: &Config) -> FanoutConfig {
         udp: viewers.udp,
         workers: viewers.workers.count(),
         pin: viewers.pin,
-        segmentation: match viewers.gso {
-            GsoPolicy::Auto => SegmentationPolicy::Auto,
-            GsoPolicy::Off => SegmentationPolicy::Off,
-        },
+        segments: viewers.gso == GsoPolicy::Auto,
         connections_max: viewers.connections,
         connections_per_address_max: viewers.per_address,
         session_timeout: viewers.session_timeout,
         slow_viewer: viewers.slow_viewer,
         stalled_viewer: viewers.stalled_viewer,
-        ..FanoutConfig::default()
     }
 }
 
@@ -309,7 +305,6 @@ fn ingest_config(config: &Config) -> IngestConfig {
         antechamber_per_address: links.waiting_per_address,
         gate_deadline: links.gate_deadline,
         burst: links.burst,
-        ..IngestConfig::default()
     }
 }
 

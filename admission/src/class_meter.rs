@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 
 use slotcast_core::{bucket::TokenBucket, words::BitRate};
 
-use crate::{limits::CLASS_PAUSE, reason::Reason};
+use crate::{
+    limits::{CLASS_EXCEEDED_MAX, CLASS_PAUSE},
+    reason::Reason,
+};
 
 /// What to do with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +37,6 @@ struct Spell {
 pub struct ClassMeter {
     class: BitRate,
     burst: Duration,
-    exceeded_max: Duration,
     bucket: TokenBucket,
     spell: Option<Spell>,
 }
@@ -43,9 +45,8 @@ impl ClassMeter {
     /// A meter with a full burst.
     ///
     /// - `burst`: what may come at once, as time of the class's rate.
-    /// - `exceeded_max`: how long a spell of drops may last.
-    pub fn new(class: BitRate, burst: Duration, exceeded_max: Duration, now: Instant) -> Self {
-        Self { class, burst, exceeded_max, bucket: TokenBucket::new(class, burst, now), spell: None }
+    pub fn new(class: BitRate, burst: Duration, now: Instant) -> Self {
+        Self { class, burst, bucket: TokenBucket::new(class, burst, now), spell: None }
     }
 
     /// Decides about one packet of `bytes`. Constant time; on the packet path.
@@ -57,7 +58,7 @@ impl ClassMeter {
         let began = self.spell.filter(runs).map_or(now, |spell| spell.began);
         self.spell = Some(Spell { began, last_drop: now });
         let lasts = now.saturating_duration_since(began);
-        if lasts >= self.exceeded_max { MeterVerdict::Close } else { MeterVerdict::Drop }
+        if lasts >= CLASS_EXCEEDED_MAX { MeterVerdict::Close } else { MeterVerdict::Drop }
     }
 
     /// What the broadcaster is told when the link is closed.
@@ -88,7 +89,7 @@ mod tests {
 
     fn meter(start: Instant) -> ClassMeter {
         let class = "64kbit/s".parse().unwrap();
-        ClassMeter::new(class, Duration::from_secs(1), Duration::from_secs(10), start)
+        ClassMeter::new(class, Duration::from_secs(1), start)
     }
 
     /// Sends a packet every `every_ms` until `until_s` and says when it was first told to close.

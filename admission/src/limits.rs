@@ -33,5 +33,8 @@ pub const FAR_LOOKS_MAX: u32 = 5;
 /// See [`FAR_LOOKS_MAX`].
 pub const FAR_LOOKS_TIME: Duration = Duration::from_millis(100);
 
+/// How long an encoder may be above its class before its link is closed.
+pub const CLASS_EXCEEDED_MAX: Duration = Duration::from_secs(10);
+
 /// A pause without drops that ends a spell of being over the class.
 pub const CLASS_PAUSE: Duration = Duration::from_secs(1);

@@ -9,7 +9,7 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     net::IpAddr,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use slotcast_admission::{
@@ -26,7 +26,7 @@ use slotcast_core::{
 
 use crate::{
     pass::{Fate, Pass, PassId, Returned, ToLink},
-    source::{ClassRules, Source},
+    source::Source,
     stats::IngestStats,
 };
 
@@ -37,8 +37,8 @@ pub struct DeskConfig {
     pub lines: u32,
     /// Of these, from one address.
     pub lines_per_address: u32,
-    /// Of the bandwidth class.
-    pub class: ClassRules,
+    /// How much of its bandwidth class an encoder may send at once, as time.
+    pub burst: Duration,
     /// Ours, in reports to broadcasters; random.
     pub receiver: Ssrc,
 }
@@ -159,7 +159,7 @@ impl Desk {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
                 let program = Arc::clone(&program);
-                let fixed = (self.config.class, self.config.receiver);
+                let fixed = (self.config.burst, self.config.receiver);
                 new.insert(Source::new(now, program, offer.clone(), stream, fixed, &self.stats))
             }
         };

@@ -21,7 +21,6 @@ mod windows;
 pub use desk::{Desk, DeskConfig};
 pub use health::Health;
 pub use pass::{Fate, Pass, PassId, ToLink};
-pub use source::ClassRules;
 pub use stats::{
     IngestStats, LinkEnd, LinkState, LinkStatus, ProgramStats, TrackState, TrackStatus, Traffic,
 };

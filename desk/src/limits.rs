@@ -1,13 +1,8 @@
 //! Every bound of the desk, in one place.
 //!
-//! What an operator may set stands in [`DeskConfig`](crate::DeskConfig), with these as defaults.
+//! What an operator may set stands in [`DeskConfig`](crate::DeskConfig).
 
 use std::time::Duration;
-
-/// How much of its bandwidth class an encoder may send at once, as time.
-pub const BURST: Duration = Duration::from_secs(2);
-/// How long an encoder may be above its class before the link is closed.
-pub const CLASS_EXCEEDED_MAX: Duration = Duration::from_secs(10);
 
 /// Programs and wall time are looked at this often.
 pub const TICK: Duration = Duration::from_millis(100);

@@ -32,15 +32,6 @@ use crate::{
     tracks::Tracks,
 };
 
-/// How much of the class an encoder may send, for how long.
-#[derive(Clone, Copy, Debug)]
-pub struct ClassRules {
-    /// At once, as time of the class's rate.
-    pub burst: Duration,
-    /// Above the class, until the link is closed.
-    pub exceeded_max: Duration,
-}
-
 /// Counts the same twice: for the program and for its channel.
 struct Counts {
     program: Arc<ProgramStats>,
@@ -89,13 +80,13 @@ pub(crate) struct Source {
 impl Source {
     /// A source of what is offered; no link brings it yet.
     ///
-    /// - `receiver`: ours, in receiver reports.
+    /// - `burst`: how much of its class an encoder may send at once; `receiver`: ours, in receiver reports.
     pub(crate) fn new(
         now: Now,
         program: Arc<Program>,
         offer: Offer,
         id: StreamId,
-        (rules, receiver): (ClassRules, Ssrc),
+        (burst, receiver): (Duration, Ssrc),
         stats: &IngestStats,
     ) -> Self {
         let (program_stats, channel) = stats.add_program(program.id, &program.channel.name);
@@ -103,7 +94,7 @@ impl Source {
         Self {
             tracks: Tracks::new(&stream.tracks, receiver),
             receiver,
-            meter: ClassMeter::new(program.class, rules.burst, rules.exceeded_max, now.mono),
+            meter: ClassMeter::new(program.class, burst, now.mono),
             program,
             told: Told::new(now.mono, stream.description.clone()),
             has_picture: false,

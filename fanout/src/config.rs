@@ -1,18 +1,6 @@
 //! What an operator may set on the viewers' side.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    time::Duration,
-};
-
-/// Whether the kernel cuts one large send into datagrams (UDP GSO).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SegmentationPolicy {
-    /// Where kernel and device can.
-    Auto,
-    /// Never: one send per packet.
-    Off,
-}
+use std::{net::SocketAddr, time::Duration};
 
 /// The viewers' side.
 #[derive(Clone, Debug)]
@@ -28,8 +16,9 @@ pub struct FanoutConfig {
     pub workers: usize,
     /// Whether each worker keeps to a core of its own.
     pub pin: bool,
-    /// See [`SegmentationPolicy`].
-    pub segmentation: SegmentationPolicy,
+    /// Whether the kernel cuts one large send into datagrams (UDP GSO), where kernel and device can; if not, each packet is a
+    /// send.
+    pub segments: bool,
     /// RTSP connections in all.
     pub connections_max: usize,
     /// RTSP connections from one address.
@@ -41,25 +30,4 @@ pub struct FanoutConfig {
     pub slow_viewer: Duration,
     /// A viewer who takes no byte for this long is cut.
     pub stalled_viewer: Duration,
-    /// For the `Server` header.
-    pub server_name: String,
-}
-
-impl Default for FanoutConfig {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8554)),
-            rtp_ports: [8000, 8001],
-            udp: true,
-            workers: std::thread::available_parallelism().map_or(1, usize::from),
-            pin: true,
-            segmentation: SegmentationPolicy::Auto,
-            connections_max: 16_384,
-            connections_per_address_max: 256,
-            session_timeout: Duration::from_secs(60),
-            slow_viewer: Duration::from_secs(1),
-            stalled_viewer: Duration::from_secs(10),
-            server_name: format!("slotcast/{}", env!("CARGO_PKG_VERSION")),
-        }
-    }
 }

@@ -36,7 +36,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use config::{FanoutConfig, SegmentationPolicy};
+pub use config::FanoutConfig;
 pub use mailbox::{Roll, ViewerInfo};
 use mio::{Interest, Poll, net::TcpListener};
 use slotcast_admission::{Guesses, Lines, Programs};
@@ -81,9 +81,7 @@ impl Fanout {
         probe(&config)?;
         let worker_stats: Vec<Arc<WorkerStats>> = (0..count).map(|_| Arc::default()).collect();
         let ports = (0..count).map(|worker| bind_udp(&config, worker)).collect::<io::Result<Vec<_>>>()?;
-        let segments = config.segmentation == SegmentationPolicy::Auto
-            && ports.iter().flatten().all(UdpPorts::can_segment)
-            && config.udp;
+        let segments = config.segments && config.udp && ports.iter().flatten().all(UdpPorts::can_segment);
         let stats = Arc::new(FanoutStats::new(worker_stats.clone(), segments));
         let [in_all, per_address] = [config.connections_max, config.connections_per_address_max]
             .map(|count| u32::try_from(count).unwrap_or(u32::MAX));
@@ -187,7 +185,6 @@ fn rtsp_config(
 ) -> Arc<ServerConfig> {
     let mut rtsp = ServerConfig::new(Role::Viewer);
     rtsp.claimed_ports = Arc::clone(claimed);
-    rtsp.server_name.clone_from(&config.server_name);
     rtsp.udp = ports.map(|[rtp, rtcp]| AdvertisedPorts { rtp, rtcp });
     rtsp.liveness_advertised = config.session_timeout;
     rtsp.liveness = config.session_timeout + limits::LIVENESS_SLACK;

@@ -4,6 +4,7 @@
 //! `channel4` that is on air for that time, reservation ID `try-this-reservation`.
 
 use std::{
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -57,7 +58,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let feeds = Feeds::default();
     let receiver = feeds.subscribe(4096, || {});
     let clock: Clock = Arc::new(|| Now { mono: Instant::now(), wall: wall_now() });
-    let config = IngestConfig { rtp_ports: Some([0, 0]), ..IngestConfig::default() };
+    let config = IngestConfig {
+        listen: vec![SocketAddr::from(([127, 0, 0, 1], 8555))],
+        rtp_ports: Some([0, 0]),
+        lines: 20,
+        lines_per_address: 20,
+        antechamber: 256,
+        antechamber_per_address: 128,
+        gate_deadline: Duration::from_secs(10),
+        burst: Duration::from_secs(2),
+    };
     let ingest = Ingest::start(config, Arc::new(timetable(seconds)?), feeds, clock)?;
     println!("push to rtsp://live:try-this-reservation@{}/channel4", ingest.local_addrs()[0]);
     let mut description = None;

@@ -2,8 +2,6 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use crate::limits;
-
 /// The link side's settings.
 #[derive(Clone, Debug)]
 pub struct IngestConfig {
@@ -24,26 +22,4 @@ pub struct IngestConfig {
     pub gate_deadline: Duration,
     /// How much of its bandwidth class an encoder may send at once, as time.
     pub burst: Duration,
-    /// How long an encoder may be above its class before the link is closed.
-    pub class_exceeded_max: Duration,
-    /// The `Server` header and the tool name in reports.
-    pub server_name: String,
-}
-
-impl Default for IngestConfig {
-    /// One listener on 127.0.0.1:8555, 20 lines, media over TCP only.
-    fn default() -> Self {
-        Self {
-            listen: vec![SocketAddr::from(([127, 0, 0, 1], 8555))],
-            rtp_ports: None,
-            lines: 20,
-            lines_per_address: 20,
-            antechamber: limits::ANTECHAMBER,
-            antechamber_per_address: limits::ANTECHAMBER_PER_ADDRESS,
-            gate_deadline: limits::GATE_DEADLINE,
-            burst: slotcast_desk::limits::BURST,
-            class_exceeded_max: slotcast_desk::limits::CLASS_EXCEEDED_MAX,
-            server_name: "slotcast".to_owned(),
-        }
-    }
 }

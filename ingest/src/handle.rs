@@ -14,7 +14,7 @@ use std::{
 use mio::{Interest, Poll, Waker, net::TcpListener};
 use slotcast_admission::{Lines, Programs};
 use slotcast_core::{feed::Feeds, rtp::Ssrc, time::Clock, words::ProgramId};
-use slotcast_desk::{ClassRules, Desk, DeskConfig, IngestStats, LinkStatus};
+use slotcast_desk::{Desk, DeskConfig, IngestStats, LinkStatus};
 use slotcast_net::sockets::{cannot_bind, listen};
 use slotcast_rtsp::server::{Role, ServerConfig, UdpPorts};
 
@@ -133,7 +133,7 @@ fn desk_config(config: &IngestConfig) -> DeskConfig {
     DeskConfig {
         lines: bounded(config.lines),
         lines_per_address: bounded(config.lines_per_address),
-        class: ClassRules { burst: config.burst, exceeded_max: config.class_exceeded_max },
+        burst: config.burst,
         receiver: Ssrc(u32::from_ne_bytes(random)),
     }
 }
@@ -141,8 +141,7 @@ fn desk_config(config: &IngestConfig) -> DeskConfig {
 fn bind_all(config: &IngestConfig) -> io::Result<(Vec<Port>, Vec<UdpPair>)> {
     let mut pairs: Vec<UdpPair> = Vec::new();
     let mut ports = Vec::with_capacity(config.listen.len());
-    let mut rtsp = ServerConfig::new(Role::Broadcaster);
-    rtsp.server_name.clone_from(&config.server_name);
+    let rtsp = ServerConfig::new(Role::Broadcaster);
     for address in &config.listen {
         let listener = listen(*address, |socket| one_family(socket, *address))
             .map_err(|error| cannot_bind(&error, "links.listen", *address))?;

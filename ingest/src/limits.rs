@@ -1,15 +1,8 @@
 //! Every bound of the link side, in one place.
 //!
-//! What an operator may set stands in [`IngestConfig`](crate::IngestConfig), with these as defaults.
+//! What an operator may set stands in [`IngestConfig`](crate::IngestConfig).
 
 use std::time::Duration;
-
-/// Connections that have not shown a valid reservation ID yet, in all.
-pub const ANTECHAMBER: usize = 256;
-/// Of these, from one address (IPv6: one /64).
-pub const ANTECHAMBER_PER_ADDRESS: usize = 128;
-/// How long a connection may stay without having shown a valid reservation ID, and after that without RECORD.
-pub const GATE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Connections that were told why and are only waited for, until they close too.
 pub(crate) const LEAVING_MAX: usize = 64;

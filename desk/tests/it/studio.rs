@@ -17,7 +17,7 @@ use slotcast_core::{
     time::{Now, WallTime},
     words::{ChannelNumber, ConnectMargins, OpenLevel, ProgramId, Seats, Toll, Window},
 };
-use slotcast_desk::{ClassRules, Desk, DeskConfig, Fate, LinkStatus, Pass, ToLink};
+use slotcast_desk::{Desk, DeskConfig, Fate, LinkStatus, Pass, ToLink};
 
 pub(crate) const ID: &str = "reservation-of-channel4-2f6c1a";
 pub(crate) const NEXT_ID: &str = "reservation-of-the-next-hour-8d01";
@@ -98,8 +98,7 @@ impl Studio {
         timetable.publish(vec![channel(gather)], programs).unwrap();
         let feeds = Feeds::default();
         let feed = feeds.subscribe(4096, || {});
-        let class = ClassRules { burst: secs(2), exceeded_max: secs(10) };
-        let mut config = DeskConfig { lines: 4, lines_per_address: 4, class, receiver: Ssrc(99) };
+        let mut config = DeskConfig { lines: 4, lines_per_address: 4, burst: secs(2), receiver: Ssrc(99) };
         change(&mut config);
         let programs = Arc::clone(&timetable);
         let desk = Desk::new(now, config, programs, feeds);

@@ -125,17 +125,10 @@ pub(crate) enum Way {
 /// The audiences of this server.
 #[derive(Default)]
 pub(crate) struct Ways {
-    udp: UdpAudience,
+    pub(crate) udp: UdpAudience,
     tcp: TcpAudience,
     /// They take turns in being first, so that neither always waits for the other.
     tcp_is_first: bool,
-}
-
-#[cfg(test)]
-impl Ways {
-    pub(crate) const fn udp_for_tests(&mut self) -> &mut UdpAudience {
-        &mut self.udp
-    }
 }
 
 impl<N: Net> Audience<N> for Ways {

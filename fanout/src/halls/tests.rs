@@ -232,7 +232,7 @@ fn serving_those_at_the_head_allocates_nothing() {
         lost: &mut rig.halls.lost,
     };
     let allocations = allocation_counter::measure(|| {
-        let first = audience.udp_for_tests().live(&mut turn);
+        let first = audience.udp.live(&mut turn);
         assert_eq!(first, Progress::Full);
     });
     assert_eq!(allocations.count_total, 0);

@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use slotcast_fanout::{FanoutConfig, SegmentationPolicy};
+use slotcast_fanout::FanoutConfig;
 use slotcast_testing::skip;
 
 use crate::rig::{Client, PATIENCE, Rig, Setting, has_bye, sequence_number};
@@ -15,13 +15,13 @@ use crate::rig::{Client, PATIENCE, Rig, Setting, has_bye, sequence_number};
 const INSIDE: &str = "SLOTCAST_TEST_INSIDE";
 
 fn listening_at(address: &str) -> Rig {
-    listening_with(address, SegmentationPolicy::Auto)
+    listening_with(address, true)
 }
 
-fn listening_with(address: &str, segmentation: SegmentationPolicy) -> Rig {
+fn listening_with(address: &str, segments: bool) -> Rig {
     let setting = Setting::default();
     let listen = SocketAddr::new(address.parse().unwrap(), 0);
-    let config = FanoutConfig { listen, segmentation, ..setting.config };
+    let config = FanoutConfig { listen, segments, ..setting.config };
     let mut rig = Rig::start(Setting { config, ..setting });
     rig.frame(true, 5);
     rig.audio();
@@ -93,8 +93,8 @@ fn a_viewer_at_a_link_local_address_is_reached_on_its_link() {
 #[test]
 fn media_leaves_from_the_address_that_the_viewer_spoke_to() {
     let [from, to] = ["127.0.0.1:0", "127.0.0.2:0"].map(|at| at.parse().unwrap());
-    for segmentation in [SegmentationPolicy::Auto, SegmentationPolicy::Off] {
-        check_source(listening_with("0.0.0.0", segmentation), from, to);
+    for segments in [true, false] {
+        check_source(listening_with("0.0.0.0", segments), from, to);
     }
     // One socket for both families.
     check_source(listening_at("::"), from, to);

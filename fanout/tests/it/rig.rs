@@ -68,10 +68,15 @@ impl Default for Setting {
         let config = FanoutConfig {
             listen,
             rtp_ports: [0, 0],
+            udp: true,
             workers: 2,
             pin: false,
+            segments: true,
+            connections_max: 16_384,
             connections_per_address_max: 10_000,
-            ..FanoutConfig::default()
+            session_timeout: Duration::from_secs(60),
+            slow_viewer: Duration::from_secs(1),
+            stalled_viewer: Duration::from_secs(10),
         };
         Self { seats: 10, seconds: 600, password: None, config }
     }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use slotcast_fanout::{FanoutConfig, Protocol, SegmentationPolicy};
+use slotcast_fanout::{FanoutConfig, Protocol};
 
 use crate::rig::{Client, Item, PATIENCE, Rig, Setting, datagrams, has_bye, sequence_number, wait};
 
@@ -85,9 +85,9 @@ fn play_while_playing_names_the_packet_that_comes_next() {
 
 #[test]
 fn udp_leaves_from_the_advertised_port_with_and_without_segmentation() {
-    for segmentation in [SegmentationPolicy::Auto, SegmentationPolicy::Off] {
+    for segments in [true, false] {
         let mut setting = Setting::default();
-        setting.config = FanoutConfig { segmentation, ..setting.config };
+        setting.config = FanoutConfig { segments, ..setting.config };
         let mut rig = Rig::start(setting);
         warm_up(&mut rig);
         let mut client = rig.client();
@@ -103,7 +103,7 @@ fn udp_leaves_from_the_advertised_port_with_and_without_segmentation() {
             rtp.recv(&mut buffer).unwrap();
             assert_eq!(sequence_number(&buffer), expected);
         }
-        assert_eq!(rig.fanout.stats().segmentation_in_use(), segmentation == SegmentationPolicy::Auto);
+        assert_eq!(rig.fanout.stats().segmentation_in_use(), segments);
     }
 }
 

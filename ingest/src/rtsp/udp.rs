@@ -48,8 +48,8 @@ struct Port {
 pub(crate) struct UdpPair {
     address: IpAddr,
     numbers: [u16; 2],
-    rtp: Port,
-    rtcp: Port,
+    /// By [`Half`].
+    ports: [Port; 2],
 }
 
 impl UdpPair {
@@ -72,8 +72,8 @@ impl UdpPair {
     }
 
     fn of(address: IpAddr, rtp: UdpSocket, rtcp: UdpSocket, numbers: [u16; 2]) -> Self {
-        let port = |socket| Port { socket, routes: BTreeMap::new() };
-        Self { address, numbers, rtp: port(rtp), rtcp: port(rtcp) }
+        let ports = [rtp, rtcp].map(|socket| Port { socket, routes: BTreeMap::new() });
+        Self { address, numbers, ports }
     }
 
     /// The address that both are bound to.
@@ -86,25 +86,18 @@ impl UdpPair {
         self.numbers
     }
 
-    const fn port(&mut self, half: Half) -> &mut Port {
-        match half {
-            Half::Rtp => &mut self.rtp,
-            Half::Rtcp => &mut self.rtcp,
-        }
-    }
-
     /// For registering with the poll.
     pub(crate) const fn socket(&mut self, half: Half) -> &mut UdpSocket {
-        &mut self.port(half).socket
+        &mut self.ports[half as usize].socket
     }
 
     /// Receives one datagram into `buffer`: its length, and whose it is, or where it comes from if that is nobody's.
     pub(crate) fn receive(
-        &mut self,
+        &self,
         half: Half,
         buffer: &mut [u8],
     ) -> io::Result<(usize, Result<Route, SocketAddr>)> {
-        let port = self.port(half);
+        let port = &self.ports[half as usize];
         let (length, from) = port.socket.recv_from(buffer)?;
         let from = canonical(from);
         Ok((length, port.routes.get(&from).copied().ok_or(from)))
@@ -113,7 +106,7 @@ impl UdpPair {
     /// What the links of `address` send, whatever the ports; nothing for a stranger's.
     pub(crate) fn routes_of(&self, address: IpAddr) -> impl Iterator<Item = &Route> {
         let of_address = SocketAddr::new(address, 0)..=SocketAddr::new(address, u16::MAX);
-        self.rtp.routes.range(of_address).map(|(_, route)| route)
+        self.ports[0].routes.range(of_address).map(|(_, route)| route)
     }
 
     /// Sends reports to a broadcaster from the RTCP port. Best effort: a lost report is followed by another.
@@ -124,18 +117,18 @@ impl UdpPair {
         let source = self.address.is_unspecified().then_some(source);
         let to = Destination::from(to).leaving_from(source);
         // WouldBlock and ICMP errors change nothing for the link: its media says whether it lives.
-        let _ = sys::send_datagrams(self.rtcp.socket.as_fd(), &to, &[IoSlice::new(bytes)], None);
+        let _ = sys::send_datagrams(self.ports[1].socket.as_fd(), &to, &[IoSlice::new(bytes)], None);
     }
 
     /// Takes RTP and RTCP from these addresses as `route`, whose link has claimed them.
     pub(crate) fn take_from(&mut self, rtp: SocketAddr, rtcp: SocketAddr, route: Route) {
-        self.rtp.routes.insert(canonical(rtp), route);
-        self.rtcp.routes.insert(canonical(rtcp), route);
+        self.ports[0].routes.insert(canonical(rtp), route);
+        self.ports[1].routes.insert(canonical(rtcp), route);
     }
 
     /// Forgets all addresses of `link`.
     pub(crate) fn release(&mut self, link: LinkId) {
-        for port in [&mut self.rtp, &mut self.rtcp] {
+        for port in &mut self.ports {
             port.routes.retain(|_, route| route.link != link);
         }
     }

@@ -122,7 +122,12 @@ impl House {
         let mut config = IngestConfig {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             rtp_ports: Some([0, 0]),
-            ..IngestConfig::default()
+            lines: 20,
+            lines_per_address: 20,
+            antechamber: 256,
+            antechamber_per_address: 128,
+            gate_deadline: Duration::from_secs(10),
+            burst: Duration::from_secs(2),
         };
         change(&mut config);
         let clock = clock(Arc::clone(&stepped));

@@ -23,8 +23,6 @@ pub struct ServerConfig {
     pub udp: Option<UdpPorts>,
     /// Of the peers that are told by [`for_peer`](super::ServerConnection::for_peer).
     pub claimed_ports: Arc<ClaimedPorts>,
-    /// For the `Server` header; control characters are left out.
-    pub server_name: String,
     /// From accept to the first byte.
     pub first_byte: Duration,
     /// From the first byte of a message to the end of its header.
@@ -53,7 +51,6 @@ impl ServerConfig {
             role,
             udp: None,
             claimed_ports: Arc::default(),
-            server_name: "slotcast".to_owned(),
             first_byte: Duration::from_secs(5),
             header: Duration::from_secs(10),
             body: Duration::from_secs(10),

@@ -25,6 +25,9 @@ use super::{
     table::State,
 };
 
+/// For the `Server` header.
+const SERVER_NAME: &str = concat!("slotcast/", env!("CARGO_PKG_VERSION"));
+
 /// Everything that may become too late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Timer {
@@ -285,7 +288,7 @@ impl ServerConnection {
         if let Some(cseq) = cseq {
             headers.push("CSeq", cseq);
         }
-        headers.push("Server", &self.config.server_name);
+        headers.push("Server", SERVER_NAME);
         headers.extend(response.headers);
         response.headers = headers;
         self.outputs.push_back(Output::Send(response.to_bytes()));
