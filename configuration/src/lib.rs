@@ -29,7 +29,7 @@ use slotcast_core::{
 use toml::de::DeTable;
 
 pub use problem::{Place, Problem, Problems, Severity};
-pub use reservations::{AccessPort, Mail, Payments, Reservations};
+pub use reservations::{AccessPort, Mail, Payments, Reservations, Retention};
 
 /// The commented configuration with every default; what `slotcast print-config` prints.
 pub const COMMENTED_DEFAULT: &str = include_str!("default.toml");

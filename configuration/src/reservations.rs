@@ -66,6 +66,8 @@ pub struct Reservations {
     pub mail: Mail,
     /// How money is taken.
     pub payments: Payments,
+    /// For how long is kept what need not stay.
+    pub retention: Retention,
 }
 
 impl Reservations {
@@ -99,6 +101,19 @@ pub struct Mail {
     pub password: Option<Secret>,
 }
 
+/// `[retention]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Mails that are over.
+    pub mails: Duration,
+    /// Numbers of viewers.
+    pub samples: Duration,
+    /// Slots that were taken.
+    pub slots: Duration,
+    /// What has expired.
+    pub expired: Duration,
+}
+
 /// `[payments]`
 #[derive(Clone, Debug, PartialEq)]
 pub enum Payments {
@@ -119,15 +134,16 @@ pub enum Payments {
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<Option<Reservations>> {
     let mail = mail(reader.section("mail"));
     let payments = payments(reader.section("payments"));
+    let retention = retention(reader.section("retention"));
     let (enabled, reservations) = reservations(reader.section("reservations"));
     match (enabled?, reservations) {
         (false, _) => Some(None),
-        (true, Some(draft)) => Some(Some(draft(mail?, payments?))),
+        (true, Some(draft)) => Some(Some(draft(mail?, payments?, retention?))),
         (true, None) => None,
     }
 }
 
-type Finish = Box<dyn FnOnce(Mail, Payments) -> Reservations>;
+type Finish = Box<dyn FnOnce(Mail, Payments, Retention) -> Reservations>;
 
 fn reservations(mut table: Section<'_, '_>) -> (Option<bool>, Option<Finish>) {
     let enabled = table.required("enabled", values::yes_or_no);
@@ -162,7 +178,7 @@ fn reservations(mut table: Section<'_, '_>) -> (Option<bool>, Option<Finish>) {
         let (remind_before, extend_from, members_only) = (remind_before?, extend_from?, members_only?);
         let (list_unconfirmed, friends, normal_share) = (list_unconfirmed?, friends?, normal_share?);
         let trusted_proxies = trusted_proxies?;
-        Some(Box::new(move |mail, payments| Reservations {
+        Some(Box::new(move |mail, payments, retention| Reservations {
             data,
             database: database.map(Secret::new),
             provider,
@@ -187,6 +203,7 @@ fn reservations(mut table: Section<'_, '_>) -> (Option<bool>, Option<Finish>) {
             trusted_proxies,
             mail,
             payments,
+            retention,
         }))
     };
     (enabled, draft())
@@ -199,6 +216,23 @@ fn mail(mut table: Section<'_, '_>) -> Option<Mail> {
     let password = table.secret("password", "password_file");
     table.finish();
     Some(Mail { from: from?, server: server?, user, password: password.map(Secret::new) })
+}
+
+fn retention(mut table: Section<'_, '_>) -> Option<Retention> {
+    let mails = table.required("mails", values::span);
+    let samples = table.required("samples", values::span);
+    let slots = table.required("slots", a_month);
+    let expired = table.required("expired", values::span);
+    table.finish();
+    Some(Retention { mails: mails?, samples: samples?, slots: slots?, expired: expired? })
+}
+
+/// A member's slots of a month are counted until it is over.
+fn a_month(raw: Raw<'_>) -> Reading<Duration> {
+    match values::duration(raw)? {
+        time if time >= Duration::from_secs(32 * 86_400) => Ok(time),
+        _ => Err(raw.expected("at least \"32d\"")),
+    }
 }
 
 fn payments(mut table: Section<'_, '_>) -> Option<Payments> {

@@ -76,6 +76,16 @@ pub const ROUND_EVERY: Duration = Duration::from_secs(1);
 pub const SAME_ERROR_EVERY: Duration = Duration::from_secs(30);
 /// Outboxes are counted for metrics this often.
 pub const DEPTH_EVERY: Duration = Duration::from_secs(5);
+/// What an idempotency key stands for is kept so long.
+pub const ANSWERS_KEPT_FOR: Duration = DAY;
+/// Webhooks' events are known so long: longer than any provider repeats one.
+pub const EVENTS_KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Rows of one kind that are taken away in one transaction, once they were kept long enough.
+pub const STALE_BATCH: u32 = 500;
+/// Others write between two such transactions at least so long.
+pub const STALE_PAUSE: Duration = Duration::from_millis(100);
+/// What was kept long enough is looked for this often.
+pub const STALE_EVERY: Duration = Duration::from_secs(600);
 /// Reservations that are looked after in one round of one kind.
 pub const DUE_BATCH: u32 = 100;
 /// This server's name among those that work on one database.

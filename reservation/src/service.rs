@@ -32,6 +32,7 @@ mod proofs;
 mod publisher;
 mod random;
 mod refunding;
+mod retention;
 mod retry;
 mod running;
 mod timekeeper;
@@ -67,6 +68,7 @@ pub use mine::{
 };
 pub use operate::{ChannelEdit, MadeOperator, NewOperator, OperatorEdit};
 pub use refunding::Refunds;
+pub use retention::Retention;
 pub(crate) use views::hex;
 pub use views::{
     ChannelView, LedgerView, List, NextStep, PaymentView, Reason, ReservationView, TermsView, TokenView,
@@ -120,6 +122,8 @@ pub struct Settings {
     pub session_life: Duration,
     /// How often things may be tried that can be abused.
     pub budgets: Budgets,
+    /// For how long is kept what need not stay.
+    pub retention: Retention,
 }
 
 /// The reservation side; a handle that is cheap to clone.

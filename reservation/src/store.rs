@@ -482,6 +482,41 @@ pub enum ScheduleChange {
     ProgramsOf(MemberNumber),
 }
 
+/// What is kept for a while only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stale {
+    /// Jobs that are over: mails, with texts and addresses.
+    Mails,
+    /// Numbers of viewers.
+    Samples,
+    /// Slots that were taken.
+    Slots,
+    /// Log-ins.
+    Sessions,
+    /// Tokens of programs.
+    Tokens,
+    /// Codes that were mailed.
+    Proofs,
+    /// What idempotency keys stand for.
+    Answers,
+    /// Webhooks' events that were seen.
+    Events,
+}
+
+impl Stale {
+    /// All there is.
+    pub const ALL: [Self; 8] = [
+        Self::Mails,
+        Self::Samples,
+        Self::Slots,
+        Self::Sessions,
+        Self::Tokens,
+        Self::Proofs,
+        Self::Answers,
+        Self::Events,
+    ];
+}
+
 /// A span in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WallSpan(pub i64);
@@ -515,6 +550,11 @@ pub trait Tx: Reads {
     async fn lock_member(&mut self, number: MemberNumber) -> Stored<Option<Member>>;
     /// Reads a reservation and keeps it from changing until the end of the transaction.
     async fn lock_reservation(&mut self, number: ReservationNumber) -> Stored<Option<Reservation>>;
+    /// Reads all channels, and keeps them from changing and others from being added until the end of the transaction; who
+    /// holds one is waited for. For what is decided about one channel by all of them, or by what is booked on it.
+    async fn lock_channels(&mut self) -> Stored<Vec<SoldChannel>>;
+    /// Reads a channel and keeps it from changing until the end of the transaction; others may hold it as well.
+    async fn hold_channel(&mut self, number: ChannelNumber) -> Stored<Option<SoldChannel>>;
     /// Adds a member. Conflict: user ID, address.
     async fn add_member(&mut self, member: &Member) -> Stored<()>;
     /// Replaces a member whose version is `member.version - 1`; whether it is blocked is a matter of the schedule.
@@ -595,6 +635,9 @@ pub trait Tx: Reads {
     async fn note_presence(&mut self, node: &str, now: WallTime) -> Stored<Option<WallTime>>;
     /// Notes a webhook's event. `false`: it was seen before.
     async fn first_seen(&mut self, event: &str, now: WallTime) -> Stored<bool>;
+    /// Takes away what is that old, the oldest first, at most `limit` rows; returns how many. What expires is as old as its
+    /// end, a slot as its start.
+    async fn remove_stale(&mut self, what: Stale, before: WallTime, limit: u32) -> Stored<u64>;
     /// Makes everything stand. [`StoreError::Retry`] from here leaves open whether it does: the connection was lost
     /// before the answer; whoever tries again finds its own key or version.
     async fn commit(self: Box<Self>) -> Stored<()>;

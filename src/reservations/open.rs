@@ -27,7 +27,7 @@ use slotcast_reservation::{
         invoice::Invoice,
         stripe::{self, Stripe, StripeSettings},
     },
-    service::{Provider, Service, ServiceError, Settings},
+    service::{Provider, Retention, Service, ServiceError, Settings},
     store::{self, Store, Units, postgres::alone::Alone},
     streaming::{Live, Schedule, Streaming, Viewer},
     vault::Vault,
@@ -185,6 +185,12 @@ async fn open_service(
         terms: terms(sold)?,
         session_life: SESSION_LIFE,
         budgets: Budgets::default(),
+        retention: Retention {
+            mails: sold.retention.mails,
+            samples: sold.retention.samples,
+            slots: sold.retention.slots,
+            expired: sold.retention.expired,
+        },
     };
     Ok(Service::new(store, vault, payments(sold)?, post(sold)?, streaming, clock, settings))
 }

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use slotcast::config::{
     AccessPort, COMMENTED_DEFAULT, Config, Environment, Http, Links, Log, Mail, Payments, Reservations,
-    Server, Viewers,
+    Retention, Server, Viewers,
 };
 use slotcast_admission::{Channel, GuessLimits, ProgramSpec, Secret};
 use toml::{Table, Value};
@@ -84,6 +84,10 @@ const KEYS: &[Row] = &[
     key("mail.user", "'tv'", "Some(tv)"),
     key("mail.password", "'mail-secret'", "Some(mail-secret)"),
     ("mail.password_file", "'@'", "mail.password", "Some(from a file)"),
+    key("retention.mails", "'71d'", "6134400s"),
+    key("retention.samples", "'72d'", "6220800s"),
+    key("retention.slots", "'73d'", "6307200s"),
+    key("retention.expired", "'74d'", "6393600s"),
     key("payments.way", "'invoice'", "invoice"),
     key("payments.stripe_key", "'sk_other'", "sk_other"),
     ("payments.stripe_key_file", "'@'", "payments.stripe_key", "from a file"),
@@ -394,6 +398,7 @@ fn reservation_fields(reservations: Reservations, folder: &Path) -> Vec<(&'stati
         trusted_proxies,
         mail,
         payments,
+        retention,
     } = reservations;
     assert!(data.starts_with(folder));
     let port = |port: &AccessPort| format!("{}={}:{}", port.name, port.host, port.port);
@@ -429,6 +434,13 @@ fn reservation_fields(reservations: Reservations, folder: &Path) -> Vec<(&'stati
         ("mail.server", some(server.map(Secret::new))),
         ("mail.user", some(user.map(Secret::new))),
         ("mail.password", some(password)),
+    ]);
+    let Retention { mails, samples, slots, expired } = retention;
+    fields.extend([
+        ("retention.mails", debug(mails)),
+        ("retention.samples", debug(samples)),
+        ("retention.slots", debug(slots)),
+        ("retention.expired", debug(expired)),
     ]);
     match payments {
         Payments::Invoice => fields.push(("payments.way", "invoice".to_owned())),

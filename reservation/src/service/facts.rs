@@ -98,10 +98,9 @@ pub(super) async fn used_in(
     Ok(used)
 }
 
-/// The channel of that number.
+/// The channel of that number, as it stays until what is booked on it stands.
 pub(super) async fn channel_of(tx: &mut (dyn Tx + '_), number: ChannelNumber) -> Answer<SoldChannel> {
-    let found = tx.channels().await?.into_iter().find(|channel| channel.number == number);
-    Ok(found.ok_or(Refusal::NotFound(Thing::Channel))?)
+    Ok(tx.hold_channel(number).await?.ok_or(Refusal::NotFound(Thing::Channel))?)
 }
 
 /// Whose reservation it is.

@@ -256,7 +256,7 @@ impl Service {
         if tokens.iter().any(|other| other.name == token.name && other.expires_at > token.created_at) {
             return Err(Refusal::Exists(Thing::Token).into());
         }
-        if tokens.len() >= TOKENS_MAX {
+        if tokens.iter().filter(|other| other.expires_at > token.created_at).count() >= TOKENS_MAX {
             return Err(Refusal::TooManyTokens { tokens_max: TOKENS_MAX }.into());
         }
         if tokens.iter().any(|other| other.name == token.name) {

@@ -117,6 +117,7 @@ impl Service {
         }
         let put = retry(|| async {
             let mut tx = self.0.store.begin().await?;
+            tx.lock_channels().await?;
             let found = channel_of(tx.as_mut(), edit.number).await;
             let channel = match (found, version) {
                 // It is as was asked already, perhaps by a try before, whose commit's answer was lost.
@@ -198,6 +199,7 @@ impl Service {
         actor.need(Scope::Sell)?;
         let retired = retry(|| async {
             let mut tx = self.0.store.begin().await?;
+            tx.lock_channels().await?;
             let found = channel_of(tx.as_mut(), number).await?;
             is_current(version, found.version)?;
             if found.is_retired {
@@ -512,6 +514,7 @@ impl Service {
     pub async fn add_channels(&self, channels: Vec<ChannelEdit>) -> Answer<u32> {
         let added = retry(|| async {
             let mut tx = self.0.store.begin().await?;
+            tx.lock_channels().await?;
             let mut known = self.taken_up(tx.as_mut()).await?;
             let mut added = 0;
             for edit in &channels {

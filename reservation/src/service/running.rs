@@ -44,6 +44,7 @@ impl Service {
         tasks.spawn(self.clone().keep_observing(stop.clone()));
         tasks.spawn(self.clone().keep_writing_down(stop.clone()));
         tasks.spawn(self.clone().keep_working(stop.clone()));
+        tasks.spawn(self.clone().keep_removing(stop.clone()));
         tasks.spawn(self.keep_counting(stop));
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
@@ -163,7 +164,7 @@ impl Service {
 }
 
 /// Waits until woken, or for `span`. `false`: it is time to stop.
-async fn waited(stop: &mut watch::Receiver<bool>, wake: Option<&Notify>, span: Duration) -> bool {
+pub(super) async fn waited(stop: &mut watch::Receiver<bool>, wake: Option<&Notify>, span: Duration) -> bool {
     let woken = async {
         match wake {
             Some(wake) => wake.notified().await,

@@ -27,6 +27,12 @@ macro_rules! for_change {
         " FOR NO KEY UPDATE"
     };
 }
+/// Others may hold the row as well, and nobody changes it.
+macro_rules! for_holding {
+    () => {
+        " FOR SHARE"
+    };
+}
 /// Rows that somebody else takes at this moment are left to them.
 macro_rules! for_taking {
     () => {
@@ -61,6 +67,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("terms", include_str!("../../migrations/postgres/0009_terms.sql")),
     ("schedule", include_str!("../../migrations/postgres/0010_schedule.sql")),
     ("size", include_str!("../../migrations/postgres/0011_size.sql")),
+    ("retention", include_str!("../../migrations/postgres/0012_retention.sql")),
 ];
 /// Whether the first versions' own count of migrations is there.
 const OLD_VERSIONS: &str =
@@ -77,6 +84,9 @@ const SETTINGS: &str = "SELECT set_config('statement_timeout', '10s', false),
         WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)";
 /// Any number, the same for everybody: two that start at once make the schema one after the other.
 const SCHEMA_LOCK: &str = "SELECT pg_advisory_xact_lock(5173194062718)";
+
+/// Any number, the same for everybody: who decides about all channels follows one another, before the first row of theirs too.
+const CHANNELS_LOCK: Option<&str> = Some("SELECT pg_advisory_xact_lock(5173194062719)");
 
 /// One database.
 pub struct PostgresStore {

@@ -36,6 +36,12 @@ macro_rules! for_change {
     };
 }
 /// See [`for_change`].
+macro_rules! for_holding {
+    () => {
+        ""
+    };
+}
+/// See [`for_change`].
 macro_rules! for_taking {
     () => {
         ""
@@ -68,9 +74,12 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("terms", include_str!("../../migrations/sqlite/0009_terms.sql")),
     ("schedule", include_str!("../../migrations/sqlite/0010_schedule.sql")),
     ("size", include_str!("../../migrations/sqlite/0011_size.sql")),
+    ("retention", include_str!("../../migrations/sqlite/0012_retention.sql")),
 ];
 /// Whether the first versions' own count of migrations is there.
 const OLD_VERSIONS: &str = "SELECT count(*) FROM sqlite_master WHERE name = 'schema_versions'";
+/// One writer needs none.
+const CHANNELS_LOCK: Option<&str> = None;
 /// Connections that read. More than the machine has cores: on a busy one each question waits for its thread to be
 /// scheduled, not for the file.
 const READERS_MAX: u32 = 16;

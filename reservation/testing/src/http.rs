@@ -19,7 +19,7 @@ use slotcast_reservation::{
     limits::{Budget, Budgets},
     mail::Folder,
     payments::{Payments, invoice::Invoice},
-    service::{NewOperator, Provider, Service, Settings},
+    service::{NewOperator, Provider, Retention, Service, Settings},
     store,
     streaming::{Link, Live, Schedule, Streaming, Track, TrackState, Viewer},
     vault::Vault,
@@ -306,6 +306,7 @@ fn settings(base_url: &str, wishes: &Wishes) -> Settings {
         },
         terms: "Broadcast only what is yours.".to_owned(),
         session_life: hours(24 * 365),
+        retention: Retention::default(),
         budgets: wishes.budgets,
     }
 }

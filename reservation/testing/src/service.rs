@@ -31,7 +31,7 @@ use slotcast_reservation::{
     limits::{Budget, Budgets, GATHER_USUAL},
     mail::{Post, PostError},
     payments::{CardCheck, Charge, Moved, NewCard, Notice, PaymentError, Payments, invoice::BRAND},
-    service::{Actor, Answer, Provider, Service, ServiceError, Settings},
+    service::{Actor, Answer, Provider, Retention, Service, ServiceError, Settings},
     store::{self, Page, Reads, Session, Store, StoreError, Stored, Tx},
     streaming::{Link, Live, Schedule, StoppedBy, Streaming, Track, TrackState, Viewer},
     vault::Vault,
@@ -511,6 +511,7 @@ fn settings(rules: Rules) -> Settings {
         },
         rules,
         terms: "Be kind.".to_owned(),
+        retention: Retention::default(),
         session_life: 24 * HOUR,
         budgets: Budgets {
             register: Budgets::default().register,

@@ -46,6 +46,27 @@ async fn told(world: &World) -> Reservation {
 }
 
 #[tokio::test]
+async fn a_cancellation_is_never_refused_for_want_of_mails() {
+    let world = World::new().await;
+    let actor = world.actor(1).await;
+    let confirmed = world.confirmed("2026-12-02T00:00:00Z", 1).await;
+    world
+        .raw(
+            "INSERT INTO jobs (kind, key, member, turn, payload, created_at, tries, done_at)
+            WITH RECURSIVE all_of(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM all_of WHERE i < 200)
+            SELECT 'friend_mail', 'used-' || i, 1, 0, '', (SELECT booked_at FROM reservations), 1, 1 FROM all_of",
+        )
+        .await;
+    let edit = ProgramEdit {
+        friends: Some(vec![friend(), "b@example.com".parse().unwrap()]),
+        ..ProgramEdit::default()
+    };
+    let refused = refusal(world.service.change(&actor, confirmed.number, None, edit).await);
+    assert!(matches!(refused, Refusal::TooMany { .. }), "the day's mails are used up: {refused:?}");
+    world.service.cancel(&actor, confirmed.number, None).await.unwrap();
+}
+
+#[tokio::test]
 async fn changes_within_minutes_are_one_mail() {
     let world = World::new().await;
     let confirmed = told(&world).await;

@@ -9,10 +9,14 @@ use std::sync::{
 use slotcast_core::words::{ChannelNumber, Seats, Toll};
 use slotcast_reservation::{
     domain::{
+        member::MemberKind,
         reservation::{CancelledBy, State},
         words::ReservationNumber,
     },
-    service::{ChannelEdit, MemberEdit, ProgramEdit, Scopes},
+    service::{
+        ChannelEdit, MemberEdit, NewOperator, OperatorEdit, Premium, ProgramEdit, Registration, Scopes,
+    },
+    store::Pickup,
 };
 use slotcast_reservation_testing::service::*;
 use slotcast_testing::postgres;
@@ -163,6 +167,121 @@ async fn live_through(cut: u8) {
     let channel = service.put_channel(&operator, new_channel, None).await.unwrap();
     was_cut("a channel");
     assert_eq!(channel.version, 1);
+}
+
+/// What members and operators do beside programs, each at its COMMIT cut in that way.
+async fn manage_through(cut: u8) {
+    let Some(server) = postgres::shared() else { return };
+    let (world, proxy) = behind_a_proxy(server).await;
+    let (service, operator, here) = (&world.service, world.actor(4).await, "192.0.2.1".parse().unwrap());
+    let arm = || proxy.0.store(cut, SeqCst);
+    let was_cut = |what: &str| assert_eq!(proxy.0.load(SeqCst), NEVER, "{what} never committed");
+    let registration = Registration {
+        user_id: "taro".to_owned(),
+        name: "Taro".to_owned(),
+        reading: "Taro".to_owned(),
+        email: "taro@example.com".to_owned(),
+        password: "correct horse".to_owned(),
+        ..Registration::default()
+    };
+    arm();
+    let member = service.register(registration, here).await.unwrap();
+    was_cut("register");
+    arm();
+    let session = service.log_in("taro", "correct horse", here).await.unwrap();
+    was_cut("log in");
+    let actor = service.actor_of_session(&session.token).await.unwrap();
+    let premium = Premium {
+        address: "1-1 Example".to_owned(),
+        phone: "03-1234-5678".to_owned(),
+        card_token: "pm_good".to_owned(),
+        ..Premium::default()
+    };
+    arm();
+    let upgraded = service.upgrade(&actor, premium).await.unwrap();
+    was_cut("upgrade");
+    assert_eq!((upgraded.kind, upgraded.version), (MemberKind::Premium, member.version + 1));
+    arm();
+    service.change_password(&actor, "correct horse", "battery staple").await.unwrap();
+    was_cut("a password");
+    assert!(service.log_in("taro", "battery staple", here).await.is_ok());
+    arm();
+    service.forgot_password("taro", here).await.unwrap();
+    was_cut("a forgotten password");
+    arm();
+    service.ask_verification(&actor).await.unwrap();
+    was_cut("a verification");
+    arm();
+    service.log_out(&session.token).await.unwrap();
+    was_cut("log out");
+    assert!(service.actor_of_session(&session.token).await.is_err());
+
+    arm();
+    let special = service.book_special(&operator, draft(2, "2026-12-05T00:00:00Z", 1), None).await.unwrap();
+    was_cut("a special program");
+    let pickup = Pickup { reservation: special.number, note: "Look".to_owned(), position: 1 };
+    arm();
+    service.put_pickup(&operator, pickup).await.unwrap();
+    was_cut("a pickup");
+    assert_eq!(service.pickups(None).await.unwrap().len(), 1);
+    arm();
+    service.end_pickup(&operator, special.number).await.unwrap();
+    was_cut("its end");
+    arm();
+    let cancelled = service.operator_cancel(&operator, special.number, Some(special.version)).await.unwrap();
+    was_cut("an operator's cancellation");
+    assert_eq!(cancelled.version, special.version + 1, "once");
+    let blocked = OperatorEdit { is_blocked: Some(true), ..OperatorEdit::default() };
+    arm();
+    let edited =
+        service.edit_member(&operator, member.number, Some(upgraded.version + 1), blocked).await.unwrap();
+    was_cut("a block");
+    assert_eq!((edited.is_blocked, edited.version), (true, upgraded.version + 2));
+    let known = service.channels().await.unwrap();
+    let new = ChannelEdit {
+        number: ChannelNumber(8),
+        name: "channel8".parse().unwrap(),
+        seats: Seats::new(1).unwrap(),
+        class: "64kbit/s".parse().unwrap(),
+        toll: Toll(1),
+        gather: None,
+    };
+    arm();
+    service.add_channels(vec![new]).await.unwrap();
+    was_cut("channels of the file");
+    assert_eq!(service.channels().await.unwrap().len(), known.len() + 1);
+    arm();
+    let retired = service.retire_channel(&operator, ChannelNumber(8), Some(1)).await.unwrap();
+    was_cut("a channel's end");
+    assert_eq!((retired.is_retired, retired.version), (true, 2));
+    let link = service.mail_stop_url(&friend());
+    arm();
+    service.stop_mails(link.rsplit('/').next().unwrap()).await.unwrap();
+    was_cut("a stop of mails");
+    arm();
+    service.erase_member(&operator, member.number).await.unwrap();
+    was_cut("an erasure");
+    let new = NewOperator {
+        user_id: "second".to_owned(),
+        name: "Second".to_owned(),
+        email: "second@example.com".to_owned(),
+        password: "a second operator's".to_owned(),
+        replace: false,
+    };
+    arm();
+    let made = service.create_operator(new).await.unwrap();
+    was_cut("an operator");
+    assert!(made.member.is_operator && made.before.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_managed_when_its_commit_never_arrived_is_done_once() {
+    manage_through(BEFORE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_managed_when_its_commits_answer_was_lost_is_done_once() {
+    manage_through(AFTER).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

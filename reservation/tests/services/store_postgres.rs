@@ -2,9 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use slotcast_core::time::WallTime;
+use slotcast_core::{time::WallTime, words::ChannelNumber};
 use slotcast_reservation::{
-    domain::words::{MemberNumber, ReservationNumber},
+    domain::{
+        reservation::SoldChannel,
+        words::{MemberNumber, ReservationNumber},
+    },
     store::{self, Store, StoreError, Stored, postgres::alone::Alone},
     vault::Vault,
 };
@@ -35,6 +38,55 @@ async fn fill(store: &dyn Store) {
 async fn only_the_next_day_of_a_large_stock_is_read() {
     let Some(server) = postgres::shared() else { return };
     stock::only_the_next_day_of_a_large_stock_is_read(&server.new_database()).await;
+}
+
+/// Waits until somebody waits for a lock in the database at `place`.
+async fn somebody_waits(place: &str) {
+    let pool = sqlx::PgPool::connect(place).await.unwrap();
+    let sql = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+    for _ in 0..TRIES_MAX {
+        if sqlx::query_scalar::<_, i64>(sql).fetch_one(&pool).await.unwrap() > 0 {
+            pool.close().await;
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("nobody waits");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_decides_about_channels_waits_for_others_who_do_and_for_who_books() {
+    let Some(server) = postgres::shared() else { return };
+    let place = server.new_database();
+    let store = open(&place).await.unwrap();
+    fill(&*store).await;
+    // Two operators: the second sees what the first has added.
+    let mut first = store.begin().await.unwrap();
+    assert_eq!(first.lock_channels().await.unwrap().len(), 1);
+    first.put_channel(&values::channel(2)).await.unwrap();
+    let second = Arc::clone(&store);
+    let second = tokio::spawn(async move { second.begin().await?.lock_channels().await });
+    somebody_waits(&place).await;
+    first.commit().await.unwrap();
+    assert_eq!(second.await.unwrap().unwrap().len(), 2);
+    // Two who book do not wait for each other; an operator waits for both, and one who books then for the operator.
+    let [mut one, mut two] = [store.begin().await.unwrap(), store.begin().await.unwrap()];
+    for tx in [&mut one, &mut two] {
+        assert!(tx.hold_channel(ChannelNumber(1)).await.unwrap().is_some());
+    }
+    let operator = Arc::clone(&store);
+    let operator = tokio::spawn(async move {
+        let mut tx = operator.begin().await?;
+        tx.lock_channels().await?;
+        tx.put_channel(&SoldChannel { version: 2, is_retired: true, ..values::channel(1) }).await?;
+        tx.commit().await
+    });
+    somebody_waits(&place).await;
+    one.commit().await.unwrap();
+    two.commit().await.unwrap();
+    operator.await.unwrap().unwrap();
+    let mut late = store.begin().await.unwrap();
+    assert!(late.hold_channel(ChannelNumber(1)).await.unwrap().unwrap().is_retired);
 }
 
 #[tokio::test]

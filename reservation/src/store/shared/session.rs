@@ -19,7 +19,7 @@ use sqlx::{Executor, Transaction};
 
 use super::{
     super::{Conflict, ScheduleChange, StoreError, Stored},
-    Db, of_database,
+    CHANNELS_LOCK, Db, of_database,
 };
 use crate::{domain::event::Event, hub::Hub, vault::Vault};
 
@@ -59,6 +59,7 @@ mod jobs;
 mod reads;
 mod rows;
 mod schema;
+mod stale;
 mod writes;
 
 pub(super) use schema::make_ready;

@@ -6,9 +6,9 @@ use slotcast_core::{time::WallTime, words::ChannelNumber};
 use super::{
     super::super::{
         ApiToken, Conflict, Job, JobEnd, JobKind, KeptAnswer, Payment, PaymentState, Pickup, Reads as _, Run,
-        ScheduleChange, Session, Tx, Units, ViewerSample, names,
+        ScheduleChange, Session, Stale, Tx, Units, ViewerSample, names,
     },
-    Builder, Db, Query, StoreError, Stored, Work, rows,
+    Builder, CHANNELS_LOCK, Db, Query, StoreError, Stored, Work, rows,
 };
 use crate::domain::{
     effects::{Effects, LedgerTransaction, MailRequest, PaymentRequest, SlotChange},
@@ -31,6 +31,10 @@ const LOCK_MEMBER: &str =
     concat!("SELECT number, ", member_columns!(), " FROM members WHERE number = $1", for_change!());
 const LOCK_RESERVATION: &str =
     concat!("SELECT number, ", reservation_columns!(), " FROM reservations WHERE number = $1", for_change!());
+const LOCK_CHANNELS: &str =
+    concat!("SELECT number, ", channel_columns!(), " FROM channels ORDER BY number", for_change!());
+const HOLD_CHANNEL: &str =
+    concat!("SELECT number, ", channel_columns!(), " FROM channels WHERE number = $1", for_holding!());
 const ADD_MEMBER: &str = concat!(
     "INSERT INTO members (number, ",
     member_columns!(),
@@ -360,6 +364,18 @@ impl Tx for Work {
         self.reservation_where(sqlx::query(LOCK_RESERVATION).bind(number.0)).await
     }
 
+    async fn lock_channels(&mut self) -> Stored<Vec<SoldChannel>> {
+        if let Some(sql) = CHANNELS_LOCK {
+            self.run(sqlx::query(sql)).await?;
+        }
+        self.rows(sqlx::query(LOCK_CHANNELS)).await?.iter().map(rows::channel).collect()
+    }
+
+    async fn hold_channel(&mut self, number: ChannelNumber) -> Stored<Option<SoldChannel>> {
+        let query = sqlx::query(HOLD_CHANNEL).bind(i64::from(number.0));
+        self.row(query).await?.as_ref().map(rows::channel).transpose()
+    }
+
     async fn add_member(&mut self, member: &Member) -> Stored<()> {
         self.run(member_query(ADD_MEMBER, member)?).await.map(drop)
     }
@@ -665,6 +681,10 @@ impl Tx for Work {
         self.run(sqlx::query(FORGET_EVENTS).bind(oldest)).await?;
         let sql = "INSERT INTO seen_events (event, seen_at) VALUES ($1, $2) ON CONFLICT (event) DO NOTHING";
         Ok(self.run(sqlx::query(sql).bind(names::text(event)?).bind(now.as_micros())).await? == 1)
+    }
+
+    async fn remove_stale(&mut self, what: Stale, before: WallTime, limit: u32) -> Stored<u64> {
+        self.remove_rows(what, before, limit).await
     }
 
     async fn commit(self: Box<Self>) -> Stored<()> {

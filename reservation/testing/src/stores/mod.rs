@@ -6,6 +6,7 @@ pub mod opening;
 pub mod outbox;
 pub mod people;
 pub mod races;
+pub mod retention;
 
 use std::{path::Path, sync::Arc};
 
@@ -78,6 +79,9 @@ macro_rules! store_cases {
                 a_job_that_nobody_can_read_is_given_up
                 a_payment_is_a_job_until_it_is_settled
                 many_takers_never_get_the_same;
+            retention:
+                what_is_old_enough_is_taken_away_in_parts
+                mails_are_kept_while_they_wait_and_while_their_program_is_not_over;
             races:
                 sixty_four_bookers_share_no_slot
                 the_month_limit_holds_among_bookers_at_once
@@ -179,17 +183,7 @@ impl World {
 
     /// Runs a statement past the store.
     pub async fn raw(&self, sql: &'static str) -> Result<u64, sqlx::Error> {
-        if let Some(path) = self.place.strip_prefix("sqlite:") {
-            let pool = sqlx::SqlitePool::connect(path).await?;
-            let done = sqlx::query(sql).execute(&pool).await.map(|done| done.rows_affected());
-            pool.close().await;
-            done
-        } else {
-            let pool = sqlx::PgPool::connect(&self.place).await?;
-            let done = sqlx::query(sql).execute(&pool).await.map(|done| done.rows_affected());
-            pool.close().await;
-            done
-        }
+        raw_at(&self.place, sql).await
     }
 
     /// Members 1 to `members`, channels 1 and 2.
@@ -217,6 +211,21 @@ impl World {
 
     pub async fn reservation(&self, number: i64) -> Option<Reservation> {
         self.store.read().await.unwrap().reservation(ReservationNumber(number)).await.unwrap()
+    }
+}
+
+/// Runs a statement on the database at `place`, past any store.
+pub async fn raw_at(place: &str, sql: &'static str) -> Result<u64, sqlx::Error> {
+    if let Some(path) = place.strip_prefix("sqlite:") {
+        let pool = sqlx::SqlitePool::connect(path).await?;
+        let done = sqlx::query(sql).execute(&pool).await.map(|done| done.rows_affected());
+        pool.close().await;
+        done
+    } else {
+        let pool = sqlx::PgPool::connect(place).await?;
+        let done = sqlx::query(sql).execute(&pool).await.map(|done| done.rows_affected());
+        pool.close().await;
+        done
     }
 }
 

@@ -15,7 +15,7 @@ use slotcast_reservation::{
 };
 
 use crate::stores::{
-    ALL, World, booking, broken, channel, mail, mail_of, member, patiently, reservation, slot, vault,
+    ALL, World, booking, broken, channel, mail, mail_of, member, patiently, raw_at, reservation, slot, vault,
 };
 
 pub async fn another_key_is_refused(world: Arc<World>) {
@@ -88,6 +88,12 @@ pub async fn a_database_of_the_first_version_is_taken_over(world: Arc<World>) {
     let refund = "refund-2-after-30-capture-authorise-1-1";
     assert_eq!(of, [hold, hold, hold, capture, capture, refund, capture]);
     drop(reads);
+    for sql in [
+        "UPDATE channels SET gather_ms = 101 WHERE number = 1",
+        "UPDATE channels SET gather_ms = -1 WHERE number = 1",
+    ] {
+        assert!(raw_at(&place, sql).await.is_err(), "{sql}");
+    }
     let mut tx = newer.begin().await.unwrap();
     let mut taken = async |kind| -> Vec<Job> { tx.take_jobs(kind, slot(1000), slot(1001), 9).await.unwrap() };
     let to_member: Vec<_> = taken(JobKind::MemberMail).await.into_iter().map(mail_of).collect();
