@@ -84,13 +84,14 @@ use publisher::Published;
 
 use crate::{
     domain::{
+        member::Card,
         reservation::Reservation,
         rules::{self, Rules},
         words::{Amount, Email, MemberNumber},
     },
     limits::{Budgets, REFUSED_LINES, SEALS_AT_ONCE},
     mail::Post,
-    payments::Payments,
+    payments::{Payments, invoice::BRAND},
     store::Store,
     streaming::Streaming,
     vault::Vault,
@@ -259,6 +260,12 @@ impl Service {
     /// Where everything is kept.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.0.store
+    }
+
+    /// Whether the operator bills: then a premium member needs no card.
+    pub fn is_billing(&self) -> bool {
+        let (token, last_four) = (String::new(), String::new());
+        self.0.payments.knows(&Card { token, brand: BRAND.to_owned(), last_four, expires: None })
     }
 
     /// The provider's time.

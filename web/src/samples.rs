@@ -221,6 +221,7 @@ fn public_pages(visit: &Visit, typed_in: &Typed) -> Vec<(&'static str, askama::R
                 slot_minutes: 10,
                 reconfirm_hours: 6,
                 connect_minutes: 5,
+                is_billing: true,
             }
             .render(),
         ),
@@ -274,7 +275,13 @@ fn account_pages(visit: &Visit, typed_in: &Typed) -> Vec<(&'static str, askama::
         ),
     ];
     for is_premium in [false, true] {
-        let page = RegisterPage { f: frame(), form: form(), is_premium, trouble: Some(trouble()) };
+        let page = RegisterPage {
+            f: frame(),
+            form: form(),
+            is_premium,
+            is_billing: is_premium,
+            trouble: Some(trouble()),
+        };
         rendered.push(("register", page.render()));
     }
     for stage in [Stage::Ask, Stage::Code, Stage::Done] {

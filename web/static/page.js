@@ -58,7 +58,10 @@ function copyButtons() {
   }
 }
 
-/** Counts down to a start, and loads the page anew once it is there. */
+/**
+ * Counts down to a start, and loads the page anew once it is there. Where the visitor's clock says that the start is over while the
+ * server says that it comes, the clocks differ: the page is left as it is.
+ */
 function countdown() {
   const element = document.querySelector("[data-countdown]");
   const target = element?.querySelector("b");
@@ -76,6 +79,7 @@ function countdown() {
     const rest = `${two(Math.floor(seconds / 3600) % 24)}:${two(Math.floor(seconds / 60) % 60)}:${two(seconds % 60)}`;
     target.textContent = days ? `${days} ${element.dataset.days} ${rest}` : rest;
   };
+  if (start <= Date.now()) return;
   const timer = setInterval(tick, 1000);
   tick();
 }

@@ -25,6 +25,8 @@ pub(crate) struct RegisterPage {
     pub(crate) f: Frame,
     pub(crate) form: Form,
     pub(crate) is_premium: bool,
+    /// Whether premium members can register here: where the operator bills, no card is needed.
+    pub(crate) is_billing: bool,
     pub(crate) trouble: Option<Trouble>,
 }
 
@@ -41,9 +43,10 @@ pub(crate) struct RegisteredPage {
 /// `GET /register`, `GET /register?kind=premium`.
 pub(super) async fn form(visit: Visit, uri: Uri) -> Answer {
     let form = Form::parse(uri.query().unwrap_or_default().as_bytes());
-    let is_premium = form.get("kind") == Some("premium");
+    let is_billing = visit.web().service().is_billing();
+    let is_premium = is_billing && form.get("kind") == Some("premium");
     let f = Frame::new(&visit, Part::Register);
-    let page = RegisterPage { f, form, is_premium, trouble: None };
+    let page = RegisterPage { f, form, is_premium, is_billing, trouble: None };
     page.f.page(&page)
 }
 
@@ -115,10 +118,10 @@ fn repeated(form: &Form) -> Option<Refusal> {
 fn again(visit: &Visit, form: Form, is_premium: bool, refusal: Refusal) -> Answer {
     let trouble = Trouble::of(&refusal, visit.language());
     let status = StatusCode::from_u16(trouble.status).unwrap_or(StatusCode::UNPROCESSABLE_ENTITY);
-    let f = Frame::new(visit, Part::Register);
+    let (f, is_billing) = (Frame::new(visit, Part::Register), visit.web().service().is_billing());
     let page = match form.clone().blamed(refusal) {
-        Ok(form) => RegisterPage { f, form, is_premium, trouble: None },
-        Err(_) => RegisterPage { f, form, is_premium, trouble: Some(trouble) },
+        Ok(form) => RegisterPage { f, form, is_premium, is_billing, trouble: None },
+        Err(_) => RegisterPage { f, form, is_premium, is_billing, trouble: Some(trouble) },
     };
     page.f.page_as(status, &page)
 }

@@ -26,6 +26,8 @@ pub(crate) struct AboutPage {
     pub(crate) slot_minutes: u64,
     pub(crate) reconfirm_hours: u64,
     pub(crate) connect_minutes: u64,
+    /// Whether premium members can register on these pages.
+    pub(crate) is_billing: bool,
 }
 
 pub(super) async fn about(visit: Visit) -> Answer {
@@ -54,6 +56,7 @@ pub(super) async fn about(visit: Visit) -> Answer {
         slot_minutes: rules.slot.as_secs().div_ceil(60),
         reconfirm_hours: rules.reconfirm_before.as_secs() / 3600,
         connect_minutes: rules.margins.before.as_secs() / 60,
+        is_billing: service.is_billing(),
         f,
     };
     page.f.page(&page)

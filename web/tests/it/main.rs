@@ -164,3 +164,18 @@ async fn a_visitor_registers_is_logged_in_and_logs_out_without_script() {
         ask(at, "POST /login", &[OURS], "user_id=taro&password=wrong&next=%2F%2Fevil.example").await;
     assert!(head.starts_with("HTTP/1.1 401") && body.contains("value=\"taro\""), "{head}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn premium_members_register_with_an_invoice_where_the_operator_bills() {
+    let server = Server::start().await;
+    let at = pages(&server).await;
+    let (_, body) = ask(at, "GET /register", &[], "").await;
+    assert!(body.contains("/register?kind=premium"), "premium is offered");
+    let form = "kind=premium&name=Hanako&reading=Hanako&user_id=hanako&email=hanako%40example.com\
+                &password=a+long+pass+phrase&password_again=a+long+pass+phrase\
+                &premium.address=1-1+Chiyoda&premium.phone=%2B81+3+0000+0000";
+    let (head, _) = ask(at, "POST /register?kind=premium", &[OURS], form).await;
+    assert!(head.starts_with("HTTP/1.1 303") && header(&head, "location") == "/register/done", "{head}");
+    let member = server.anybody().log_in("hanako", PASSWORD).await.get("/me").await;
+    assert_eq!(member.body["kind"], "premium", "{member:?}");
+}
