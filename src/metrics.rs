@@ -190,10 +190,11 @@ impl Sources {
         )?;
         page.gauge(
             "outbox_waiting",
-            "Mails and movements of money that wait",
+            "Mails, movements of money and events for webhooks that wait",
             [
                 ([("outbox", "mails")], u64::from(stats.outbox.mails)),
                 ([("outbox", "payments")], u64::from(stats.outbox.payments)),
+                ([("outbox", "webhooks")], u64::from(stats.outbox.webhooks)),
             ],
         )?;
         let oldest = stats.outbox.oldest.map_or(0, |at| (self.clock)().wall.as_micros() - at.as_micros());

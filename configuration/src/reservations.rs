@@ -68,6 +68,8 @@ pub struct Reservations {
     pub payments: Payments,
     /// For how long is kept what need not stay.
     pub retention: Retention,
+    /// `[webhooks] allow`: networks that webhooks reach though they are not public, and over plain HTTP.
+    pub webhook_networks: Vec<IpNet>,
 }
 
 impl Reservations {
@@ -135,15 +137,16 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<Option<Reservations>> {
     let mail = mail(reader.section("mail"));
     let payments = payments(reader.section("payments"));
     let retention = retention(reader.section("retention"));
+    let webhook_networks = webhooks(reader.section("webhooks"));
     let (enabled, reservations) = reservations(reader.section("reservations"));
     match (enabled?, reservations) {
         (false, _) => Some(None),
-        (true, Some(draft)) => Some(Some(draft(mail?, payments?, retention?))),
+        (true, Some(draft)) => Some(Some(draft(mail?, payments?, retention?, webhook_networks?))),
         (true, None) => None,
     }
 }
 
-type Finish = Box<dyn FnOnce(Mail, Payments, Retention) -> Reservations>;
+type Finish = Box<dyn FnOnce(Mail, Payments, Retention, Vec<IpNet>) -> Reservations>;
 
 fn reservations(mut table: Section<'_, '_>) -> (Option<bool>, Option<Finish>) {
     let enabled = table.required("enabled", values::yes_or_no);
@@ -178,7 +181,7 @@ fn reservations(mut table: Section<'_, '_>) -> (Option<bool>, Option<Finish>) {
         let (remind_before, extend_from, members_only) = (remind_before?, extend_from?, members_only?);
         let (list_unconfirmed, friends, normal_share) = (list_unconfirmed?, friends?, normal_share?);
         let trusted_proxies = trusted_proxies?;
-        Some(Box::new(move |mail, payments, retention| Reservations {
+        Some(Box::new(move |mail, payments, retention, webhook_networks| Reservations {
             data,
             database: database.map(Secret::new),
             provider,
@@ -204,6 +207,7 @@ fn reservations(mut table: Section<'_, '_>) -> (Option<bool>, Option<Finish>) {
             mail,
             payments,
             retention,
+            webhook_networks,
         }))
     };
     (enabled, draft())
@@ -233,6 +237,12 @@ fn a_month(raw: Raw<'_>) -> Reading<Duration> {
         time if time >= Duration::from_secs(32 * 86_400) => Ok(time),
         _ => Err(raw.expected("at least \"32d\"")),
     }
+}
+
+fn webhooks(mut table: Section<'_, '_>) -> Option<Vec<IpNet>> {
+    let allow = table.required("allow", networks);
+    table.finish();
+    allow
 }
 
 fn payments(mut table: Section<'_, '_>) -> Option<Payments> {

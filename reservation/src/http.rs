@@ -26,6 +26,7 @@ mod refunds;
 mod reservation;
 mod reservations;
 mod shape;
+mod webhooks;
 mod wire;
 
 use std::sync::Arc;
@@ -120,6 +121,7 @@ fn routes() -> OpenApiRouter<Api> {
         .merge(programs::routes())
         .merge(operator::routes())
         .merge(refunds::routes())
+        .merge(webhooks::routes())
         .routes(routes!(document))
         .routes(routes!(documentation))
         .routes(routes!(problem_kind))

@@ -3,16 +3,28 @@
 //! Owns: connecting, certificates, the limits of an answer. Not here: what is asked, how long a whole exchange may take.
 //! Invariant: redirects are never followed; plain HTTP goes to this machine only.
 
-use std::{error::Error, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Request, Uri, body::Bytes};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::{
+        Client,
+        connect::{
+            HttpConnector,
+            dns::{GaiResolver, Name},
+        },
+    },
     rt::{TokioExecutor, TokioTimer},
 };
 use rustls::{ClientConfig, RootCertStore};
+use tower_service::Service;
 
 /// How long connecting may take; the whole has its own limit.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,13 +32,27 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A client; connections are kept for a while.
-pub(crate) struct Https(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
+pub(crate) struct Https<R = GaiResolver>(Client<HttpsConnector<HttpConnector<R>>, Full<Bytes>>);
 
 impl Https {
     /// - `is_tls`: as [`checked`] says of the address. Errors: no root certificates; a text for the operator.
     pub(crate) fn new(is_tls: bool) -> Result<Self, String> {
+        Self::with(is_tls, GaiResolver::new())
+    }
+}
+
+impl<R, F> Https<R>
+where
+    R: Service<Name, Response: Iterator<Item = SocketAddr>, Error: Error + Send + Sync, Future = F>,
+    R: Clone + Send + Sync + 'static,
+    F: Future + Send,
+{
+    /// As [`new`](Https::new).
+    ///
+    /// - `resolver`: names are connected to where it says.
+    pub(crate) fn with(is_tls: bool, resolver: R) -> Result<Self, String> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut http = HttpConnector::new();
+        let mut http = HttpConnector::new_with_resolver(resolver);
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -48,6 +74,14 @@ impl Https {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .build(builder.enable_http1().wrap_connector(http));
         Ok(Self(client))
+    }
+
+    /// Asks, and returns the status of the answer; the rest is not read, and the connection ends. Errors: no answer came; a
+    /// text for the log.
+    pub(crate) async fn status(&self, request: Request<Full<Bytes>>) -> Result<u16, String> {
+        let answer = self.0.request(request).await;
+        let answer = answer.map_err(|error| format!("not reached: {}", chain(&error)))?;
+        Ok(answer.status().as_u16())
     }
 
     /// Asks, and reads at most `body_max` bytes of the answer. Errors: no whole answer came; a text for the log.

@@ -1,13 +1,15 @@
 //! The reservation side of slotcast: who may broadcast when, and what is owed for it.
 //!
 //! `domain` decides, as pure functions; `store` carries decisions out in one transaction; `service` is what can be
-//! asked, `edge` who asks over HTTP, `http` how; `mail` and `payments` speak to the world; `streaming` is the border to
-//! the media side, which knows nothing of this crate.
+//! asked, `edge` who asks over HTTP, `http` how; `mail`, `payments` and `courier` speak to the world; `hub` tells those who
+//! listen what happens; `streaming` is the border to the media side, which knows nothing of this crate.
 //!
 //! The feature `server` (on by default) adds everything that needs a database, a socket or TLS. Without it the crate is
 //! its pure part: rules, words, reservation IDs and Stripe's webhooks, for `configuration/` and `fuzz/`.
 #![cfg_attr(not(feature = "server"), expect(dead_code, reason = "some private parts serve the server only"))]
 
+#[cfg(feature = "server")]
+pub mod courier;
 pub mod domain;
 #[cfg(feature = "server")]
 pub mod edge;

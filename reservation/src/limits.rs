@@ -120,6 +120,16 @@ pub const DAY_KEPT_FOR: Duration = Duration::from_secs(1);
 pub const ANNOUNCED_BEFORE: Duration = Duration::from_secs(300);
 /// Events that are kept for those who listen and fall behind, or come back.
 pub const EVENTS_KEPT: usize = 4096;
+/// Webhooks of one server.
+pub const WEBHOOKS_MAX: u32 = 16;
+/// Events that are on their way to one webhook at once, each of another program.
+pub const DELIVERIES_AT_ONCE: u32 = 2;
+/// Whoever receives an event has this long to take it.
+pub const DELIVERY_WAIT_MAX: Duration = Duration::from_secs(15);
+/// An event that nobody took is given up so long after it was asked for.
+pub const DELIVERY_GIVEN_UP_AFTER: Duration = Duration::from_secs(3 * 24 * 3600);
+/// A secret that was replaced signs beside the new one for so long.
+pub const OLD_SECRET_SIGNS_FOR: Duration = Duration::from_secs(24 * 3600);
 /// Who listens at once.
 pub const LISTENERS_MAX: u32 = 3_072;
 /// Who listens at once from one address (a /64 of IPv6).

@@ -37,6 +37,7 @@ mod retry;
 mod running;
 mod timekeeper;
 mod views;
+mod webhooks;
 
 use std::{
     collections::BTreeMap,
@@ -73,6 +74,7 @@ pub(crate) use views::hex;
 pub use views::{
     ChannelView, LedgerView, List, NextStep, PaymentView, Reason, ReservationView, TermsView, TokenView,
 };
+pub use webhooks::{MadeWebhook, WebhookEdit};
 
 use budget::{Buckets, Guesses};
 use calendar::DaysKept;
@@ -83,6 +85,7 @@ use password::Passwords;
 use publisher::Published;
 
 use crate::{
+    courier::Courier,
     domain::{
         member::Card,
         reservation::Reservation,
@@ -136,6 +139,7 @@ struct Inner {
     vault: Vault,
     payments: Arc<dyn Payments>,
     post: Arc<dyn Post>,
+    courier: Arc<dyn Courier>,
     streaming: Arc<dyn Streaming>,
     clock: Clock,
     settings: Settings,
@@ -204,11 +208,13 @@ impl Tries {
 
 impl Service {
     /// Over these; nothing runs by itself until [`run`](Self::run).
+    #[expect(clippy::too_many_arguments, reason = "each is a border of its own, named by its type")]
     pub fn new(
         store: Arc<dyn Store>,
         vault: Vault,
         payments: Arc<dyn Payments>,
         post: Arc<dyn Post>,
+        courier: Arc<dyn Courier>,
         streaming: Arc<dyn Streaming>,
         clock: Clock,
         settings: Settings,
@@ -222,6 +228,7 @@ impl Service {
             vault,
             payments,
             post,
+            courier,
             streaming,
             clock,
             settings,

@@ -26,7 +26,7 @@ use crate::{
         effects::{
             AcceptedTerms, Account, Effects, LedgerTransaction, MailKind, MailRequest, PaymentRequest,
         },
-        event::Event,
+        event::{Event, EventKind},
         member::Member,
         proof::{Proof, ProofKind},
         reservation::{Reservation, SoldChannel, State},
@@ -151,11 +151,13 @@ pub enum JobKind {
     FriendMail,
     /// Money to move: the row of `payments` under the same key says what.
     Payment,
+    /// An event to send to where an operator wants it.
+    Webhook,
 }
 
 impl JobKind {
     /// All there are.
-    pub const ALL: [Self; 3] = [Self::MemberMail, Self::FriendMail, Self::Payment];
+    pub const ALL: [Self; 4] = [Self::MemberMail, Self::FriendMail, Self::Payment, Self::Webhook];
     /// All mails.
     pub const MAILS: [Self; 2] = [Self::MemberMail, Self::FriendMail];
 
@@ -165,6 +167,7 @@ impl JobKind {
             Self::MemberMail => "member_mail",
             Self::FriendMail => "friend_mail",
             Self::Payment => "payment",
+            Self::Webhook => "webhook",
         }
     }
 }
@@ -189,6 +192,57 @@ pub enum Task {
     Mail(MailRequest),
     /// Move the money of the payment with the job's key.
     Payment,
+    /// Send an event.
+    Webhook {
+        /// To which webhook.
+        webhook: i64,
+        /// The event's ID.
+        event: String,
+        /// The event as JSON.
+        body: String,
+    },
+}
+
+/// Where an operator has events sent to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    /// Names it, drawn at random.
+    pub id: i64,
+    /// Where.
+    pub url: String,
+    /// What the operator calls it; 0 to 200 characters on one line.
+    pub note: String,
+    /// Only these events; empty: all.
+    pub kinds: Vec<EventKind>,
+    /// Whether anything is sent there.
+    pub is_on: bool,
+    /// Why it was switched off, where the server did it.
+    pub off_reason: Option<String>,
+    /// Which secret signs, from 1.
+    pub issue: u32,
+    /// The secret before it signs as well until then.
+    pub old_until: Option<WallTime>,
+    /// When it was made.
+    pub created_at: WallTime,
+}
+
+/// An event that was sent to a webhook, or is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The event's ID.
+    pub event: String,
+    /// What happened.
+    pub kind: String,
+    /// When it was asked for.
+    pub created_at: WallTime,
+    /// How often it was tried.
+    pub tries: u32,
+    /// It is tried then at the earliest; `None`: it is done, or given up.
+    pub next_at: Option<WallTime>,
+    /// When the receiver took it.
+    pub done_at: Option<WallTime>,
+    /// What went wrong last.
+    pub error: Option<String>,
 }
 
 /// How one try of a job ended.
@@ -348,6 +402,10 @@ pub trait Reads: Send {
     async fn channels(&mut self) -> Stored<Vec<SoldChannel>>;
     /// A reservation.
     async fn reservation(&mut self, number: ReservationNumber) -> Stored<Option<Reservation>>;
+    /// All webhooks, oldest first.
+    async fn webhooks(&mut self) -> Stored<Vec<Webhook>>;
+    /// What was sent to a webhook, newest first.
+    async fn deliveries(&mut self, webhook: i64, page: Page) -> Stored<Listed<Delivery>>;
     /// Reservations by start (then number).
     async fn reservations(&mut self, filter: &ReservationFilter, page: Page) -> Stored<Listed<Reservation>>;
     /// A channel's taken slots that start in `[from, to)`, by start.
@@ -537,7 +595,9 @@ pub struct OutboxDepth {
     pub mails: u32,
     /// Payments that wait.
     pub payments: u32,
-    /// When the oldest of either was asked for.
+    /// Events that wait to be sent to webhooks.
+    pub webhooks: u32,
+    /// When the oldest mail or payment of these was asked for.
     pub oldest: Option<WallTime>,
 }
 
@@ -594,6 +654,14 @@ pub trait Tx: Reads {
     async fn stop_mails(&mut self, address_hash: &[u8; 32], now: WallTime) -> Stored<()>;
     /// Tells of what happened to programs and changed no reservation, once the transaction stands.
     async fn add_events(&mut self, events: &[Event]) -> Stored<()>;
+    /// Adds a webhook, or replaces the one of its ID.
+    async fn put_webhook(&mut self, webhook: &Webhook) -> Stored<()>;
+    /// Takes a webhook away, and what waits to be sent there. `false`: there was none.
+    async fn end_webhook(&mut self, id: i64) -> Stored<bool>;
+    /// Sends an event to one webhook alone, and tells nobody else.
+    async fn add_delivery(&mut self, webhook: i64, event: &Event, now: WallTime) -> Stored<()>;
+    /// Sends an event that was sent to a webhook there once more, as if it had happened `now`. `false`: it never was.
+    async fn replay(&mut self, webhook: i64, event: &str, now: WallTime) -> Stored<bool>;
     /// Adds mails that belong to no reservation. Conflict: key.
     async fn add_mails(&mut self, mails: &[MailRequest], now: WallTime) -> Stored<()>;
     /// Adds a payment that was just asked for; one of that key that is there already stays as it is.

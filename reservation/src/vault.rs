@@ -14,7 +14,7 @@ use std::{
 
 use base64::{
     Engine,
-    engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD},
 };
 use chacha20poly1305::{
     XChaCha20Poly1305, XNonce,
@@ -133,6 +133,31 @@ fn grouped(letters: &str) -> String {
     text
 }
 
+/// What signs the events of one webhook (the Standard Webhooks scheme, symmetric).
+#[derive(Clone, PartialEq, Eq)]
+pub struct WebhookSecret([u8; KEY_BYTES]);
+
+impl WebhookSecret {
+    /// As its receiver gets it, once: `whsec_` and the key in base 64.
+    pub fn expose(&self) -> String {
+        format!("whsec_{}", STANDARD.encode(self.0))
+    }
+
+    /// The signature of one message: `v1,` and HMAC-SHA256 of `ID.TIMESTAMP.BODY` in base 64.
+    ///
+    /// - `seconds`: when it is sent, since 1970.
+    pub fn signature(&self, id: &str, seconds: i64, body: &str) -> String {
+        let text = format!("{id}.{seconds}.{body}");
+        format!("v1,{}", STANDARD.encode(keyed(&self.0, &[text.as_bytes()])))
+    }
+}
+
+impl fmt::Debug for WebhookSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WebhookSecret(…)")
+    }
+}
+
 impl fmt::Debug for ReservationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ReservationId(…)")
@@ -165,6 +190,7 @@ pub struct Vault {
     marker: [u8; KEY_BYTES],
     proofs: [u8; KEY_BYTES],
     homes: [u8; KEY_BYTES],
+    webhooks: [u8; KEY_BYTES],
 }
 
 impl fmt::Debug for Vault {
@@ -184,6 +210,7 @@ impl Vault {
             marker: part("slotcast marker"),
             proofs: part("slotcast proofs"),
             homes: part("slotcast homes"),
+            webhooks: part("slotcast webhooks"),
         }
     }
 
@@ -251,6 +278,11 @@ impl Vault {
     /// What is kept of a network from which a member logged in: whoever has the database alone cannot tell which it is.
     pub fn home(&self, member: MemberNumber, network: IpAddr) -> [u8; 32] {
         keyed(&self.homes, &[&member.0.to_be_bytes(), network.to_string().as_bytes()])
+    }
+
+    /// The secret of that issue, by which a webhook's receiver tells our events from others'; the same every time.
+    pub fn webhook_secret(&self, webhook: i64, issue: u32) -> WebhookSecret {
+        WebhookSecret(keyed(&self.webhooks, &[&webhook.to_be_bytes(), &issue.to_be_bytes()]))
     }
 
     /// What is shown to say that `address` wants no more mails as somebody's friend: letters, digits, `-`, `_` and a dot.

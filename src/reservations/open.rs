@@ -14,13 +14,14 @@ use std::{
 use axum::Router;
 use slotcast_core::{time::Clock, words::ConnectMargins};
 use slotcast_reservation::{
+    courier::HttpCourier,
     domain::{
         rules::Rules,
         words::{Language, ReservationNumber},
     },
     edge::{Edge, EdgeSettings},
     http,
-    limits::Budgets,
+    limits::{Budgets, DELIVERY_WAIT_MAX},
     mail::{Folder, Post, Smtp, SmtpSettings},
     payments::{
         Payments,
@@ -192,7 +193,8 @@ async fn open_service(
             expired: sold.retention.expired,
         },
     };
-    Ok(Service::new(store, vault, payments(sold)?, post(sold)?, streaming, clock, settings))
+    let courier = Arc::new(HttpCourier::new(sold.webhook_networks.clone(), DELIVERY_WAIT_MAX)?);
+    Ok(Service::new(store, vault, payments(sold)?, post(sold)?, courier, streaming, clock, settings))
 }
 
 /// Beside what a broken-off restore has left, a missing key or database would be made anew, and empty.

@@ -94,6 +94,7 @@ const KEYS: &[Row] = &[
     key("payments.stripe_webhook_secret", "'whsec_other'", "whsec_other"),
     ("payments.stripe_webhook_secret_file", "'@'", "payments.stripe_webhook_secret", "from a file"),
     key("payments.stripe_url", "'https://stripe.example.com'", "https://stripe.example.com"),
+    key("webhooks.allow", "['10.0.0.0/8']", "[10.0.0.0/8]"),
     key("log.level", "'debug'", "debug"),
     key("log.format", "'json'", "Json"),
     key("channels.number", "5", "5"),
@@ -399,6 +400,7 @@ fn reservation_fields(reservations: Reservations, folder: &Path) -> Vec<(&'stati
         mail,
         payments,
         retention,
+        webhook_networks,
     } = reservations;
     assert!(data.starts_with(folder));
     let port = |port: &AccessPort| format!("{}={}:{}", port.name, port.host, port.port);
@@ -427,6 +429,7 @@ fn reservation_fields(reservations: Reservations, folder: &Path) -> Vec<(&'stati
         ("reservations.normal_share", debug(normal_share)),
         ("reservations.terms_file", terms),
         ("reservations.trusted_proxies", debug(trusted_proxies)),
+        ("webhooks.allow", debug(webhook_networks)),
     ];
     let Mail { from, server, user, password } = mail;
     fields.extend([

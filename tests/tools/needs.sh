@@ -82,6 +82,7 @@ get_rust_tools() {
 have_service_tools() {
     local tool
     for tool in aiosmtpd localstripe schemathesis icalendar; do [[ -x "$tools/services/bin/$tool" ]] || return 1; done
+    "$tools/services/bin/python3" -c 'import standardwebhooks'
 }
 get_service_tools() { settled python && environment services; }
 

@@ -3,7 +3,7 @@
 //! Owns: [`Event`], its name and its words. Not here: who may see which (`hub`), how it is sent (`service`).
 //! Invariant: an event keeps its ID however often it is told, and is told in the order in which it was written.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use slotcast_core::{
     time::WallTime,
     words::{ChannelNumber, OpenLevel, Window},
@@ -31,6 +31,7 @@ use super::{
     EnumIter,
     EnumString,
     Serialize,
+    Deserialize,
     ToSchema,
 )]
 #[strum(serialize_all = "snake_case")]

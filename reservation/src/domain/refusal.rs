@@ -88,6 +88,7 @@ pub enum Thing {
     Address,
     Channel,
     Date,
+    Delivery,
     Link,
     Member,
     Notice,
@@ -97,6 +98,7 @@ pub enum Thing {
     Reservation,
     Token,
     Viewer,
+    Webhook,
 }
 
 impl Thing {
@@ -109,6 +111,7 @@ impl Thing {
             Self::Address => "アドレス",
             Self::Channel => "チャンネル",
             Self::Date => "日付",
+            Self::Delivery => "送信されたイベント",
             Self::Link => "送信リンク",
             Self::Member => "会員",
             Self::Notice => "通知",
@@ -118,6 +121,7 @@ impl Thing {
             Self::Reservation => "予約",
             Self::Token => "トークン",
             Self::Viewer => "視聴者",
+            Self::Webhook => "Webhook",
         }
     }
 }

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use axum::{
     body::{Body, Bytes},
     extract::State,
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
     response::IntoResponse,
 };
 use futures_util::stream;
@@ -97,6 +97,8 @@ async fn events(
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        // Else nginx would keep it until there is a page full.
+        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
     Ok((headers, body(heard)).into_response())
 }

@@ -341,7 +341,8 @@ async fn unposted(tx: &mut (dyn Tx + '_), entry: LedgerTransaction) -> Answer<Ve
     Ok(if is_posted { Vec::new() } else { vec![entry] })
 }
 
-fn wait_after(tries: u32) -> Duration {
+/// How long is waited after so many tries of a job that failed.
+pub(super) fn wait_after(tries: u32) -> Duration {
     let doublings = tries.saturating_sub(1).min(20);
     OUTBOX_RETRY_FIRST.saturating_mul(1 << doublings).min(OUTBOX_RETRY_MAX)
 }

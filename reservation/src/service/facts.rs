@@ -27,12 +27,22 @@ pub struct Idempotency {
     pub request_hash: [u8; 32],
 }
 
-/// What was made under that key before. Refused: the key came with another request.
+/// The reservation that was made under that key before. Refused: the key came with another request.
 pub(super) async fn kept(
     tx: &mut dyn Tx,
     actor: &Actor,
     idempotency: Option<&Idempotency>,
 ) -> Answer<Option<Reservation>> {
+    let Some(number) = kept_number(tx, actor, idempotency).await? else { return Ok(None) };
+    Ok(Some(actor.own(tx.reservation(ReservationNumber(number)).await?)?))
+}
+
+/// The number of what was made under that key before. Refused: the key came with another request.
+pub(super) async fn kept_number(
+    tx: &mut dyn Tx,
+    actor: &Actor,
+    idempotency: Option<&Idempotency>,
+) -> Answer<Option<i64>> {
     let Some(idempotency) = idempotency else { return Ok(None) };
     let key = &idempotency.key;
     if !(1..=200).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_graphic() || b == b' ') {
@@ -46,9 +56,8 @@ pub(super) async fn kept(
     if answer.request_hash != idempotency.request_hash {
         return Err(Refusal::KeyReused.into());
     }
-    let number = answer.made.parse().map(ReservationNumber);
-    let number = number.map_err(|_| ServiceError::Internal("a kept answer is no number".to_owned()))?;
-    Ok(Some(actor.own(tx.reservation(number).await?)?))
+    let number = answer.made.parse();
+    Ok(Some(number.map_err(|_| ServiceError::Internal("a kept answer is no number".to_owned()))?))
 }
 
 /// Keeps what was made under that key.
@@ -56,7 +65,7 @@ pub(super) async fn keep(
     tx: &mut dyn Tx,
     actor: &Actor,
     idempotency: Option<&Idempotency>,
-    number: ReservationNumber,
+    number: impl ToString + Send,
     now: WallTime,
 ) -> Answer<()> {
     let Some(idempotency) = idempotency else { return Ok(()) };

@@ -10,7 +10,7 @@ use tokio::{select, sync::watch, task::JoinSet, time::sleep};
 
 use super::{Answer, Service, ServiceError, retry::retry};
 use crate::{
-    limits::{JOB_LEASE, ROUND_EVERY},
+    limits::{DELIVERIES_AT_ONCE, JOB_LEASE, ROUND_EVERY, WEBHOOKS_MAX},
     store::{Job, JobEnd, JobKind, Task},
 };
 
@@ -20,6 +20,7 @@ impl JobKind {
         match self {
             Self::MemberMail | Self::Payment => 8,
             Self::FriendMail => 4,
+            Self::Webhook => WEBHOOKS_MAX * DELIVERIES_AT_ONCE,
         }
     }
 }
@@ -130,6 +131,11 @@ impl Service {
         self.noted("jobs", noted);
     }
 
+    /// Sends events to webhooks until none is due; returns how many were taken.
+    pub async fn send_events(&self) -> Answer<u32> {
+        self.work_jobs(&[JobKind::Webhook]).await
+    }
+
     async fn note_and_take(
         &self,
         ended: &[(String, JobEnd)],
@@ -156,6 +162,7 @@ impl Service {
         let end = match &job.task {
             Task::Mail(request) => Some(self.send_mail(request, job.tries).await?),
             Task::Payment => self.work_payment(&job.key, job.tries).await?,
+            Task::Webhook { webhook, event, body } => Some(self.deliver(*webhook, event, body, &job).await?),
         };
         Ok((job.key, end))
     }

@@ -68,6 +68,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("schedule", include_str!("../../migrations/postgres/0010_schedule.sql")),
     ("size", include_str!("../../migrations/postgres/0011_size.sql")),
     ("retention", include_str!("../../migrations/postgres/0012_retention.sql")),
+    ("webhooks", include_str!("../../migrations/postgres/0013_webhooks.sql")),
 ];
 /// Whether the first versions' own count of migrations is there.
 const OLD_VERSIONS: &str =

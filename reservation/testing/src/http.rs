@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use slotcast_core::{time::WallTime, words::ConnectMargins};
 use slotcast_reservation::{
+    courier::Courier,
     domain::{rules::Rules, words::ReservationNumber},
     edge::{Edge, EdgeSettings},
     http::router,
@@ -27,7 +28,7 @@ use slotcast_reservation::{
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use crate::clock::HandClock;
+use crate::{clock::HandClock, service::FakeCourier};
 
 /// When the tests' clock begins: a Wednesday, the middle of a month everywhere.
 pub const NOW: &str = "2026-11-18T09:05:00Z";
@@ -88,6 +89,7 @@ pub struct Wishes {
     pub members_only: bool,
     pub trusted_proxies: Vec<ipnet::IpNet>,
     pub payments: Arc<dyn Payments>,
+    pub courier: Arc<dyn Courier>,
 }
 
 impl Default for Wishes {
@@ -100,6 +102,7 @@ impl Default for Wishes {
             members_only: false,
             trusted_proxies: Vec::new(),
             payments: Arc::new(Invoice),
+            courier: Arc::new(FakeCourier::default()),
         }
     }
 }
@@ -155,6 +158,7 @@ impl Server {
             vault.clone(),
             Arc::clone(&wishes.payments),
             Arc::new(Folder::open(&directory.path().join("mail")).unwrap()),
+            Arc::clone(&wishes.courier),
             Arc::clone(&streaming) as Arc<dyn Streaming>,
             clock.clock(),
             settings(&base_url, &wishes),

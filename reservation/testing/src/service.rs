@@ -19,6 +19,7 @@ use slotcast_core::{
     words::{ChannelNumber, ConnectMargins, OpenLevel, Seats, Toll, Window},
 };
 use slotcast_reservation::{
+    courier::{Courier, Parcel},
     domain::{
         effects::PaymentKind,
         member::{Card, CardQuestion, Contact, Member, MemberKind, PasswordHash},
@@ -128,6 +129,43 @@ impl Post for FakePost {
         let text = String::from_utf8(message.formatted()).unwrap();
         self.sent.lock().push((key.to_owned(), text));
         Ok(())
+    }
+}
+
+/// Receivers of events, made of memory.
+#[derive(Default)]
+pub struct FakeCourier {
+    /// What came, in order.
+    pub came: Mutex<Vec<Parcel>>,
+    /// What is answered at each address: 200 where nothing is said; 0: nothing, and it hangs.
+    pub answers: Mutex<BTreeMap<String, u16>>,
+}
+
+impl FakeCourier {
+    pub fn answer(&self, url: &str, status: u16) {
+        self.answers.lock().insert(url.to_owned(), status);
+    }
+
+    /// The IDs of the events that came to an address, in order.
+    pub fn ids(&self, url: &str) -> Vec<String> {
+        self.came.lock().iter().filter(|parcel| parcel.url == url).map(|parcel| parcel.id.clone()).collect()
+    }
+}
+
+#[async_trait]
+impl Courier for FakeCourier {
+    fn check(&self, url: &str) -> Result<(), &'static str> {
+        if url.starts_with("http") { Ok(()) } else { Err("is neither HTTPS nor HTTP") }
+    }
+
+    async fn deliver(&self, parcel: &Parcel) -> Result<u16, String> {
+        let status = self.answers.lock().get(&parcel.url).copied().unwrap_or(200);
+        if status == 0 {
+            std::future::pending::<()>().await;
+        }
+        tokio::task::yield_now().await;
+        self.came.lock().push(parcel.clone());
+        Ok(status)
     }
 }
 
@@ -459,6 +497,7 @@ pub struct World {
     pub before_write: Arc<Mutex<Option<Arc<Gate>>>>,
     pub post: Arc<FakePost>,
     pub payments: Arc<FakePayments>,
+    pub courier: Arc<FakeCourier>,
     pub streaming: Arc<FakeStreaming>,
     pub vault: Vault,
     pub service: Service,
@@ -564,12 +603,14 @@ impl World {
             is_billing: Mutex::default(),
         });
         let streaming = Arc::new(FakeStreaming::default());
+        let courier = Arc::new(FakeCourier::default());
         let settings = settings(rules);
         let service = Service::new(
             Arc::clone(&store),
             vault.clone(),
             payments.clone(),
             post.clone(),
+            courier.clone(),
             streaming.clone(),
             clock.clock(),
             settings.clone(),
@@ -581,6 +622,7 @@ impl World {
             before_write,
             post,
             payments,
+            courier,
             streaming,
             vault,
             service,
@@ -598,6 +640,7 @@ impl World {
             self.vault.clone(),
             payments,
             self.post.clone(),
+            self.courier.clone(),
             self.streaming.clone(),
             self.clock.clock(),
             self.settings.clone(),
@@ -641,6 +684,7 @@ impl World {
             vault,
             self.payments.clone(),
             self.post.clone(),
+            self.courier.clone(),
             self.streaming.clone(),
             self.clock.clock(),
             settings,

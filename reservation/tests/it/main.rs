@@ -29,6 +29,7 @@ mod service_refunds;
 mod service_retention;
 mod service_schedule;
 mod service_trouble;
+mod service_webhooks;
 mod store_conformance;
 mod store_postgres;
 mod store_sqlite;

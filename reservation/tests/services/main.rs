@@ -1,5 +1,5 @@
-//! The reservation side beside what is to be installed: PostgreSQL, curl and jq, and from PyPI aiosmtpd, icalendar
-//! and localstripe.
+//! The reservation side beside what is to be installed: PostgreSQL, curl and jq, and from PyPI aiosmtpd, icalendar,
+//! standardwebhooks and localstripe.
 
 mod http_walk;
 mod localstripe;
@@ -12,3 +12,4 @@ mod python;
 mod store_conformance;
 mod store_postgres;
 mod stories;
+mod webhooks;

@@ -15,17 +15,22 @@ use slotcast_testing::skip;
 
 /// Python with aiosmtpd and icalendar. `None`: they are not there, and the test is skipped.
 pub(crate) fn python() -> Option<PathBuf> {
+    python_with("aiosmtpd, icalendar")
+}
+
+/// Python with these modules; as above.
+pub(crate) fn python_with(modules: &str) -> Option<PathBuf> {
     let places = env::var_os("SLOTCAST_TEST_TOOLS").into_iter().chain(env::var_os("PATH"));
     let folders: Vec<_> = places.flat_map(|place| env::split_paths(&place).collect::<Vec<_>>()).collect();
     let is_fit = |python: &PathBuf| {
         let mut command = Command::new(python);
-        command.args(["-c", "import aiosmtpd, icalendar"]).stderr(Stdio::null());
+        command.args(["-c", &format!("import {modules}")]).stderr(Stdio::null());
         command.status().is_ok_and(|status| status.success())
     };
     let found =
         folders.into_iter().map(|folder| folder.join("python3")).filter(|path| path.exists()).find(is_fit);
     if found.is_none() {
-        skip("no Python with aiosmtpd and icalendar; set SLOTCAST_TEST_TOOLS");
+        skip(&format!("no Python with {modules}; set SLOTCAST_TEST_TOOLS"));
     }
     found
 }

@@ -56,6 +56,11 @@ include-path = "/api/v1/reservations/{number}"
 include-method = "PATCH"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "412", "422", "429"]
 
+# There may be only so many webhooks.
+[[operations]]
+include-path = ["/api/v1/operator/webhooks", "/api/v1/operator/webhooks/{number}"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "422", "429"]
+
 # A stream has no end.
 [[operations]]
 include-path = "/api/v1/events"

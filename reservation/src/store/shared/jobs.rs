@@ -8,7 +8,7 @@ use slotcast_core::time::WallTime;
 
 use super::{
     super::super::{Job, JobEnd, JobKind, Payment, StoreError, Task, names},
-    Row, Stored, Work, rows,
+    Row, Stored, Work, rows, webhooks,
 };
 use crate::{
     domain::{
@@ -28,17 +28,23 @@ const ADD_JOB: &str = concat!(
       coalesce((SELECT max(turn) + 1 FROM jobs WHERE kind = $1 AND member = $3 AND next_at IS NOT NULL), 0)))
     ON CONFLICT (key) DO NOTHING"
 );
-const TAKE_JOBS: &str = concat!(
+macro_rules! take_jobs {
+    ($only:literal) => {
+        concat!(
     "WITH due AS MATERIALIZED (SELECT position FROM jobs
-        WHERE kind = $1 AND next_at IS NOT NULL AND next_at <= $2 AND (leased_until IS NULL OR leased_until <= $2)
+        WHERE kind = $1", $only, " AND next_at IS NOT NULL AND next_at <= $2 AND (leased_until IS NULL OR leased_until <= $2)
         AND (recipient IS NULL OR NOT EXISTS (SELECT 1 FROM jobs AS earlier WHERE earlier.about = jobs.about
             AND earlier.recipient = jobs.recipient AND earlier.position < jobs.position
             AND earlier.next_at IS NOT NULL))
         ORDER BY tries, turn, position LIMIT $4",
     for_taking!(),
     ") UPDATE jobs SET leased_until = $3, tries = tries + 1 WHERE position IN (SELECT position FROM due)
-    RETURNING position, key, member, turn, payload, created_at, tries - 1 AS tries"
-);
+    RETURNING position, key, member, turn, payload, recipient, created_at, tries - 1 AS tries"
+        )
+    };
+}
+const TAKE_JOBS: &str = take_jobs!("");
+const TAKE_DELIVERIES: &str = take_jobs!(" AND recipient = $5");
 
 /// A change that its friend has not been told of; once it was taken, it is not added to any more.
 const WAITING_CHANGE: &str = "SELECT position, key, payload FROM jobs WHERE about = $1 AND recipient = $2
@@ -100,6 +106,7 @@ fn job(row: &Row, kind: JobKind) -> Stored<Taken> {
         JobKind::MemberMail => mail(row, &key, Whom::Member).map(Task::Mail),
         JobKind::FriendMail => mail(row, &key, Whom::Friend).map(Task::Mail),
         JobKind::Payment => Some(Task::Payment),
+        JobKind::Webhook => webhooks::task(row, &key),
     };
     let tries = rows::at::<i64>(row, "tries")?;
     let created_at = WallTime::from_micros(rows::at(row, "created_at")?);
@@ -183,18 +190,23 @@ impl Work {
         Ok(())
     }
 
+    /// - `only`: those for that recipient.
     pub(super) async fn lease_jobs(
         &mut self,
         kind: JobKind,
+        only: Option<&str>,
         now: WallTime,
         leased_until: WallTime,
         limit: u32,
     ) -> Stored<Vec<Job>> {
-        let query = sqlx::query(TAKE_JOBS)
+        let mut query = sqlx::query(if only.is_some() { TAKE_DELIVERIES } else { TAKE_JOBS })
             .bind(kind.name())
             .bind(now.as_micros())
             .bind(leased_until.as_micros())
             .bind(i64::from(limit));
+        if let Some(recipient) = only {
+            query = query.bind(recipient);
+        }
         let rows = self.rows(query).await?;
         let mut taken = rows.iter().map(|row| job(row, kind)).collect::<Stored<Vec<_>>>()?;
         taken.sort_unstable_by_key(|(place, ..)| *place);

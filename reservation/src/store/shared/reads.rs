@@ -8,8 +8,9 @@ use slotcast_core::{
 
 use super::{
     super::super::{
-        ApiToken, Due, DueAt, KeptAnswer, Listed, MailCount, OutboxDepth, Page, Payment, Pickup, Reads,
-        ReservationFilter, Run, ScheduleChange, Scheduled, Session, TakenSlot, ViewerSample, WallSpan, names,
+        ApiToken, Delivery, Due, DueAt, KeptAnswer, Listed, MailCount, OutboxDepth, Page, Payment, Pickup,
+        Reads, ReservationFilter, Run, ScheduleChange, Scheduled, Session, TakenSlot, ViewerSample, WallSpan,
+        Webhook, names,
     },
     Builder, Db, Row, Stored, Work, rows,
 };
@@ -128,8 +129,11 @@ const RUN: &str = "SELECT CAST(coalesce(sum(normal_ms), 0) AS BIGINT) AS normal_
 const SAMPLES: &str = "SELECT at, viewers FROM samples WHERE reservation = $1 ORDER BY at LIMIT $2 OFFSET $3";
 const PICKUPS: &str = "SELECT reservation, note, position FROM pickups ORDER BY position, reservation";
 /// A payment may be planned for weeks ahead: such a one does not wait for anything.
-const OUTBOX_DEPTH: &str = "SELECT coalesce(sum(CASE WHEN kind = 'payment' THEN 0 ELSE 1 END), 0) AS mails,
-    coalesce(sum(CASE WHEN kind = 'payment' THEN 1 ELSE 0 END), 0) AS payments, min(created_at) AS oldest
+const OUTBOX_DEPTH: &str =
+    "SELECT coalesce(sum(CASE WHEN kind IN ('payment', 'webhook') THEN 0 ELSE 1 END), 0) AS mails,
+    coalesce(sum(CASE WHEN kind = 'payment' THEN 1 ELSE 0 END), 0) AS payments,
+    coalesce(sum(CASE WHEN kind = 'webhook' THEN 1 ELSE 0 END), 0) AS webhooks,
+    min(CASE WHEN kind <> 'webhook' THEN created_at END) AS oldest
     FROM jobs WHERE next_at IS NOT NULL AND (kind <> 'payment' OR next_at <= $1)";
 
 impl Work {
@@ -544,6 +548,14 @@ impl Reads for Work {
     async fn is_stopped(&mut self, address_hash: &[u8; 32]) -> Stored<bool> {
         let sql = "SELECT 1 FROM mail_stops WHERE address_hash = $1";
         Ok(self.row(sqlx::query(sql).bind(address_hash.to_vec())).await?.is_some())
+    }
+
+    async fn webhooks(&mut self) -> Stored<Vec<Webhook>> {
+        self.all_webhooks().await
+    }
+
+    async fn deliveries(&mut self, webhook: i64, page: Page) -> Stored<Listed<Delivery>> {
+        self.deliveries_to(webhook, page).await
     }
 
     async fn outbox_depth(&mut self) -> Stored<OutboxDepth> {

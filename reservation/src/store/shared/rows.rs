@@ -360,6 +360,7 @@ pub(super) fn outbox_depth(row: &Row) -> Stored<OutboxDepth> {
     Ok(OutboxDepth {
         mails: narrow(row, "mails")?,
         payments: narrow(row, "payments")?,
+        webhooks: narrow(row, "webhooks")?,
         oldest: optional_time(row, "oldest")?,
     })
 }

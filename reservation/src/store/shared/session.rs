@@ -60,6 +60,7 @@ mod reads;
 mod rows;
 mod schema;
 mod stale;
+mod webhooks;
 mod writes;
 
 pub(super) use schema::make_ready;

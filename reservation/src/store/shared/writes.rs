@@ -6,7 +6,7 @@ use slotcast_core::{time::WallTime, words::ChannelNumber};
 use super::{
     super::super::{
         ApiToken, Conflict, Job, JobEnd, JobKind, KeptAnswer, Payment, PaymentState, Pickup, Reads as _, Run,
-        ScheduleChange, Session, Stale, Tx, Units, ViewerSample, names,
+        ScheduleChange, Session, Stale, Tx, Units, ViewerSample, Webhook, names,
     },
     Builder, CHANNELS_LOCK, Db, Query, StoreError, Stored, Work, rows,
 };
@@ -309,8 +309,14 @@ impl Work {
         self.write_job(JobKind::Payment, &request.key, request.member, None, now.max(next_at), next_at).await
     }
 
-    fn tell(&mut self, events: &[Event]) {
+    /// Tells of events once the transaction stands, and has them sent to webhooks.
+    async fn tell(&mut self, events: &[Event]) -> Stored<()> {
+        let now = self.now();
+        for event in events {
+            self.write_delivery(None, event, now).await?;
+        }
         self.told.events.extend_from_slice(events);
+        Ok(())
     }
 
     async fn write_ledger(&mut self, ledger: &[LedgerTransaction]) -> Stored<()> {
@@ -334,7 +340,7 @@ impl Work {
             if EventKind::of_ledger(posted.kind).is_some()
                 && let Some(reservation) = self.reservation(posted.reservation).await?
             {
-                self.tell(Event::of_entry(posted, &reservation).as_slice());
+                self.tell(Event::of_entry(posted, &reservation).as_slice()).await?;
             }
         }
         Ok(())
@@ -401,7 +407,8 @@ impl Tx for Work {
         for sql in [
             "DELETE FROM proofs WHERE member = $1",
             "DELETE FROM homes WHERE member = $1",
-            "DELETE FROM jobs WHERE member = $1 AND kind IN ('member_mail', 'friend_mail')",
+            "DELETE FROM jobs WHERE member = $1 AND (kind IN ('member_mail', 'friend_mail')
+                OR kind = 'webhook' AND next_at IS NULL)",
             "DELETE FROM pickups WHERE reservation IN (SELECT number FROM reservations WHERE member = $1)",
             ERASE_PROGRAMS,
         ] {
@@ -515,7 +522,7 @@ impl Tx for Work {
                 self.run(sqlx::query(sql).bind(reservation.number.0).bind(from.as_micros())).await?;
             }
         }
-        self.tell(&effects.events);
+        self.tell(&effects.events).await?;
         self.write_mails(&effects.mails, now).await?;
         for payment in &effects.payments {
             if !self.write_payment(payment, now, now).await? {
@@ -534,8 +541,23 @@ impl Tx for Work {
     }
 
     async fn add_events(&mut self, events: &[Event]) -> Stored<()> {
-        self.tell(events);
-        Ok(())
+        self.tell(events).await
+    }
+
+    async fn put_webhook(&mut self, webhook: &Webhook) -> Stored<()> {
+        self.write_webhook(webhook).await
+    }
+
+    async fn end_webhook(&mut self, id: i64) -> Stored<bool> {
+        self.take_webhook_away(id).await
+    }
+
+    async fn add_delivery(&mut self, webhook: i64, event: &Event, now: WallTime) -> Stored<()> {
+        self.write_delivery(Some(webhook), event, now).await
+    }
+
+    async fn replay(&mut self, webhook: i64, event: &str, now: WallTime) -> Stored<bool> {
+        self.send_again(webhook, event, now).await
     }
 
     async fn add_mails(&mut self, mails: &[MailRequest], now: WallTime) -> Stored<()> {
@@ -585,7 +607,10 @@ impl Tx for Work {
         leased_until: WallTime,
         limit: u32,
     ) -> Stored<Vec<Job>> {
-        self.lease_jobs(kind, now, leased_until, limit).await
+        match kind {
+            JobKind::Webhook => self.lease_deliveries(now, leased_until, limit).await,
+            _ => self.lease_jobs(kind, None, now, leased_until, limit).await,
+        }
     }
 
     async fn end_job(&mut self, key: &str, end: &JobEnd, now: WallTime) -> Stored<()> {

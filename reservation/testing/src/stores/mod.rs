@@ -7,6 +7,7 @@ pub mod outbox;
 pub mod people;
 pub mod races;
 pub mod retention;
+pub mod webhooks;
 
 use std::{path::Path, sync::Arc};
 
@@ -82,6 +83,12 @@ macro_rules! store_cases {
             retention:
                 what_is_old_enough_is_taken_away_in_parts
                 mails_are_kept_while_they_wait_and_while_their_program_is_not_over;
+            webhooks:
+                webhooks_keep_every_field
+                events_go_to_those_who_want_them
+                one_webhook_that_hangs_keeps_its_own_places
+                the_same_event_is_sent_once_and_again_where_it_is_wished
+                events_stand_and_fall_with_what_caused_them;
             races:
                 sixty_four_bookers_share_no_slot
                 the_month_limit_holds_among_bookers_at_once

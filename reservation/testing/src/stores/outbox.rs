@@ -53,7 +53,10 @@ pub async fn mails_keep_every_field(world: Arc<World>) {
     tx.add_mails(std::slice::from_ref(&welcome), slot(1000)).await.unwrap();
     tx.commit().await.unwrap();
     let depth = world.store.read().await.unwrap().outbox_depth().await.unwrap();
-    assert_eq!(depth, OutboxDepth { mails: mails.len() as u32 + 1, payments: 0, oldest: Some(slot(1000)) });
+    assert_eq!(
+        depth,
+        OutboxDepth { mails: mails.len() as u32 + 1, payments: 0, webhooks: 0, oldest: Some(slot(1000)) }
+    );
     // The change was gathered for some minutes.
     let taken = take(&world, 1002, 1003, 100).await;
     assert_eq!(taken[0].created_at, slot(1001));
