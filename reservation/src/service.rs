@@ -90,7 +90,7 @@ use crate::{
         member::Card,
         reservation::Reservation,
         rules::{self, Rules},
-        words::{Amount, Email, MemberNumber},
+        words::{Amount, Email, MemberNumber, ReservationNumber},
     },
     limits::{Budgets, REFUSED_LINES, SEALS_AT_ONCE},
     mail::Post,
@@ -273,6 +273,11 @@ impl Service {
     pub fn is_billing(&self) -> bool {
         let (token, last_four) = (String::new(), String::new());
         self.0.payments.knows(&Card { token, brand: BRAND.to_owned(), last_four, expires: None })
+    }
+
+    /// Whether there is a picture of what is on air in the program, at `/programs/NUMBER/still.jpg`.
+    pub fn has_still(&self, number: ReservationNumber) -> bool {
+        self.0.streaming.has_still(number)
     }
 
     /// The provider's time.

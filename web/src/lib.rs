@@ -12,6 +12,7 @@ mod form;
 mod guard;
 mod look;
 mod markup;
+mod my;
 mod page;
 #[cfg(any(debug_assertions, test))]
 mod parts;
@@ -77,6 +78,7 @@ pub fn router(edge: Edge) -> Router {
     let pages = Router::new()
         .merge(public::routes())
         .merge(account::routes())
+        .merge(my::routes())
         .route("/look", post(look::choose))
         .route("/static/{name}", get(assets::file));
     #[cfg(debug_assertions)]

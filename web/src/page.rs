@@ -10,7 +10,10 @@ use axum::{
 };
 use sha2::{Digest, Sha256};
 use slotcast_core::time::WallTime;
-use slotcast_reservation::{domain::refusal::Refusal, service::ServiceError};
+use slotcast_reservation::{
+    domain::{refusal::Refusal, words::ReservationNumber},
+    service::ServiceError,
+};
 
 use crate::{
     Web, assets,
@@ -61,6 +64,7 @@ pub(crate) enum Part {
     About,
     LogIn,
     Register,
+    Mine,
     Other,
 }
 
@@ -101,6 +105,11 @@ impl Frame {
 
     pub(crate) fn asset(&self, name: &str) -> &'static str {
         assets::address(name)
+    }
+
+    /// Whether there is a picture of what is on air in the program.
+    pub(crate) fn has_still(&self, number: ReservationNumber) -> bool {
+        self.web.service().has_still(number)
     }
 
     /// For `aria-current` in the navigation.
@@ -159,6 +168,7 @@ impl Frame {
             "password_again" => w.t("password-again"),
             "new_password" => w.t("new-password"),
             "code" => w.t("code"),
+            "reservation_id" => w.t("reservation-id"),
             "who" => w.t("who"),
             "premium.address" => w.t("postal"),
             "premium.phone" => w.t("phone"),

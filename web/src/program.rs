@@ -91,6 +91,8 @@ pub(crate) struct Shown {
     /// Until the end, in whole minutes, at least one; while it is on air.
     pub(crate) minutes_left: u64,
     pub(crate) watch_url: String,
+    /// Whether there is a picture of what is on air.
+    pub(crate) has_still: bool,
 }
 
 impl Shown {
@@ -120,6 +122,7 @@ impl Shown {
             taken: listing.viewers.min(seats),
             minutes_left: listing.window.end().since(now).as_secs().div_ceil(60).max(1),
             watch_url: listing.watch_url.clone(),
+            has_still: listing.is_on_air && f.has_still(listing.number),
         }
     }
 

@@ -22,6 +22,7 @@ use crate::{
     art,
     form::Form,
     markup::typed,
+    my::{MyPage, Own, OwnPage},
     page::{Frame, Part},
     program::Shown,
     public::{
@@ -155,6 +156,7 @@ pub(crate) fn wrong_form(text: &str) -> Form {
 pub(crate) fn pages(visit: &Visit, typed_in: &Typed) -> Vec<(&'static str, askama::Result<String>)> {
     let mut pages = public_pages(visit, typed_in);
     pages.extend(account_pages(visit, typed_in));
+    pages.extend(own_pages(visit, typed_in));
     pages
 }
 
@@ -289,6 +291,54 @@ fn account_pages(visit: &Visit, typed_in: &Typed) -> Vec<(&'static str, askama::
         rendered.push(("password", page.render()));
         let page = VerifyPage { f: frame(), form: form(), stage, is_sent: true, trouble: Some(trouble()) };
         rendered.push(("verify", page.render()));
+    }
+    rendered
+}
+
+/// Reservations in every state that has a page of its own.
+fn own_pages(visit: &Visit, typed_in: &Typed) -> Vec<(&'static str, askama::Result<String>)> {
+    let frame = || Frame::new(visit, Part::Mine);
+    let (f, now) = (frame(), visit.now());
+    let states = [
+        State::Held,
+        State::Registered,
+        State::Confirmed,
+        State::OnAir,
+        State::Finished(Settlement::Charged),
+    ];
+    let listings = listings(typed_in, now);
+    let own = |(listing, state): (&Listing, State)| Own {
+        number: listing.number.0,
+        title: typed(&listing.title),
+        channel: listing.channel.0,
+        seats: listing.seats.count(),
+        when: f.written.window(listing.window),
+        state,
+        total: f.written.money(30_000),
+        until: matches!(state, State::Held | State::Registered).then(|| f.written.moment(minutes(now, 90))),
+        viewers_most: matches!(state, State::Finished(_)).then_some(44),
+    };
+    let all: Vec<_> = listings.iter().zip(states).map(own).collect();
+    let (open, past) = all.split_at(4);
+    let mut rendered = vec![(
+        "my",
+        MyPage {
+            f: frame(),
+            open: open.to_vec(),
+            past: past.to_vec(),
+            cancelled: Vec::new(),
+            slots_used: 12,
+            slots_max: 432,
+        }
+        .render(),
+    )];
+    for r in all {
+        for asks in [false, r.may_be_cancelled()] {
+            let trouble = Trouble::of(&Refusal::WrongReservationId, visit.language());
+            let form = Form::with(&[("reservation_id", typed_in.note.as_str())], Vec::new());
+            let page = OwnPage { f: frame(), r: r.clone(), form, trouble: Some(trouble), asks };
+            rendered.push(("my_one", page.render()));
+        }
     }
     rendered
 }
