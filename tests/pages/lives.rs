@@ -32,14 +32,16 @@ use crate::stage;
 const SLOT_SECONDS: i64 = 60;
 
 /// A server with three channels and slots of a minute.
-fn site(database: Option<String>, verify_email: bool, tables: &str) -> Site {
+pub(crate) fn site(database: Option<String>, verify_email: bool, tables: &str) -> Site {
     let mut site = Site::make(&Wishes {
         database,
         slot: "1m",
         channels: 3,
         seats: 5,
         rate: "2Mbit/s",
-        reservations: format!("slots_per_month = 1000000\nverify_email = {verify_email}"),
+        reservations: format!(
+            "slots_per_month = 1000000\nverify_email = {verify_email}\ntrusted_proxies = [\"127.0.0.1\"]"
+        ),
         tables: tables.to_owned(),
     });
     site.start();

@@ -5,3 +5,4 @@
 mod judge;
 mod lives;
 mod stage;
+mod sweep;

@@ -28,7 +28,7 @@ function launch() {
  * Runs one script, and ends the process with 1 if it threw or found something.
  *
  * `open(options)` gives a page of its own visitor: `lang` ("en", "ja"), `theme` ("light", "dark"), `width`, `script` (false:
- * without script). What a page must not do is found by itself: an error in the console, a request to another host, something
+ * without script), `address` (as a trusted proxy tells it: who comes from one address may try so often). What a page must not do is found by itself: an error in the console, a request to another host, something
  * that the policy forbids.
  */
 export async function play(script) {
@@ -46,7 +46,7 @@ export async function play(script) {
     console.log(`- ${name}`);
     return await act();
   };
-  const open = async ({ lang = "en", theme = "light", width = 1280, script = true } = {}) => {
+  const open = async ({ lang = "en", theme = "light", width = 1280, script = true, address } = {}) => {
     const context = await browser.newContext({
       baseURL: scene.base,
       locale: lang === "ja" ? "ja-JP" : "en-GB",
@@ -54,6 +54,7 @@ export async function play(script) {
       viewport: { width, height: width < 600 ? 740 : 900 },
       javaScriptEnabled: script,
       hasTouch: width < 600,
+      extraHTTPHeaders: address ? { "X-Forwarded-For": address } : {},
     });
     context.setDefaultTimeout(PATIENCE);
     await context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: scene.base });

@@ -13,7 +13,7 @@ const NEXT_PASSWORD = "eight loud rivers";
 
 await play(async ({ scene, step, open }) => {
   for (const [index, look] of scene.looks.entries()) {
-    const page = await open(look);
+    const page = await open({ ...look, address: `198.51.100.${index + 1}` });
     const label = Object.values(look).join(" ");
     const person = { name: `Hanako ${index}`, userId: `hanako${index}`, email: `hanako${index}@example.com` };
     await join(page, look, person, scene.mail, (name, act) => step(`${label}: ${name}`, act));

@@ -64,7 +64,7 @@ async function visit(page, { lang, hand, script }, { onAir, silent, later }, ste
     assert.equal(await link(onAir.title).count(), 0);
     await fill(page.getByLabel(t("search"), { exact: true }), "nobody broadcasts this");
     await go(button(t("filter")), /[?&]text=nobody/);
-    await sees(heading(t("nothing-found")));
+    await sees(page.getByRole("main").getByText(t("nothing-found"), { exact: true }));
     await go(link(t("no-filter")), /^\/today$/);
     await page.getByLabel(t("genre"), { exact: true }).selectOption(onAir.genre);
     await go(button(t("filter")), /[?&]genre=\w/);

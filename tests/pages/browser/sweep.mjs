@@ -38,7 +38,8 @@ await play(async ({ scene, step, open, find }) => {
         if (answer.status() >= 400) find(`${label}: answered ${answer.status()}`);
         const size = gzipSync(await answer.body()).length;
         if (size > HTML_MAX) find(`${label}: ${size} bytes of HTML, compressed`);
-        await page.screenshot({ path: join(pictures, `${label}.png`), fullPage: true });
+        // Caret "initial": to hide it playwright would leave an empty `style` on every field.
+        await page.screenshot({ path: join(pictures, `${label}.png`), fullPage: true, caret: "initial" });
         for (const finding of [...(await barriers(page)), ...(await troubles(page))]) find(`${label}: ${finding}`);
         if (keys && look.width === 1280) {
           for (const finding of await unreached(page)) find(`${label}: ${finding}`);
