@@ -15,6 +15,7 @@ use slotcast_reservation::{
     },
     service::{
         ChannelEdit, MemberEdit, NewOperator, OperatorEdit, Premium, ProgramEdit, Registration, Scopes,
+        WebhookEdit,
     },
     store::Pickup,
 };
@@ -272,6 +273,51 @@ async fn manage_through(cut: u8) {
     let made = service.create_operator(new).await.unwrap();
     was_cut("an operator");
     assert!(made.member.is_operator && made.before.is_none());
+}
+
+/// What operators do with webhooks, each at its COMMIT cut in that way.
+async fn hook_through(cut: u8) {
+    let Some(server) = postgres::shared() else { return };
+    let (world, proxy) = behind_a_proxy(server).await;
+    let (service, operator) = (&world.service, world.actor(4).await);
+    let arm = || proxy.0.store(cut, SeqCst);
+    let was_cut = |what: &str| assert_eq!(proxy.0.load(SeqCst), NEVER, "{what} never committed");
+    let edit = WebhookEdit { url: Some("https://example.com/hook".to_owned()), ..WebhookEdit::default() };
+    arm();
+    let made = service.add_webhook(&operator, edit, None).await.unwrap();
+    was_cut("a webhook");
+    assert_eq!(service.webhooks(&operator).await.unwrap(), std::slice::from_ref(&made.webhook));
+    let id = made.webhook.id;
+    arm();
+    let renewed = service.renew_webhook_secret(&operator, id).await.unwrap();
+    was_cut("another secret");
+    assert_eq!(renewed.webhook.issue, 2, "once");
+    let edit = WebhookEdit { note: Some("Ours".to_owned()), ..WebhookEdit::default() };
+    arm();
+    let edited = service.edit_webhook(&operator, id, edit).await.unwrap();
+    was_cut("a note");
+    assert_eq!(service.webhooks(&operator).await.unwrap(), [edited]);
+    arm();
+    let event = service.test_webhook(&operator, id).await.unwrap();
+    was_cut("a trial");
+    arm();
+    service.replay(&operator, id, &event).await.unwrap();
+    was_cut("a replay");
+    assert_eq!(service.deliveries(&operator, id, ALL).await.unwrap().items.len(), 1, "once");
+    arm();
+    service.end_webhook(&operator, id).await.unwrap();
+    was_cut("the webhook's end");
+    assert!(service.webhooks(&operator).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_done_with_webhooks_when_its_commit_never_arrived_is_done_once() {
+    hook_through(BEFORE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_done_with_webhooks_when_its_commits_answer_was_lost_is_done_once() {
+    hook_through(AFTER).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
