@@ -5,7 +5,9 @@
 
 use std::net::IpAddr;
 
-use super::{Actor, Answer, Scope, Service, budget::one_address, password, random, retry::retry};
+use super::{
+    Actor, Answer, Scope, Service, ServiceError, budget::one_address, password, random, retry::retry,
+};
 use crate::{
     domain::{
         effects::MailKind,
@@ -15,12 +17,20 @@ use crate::{
         rules,
         words::{Email, MemberNumber, UserId},
     },
-    store::{Reads, Tx},
+    store::{Conflict, Reads, StoreError, Tx},
     vault::ProofCode,
 };
 
 /// Nobody, whose codes no mail holds.
 const NOBODY: MemberNumber = MemberNumber(0);
+
+/// A serial is one request's own: where its mail is there already, the answer to the commit of a try before was lost.
+fn once_mailed(done: Answer<()>) -> Answer<()> {
+    match done {
+        Err(ServiceError::Store(StoreError::Conflict(Conflict::Key))) => Ok(()),
+        done => done,
+    }
+}
 
 impl Service {
     /// Mails a code by which the member who is named sets another password. Nothing is told of whether there is one.
@@ -39,7 +49,7 @@ impl Service {
         let is_left = self.0.tries.forgotten_member.take(&number, mono).is_ok();
         let found = found.filter(|_| is_left);
         let serial = serial()?;
-        retry(|| self.forgot_once(found.as_ref(), serial)).await?;
+        once_mailed(retry(|| self.forgot_once(found.as_ref(), serial)).await)?;
         self.committed();
         Ok(())
     }
@@ -153,7 +163,7 @@ impl Service {
         actor.need(Scope::Account)?;
         self.0.tries.verification.take(&actor.member, (self.0.clock)().mono)?;
         let serial = serial()?;
-        retry(|| async {
+        let mailed = retry(|| async {
             let mut tx = self.0.store.begin().await?;
             let member = tx.lock_member(actor.member).await?.ok_or(Refusal::NotLoggedIn)?;
             let unverified = Some(&member.email).filter(|_| !member.is_email_verified);
@@ -161,7 +171,8 @@ impl Service {
             self.mail_code(tx.as_mut(), &member, ProofKind::Email, to, serial).await?;
             Ok(tx.commit().await?)
         })
-        .await?;
+        .await;
+        once_mailed(mailed)?;
         self.committed();
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! Every command of the service is cut at its COMMIT by a test, or it is said here why not.
+//! Every command of the service is cut at its COMMIT by a test, before the COMMIT arrives at least, or it is said here why
+//! not.
 
 use std::{fs, path::Path};
 

@@ -326,11 +326,6 @@ async fn what_is_managed_when_its_commit_never_arrived_is_done_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_managed_when_its_commits_answer_was_lost_is_done_once() {
-    manage_through(AFTER).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_whose_commit_never_arrived_are_carried_out_once() {
     live_through(BEFORE).await;
 }
