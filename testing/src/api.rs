@@ -113,19 +113,52 @@ impl Client {
     }
 }
 
-/// One whole answer, whose length must be told. `None`: it is not whole.
+/// One whole answer, whose length must be told, or its parts' lengths. `None`: it is not whole.
 fn parse(text: &str) -> Option<Answer> {
     let (head, body) = text.split_once("\r\n\r\n")?;
     let (first, rest) = head.split_once("\r\n")?;
     let status = first.split(' ').nth(1)?.parse().ok()?;
     let pairs = rest.split("\r\n").filter_map(|line| line.split_once(':'));
     let headers = pairs.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect();
-    let answer = Answer {
-        status,
-        headers,
-        text: body.to_owned(),
-        body: serde_json::from_str(body).unwrap_or_default(),
-    };
-    let length = answer.header("content-length").map_or(Some(0), |length| length.parse().ok())?;
-    (length == body.len()).then_some(answer)
+    let mut answer = Answer { status, headers, text: body.to_owned(), body: Value::Null };
+    if answer.header("transfer-encoding") == Some("chunked") {
+        answer.text = join(body)?;
+    } else {
+        let length = answer.header("content-length").map_or(Some(0), |length| length.parse().ok())?;
+        (length == body.len()).then_some(())?;
+    }
+    answer.body = serde_json::from_str(&answer.text).unwrap_or_default();
+    Some(answer)
+}
+
+/// The parts of a body that is sent in parts (RFC 9112 7.1). `None`: the last one, which is empty, is not there.
+fn join(mut parts: &str) -> Option<String> {
+    let mut text = String::new();
+    loop {
+        let (length, rest) = parts.split_once("\r\n")?;
+        let length = usize::from_str_radix(length, 16).ok()?;
+        text += rest.get(..length)?;
+        parts = rest.get(length..)?.strip_prefix("\r\n")?;
+        if length == 0 {
+            return parts.is_empty().then_some(text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(body: &str, expected: Option<&str>) {
+        let answer = parse(&format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}"));
+        assert_eq!(answer.map(|answer| answer.text).as_deref(), expected);
+    }
+
+    #[test]
+    fn an_answer_in_parts_is_whole_with_its_last_part_only() {
+        check("3\r\none\r\n4\r\n two\r\n0\r\n\r\n", Some("one two"));
+        check("3\r\none\r\n4\r\n two\r\n", None);
+        check("3\r\non", None);
+    }
 }
