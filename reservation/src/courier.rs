@@ -26,7 +26,7 @@ use ipnet::IpNet;
 use tokio::{net::lookup_host, time::timeout};
 use tower_service::Service;
 
-use crate::https::Https;
+use crate::https::{Https, is_host};
 
 /// One event on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,8 +124,9 @@ fn checked(url: &str) -> Result<Uri, &'static str> {
     let uri: Uri = url.parse().map_err(|_| "is none")?;
     let has_user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
     match (uri.scheme_str(), uri.host()) {
-        (Some("https" | "http"), Some(host)) if !host.is_empty() && !has_user => Ok(uri),
-        (Some("https" | "http"), Some(_)) => Err("has a user or no host"),
+        (Some("https" | "http"), Some(_)) if has_user => Err("has a user"),
+        (Some("https" | "http"), Some(host)) if is_host(host) => Ok(uri),
+        (Some("https" | "http"), Some(_)) => Err("has no host that can be there"),
         _ => Err("is neither HTTPS nor HTTP"),
     }
 }
@@ -279,6 +280,12 @@ mod tests {
             "http://example.com/",
             "https://",
             "https://user@example.com/",
+            "https://[]/",
+            "https://[v1.a]/",
+            "https://[::1/",
+            "https://a[b]/",
+            "https://a..b/",
+            "https://a%5Bb/",
             "https://127.0.0.1/",
             "https://[::1]/",
             "https://[::ffff:10.0.0.1]/",

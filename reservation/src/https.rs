@@ -5,7 +5,7 @@
 
 use std::{
     error::Error,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -102,7 +102,7 @@ where
 /// An address without a slash at its end, and whether it is TLS. Errors: what is wrong with it, after "the address".
 pub(crate) fn checked(address: &str) -> Result<(String, bool), &'static str> {
     let uri: Uri = address.parse().map_err(|_| "is none")?;
-    let host = uri.host().ok_or("has no host")?;
+    let host = uri.host().filter(|host| is_host(host)).ok_or("has no host that can be there")?;
     if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) || uri.query().is_some() {
         return Err("has more than host and path");
     }
@@ -115,6 +115,22 @@ pub(crate) fn checked(address: &str) -> Result<(String, bool), &'static str> {
         _ => return Err("is neither HTTP nor HTTPS"),
     };
     Ok((address.trim_end_matches('/').to_owned(), is_tls))
+}
+
+/// Whether a URI's host is an IP address (that of IPv6 in brackets) or may be a name of DNS (RFC 1123 2.1). The parser of URIs
+/// takes more.
+pub(crate) fn is_host(host: &str) -> bool {
+    match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()),
+        None => {
+            let is_label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(is_of_name);
+            host.len() <= 253 && host.trim_end_matches('.').split('.').all(is_label)
+        }
+    }
+}
+
+const fn is_of_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }
 
 /// An error with what it comes from, at most four deep.

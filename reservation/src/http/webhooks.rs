@@ -194,7 +194,7 @@ async fn webhooks(State(api): State<Api>, caller: Caller) -> Answer {
 #[utoipa::path(post, path = "/operator/webhooks", tag = "Operator", operation_id = "add_webhook",
     request_body = DraftBody,
     responses((status = 201, description = "From now on. Keep the secret.", body = WebhookBody)),
-    extensions(("x-slotcast" = json!({ "scope": "moderate", "headers": ["idempotency-key"] }))))]
+    extensions(("x-slotcast" = json!({ "scope": "moderate", "headers": ["idempotency-key"], "problems": ["not-found"] }))))]
 async fn add_webhook(
     State(api): State<Api>,
     caller: Caller,

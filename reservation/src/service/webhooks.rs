@@ -56,7 +56,8 @@ impl Service {
 
     /// Adds a webhook. Repeated with the same key, it is there once, and the secret is shown again.
     ///
-    /// Refused: `Invalid` (an address that may not be reached, or too many), `KeyReused`.
+    /// Refused: `Invalid` (an address that may not be reached, or too many), `KeyReused`, `NotFound` (made with that key and ended
+    /// since).
     pub async fn add_webhook(
         &self,
         actor: &Actor,
@@ -81,9 +82,12 @@ impl Service {
         let mut tx = self.0.store.begin().await?;
         // The same request at the same moment waits here, and finds what the other one made.
         tx.lock_member(actor.member).await?;
-        let made = kept_number(tx.as_mut(), actor, idempotency).await?.unwrap_or(id);
+        if let Some(made) = kept_number(tx.as_mut(), actor, idempotency).await? {
+            // It may have been ended since; nobody who repeats the request wants another one.
+            return webhook_of(tx.as_mut(), made).await;
+        }
         let webhooks = tx.webhooks().await?;
-        if let Some(found) = webhooks.iter().find(|webhook| webhook.id == made) {
+        if let Some(found) = webhooks.iter().find(|webhook| webhook.id == id) {
             return Ok(found.clone());
         }
         if webhooks.len() >= WEBHOOKS_MAX as usize {

@@ -195,6 +195,8 @@ async fn webhooks_are_the_operators_and_few() {
     for _ in 0..2 {
         world.service.end_webhook(&operator, made.webhook.id).await.unwrap();
     }
+    let again = world.service.add_webhook(&operator, to(HERE), key(1)).await;
+    assert_eq!(refusal(again), Refusal::NotFound(Thing::Webhook), "what was ended is not made again");
     let gone = world.service.test_webhook(&operator, made.webhook.id).await;
     assert_eq!(refusal(gone), Refusal::NotFound(Thing::Webhook));
     assert_eq!(world.service.webhooks(&operator).await.unwrap().len() as u32, WEBHOOKS_MAX - 1);
