@@ -26,7 +26,7 @@ pub fn described_picture(stream: &Stream) -> Option<PictureSize> {
 
 /// The parameter sets of one track's media lines, each one NAL unit, in the order in which decoders want them.
 ///
-/// At most [`SETS_MAX`], none above [`PARAMETER_SET_BYTES_MAX`].
+/// At most 16, none above [`PARAMETER_SET_BYTES_MAX`].
 pub fn described_sets(media: &str) -> Vec<Vec<u8>> {
     let values = |wanted: &'static str| {
         let fmtps = media.lines().filter_map(|line| line.strip_prefix("a=fmtp:")?.split_once(' '));
