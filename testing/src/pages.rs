@@ -51,7 +51,7 @@ pub struct Shell {
 impl Default for Shell {
     fn default() -> Self {
         let [_, high, middle, low] = std::process::id().to_be_bytes();
-        let ip = IpAddr::V4(Ipv4Addr::new(127, 128 | (high & 0x3f), middle, low.clamp(1, 254)));
+        let ip = IpAddr::V4(Ipv4Addr::new(127, 128 | (high & 0x3f), middle, low));
         let shell = Self { place: tempfile::tempdir().unwrap(), ip, programs: tempfile::tempdir().unwrap() };
         symlink(program(), shell.programs.path().join("slotcast")).unwrap();
         shell

@@ -145,7 +145,7 @@ fn mail_server(folder: &Path) -> Option<(Process, SocketAddr)> {
     };
     // Free a moment ago, on an address that no other test uses.
     let [_, high, middle, low] = process::id().to_be_bytes();
-    let ip = Ipv4Addr::new(127, 160 | (high & 0x1f), middle, low.clamp(1, 254));
+    let ip = Ipv4Addr::new(127, 160 | (high & 0x1f), middle, low);
     let address = TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap();
     let mut command = Command::new(program);
     command.args(["-n", "-l", &address.to_string(), "-c", "aiosmtpd.handlers.Mailbox"]).arg(folder);

@@ -53,7 +53,7 @@ impl Site {
         let process = std::process::id();
         let directory = Some(tempfile::Builder::new().prefix("slotcast-bookings-").tempdir().unwrap());
         let [_, high, middle, low] = process.to_be_bytes();
-        let ip = IpAddr::V4(Ipv4Addr::new(127, 192 | (high & 0x1f), middle, low.clamp(1, 254)));
+        let ip = IpAddr::V4(Ipv4Addr::new(127, 192 | (high & 0x1f), middle, low));
         let base = 1_200 + count % 300 * 10;
         let [viewers, links, http] = [0, 1, 2].map(|offset| SocketAddr::new(ip, base + offset));
         let site = Self { directory, process: None, http, viewers, links };
